@@ -1,0 +1,88 @@
+"""Writing files so that a reader, or a crash, never meets half of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from glyffctl.core.errors import OutputError
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` survive a power cut (POSIX: the directory entry must be synced too)."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def reason(error: OSError) -> str:
+    """The system's own words for an error, without number and path: 'No space left on device'."""
+    return error.strerror or str(error)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the folder of `path`; on success it is synced and takes the name `path`.
+
+    If the block raises, the temporary file is removed and an existing `path` is left as it was.
+
+    Raises:
+        OutputError: the folder cannot be made or written, the disk is full, or `path` is a folder.
+    """
+    if path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a folder; name a file")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path` as UTF-8, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a fresh folder beside `path`; on success it takes the place of `path`, which is then removed.
+
+    Whether an existing `path` may be replaced is the caller's question, to be asked before.
+
+    Raises:
+        OutputError: the parent cannot be written, the disk is full, or `path` is a file.
+    """
+    if path.exists() and not path.is_dir():
+        raise OutputError(f"cannot write {path}: it is a file; name a folder")
+    token = uuid.uuid4().hex[:8]
+    target = path.absolute()
+    temporary = target.with_name(f".{target.name}.{token}.tmp")
+    replaced = target.with_name(f".{target.name}.{token}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _sync_folder(temporary)
+        if target.exists():
+            target.rename(replaced)
+        temporary.rename(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {reason(error)}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,53 @@
+"""What a workflow tells its caller while it works.
+
+A workflow is a generator of events that *returns* its result, so a command line can draw bars, a notebook can
+ignore them, and one workflow can hand its events on with `yield from`:
+
+    result = finish(prepare(PrepareOptions(fonts=[Path("fonts/")])))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import TypeVar
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`done` of `total` units of `task`; `total` is None while it is not known. `note` is a short live remark."""
+
+    task: str
+    done: float
+    total: float | None = None
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line worth reading: what was taken, where something went."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """One line about something that was left out or is likely not what was meant. The work goes on."""
+
+    text: str
+
+
+Event = Progress | Note | Caution
+
+
+def finish(workflow: Generator[Event, None, Result]) -> Result:
+    """Run a workflow to its end, ignoring its events, and return its result."""
+    while True:
+        try:
+            next(workflow)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
