@@ -79,7 +79,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         _sync_folder(temporary)
         if target.exists():
             target.rename(replaced)
-        temporary.rename(target)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(target)
+            raise
         _sync_folder(target.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
