@@ -8,7 +8,8 @@
     ├── ModelError        a model, a checkpoint or a run folder
     ├── TrainingError     training that cannot go on
     ├── OutputError       a place to write to
-    └── UsageError        options that make no sense (exit code 2)
+    ├── UsageError        options that make no sense (exit code 2)
+    └── Interrupted       asked to stop, with the work saved (exit code 130 after Ctrl-C, 143 after SIGTERM)
 
 The message is written for the person at the terminal: what is wrong with which file, then what to do. What cannot
 happen unless the program is wrong is an `assert`, not an error of this tree.
@@ -53,3 +54,11 @@ class UsageError(GlyffError):
     """Options that are wrong or contradict each other."""
 
     exit_code = 2
+
+
+class Interrupted(GlyffError):  # noqa: N818 (it is no error)
+    """Asked to stop by a signal. The exit code is the shell's for that signal, 128 + its number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -21,6 +21,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
 def reason(error: OSError) -> str:
     """The system's own words for an error, without number and path: 'No space left on device'."""
     return error.strerror or str(error)
@@ -43,7 +50,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.chmod(0o666 & ~_umask())  # some libraries write files that only their owner can read
+        temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error

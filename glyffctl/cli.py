@@ -1,0 +1,317 @@
+"""The command line: parse, call one workflow, show its events, turn errors into one line. Nothing else.
+
+Workflows are imported when their command runs: `--help` loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from glyffctl import __version__
+from glyffctl.core.errors import GlyffError, UsageError
+
+
+class _Terminated(BaseException):
+    """SIGTERM, on its way out through every `finally`."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    raise _Terminated
+
+
+class _Commands(TyperGroup):
+    """The one place where errors end."""
+
+    def invoke(self, ctx: Any) -> Any:
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return super().invoke(ctx)
+        except GlyffError as error:
+            message, code = str(error), error.exit_code
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            message, code = f"{where}{error.strerror or error}", 1
+        except MemoryError:
+            message, code = "not enough memory; make --batch, --size or the network smaller", 1
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+                raise
+            message, code = "not enough memory on the GPU; make --batch or the network smaller", 1
+        except KeyboardInterrupt:
+            message, code = "stopped", 130
+        except _Terminated:
+            message, code = "stopped", 143
+        from glyffctl.console import fail
+
+        fail(message)
+        raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"glyffctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Teach a small diffusion model to draw new Chinese glyphs from English definitions.
+
+    prepare → embed → train → sample: fonts become captioned glyphs, a model, and new glyphs.
+    """
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on stdout.")]
+DataOption = Annotated[Path, typer.Option(help="The data folder that `prepare` made, or any image–caption folder.")]
+
+
+def _run(workflow: Any, *, as_json: bool) -> Any:
+    from glyffctl.console import Display, emit_json
+
+    result = Display(quiet=as_json).run(workflow)
+    if as_json:
+        emit_json(result)
+    return result
+
+
+@app.command()
+def prepare(
+    fonts: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Font files (ttf, otf, ttc, otc) or folders of them. Without: the system's Chinese font.",
+            show_default=False,
+        ),
+    ] = None,
+    definitions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Unihan.zip, Unihan_Readings.txt (.gz, .bz2), kDefinition.txt, or a TSV, CSV or JSONL of characters "
+            "and definitions. Without: Unihan from the system or the Unicode site.",
+            show_default=False,
+        ),
+    ] = None,
+    size: Annotated[int, typer.Option(help="Height and width of a picture, in pixels.")] = 128,
+    ranges: Annotated[
+        str | None,
+        typer.Option(
+            "--range",
+            help="Only these code points: 4E00-9FFF, or U+3400-U+9FFF,U+20000-U+2A6DF. Without: all that are defined.",
+            show_default=False,
+        ),
+    ] = None,
+    faces: Annotated[str, typer.Option(help="Faces of a collection to draw: best or all.")] = "best",
+    fit: Annotated[
+        str, typer.Option(help="Centre each glyph by its ink, or set it on the font's own metrics: ink or metrics.")
+    ] = "ink",
+    format: Annotated[
+        str, typer.Option(help="glyphs (fast to train from) or imagefolder (PNGs and metadata.jsonl).")
+    ] = "glyphs",
+    out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("data"),
+    json: JsonOption = False,
+) -> None:
+    """Draw every defined character of some fonts: captioned glyphs for training."""
+    from glyffctl.workflows import prepare as workflow
+
+    options = workflow.PrepareOptions(
+        fonts=tuple(fonts or ()),
+        definitions=definitions,
+        size=size,
+        ranges=ranges,
+        faces=_choice("--faces", faces, "best", "all"),
+        fit=_choice("--fit", fit, "ink", "metrics"),
+        format=_choice("--format", format, "glyphs", "imagefolder"),
+        out=out,
+    )
+    _run(workflow.prepare(options), as_json=json)
+
+
+@app.command()
+def embed(
+    data: DataOption = Path("data"),
+    encoder: Annotated[
+        str, typer.Option(help="A text encoder: a name on the Hugging Face hub, or a local folder.")
+    ] = "google-t5/t5-small",
+    max_tokens: Annotated[int, typer.Option(help="Captions are cut to this many tokens.")] = 64,
+    json: JsonOption = False,
+) -> None:
+    """Encode every caption once, into a file beside the glyphs."""
+    from glyffctl.workflows import embed as workflow
+
+    _run(workflow.embed(workflow.EmbedOptions(data=data, encoder=encoder, max_tokens=max_tokens)), as_json=json)
+
+
+@app.command()
+def train(
+    data: DataOption = Path("data"),
+    out: Annotated[Path | None, typer.Option(help="The run folder. Without: runs/PRESET.", show_default=False)] = None,
+    gpus: Annotated[int, typer.Option(help="0 is the CPU.", min=0)] = 1,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="cpu, gpu or glyffuser. Without: what fits the machine.", show_default=False),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file of settings, laid over the preset: see --show-config.", show_default=False),
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="Budget: passes over the data.", show_default=False)] = None,
+    images: Annotated[int | None, typer.Option(help="Budget: pictures shown.", show_default=False)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Budget: minutes of training.", show_default=False)] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures of a step.", show_default=False)] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Pictures between checkpoints.", metavar="IMAGES", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything drawn at random.", show_default=False)] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="The text encoder for captions that are not embedded yet.", show_default=False),
+    ] = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print all settings as TOML, and train nothing.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Train a model. The same command again goes on where it stopped."""
+    from glyffctl.workflows import train as workflow
+
+    asked = {
+        "epochs": epochs,
+        "images": images,
+        "minutes": minutes,
+        "batch": batch,
+        "checkpoint_every": checkpoint_every,
+        "seed": seed,
+    }
+    options = workflow.TrainOptions(
+        data=data,
+        out=out,
+        gpus=gpus,
+        preset=preset,
+        config=config,
+        overrides={name: value for name, value in asked.items() if value is not None},
+        encoder=encoder,
+        tensorboard=tensorboard,
+    )
+    if show_config:
+        typer.echo(workflow.show_settings(options), nl=False)
+        return
+    report = _run(workflow.train(options), as_json=json)
+    if not json:
+        typer.echo(f'{report.out}  (draw with it: glyffctl sample "lithium" --model {report.out})')
+
+
+@app.command()
+def sample(
+    prompts: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help='What the glyphs should mean. "" draws without a condition.', show_default=False, metavar="PROMPT..."
+        ),
+    ] = None,
+    from_file: Annotated[
+        Path | None, typer.Option(help="Read prompts from a text file, one on a line.", show_default=False)
+    ] = None,
+    count: Annotated[int, typer.Option(help="Pictures of each prompt.")] = 16,
+    steps: Annotated[int, typer.Option(help="Steps of the sampler, 1 to 1000.")] = 20,
+    guidance: Annotated[
+        float,
+        typer.Option(
+            help="γ in uncond + γ·(cond − uncond): 1 is off, more follows the prompt more closely. "
+            "(Where others write (1+w)·cond − w·uncond, w is γ − 1.)"
+        ),
+    ] = 4.0,
+    interval: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Guide only between these two noise levels σ.", metavar="LOW HIGH", show_default=False),
+    ] = None,
+    negative: Annotated[str, typer.Option(help="Be led away from this instead of from nothing.")] = "",
+    seed: Annotated[int, typer.Option(help="Picture k depends on seed + k, and on nothing before it.")] = 0,
+    sampler: Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")] = "dpmpp-2m",
+    model: Annotated[
+        Path | None,
+        typer.Option(help="A run folder or model file. Without: the newest under runs/.", show_default=False),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Where the model's text encoder is, if it moved since training.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .png for one sheet, or a folder for single pictures. Without: a sheet named after the prompt.",
+            show_default=False,
+        ),
+    ] = None,
+    gif: Annotated[Path | None, typer.Option(help="Also write the denoising as a .gif.", show_default=False)] = None,
+    fps: Annotated[float, typer.Option(help="Frames of the gif in a second.")] = 12.0,
+    batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
+    again: Annotated[
+        Path | None,
+        typer.Option(help="Make this PNG again, from the settings it carries, byte for byte.", show_default=False),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Draw new glyphs for a meaning."""
+    if again is not None and (prompts or from_file):
+        raise UsageError("--again takes its prompts from the picture; leave out other prompts")
+    if prompts and from_file:
+        raise UsageError("give prompts or --from-file, not both")
+    from glyffctl.core.generate import Recipe
+    from glyffctl.workflows import sample as workflow
+    from glyffctl.workflows import sample_options
+
+    if again is not None:
+        options = sample_options.again(again, model=model, encoder=encoder, out=out)
+    else:
+        options = sample_options.SampleOptions(
+            prompts=sample_options.read_prompts(from_file) if from_file else tuple(prompts or ()),
+            model=model,
+            encoder=encoder,
+            recipe=Recipe(sampler=sampler, steps=steps, guidance=guidance, interval=interval or (0.0, math.inf)),
+            negative=negative,
+            seed=seed,
+            count=count,
+            out=out,
+            gif=gif,
+            fps=fps,
+            batch=batch,
+        )
+    report = _run(workflow.sample(options), as_json=json)
+    if not json:
+        for file in report.files if len(report.files) <= 3 else [report.files[0].parent]:
+            typer.echo(file)
+
+
+def _choice(option: str, value: str, *choices: str) -> Any:
+    if value not in choices:
+        raise UsageError(f"{option} must be {' or '.join(choices)}, not {value!r}")
+    return value
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

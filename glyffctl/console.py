@@ -1,0 +1,113 @@
+"""How events look: bars on a terminal, plain lines elsewhere. Everything here goes to stderr but results."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from glyffctl.workflows import events
+
+_PLAIN_EVERY = 10.0  # seconds between plain progress lines
+
+
+class Display:
+    """Draws the events of a workflow."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.fields[amount]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self.console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._spoken: dict[str, float] = {}
+
+    def run(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
+        """Run `workflow` to its end, drawing its events; return its result."""
+        if self.console.is_terminal:
+            with self._bars:
+                return self._follow(workflow)
+        return self._follow(workflow)
+
+    def _follow(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
+        while True:
+            try:
+                event = next(workflow)
+            except StopIteration as stop:
+                result: events.Result = stop.value
+                return result
+            self._show(event)
+
+    def _show(self, event: events.Event) -> None:
+        match event:
+            case events.Note(text):
+                self.console.print(escape(printable(text)))
+            case events.Caution(text):
+                self.console.print(f"[yellow]note:[/] {escape(printable(text))}")
+            case events.Progress():
+                (self._bar if self.console.is_terminal else self._line)(event)
+
+    def _bar(self, event: events.Progress) -> None:
+        if event.task not in self._tasks:
+            self._tasks[event.task] = self._bars.add_task(event.task, total=event.total, amount="", note="")
+        self._bars.update(
+            self._tasks[event.task],
+            completed=event.done,
+            total=event.total,
+            amount=_amount(event),
+            note=escape(printable(event.note)),
+            visible=event.total is None or event.done < event.total,
+        )
+
+    def _line(self, event: events.Progress) -> None:
+        now = time.monotonic()
+        over = event.total is not None and event.done >= event.total
+        if not over and now - self._spoken.get(event.task, now - _PLAIN_EVERY / 2) < _PLAIN_EVERY:
+            self._spoken.setdefault(event.task, now - _PLAIN_EVERY / 2)
+            return
+        if over and event.task not in self._spoken:
+            return  # it was over before there was anything to say
+        self._spoken[event.task] = now
+        self.console.print(f"{event.task}: {_amount(event)}  {escape(printable(event.note))}".rstrip())
+
+
+def _amount(event: events.Progress) -> str:
+    if event.unit == "s" and event.total is not None:
+        return f"{event.done / 60:.1f} of {event.total / 60:g} min"
+    total = "" if event.total is None else f"/{event.total:,.0f}"
+    return f"{event.done:,.0f}{total} {event.unit}".rstrip()
+
+
+def printable(text: str) -> str:
+    """`text` with control and bidi characters shown as escapes: a file name cannot steer a terminal."""
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
+
+
+def fail(message: str) -> None:
+    """Say why the program ends, in one plain line."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(printable(message))}")
+
+
+def emit_json(result: Any) -> None:
+    """Print a report as one line of JSON on stdout, for programs."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        raise TypeError(f"{type(value)} in a report")
+
+    sys.stdout.write(json.dumps(dataclasses.asdict(result), default=plain, ensure_ascii=False) + "\n")

@@ -1,0 +1,149 @@
+"""Models and training states on disk: safetensors and JSON, nothing that runs.
+
+A run folder holds `config.json` (written first), `state.safetensors` (all that resuming needs, the one commit point),
+`model.safetensors` (the averaged weights with all that sampling needs), `log.jsonl`, `samples/` and a model card,
+`README.md`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glyffctl import __version__
+from glyffctl.core.config import Config, as_dict, parse
+from glyffctl.core.errors import GlyffError, ModelError
+from glyffctl.core.files import reason, write_text
+from glyffctl.core.tensors import digest, load_tensors, save_tensors
+from glyffctl.core.unet import UNet, channels_last
+
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "state.safetensors"
+CONFIG_FILE = "config.json"
+MODEL_KIND = "glyffctl-model/1"
+STATE_KIND = "glyffctl-training-state/1"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """Which text encoder a model reads; the fields are those of `text.TextEncoder`."""
+
+    name: str
+    fingerprint: str
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a run is made of: compared when it is resumed, kept with the model."""
+
+    config: Config
+    encoder: EncoderInfo
+    data: str
+    """`GlyphSet.fingerprint` of the training data."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"config": as_dict(self.config), "encoder": asdict(self.encoder), "data": self.data}
+
+    @staticmethod
+    def parse(plain: dict[str, Any], path: Path) -> Origin:
+        """Checked values from plain ones.
+
+        Raises:
+            ModelError: something is missing or makes no sense; `path` is named as where it came from.
+        """
+        try:
+            encoder = EncoderInfo(**plain["encoder"])
+            return Origin(parse(plain["config"]), encoder, plain["data"])
+        except (KeyError, TypeError, AttributeError, GlyffError) as error:
+            raise ModelError(f"cannot use {path}: its settings are not those of this version ({error})") from error
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Model:
+    """A trained network and what it was trained as."""
+
+    network: UNet
+    origin: Origin
+    images: int
+    """Pictures shown in training."""
+    identity: str
+    """A digest of the weights."""
+
+
+def save_model(path: Path, network: UNet, origin: Origin, images: int, dtype: torch.dtype = torch.float32) -> None:
+    """Write the weights of `network`, in `dtype`, with all that sampling needs."""
+    header = {**origin.as_dict(), "images": images, "glyffctl": __version__}
+    weights = {name: tensor.to(dtype) for name, tensor in network.state_dict().items()}
+    save_tensors(path, MODEL_KIND, weights, header)
+
+
+def load_model(path: Path) -> Model:
+    """Read a model; `path` is its file or its run folder. The network comes back in eval mode, float32, on the CPU.
+
+    Raises:
+        ModelError: there is none, it is cut short, damaged, or of another version.
+    """
+    file = path / MODEL_FILE if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise ModelError(f"{path} holds no model yet: no {MODEL_FILE}; train one with `glyffctl train --out {path}`")
+    weights, header = load_tensors(file, MODEL_KIND, ModelError)
+    origin = Origin.parse(header, file)
+    # Building on the meta device skips the random start that the weights would overwrite.
+    with torch.device("meta"):
+        network = UNet(origin.config.network)
+    try:
+        network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
+    except RuntimeError as error:
+        raise ModelError(f"cannot use {file}: its weights do not fit its own settings") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+        raise ModelError(f"cannot use {file}: it holds weights that are not finite numbers")
+    channels_last(network).eval().requires_grad_(False)
+    return Model(network, origin, int(header.get("images", 0)), digest(weights))
+
+
+def save_origin(folder: Path, origin: Origin) -> None:
+    """Write `config.json` into a run folder."""
+    text = json.dumps({"glyffctl": __version__, **origin.as_dict()}, indent=2, ensure_ascii=False)
+    write_text(folder / CONFIG_FILE, text + "\n")
+
+
+def load_origin(folder: Path) -> Origin | None:
+    """Read `config.json` of a run folder; None where there is none.
+
+    Raises:
+        ModelError: the file cannot be read or makes no sense.
+    """
+    path = folder / CONFIG_FILE
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {reason(error)}") from error
+    except ValueError as error:
+        raise ModelError(f"cannot read {path}: it is not JSON ({error})") from error
+    if not isinstance(plain, dict):
+        raise ModelError(f"cannot use {path}: it is not a run's settings")
+    return Origin.parse(plain, path)
+
+
+def save_state(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
+    """Write all that resuming needs."""
+    save_tensors(folder / STATE_FILE, STATE_KIND, tensors, counters)
+
+
+def load_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what `save_state` wrote; None where there is none.
+
+    Raises:
+        ModelError: the file is cut short, damaged, or of another version.
+    """
+    path = folder / STATE_FILE
+    return load_tensors(path, STATE_KIND, ModelError) if path.exists() else None

@@ -1,0 +1,326 @@
+"""A set of captioned glyphs: what `prepare` writes and everything after it reads.
+
+A data folder holds
+
+    manifest.json               counts, fonts, options, what was left out, mean and deviation of the pixels
+    characters.jsonl            one row per character: codepoint, character, definition, radical
+    glyphs-00000.safetensors …  images (N, size, size) uint8, 255 paper and 0 ink; character (N,) int32, the
+                                row in characters.jsonl; font (N,) int16, the row in the manifest's fonts
+
+or pictures with a metadata file, see `imagefolder`. `open_glyphs` reads both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from glyffctl.core.errors import DataError
+from glyffctl.core.imagefolder import Pictures, metadata_file, parse_codepoint, read_metadata
+
+MANIFEST = "manifest.json"
+CHARACTERS = "characters.jsonl"
+GLYPHS_FORMAT = "glyffctl-glyphs"
+IMAGEFOLDER_FORMAT = "glyffctl-imagefolder"
+VERSION = 1
+DEFAULT_SIZE = 128
+
+
+class Character(NamedTuple):
+    """What is drawn and what it means. `codepoint` is None in image folders that do not name one."""
+
+    codepoint: int | None
+    character: str
+    definition: str
+    radical: int | None  # 1 to 214, the Kangxi radical
+
+
+class Font(NamedTuple):
+    """A face glyphs were drawn with: name of the file, index of the face in it, full name of the face."""
+
+    file: str
+    face: int
+    name: str
+
+
+@dataclass(frozen=True, eq=False)
+class GlyphSet:
+    """N glyphs with captions. The pictures stay on disk (memory-mapped) until they are asked for."""
+
+    size: int
+    """Height and width of a picture, in pixels."""
+    fonts: list[Font]
+    characters: list[Character]
+    captions: list[str]
+    """The distinct captions, in order of first appearance."""
+    caption_of: Tensor
+    """(N,) int64: the row in `captions` of each glyph."""
+    character_of: Tensor
+    """(N,) int64: the row in `characters` of each glyph."""
+    font_of: Tensor
+    """(N,) int64: the row in `fonts` of each glyph; -1 where the font is not known."""
+    pixels: Callable[[Tensor], Tensor]
+    """Where the pictures come from: (B,) int64 on the CPU → (B, size, size) uint8."""
+    identity: str
+    """What `fingerprint` is taken from."""
+    moments: tuple[float, float] | None = None
+    """Mean and standard deviation of the pixels in [-1, 1], where they are on record."""
+
+    def __len__(self) -> int:
+        return len(self.character_of)
+
+    def images(self, index: Tensor) -> Tensor:
+        """Pictures (B, 1, size, size) uint8, 255 is paper, of the glyphs `index` (B,) in 0…N-1.
+
+        Raises:
+            IndexError: an index outside 0…N-1.
+            DataError: a picture file of an image folder cannot be read.
+        """
+        index = index.cpu()
+        if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
+            raise IndexError(f"glyph index outside 0…{len(self) - 1}")
+        return self.pixels(index).unsqueeze(1)
+
+    def fingerprint(self) -> str:
+        """A short name for this data at this size: equal data, equal name. Costs no look at the pictures."""
+        return hashlib.sha256(f"{self.size}\n{self.identity}".encode()).hexdigest()[:16]
+
+    @property
+    def mean(self) -> float:
+        """Mean of the pixels in [-1, 1]."""
+        return self._moments[0]
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the pixels in [-1, 1]."""
+        return self._moments[1]
+
+    @cached_property
+    def _moments(self) -> tuple[float, float]:
+        if self.moments is not None:
+            return self.moments
+        counts = torch.zeros(256, dtype=torch.int64)
+        for start in range(0, len(self), 256):
+            index = torch.arange(start, min(start + 256, len(self)))
+            counts += self.images(index).flatten().bincount(minlength=256)
+        return pixel_moments(counts.tolist())
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 pictures (0 ink, 255 paper) as float32 in [-1, 1]."""
+    return images.to(torch.float32) / 127.5 - 1
+
+
+def to_pixels(x: Tensor) -> Tensor:
+    """The inverse of `to_unit`: values are clamped to [-1, 1] and rounded to uint8."""
+    return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def pixel_moments(counts: Sequence[int]) -> tuple[float, float]:
+    """Mean and standard deviation in [-1, 1] from how often each pixel value 0…255 occurs."""
+    total = sum(counts)
+    mean = sum(n * value for value, n in enumerate(counts)) / total
+    variance = sum(n * (value - mean) ** 2 for value, n in enumerate(counts)) / total
+    return mean / 127.5 - 1, variance**0.5 / 127.5
+
+
+def captions_digest(captions: Sequence[str]) -> str:
+    """sha256 of the distinct captions in their order, as a JSON array: what cached embeddings belong to."""
+    return hashlib.sha256(json.dumps(list(captions)).encode()).hexdigest()
+
+
+def distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The distinct texts in order of first appearance, and for each text its row among them."""
+    rows: dict[str, int] = {}
+    row_of = [rows.setdefault(text, len(rows)) for text in texts]
+    return list(rows), row_of
+
+
+def open_glyphs(folder: Path, size: int | None = None) -> GlyphSet:
+    """Open a data folder of `prepare`, or any image–caption folder.
+
+    `size` asks for pictures of another size than the folder's own: prepared glyphs are resized as they are
+    read, pictures of image folders from their originals. Without it, prepared folders keep their size and
+    others get 128.
+
+    Raises:
+        DataError: no such folder, nothing in it that we know, or a part of it is cut short or inconsistent.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no data folder {folder}; run `glyffctl prepare` first")
+    manifest_file, metadata = folder / MANIFEST, metadata_file(folder)
+    if not manifest_file.is_file() and metadata is None:
+        raise DataError(f"{folder} holds no {MANIFEST} and no metadata.jsonl; run `glyffctl prepare` first")
+    manifest = read_manifest(folder) if manifest_file.is_file() else {}
+    if manifest.get("format") == GLYPHS_FORMAT:
+        return _open_shards(folder, manifest, size)
+    if metadata is None:
+        raise DataError(f"{folder} has lost its metadata.jsonl; run `glyffctl prepare` again")
+    return _open_imagefolder(folder, metadata, manifest, size)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a folder that `prepare` made.
+
+    Raises:
+        DataError: it is not ours, of another version, or broken.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"cannot read {path}: {error}; run `glyffctl prepare` again") from error
+    if not isinstance(manifest, dict) or manifest.get("format") not in (GLYPHS_FORMAT, IMAGEFOLDER_FORMAT):
+        raise DataError(f"{path} is not a manifest of glyffctl; name a folder that `glyffctl prepare` made")
+    if manifest.get("version") != VERSION:
+        raise DataError(
+            f"{path} has version {manifest.get('version')}, this program reads version {VERSION}; "
+            "run `glyffctl prepare` again"
+        )
+    return manifest
+
+
+def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> GlyphSet:
+    try:
+        own_size = int(manifest["size"])
+        fonts = [Font(font["file"], font["face"], font["name"]) for font in manifest["fonts"]]
+        shards = [_open_shard(folder / s["file"], int(s["count"]), own_size) for s in manifest["shards"]]
+        moments = float(manifest["mean"]), float(manifest["std"])
+        digest = manifest["captions_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder / MANIFEST} is incomplete ({error!r}); run `glyffctl prepare` again") from error
+    if not shards:
+        raise DataError(f"{folder} holds no glyphs; run `glyffctl prepare` again")
+    characters = _read_characters(folder / CHARACTERS)
+    character_of = torch.cat([shard.character for shard in shards])
+    font_of = torch.cat([shard.font for shard in shards])
+    if not _within(character_of, len(characters)) or not _within(font_of, len(fonts)):
+        raise DataError(f"{folder} names a character or font it does not hold; run `glyffctl prepare` again")
+    captions, caption_row = distinct([character.definition for character in characters])
+    if captions_digest(captions) != digest:
+        raise DataError(
+            f"{folder / CHARACTERS} was changed after `prepare`; give your definitions with "
+            "`glyffctl prepare --definitions FILE` instead"
+        )
+    pixels: Callable[[Tensor], Tensor] = _Shards([shard.images for shard in shards])
+    return GlyphSet(
+        size=size or own_size,
+        fonts=fonts,
+        characters=characters,
+        captions=captions,
+        caption_of=torch.tensor(caption_row)[character_of],
+        character_of=character_of,
+        font_of=font_of,
+        pixels=pixels if size in (None, own_size) else _Resized(pixels, size),
+        identity=json.dumps(manifest, sort_keys=True),
+        moments=moments if size in (None, own_size) else None,
+    )
+
+
+class _Shard(NamedTuple):
+    images: Tensor
+    character: Tensor
+    font: Tensor
+
+
+def _open_shard(path: Path, count: int, size: int) -> _Shard:
+    try:
+        # safetensors checks the length of the file against its header and maps the file into memory.
+        with safe_open(path, framework="pt") as file:
+            shard = _Shard(*(file.get_tensor(name) for name in _Shard._fields))
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"cannot read {path}: {error}; run `glyffctl prepare` again") from error
+    shapes = [tuple(tensor.shape) for tensor in shard]
+    if shard.images.dtype != torch.uint8 or shapes != [(count, size, size), (count,), (count,)]:
+        raise DataError(f"{path} does not hold {count} glyphs of {size}×{size}; run `glyffctl prepare` again")
+    return _Shard(shard.images, shard.character.long(), shard.font.long())
+
+
+def _within(index: Tensor, count: int) -> bool:
+    return bool(((index >= 0) & (index < count)).all())
+
+
+def _read_characters(path: Path) -> list[Character]:
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [
+            Character(parse_codepoint(row["codepoint"]), row["character"], row["definition"], row["radical"])
+            for row in rows
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"cannot read {path}: {error}; run `glyffctl prepare` again") from error
+
+
+class _Shards:
+    """Rows of several memory-mapped tensors (n_i, size, size) as if they were one."""
+
+    def __init__(self, shards: list[Tensor]) -> None:
+        self.shards = shards
+        self.ends = torch.tensor([len(shard) for shard in shards]).cumsum(0)
+
+    def __call__(self, index: Tensor) -> Tensor:
+        images = torch.empty((len(index), *self.shards[0].shape[1:]), dtype=torch.uint8)
+        shard_of = torch.bucketize(index, self.ends, right=True)
+        for i in sorted(set(shard_of.tolist())):
+            here = shard_of == i
+            images[here] = self.shards[i][index[here] - (self.ends[i] - len(self.shards[i]))]
+        return images
+
+
+class _Resized:
+    def __init__(self, pixels: Callable[[Tensor], Tensor], size: int) -> None:
+        self.pixels, self.size = pixels, size
+
+    def __call__(self, index: Tensor) -> Tensor:
+        images = self.pixels(index).unsqueeze(1).float()
+        images = interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
+        return images.round().clamp(0, 255).to(torch.uint8).squeeze(1)
+
+
+def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], size: int | None) -> GlyphSet:
+    rows = read_metadata(metadata)
+    files = [folder / row.file_name for row in rows]
+    try:
+        lengths = [file.stat().st_size for file in files]
+    except OSError as error:
+        raise DataError(
+            f"{metadata} names {error.filename}, which cannot be read; add it or take out its row"
+        ) from error
+    captions, caption_of = distinct([row.text for row in rows])
+    characters: dict[Character, int] = {}
+    character_of = [
+        characters.setdefault(Character(row.codepoint, row.character, row.text, row.radical), len(characters))
+        for row in rows
+    ]
+    font_names, font_of = distinct([row.font for row in rows])
+    fonts = [Font("", 0, name) for name in font_names]
+    if font_names == [""]:
+        fonts, font_of = [], [-1] * len(rows)
+    for font in manifest.get("fonts", []):
+        if font["name"] in font_names:
+            fonts[font_names.index(font["name"])] = Font(font["file"], font["face"], font["name"])
+    own_size = int(manifest.get("size", DEFAULT_SIZE))
+    pictures = Pictures(files, size or own_size)
+    same = size in (None, manifest.get("size"))
+    return GlyphSet(
+        size=size or own_size,
+        fonts=fonts,
+        characters=list(characters),
+        captions=captions,
+        caption_of=torch.tensor(caption_of),
+        character_of=torch.tensor(character_of),
+        font_of=torch.tensor(font_of),
+        pixels=pictures,
+        identity=json.dumps([rows, lengths]),
+        moments=(manifest["mean"], manifest["std"]) if manifest and same else None,
+    )

@@ -1,0 +1,180 @@
+"""The cache of encoded captions: one file beside the glyphs, written once, read by every training run.
+
+    tokens    (N, D)   float16   the token vectors of all captions, one caption after the other
+    offsets   (n + 1,) int64     caption i is tokens[offsets[i]:offsets[i + 1]]
+
+The metadata says which captions, encoder and settings made it, and holds a digest of both tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glyffctl.core.dataset import captions_digest
+from glyffctl.core.errors import EmbeddingError, OutputError
+from glyffctl.core.files import atomic_file
+from glyffctl.core.text import TextBatch
+
+FILE_NAME = "embeddings.safetensors"
+FORMAT = "glyffctl-embeddings"
+VERSION = "1"
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """The encoded captions of a data set, in the order of its captions.
+
+    `encoder`, `fingerprint` and `max_tokens` are those of the `TextEncoder` that made them.
+    """
+
+    encoder: str
+    fingerprint: str
+    max_tokens: int
+    captions_sha256: str
+    tokens: Tensor  # (N, D) float16
+    offsets: Tensor  # (n + 1,) int64
+
+    @property
+    def width(self) -> int:
+        """D, the size of one token vector."""
+        return self.tokens.shape[1]
+
+    @property
+    def lengths(self) -> Tensor:
+        """(n,) int64: tokens of each caption; 0 for the empty one."""
+        return self.offsets.diff()
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest caption."""
+        return int(self.lengths.max())
+
+    def batch(
+        self,
+        index: Tensor,
+        length: int | None = None,
+        keep: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> TextBatch:
+        """Gather captions into a padded batch.
+
+        Args:
+            index: (B,) int64 on the device of the embeddings, each in 0..n-1.
+            length: L of the result; longer captions are cut. None is the longest of the batch, for which a
+                GPU has to be waited for: a training loop passes `longest` or a bucket of its own.
+            keep: (B,) bool; rows where it is False get an all-False mask, as if they had no caption.
+            dtype: of the tokens.
+        """
+        start, count = self.offsets[index], self.offsets[index + 1] - self.offsets[index]
+        if keep is not None:
+            count = count * keep
+        if length is None:
+            length = max(1, int(count.max()))
+        position = torch.arange(length, device=index.device)
+        mask = position < count[:, None]
+        # Beyond the end of a caption any row will do: it is zeroed. Row 0 always exists.
+        rows = torch.where(mask, start[:, None] + position, 0)
+        return TextBatch(self.tokens[rows].to(dtype) * mask[..., None], mask)
+
+    def to(self, device: torch.device | str) -> Embeddings:
+        """The same on another device."""
+        return replace(self, tokens=self.tokens.to(device), offsets=self.offsets.to(device))
+
+
+def to_half(tokens: Tensor) -> Tensor:
+    """float16, with values beyond its range (±65504), which some large encoders have, clipped to it."""
+    limit = torch.finfo(torch.float16).max
+    return tokens.clamp(-limit, limit).half()
+
+
+def save_embeddings(
+    folder: Path,
+    captions: list[str],
+    tokens: Tensor,
+    lengths: Tensor,
+    *,
+    encoder: str,
+    fingerprint: str,
+    max_tokens: int,
+) -> Embeddings:
+    """Write the cache into the data folder, in place of an older one.
+
+    Args:
+        tokens: (N, D) float16 on the CPU, N >= 1, the captions' vectors one caption after the other.
+        lengths: (n,) int64, tokens of each caption.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    assert tokens.dtype == torch.float16
+    assert len(lengths) == len(captions)
+    assert int(offsets[-1]) <= len(tokens)
+    embeddings = Embeddings(encoder, fingerprint, max_tokens, captions_digest(captions), tokens, offsets)
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "encoder": encoder,
+        "fingerprint": fingerprint,
+        "max_tokens": str(max_tokens),
+        "captions_sha256": embeddings.captions_sha256,
+        "blake2b": _digest(tokens, offsets),
+    }
+    path = folder / FILE_NAME
+    with atomic_file(path) as temporary:
+        try:
+            save_file({"tokens": tokens, "offsets": offsets}, temporary, metadata)
+        except SafetensorError as error:  # its own type for a full disk
+            raise OutputError(f"cannot write {path}: {error}") from error
+    return embeddings
+
+
+def load_embeddings(folder: Path, captions: list[str]) -> Embeddings:
+    """Open the cache in the data folder: on the CPU, memory-mapped, and checked to the last bit.
+
+    Args:
+        captions: of the data set now, in its order; a cache of other captions is refused.
+
+    Raises:
+        EmbeddingError: there is none, it belongs to other captions, or it is broken or of another version.
+    """
+    path = folder / FILE_NAME
+    again = f"run `glyffctl embed --data {folder}`"
+    if not path.is_file():
+        raise EmbeddingError(f"{folder} has no embeddings; {again}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
+                raise EmbeddingError(f"{path} was not written by this version of glyffctl; {again}")
+            embeddings = Embeddings(
+                encoder=metadata["encoder"],
+                fingerprint=metadata["fingerprint"],
+                max_tokens=int(metadata["max_tokens"]),
+                captions_sha256=metadata["captions_sha256"],
+                tokens=file.get_tensor("tokens"),
+                offsets=file.get_tensor("offsets"),
+            )
+        digest = metadata["blake2b"]
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise EmbeddingError(f"cannot read {path}: {error}; {again}") from error
+    if embeddings.captions_sha256 != captions_digest(captions):
+        raise EmbeddingError(f"{path} belongs to other captions than {folder} has now; {again} again")
+    if digest != _digest(embeddings.tokens, embeddings.offsets):
+        raise EmbeddingError(f"{path} was damaged after it was written; {again} again")
+    return embeddings
+
+
+def _digest(tokens: Tensor, offsets: Tensor) -> str:
+    """blake2b of the bytes of both: about a gigabyte per second."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in (tokens, offsets):
+        digest.update(tensor.view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,77 @@
+"""Drawing pictures with a trained network: the pieces of the core, put together once.
+
+Picture k of a run with seed s is drawn from the random numbers of s + k alone, so it is the same in any batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glyffctl.core.denoiser import Denoiser, clamp, guide
+from glyffctl.core.errors import UsageError
+from glyffctl.core.noise import Stream, normal
+from glyffctl.core.samplers import SAMPLERS, Step
+from glyffctl.core.schedule import Schedule
+from glyffctl.core.text import TextBatch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How pictures are drawn.
+
+    Attributes:
+        sampler: a name in `samplers.SAMPLERS`.
+        steps: steps of the sampler; heun and dpmpp-sde ask the network twice a step, the others once.
+        guidance: γ of `denoiser.guide`; 1 is off.
+        interval: the noise levels between which guidance acts.
+    """
+
+    sampler: str = "dpmpp-2m"
+    steps: int = 20
+    guidance: float = 4.0
+    interval: tuple[float, float] = (0.0, math.inf)
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        if self.sampler not in SAMPLERS:
+            raise UsageError(f"there is no sampler {self.sampler!r}; there are {', '.join(SAMPLERS)}")
+        if self.steps < 1:
+            raise UsageError(f"--steps must be at least 1, not {self.steps}")
+        if not math.isfinite(self.guidance):
+            raise UsageError(f"--guidance must be a finite number, not {self.guidance}")
+        if not 0 <= self.interval[0] <= self.interval[1]:
+            raise UsageError(f"the guidance interval must rise from 0 or more, not {list(self.interval)}")
+
+
+@torch.no_grad()
+def generate(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    recipe: Recipe,
+    text: TextBatch,
+    negative: TextBatch,
+    seeds: Tensor,
+    size: int,
+) -> Iterator[Step]:
+    """Draw B pictures, step by step; the last step's `x` (B, 1, size, size) float32 is the result, in about [−1, 1].
+
+    Args:
+        text: B prompts; a row whose mask is all False has none.
+        negative: B prompts to be led away from.
+        seeds: (B,) int64, one for each picture, on the device to draw on.
+
+    Raises:
+        UsageError: more steps than the schedule has levels.
+    """
+    sigmas = schedule.steps(recipe.steps)
+    shape = (1, size, size)
+    # DDPM's start, z ~ N(0, 1) at the noisiest level, is √(1+σ²)·ε here.
+    x = normal(0, seeds, shape, Stream.EPS) * math.sqrt(1 + float(sigmas[0]) ** 2)
+    denoise = clamp(guide(denoiser, text, negative, recipe.guidance, recipe.interval))
+    sampler = SAMPLERS[recipe.sampler]
+    return sampler(denoise, x, sigmas, lambda i: normal(0, seeds, shape, Stream.STEP + i))

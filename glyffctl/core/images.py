@@ -1,0 +1,125 @@
+"""Pictures on disk: sheets of glyphs as PNG that remember how they were made, and animations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from glyffctl.core.errors import GlyffError, UsageError
+from glyffctl.core.files import atomic_file
+
+SETTINGS_KEY = "glyffctl"
+_GIF_GREYS = 16
+_LAST_FRAME_MS = 1500
+
+
+def sheet(pictures: Tensor, columns: int, gap: int = 4, titles: Sequence[str] = ()) -> Image.Image:
+    """Lay pictures out in rows on white paper.
+
+    Args:
+        pictures: (N, H, W) uint8.
+        columns: pictures in a row.
+        gap: pixels between pictures and around them.
+        titles: a line of text above each row, or none.
+    """
+    count, height, width = pictures.shape
+    rows = -(-count // columns)
+    line = 22 if titles else 0
+    canvas = Image.new("L", (columns * (width + gap) + gap, rows * (height + gap + line) + gap), 255)
+    for k, picture in enumerate(pictures):
+        row, column = divmod(k, columns)
+        left, top = gap + column * (width + gap), gap + row * (height + gap + line) + line
+        canvas.paste(Image.fromarray(picture.numpy()), (left, top))
+    if titles:
+        draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
+        for row, title in enumerate(titles):
+            draw.text((gap, gap + row * (height + gap + line)), _fit(title, font, canvas.width - 2 * gap), 0, font)
+    return canvas
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """`text` in one line, cut with an ellipsis where it is wider than `width` pixels."""
+    text = " ".join(text.split())[:300]
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def near_square(count: int) -> int:
+    """Columns that make `count` pictures nearly a square, without a ragged row where one can be had.
+
+    16 → 4, 12 → 4, 32 → 8, 2 → 2, 7 → 3.
+    """
+    side = max(1, round(count**0.5))
+    for columns in range(side, min(count, 2 * side) + 1):
+        if count % columns == 0:
+            return columns
+    return -(-count // side)
+
+
+def save_png(path: Path, image: Image.Image, settings: dict[str, Any] | None = None) -> None:
+    """Write a PNG, `settings` as JSON in a text chunk of it.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    chunks = PngImagePlugin.PngInfo()
+    if settings is not None:
+        chunks.add_itxt(SETTINGS_KEY, json.dumps(settings, ensure_ascii=False))
+    with atomic_file(path) as temporary:
+        image.save(temporary, "PNG", pnginfo=chunks)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings that `save_png` put into `path`.
+
+    Raises:
+        GlyffError: there is no such file, or it is not a PNG.
+        UsageError: the PNG has no settings of ours.
+    """
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            image.load()
+            text = getattr(image, "text", {}).get(SETTINGS_KEY)
+    except FileNotFoundError:
+        raise GlyffError(f"{path} does not exist") from None
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise GlyffError(f"cannot read {path} as a PNG picture: {error}") from error
+    try:
+        settings = json.loads(text or "")
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path} does not say how it was made: it is not a picture from `glyffctl sample`")
+    return settings
+
+
+def save_gif(path: Path, frames: Sequence[Image.Image], fps: float) -> None:
+    """Write an endless animation; the last frame stays for a second and a half.
+
+    Sixteen greys: noise does not compress, and at 256 levels an animation of 16 glyphs is 30 MB.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    levels = torch.arange(_GIF_GREYS) * 255 // (_GIF_GREYS - 1)
+    palette = [int(level) for level in levels for _ in range(3)]
+    small = []
+    for frame in frames:
+        indexed = frame.point([round(value * (_GIF_GREYS - 1) / 255) for value in range(256)])
+        indexed = Image.frombytes("P", indexed.size, indexed.tobytes())
+        indexed.putpalette(palette)
+        small.append(indexed)
+    durations = [max(20, round(1000 / fps))] * (len(small) - 1) + [_LAST_FRAME_MS]
+    with atomic_file(path) as temporary:
+        small[0].save(
+            temporary, "GIF", save_all=True, append_images=small[1:], duration=durations, loop=0, optimize=False
+        )

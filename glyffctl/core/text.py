@@ -1,0 +1,276 @@
+"""Text encoders: a pretrained network, frozen, that turns a caption into one vector per token.
+
+Any encoder of the T5 family, and any other text encoder that transformers knows. Weights are read from
+safetensors files only, and no code of the model's author is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glyffctl.core.errors import EmbeddingError, UsageError
+from glyffctl.core.hub import has_weights, is_local, model_folder
+
+# Words, digits, brackets, accents and Han: tokenizers that treat any of these in their own way differ here.
+_PROBE = "Lithium (element 3, Li); naïve small swan 鋰 [U+92F0]"
+_SAFE = {"trust_remote_code": False, "local_files_only": True}
+_SAMPLE = 256  # values of each parameter, at either end, that go into the fingerprint
+
+
+class TextBatch(NamedTuple):
+    """Captions as the network sees them.
+
+    A row whose mask is all False is "no caption": the network puts its learned null token there.
+    """
+
+    tokens: Tensor  # (B, L, D) float; zeros where mask is False
+    mask: Tensor  # (B, L) bool; L >= 1
+
+    @staticmethod
+    def none(count: int, width: int) -> TextBatch:
+        """`count` rows without a caption, for vectors `width` wide."""
+        return TextBatch(torch.zeros(count, 1, width), torch.zeros(count, 1, dtype=torch.bool))
+
+    @staticmethod
+    def cat(batches: list[TextBatch]) -> TextBatch:
+        """All rows of `batches`, padded to the longest."""
+        length = max(batch.mask.shape[1] for batch in batches)
+
+        def pad(batch: TextBatch) -> TextBatch:
+            missing = length - batch.mask.shape[1]
+            return TextBatch(F.pad(batch.tokens, (0, 0, 0, missing)), F.pad(batch.mask, (0, missing)))
+
+        padded = [pad(batch) for batch in batches]
+        return TextBatch(torch.cat([b.tokens for b in padded]), torch.cat([b.mask for b in padded]))
+
+    def rows(self, index: Tensor) -> TextBatch:
+        """The rows `index` (B,) int64."""
+        return TextBatch(self.tokens[index], self.mask[index])
+
+    def to(self, device: torch.device) -> TextBatch:
+        """The same on another device."""
+        return TextBatch(self.tokens.to(device), self.mask.to(device))
+
+
+class TextEncoder:
+    """A text encoder with its tokenizer; `load_encoder` makes one.
+
+    Attributes:
+        name: as the user gave it; local folders as absolute paths.
+        width: D, the size of one token vector.
+        fingerprint: 32 hex digits that identify the weights and the tokenizer.
+        max_tokens: longer captions are cut to this many tokens.
+    """
+
+    def __init__(self, name: str, tokenizer: Any, model: Any, *, width: int, fingerprint: str, max_tokens: int) -> None:
+        self.name = name
+        self.width = width
+        self.fingerprint = fingerprint
+        self.max_tokens = max_tokens
+        self._tokenizer = tokenizer
+        self._model = model
+
+    def tokenize(self, texts: list[str]) -> list[list[int]]:
+        """The token ids of each text, end mark included, at most `max_tokens`; none for an empty text."""
+        return self._tokenize(texts, self.max_tokens)
+
+    def is_cut(self, text: str) -> bool:
+        """Whether `text` has more tokens than `max_tokens`."""
+        return len(self._tokenize([text], self.max_tokens + 1)[0]) > self.max_tokens
+
+    def encode(self, texts: list[str]) -> TextBatch:
+        """Encode texts, padded on the right to the longest: float32, on the encoder's device.
+
+        The empty text gives a row whose mask is all False.
+        """
+        return self.encode_ids(self.tokenize(texts))
+
+    def encode_ids(self, ids: list[list[int]]) -> TextBatch:
+        """`encode` for texts that `tokenize` has been through."""
+        device = self._model.device
+        lengths = torch.tensor([len(row) for row in ids])
+        length = max(1, int(lengths.max()))
+        # The padding's id does not matter, since it is masked: not every tokenizer has one.
+        padded = torch.tensor([row + [0] * (length - len(row)) for row in ids]).to(device)
+        mask = (torch.arange(length) < lengths[:, None]).to(device)
+        tokens = torch.zeros(len(ids), length, self.width, device=device)
+        worded = lengths.nonzero().squeeze(1).to(device)  # attention over no token at all is undefined
+        if len(worded):
+            tokens[worded] = _hidden(self._model, padded[worded], mask[worded])
+        return TextBatch(tokens.masked_fill(~mask[..., None], 0.0), mask)
+
+    def _tokenize(self, texts: list[str], limit: int) -> list[list[int]]:
+        # Tokenizers give even an empty text its end mark; and they refuse an empty list.
+        worded = [text for text in texts if text.strip()]
+        ids = iter(self._tokenizer(worded, truncation=True, max_length=limit)["input_ids"] if worded else [])
+        return [list(next(ids)) if text.strip() else [] for text in texts]
+
+
+def load_encoder(name: str | Path, *, max_tokens: int = 64, device: torch.device | str = "cpu") -> TextEncoder:
+    """Load a text encoder, in float32 and evaluation mode.
+
+    Args:
+        name: a folder, or a name on the Hugging Face hub such as "google-t5/t5-small".
+        max_tokens: longer captions are cut, end mark kept; at least 2.
+        device: where to encode.
+
+    Raises:
+        EmbeddingError: it cannot be had, is broken, is not a text encoder, or takes fewer tokens.
+        UsageError: `max_tokens` is below 2.
+    """
+    if max_tokens < 2:
+        raise UsageError(f"{max_tokens} tokens leave no room for a word and its end mark; give at least 2")
+    shown = str(name)
+    with _quiet():
+        try:
+            folder = model_folder(name)
+            if is_local(name):
+                shown = str(folder)
+            return _load(folder, shown, max_tokens, device)
+        except EmbeddingError:
+            raise
+        except Exception as error:  # a broken folder can raise nearly anything, another type in every version
+            raise EmbeddingError(f"cannot load the text encoder {shown}: {_cause(error)}") from error
+
+
+def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str) -> TextEncoder:
+    from transformers import AutoConfig  # noqa: PLC0415
+
+    if not (folder / "config.json").is_file():
+        raise EmbeddingError(f"{shown} is not a text encoder: it has no config.json")
+    if not has_weights(folder):
+        raise EmbeddingError(
+            f"the text encoder {shown} has no safetensors weights; other formats can run code when loaded"
+        )
+    config = AutoConfig.from_pretrained(folder, **_SAFE)
+    tokenizer = _load_tokenizer(folder, shown, config)
+    limit = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", math.inf))
+    if max_tokens > limit:
+        raise EmbeddingError(f"the text encoder {shown} takes at most {limit} tokens, not {max_tokens}")
+    model, missing = _load_model(folder, shown, config)
+    fingerprint = _fingerprint(tokenizer, model, missing)
+    if model.config.is_encoder_decoder:
+        model = model.get_encoder()
+    model = model.eval().to(device)
+    width = _probe(tokenizer, model, shown)
+    return TextEncoder(shown, tokenizer, model, width=width, fingerprint=fingerprint, max_tokens=max_tokens)
+
+
+def _load_tokenizer(folder: Path, shown: str, config: Any) -> Any:
+    from transformers import AutoTokenizer  # noqa: PLC0415
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_SAFE)
+    except Exception as error:
+        raise EmbeddingError(
+            f"{shown} has no tokenizer that can be read ({_cause(error)}); name a text encoder"
+        ) from error
+    # Without its files a tokenizer is made up, to which every word is the unknown one.
+    if not any((folder / file).is_file() for file in tokenizer.vocab_files_names.values()):
+        raise EmbeddingError(f"{shown} has no tokenizer; name a text encoder")
+    return tokenizer
+
+
+def _load_model(folder: Path, shown: str, config: Any) -> tuple[Any, set[str]]:
+    """The network in float32, and the names of its tensors that were not in the files."""
+    from transformers import AutoModel, AutoModelForTextEncoding  # noqa: PLC0415
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING  # noqa: PLC0415
+
+    # The mapping knows the encoder half of encoder-decoders such as T5; the rest are taken whole.
+    kind = AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+    model, loaded = kind.from_pretrained(
+        folder,
+        config=config,
+        dtype=torch.float32,
+        use_safetensors=True,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **_SAFE,
+    )
+    # What is missing is random now. Many encoders come without the pooling layer, which we do not use.
+    missing = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
+    unfit = sorted(key for key in missing if "pooler" not in key)
+    if unfit:
+        raise EmbeddingError(
+            f"the weights of the text encoder {shown} do not fit its config.json: {len(unfit)} missing or of "
+            f"another shape, the first {unfit[0]}"
+        )
+    return model, missing
+
+
+def _probe(tokenizer: Any, model: Any, shown: str) -> int:
+    """Encode one word; return the width of its vectors."""
+    ids = torch.tensor([tokenizer("lithium")["input_ids"]], device=model.device)
+    try:
+        hidden = _hidden(model, ids, torch.ones_like(ids, dtype=torch.bool))
+        vocabulary = model.get_input_embeddings().num_embeddings
+    except Exception as error:
+        raise EmbeddingError(f"{shown} is not a text encoder: {_cause(error)}") from error
+    if len(tokenizer) > vocabulary:
+        raise EmbeddingError(
+            f"the tokenizer of the text encoder {shown} has {len(tokenizer):,} tokens, its weights know only "
+            f"{vocabulary:,}; the two do not belong together"
+        )
+    if not hidden.isfinite().all():
+        raise EmbeddingError(f"the text encoder {shown} has broken weights: its vectors are not finite")
+    return hidden.shape[-1]
+
+
+def _cause(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(": ") or type(error).__name__
+
+
+@torch.inference_mode()
+def _hidden(model: Any, ids: Tensor, mask: Tensor) -> Tensor:
+    """The last hidden state, (B, L, D)."""
+    hidden: Tensor = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    return hidden
+
+
+def _fingerprint(tokenizer: Any, model: Any, ignore: set[str]) -> str:
+    """A digest of the two ends of every parameter and of the tokenizer's answer to one sentence.
+
+    It reads a few hundred values of each parameter, so it costs milliseconds whatever the size of the model,
+    and changes with any training of it. Parameters in `ignore` were not loaded but drawn at random.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for key, value in sorted(model.named_parameters()):
+        if key not in ignore:
+            flat = value.detach().flatten()
+            ends = torch.cat([flat[:_SAMPLE], flat[-_SAMPLE:]]).float()
+            digest.update(f"{key} {tuple(value.shape)}".encode())
+            digest.update(ends.numpy().tobytes())
+    digest.update(f"{len(tokenizer)} {tokenizer(_PROBE)['input_ids']}".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' own log lines, warnings and bars off the terminal; errors still are exceptions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from huggingface_hub.utils import logging as hub_logging  # noqa: PLC0415
+        from transformers.utils import logging  # noqa: PLC0415
+
+        verbosity, hub_verbosity = logging.get_verbosity(), hub_logging.get_verbosity()
+        bars = logging.is_progress_bar_enabled()
+        logging.set_verbosity(logging.ERROR)
+        hub_logging.set_verbosity(logging.ERROR)
+        logging.disable_progress_bar()  # the hub's too
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            hub_logging.set_verbosity(hub_verbosity)
+            if bars:
+                logging.enable_progress_bar()

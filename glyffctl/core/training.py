@@ -1,0 +1,265 @@
+"""Training: one optimizer step after another.
+
+Every draw belongs to a global sample number (see `noise`): its glyph, its noise, its σ, and whether it keeps its
+caption. So a run that is resumed goes on as if it had never stopped, with no state of random generators to save.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from glyffctl.core.config import Config
+from glyffctl.core.dataset import GlyphSet, to_unit
+from glyffctl.core.denoiser import Denoiser, loss_weight
+from glyffctl.core.ema import EMA
+from glyffctl.core.embeddings import Embeddings
+from glyffctl.core.errors import ModelError, TrainingError
+from glyffctl.core.noise import Stream, normal, permutation, uniform
+from glyffctl.core.schedule import Schedule, make_schedule
+from glyffctl.core.unet import UNet, channels_last
+
+VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
+_VALIDATION_GLYPHS = 128
+_VALIDATION_BATCH = 64
+_RESIDENT_BYTES = 8 * 2**30  # a data set up to this size is kept on the GPU
+
+
+class TrainStep(NamedTuple):
+    """After one optimizer step. The tensors are on the device: reading them waits for it."""
+
+    images: int  # pictures shown so far
+    loss: Tensor  # () weighted loss of the batch
+    gradient: Tensor  # () norm of the gradient before clipping
+    learning_rate: float
+
+
+def held_out(glyphs: GlyphSet, share: float) -> Tensor:
+    """(N,) bool: the glyphs whose *character* is kept out of training.
+
+    Decided by a hash of the character alone: the same in every font, every run and every data set.
+    """
+    limit = share * 2**32
+
+    def out(text: str) -> bool:
+        return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big") < limit
+
+    # Image folders may name no character; there the caption decides.
+    flags = torch.tensor([out(c.character or c.definition) for c in glyphs.characters], dtype=torch.bool)
+    return flags[glyphs.character_of]
+
+
+def draw_sigmas(config: Config, schedule: Schedule, number: Tensor) -> Tensor:
+    """(B,) float64: the noise level of each sample `number` (B,)."""
+    share = uniform(config.training.seed, number, Stream.SIGMA)
+    diffusion = config.diffusion
+    if diffusion.levels == "lognormal":
+        return (diffusion.level_mean + diffusion.level_std * torch.special.ndtri(share)).exp()
+    sigmas = schedule.sigmas.to(share.device)
+    return sigmas[(share * len(sigmas)).long()]
+
+
+class Trainer:
+    """A network in training, with its optimizer and average, on one device."""
+
+    def __init__(self, config: Config, glyphs: GlyphSet, embeddings: Embeddings, device: torch.device) -> None:
+        """Build a fresh run.
+
+        Raises:
+            TrainingError: nothing is left to train on.
+        """
+        self.config, self.glyphs, self.device = config, glyphs, device
+        training = config.training
+        out = held_out(glyphs, training.holdout)
+        self.train_index = (~out).nonzero().flatten()
+        self.validation_index = _spread(out.nonzero().flatten(), _VALIDATION_GLYPHS)
+        if len(self.train_index) == 0:
+            raise TrainingError("no glyph is left to train on; prepare more characters or lower training.holdout")
+        self.embeddings = embeddings.to(device)
+        self.caption_of = glyphs.caption_of.to(device)
+        self.schedule = make_schedule(config.diffusion.schedule)
+        self.images = 0
+        self._orders: dict[int, Tensor] = {}
+
+        cuda = device.type == "cuda"
+        torch.manual_seed(training.seed)  # the start of the weights; nothing later draws from torch's generators
+        network = UNet(config.network)
+        self.network = channels_last(network.to(device))
+        self.ema = EMA(self.network, training.ema_decay)
+        self.optimizer = torch.optim.AdamW(
+            _decay_groups(self.network, training.weight_decay),
+            lr=training.learning_rate,
+            betas=(training.beta1, training.beta2),
+            fused=cuda,
+        )
+        autocast = torch.bfloat16 if training.precision == "bf16" else None
+        self.denoiser = Denoiser(self.network, config.diffusion.prediction, autocast)
+        if training.compile:
+            self.network.compile()
+        # Shapes that change from batch to batch would be compiled, and waited for, again and again.
+        self.text_length = embeddings.longest if cuda else None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps made so far."""
+        return self.images // self.config.training.batch
+
+    @property
+    def epoch_size(self) -> int:
+        """Glyphs in an epoch: those not held out."""
+        return len(self.train_index)
+
+    def sample_glyphs(self, number: Tensor) -> Tensor:
+        """(B,) the glyph of each global sample number: every glyph once in an epoch, each epoch in its own order."""
+        epoch, place = number // self.epoch_size, number % self.epoch_size
+        row = torch.empty_like(number)
+        for e in epoch.unique().tolist():
+            row[epoch == e] = self._order(e)[place[epoch == e]]
+        return self.train_index[row]
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            # A batch may reach from one epoch into the next; older orders are not asked for again.
+            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = permutation(self.config.training.seed, epoch, self.epoch_size)
+        return self._orders[epoch]
+
+    @cached_property
+    def _resident(self) -> Tensor | None:
+        """The whole data set as uint8 on the GPU, where there is one and it fits."""
+        if self.device.type != "cuda" or len(self.glyphs) * self.glyphs.size**2 > _RESIDENT_BYTES:
+            return None
+        return torch.cat(
+            [self.glyphs.images(part).to(self.device) for part in torch.arange(len(self.glyphs)).split(4096)]
+        )
+
+    def _pictures(self, index: Tensor) -> Tensor:
+        if self._resident is not None:
+            return to_unit(self._resident[index.to(self.device)])
+        return to_unit(self.glyphs.images(index).to(self.device))
+
+    def loss(self, number: Tensor) -> Tensor:
+        """() the weighted loss of the global samples `number` (B,) int64, on the CPU."""
+        config = self.config
+        index = self.sample_glyphs(number)
+        x0 = self._pictures(index)
+        number, index = number.to(self.device), index.to(self.device)
+        eps = normal(config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS)
+        sigma = draw_sigmas(config, self.schedule, number)
+        keep = uniform(config.training.seed, number, Stream.DROP) >= config.diffusion.caption_dropout
+        text = self.embeddings.batch(self.caption_of[index], length=self.text_length, keep=keep)
+        errors = self.denoiser.loss(x0, eps, sigma, self.network.encode_text(text))
+        weight = loss_weight(config.diffusion.weighting, config.diffusion.prediction, sigma)
+        return (errors * weight.to(errors.dtype)).mean()
+
+    def learning_rate(self, progress: float) -> float:
+        """Warm-up over the first pictures, times half a cosine over the whole budget (`progress` in 0…1)."""
+        training = self.config.training
+        warm = min(1.0, (self.images + training.batch) / max(1, training.warmup))
+        return training.learning_rate * warm * (1 + math.cos(math.pi * min(1.0, progress))) / 2
+
+    def step(self, progress: float) -> TrainStep:
+        """One optimizer step on the next batch.
+
+        Raises:
+            TrainingError: the gradient is not finite. The weights are left as they were.
+        """
+        training = self.config.training
+        rate = self.learning_rate(progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(torch.arange(self.images, self.images + training.batch))
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), training.clip)
+        # On a GPU, asking would stall every step: there the norm is checked where it is logged.
+        if self.device.type == "cpu" and not math.isfinite(float(norm)):
+            raise TrainingError(
+                f"the gradient is not a finite number after {self.images} pictures; "
+                "lower training.learning_rate and run the same command again: it goes on from the last checkpoint"
+            )
+        self.optimizer.step()
+        self.ema.update(self.network, self.steps)
+        self.images += training.batch
+        return TrainStep(self.images, loss.detach(), norm.detach(), rate)
+
+    @torch.no_grad()
+    def validate(self) -> dict[float, float]:
+        """The averaged network's loss on held-out characters at each of `VALIDATION_SIGMAS`, always with the same
+        noise.
+
+        The unweighted squared error of F, the network's own target. Empty where nothing is held out.
+        """
+        denoiser = Denoiser(self.ema.network, self.config.diffusion.prediction, self.denoiser.autocast)
+        losses = {}
+        for sigma in VALIDATION_SIGMAS if len(self.validation_index) else ():
+            errors = []
+            for held in self.validation_index.split(_VALIDATION_BATCH):
+                x0 = self._pictures(held)
+                index = held.to(self.device)
+                eps = normal(0, index, tuple(x0.shape[1:]), Stream.EPS)
+                context = self.ema.network.encode_text(
+                    self.embeddings.batch(self.caption_of[index], length=self.text_length)
+                )
+                level = torch.full((len(x0),), sigma, device=self.device, dtype=torch.float64)
+                errors.append(denoiser.loss(x0, eps, level, context))
+            losses[sigma] = float(torch.cat(errors).mean())
+        return losses
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that resuming needs, as tensors and counters."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        return tensors, {"images": self.images}
+
+    def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
+        """Go back to a `state`.
+
+        Raises:
+            ModelError: the state is of another network.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}}
+        moments: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, rest = name.split(".", 1)
+            if part == "optimizer":
+                key, owner = rest.split(".", 1)
+                moments.setdefault(owner, {})[key] = tensor
+            else:
+                parts.setdefault(part, {})[rest] = tensor
+        try:
+            self.network.load_state_dict(parts["network"])
+            self.ema.network.load_state_dict(parts["ema"])
+            self.images = int(counters["images"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise ModelError(f"the training state does not fit the network: {error}") from error
+        for name, parameter in self.network.named_parameters():
+            held = moments.get(name, {})
+            self.optimizer.state[parameter] = {
+                # AdamW counts its steps on the CPU unless it is fused.
+                key: value.to(self.device) if key != "step" or self.device.type == "cuda" else value.clone()
+                for key, value in held.items()
+            }
+
+
+def _decay_groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices and kernels only: norms, biases and the null token are no directions to shrink."""
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    others = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _spread(index: Tensor, count: int) -> Tensor:
+    """At most `count` of `index`, evenly spaced."""
+    if len(index) <= count:
+        return index
+    return index[torch.linspace(0, len(index) - 1, count).long()]

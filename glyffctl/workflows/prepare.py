@@ -1,0 +1,296 @@
+"""`glyffctl prepare`: fonts and definitions in, a data folder of captioned glyphs out."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from collections import Counter
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from glyffctl.core.cleaning import Cleaned, clean
+from glyffctl.core.dataset import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST, Character, Font
+from glyffctl.core.dataset_writer import Format, GlyphWriter, PictureWriter, write_rows
+from glyffctl.core.definitions import (
+    Entry,
+    cache_file,
+    digest,
+    download_unihan,
+    installed_definitions,
+    read_definitions,
+)
+from glyffctl.core.errors import FontError, OutputError, UsageError
+from glyffctl.core.files import atomic_folder
+from glyffctl.core.fonts import (
+    Face,
+    Fit,
+    choose_faces,
+    draw_glyphs,
+    find_font_files,
+    read_faces,
+    system_fonts,
+)
+from glyffctl.workflows.events import Caution, Event, Note, Progress
+
+SMALLEST, LARGEST = 8, 1024
+CJK = range(0x3400, 0xA000)
+"""Where the reference looked for characters: extension A and the unified ideographs."""
+EMBEDDINGS = "embeddings.safetensors"
+PROGRESS_EVERY = 256  # glyphs
+
+OUT_OF_RANGE = "outside --range"
+NOTHING_LEFT = "the definition only points at other characters"
+NOT_COVERED = "in no font"
+BLANK = "blank in the font"
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """Without `fonts` the system's Chinese font, without `definitions` the installed or downloaded Unihan."""
+
+    fonts: tuple[Path, ...] = ()
+    definitions: Path | None = None
+    size: int = 128
+    ranges: str | None = None
+    faces: Literal["best", "all"] = "best"
+    fit: Fit = "ink"
+    format: Format = "glyphs"
+    out: Path = Path("data")
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What was made. `left_out` counts characters (blank ones: glyphs) by reason."""
+
+    out: Path
+    glyphs: int
+    characters: int
+    captions_sha256: str
+    glyphs_of: dict[str, int]
+    """Glyphs per face, by its full name."""
+    left_out: dict[str, int]
+    in_cjk: int
+    """Characters in U+3400–U+9FFF."""
+    embeddings_kept: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Omission:
+    codepoint: int
+    reason: str
+    font: str = ""
+
+
+def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
+    """Draw every character that has a definition in every font, and put captions and pictures into `out`.
+
+    An existing `out` is replaced, as a whole and at the end, if `prepare` made it. Embeddings in it are kept
+    when the captions are still the same.
+
+    Raises:
+        UsageError: a size or a range that makes no sense.
+        FontError: no font can be drawn; one broken among good ones is a Caution.
+        DefinitionsError: the definitions cannot be had or read.
+        OutputError: `out` cannot be written or is not ours to replace.
+    """
+    start = time.monotonic()
+    if not SMALLEST <= options.size <= LARGEST:
+        raise UsageError(f"--size is {options.size}; pictures can be {SMALLEST} to {LARGEST} pixels wide")
+    ranges = parse_ranges(options.ranges) if options.ranges else None
+    previous = _replaceable(options.out)
+    with atomic_folder(options.out) as folder:
+        font_files = yield from _find_fonts(options.fonts)
+        source, entries = yield from _find_definitions(options.definitions)
+        inside = {c: e for c, e in entries.items() if ranges is None or any(c in r for r in ranges)}
+        if not inside:
+            raise UsageError(f"--range {options.ranges} holds no character with a definition in {source}")
+        cleaned = {codepoint: clean(entry.definition) for codepoint, entry in inside.items()}
+        characters = {
+            codepoint: Character(codepoint, chr(codepoint), text, inside[codepoint].radical)
+            for codepoint, (text, _) in sorted(cleaned.items())
+            if text
+        }
+        faces = yield from _read_fonts(font_files, characters, options.faces)
+        omissions = [_Omission(c, OUT_OF_RANGE) for c in entries if c not in inside]
+        omissions += [_Omission(c, NOTHING_LEFT) for c in inside if c not in characters]
+        covered = frozenset[int]().union(*(face.codepoints for face in faces))
+        omissions += [_Omission(c, NOT_COVERED) for c in characters if c not in covered]
+
+        writer = (GlyphWriter if options.format == "glyphs" else PictureWriter)(folder, options.size)
+        glyphs_of = Counter[str]()
+        total = sum(len(face.codepoints & characters.keys()) for face in faces)
+        for face in faces:
+            font = Font(face.file.name, face.index, face.name)
+            drawn = [c for c in characters if c in face.codepoints]
+            for codepoint, picture in draw_glyphs(face, drawn, options.size, options.fit):
+                if picture is None:
+                    omissions.append(_Omission(codepoint, BLANK, face.name))
+                    continue
+                writer.add(characters[codepoint], font, picture)
+                glyphs_of[face.name] += 1
+                if writer.count % PROGRESS_EVERY == 0:
+                    yield Progress("drawing", writer.count, total, "glyphs", face.name)
+        if not writer.count:
+            raise FontError("every glyph of these characters is blank in these fonts; give other fonts")
+        yield Progress("drawing", total, total, "glyphs")
+
+        _write_reports(folder, inside, cleaned, omissions)
+        left_out = Counter(omission.reason for omission in omissions)
+        manifest = writer.finish(
+            {
+                "definitions": source,
+                "options": {
+                    "range": options.ranges,
+                    "faces": options.faces,
+                    "fit": options.fit,
+                    "format": options.format,
+                },
+                "left_out": dict(left_out),
+                "cleaned": dict(Counter(rule for result in cleaned.values() for rule in result.rules)),
+            }
+        )
+        kept = _keep_embeddings(options.out, previous, folder, manifest["captions_sha256"])
+        yield Progress("saving", 1, 1)
+    return PrepareReport(
+        out=options.out,
+        glyphs=writer.count,
+        characters=len(writer.characters),
+        captions_sha256=manifest["captions_sha256"],
+        glyphs_of=dict(glyphs_of),
+        left_out=dict(left_out),
+        in_cjk=sum(character.codepoint in CJK for character in writer.characters),
+        embeddings_kept=kept,
+        seconds=time.monotonic() - start,
+    )
+
+
+def parse_ranges(text: str) -> list[range]:
+    """Code point ranges such as `4E00-9FFF` or `U+3400-U+9FFF,U+9502`, ends included.
+
+    Raises:
+        UsageError: it is not that.
+    """
+    point = r"(?:U\+)?([0-9A-F]{1,6})"
+    ranges = []
+    for part in text.split(","):
+        match = re.fullmatch(rf"\s*{point}(?:\s*-\s*{point})?\s*", part, re.IGNORECASE)
+        if match is None:
+            raise UsageError(f"--range {text!r}: {part.strip()!r} is no range; write 4E00-9FFF or U+3400-U+9FFF,U+9502")
+        first, last = int(match[1], 16), int(match[2] or match[1], 16)
+        if not first <= last <= 0x10FFFF:
+            raise UsageError(f"--range {text!r}: {part.strip()!r} ends before it begins, or beyond U+10FFFF")
+        ranges.append(range(first, last + 1))
+    return ranges
+
+
+def _replaceable(out: Path) -> dict[str, Any] | None:
+    """The manifest of the data folder at `out`, None if nothing is there; what is not ours stays."""
+    if not out.exists():
+        return None
+    if not out.is_dir():
+        raise OutputError(f"cannot write {out}: it is a file; name a folder with --out")
+    if not any(out.iterdir()):
+        return None
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict) or manifest.get("format") not in (GLYPHS_FORMAT, IMAGEFOLDER_FORMAT):
+        raise OutputError(f"{out} holds something that `prepare` did not make; name another folder with --out")
+    ours = re.compile(r"(manifest\.json|.+\.jsonl|glyphs-\d+\.safetensors|embeddings\..*|images|\.DS_Store|Thumbs\.db)")
+    foreign = sorted(entry.name for entry in out.iterdir() if not ours.fullmatch(entry.name))
+    if foreign:
+        raise OutputError(
+            f"{out} would be replaced, but holds {foreign[0]}, which `prepare` did not make; "
+            "move it away or name another folder with --out"
+        )
+    return manifest
+
+
+def _find_fonts(paths: tuple[Path, ...]) -> Generator[Event, None, list[Path]]:
+    if paths:
+        return find_font_files(paths)
+    chosen, others = system_fonts()
+    yield Note(f"drawing with the system's Chinese font {chosen}")
+    if others:
+        yield Note(f"other Chinese fonts to name: {', '.join(map(str, others))}")
+    return [chosen]
+
+
+def _find_definitions(
+    path: Path | None,
+) -> Generator[Event, None, tuple[dict[str, str], dict[int, Entry]]]:
+    if path is None:
+        path = installed_definitions()
+        if path is None:
+            path = cache_file()
+            for done, total in download_unihan(path):
+                yield Progress("fetching Unihan.zip", done, total, "bytes")
+        yield Note(f"definitions from {path}")
+    entries = read_definitions(path)
+    return {"source": path.name, "sha256": digest(path)}, entries
+
+
+def _read_fonts(
+    files: list[Path], characters: Mapping[int, Character], which: Literal["best", "all"]
+) -> Generator[Event, None, list[Face]]:
+    """The faces to draw. A file that cannot be used is a Caution, unless none can."""
+    faces: list[Face] = []
+    failures: list[FontError] = []
+    for number, file in enumerate(files):
+        yield Progress("reading fonts", number, len(files), "files", file.name)
+        try:
+            faces += choose_faces(read_faces(file), characters.keys(), which)
+        except FontError as error:
+            failures.append(error)
+    if not faces:
+        more = f" (and {len(failures) - 1} more fonts fail too)" if len(failures) > 1 else ""
+        raise FontError(f"{failures[0]}{more}")
+    for failure in failures:
+        yield Caution(f"left out a font: {failure}")
+    yield Progress("reading fonts", len(files), len(files), "files")
+    return faces
+
+
+def _write_reports(
+    folder: Path, entries: Mapping[int, Entry], cleaned: Mapping[int, Cleaned], omissions: list[_Omission]
+) -> None:
+    """What cleaning changed (cleaning.jsonl) and what the data lacks (left_out.jsonl), line by line."""
+    write_rows(
+        folder / "cleaning.jsonl",
+        (
+            {
+                "codepoint": f"U+{codepoint:04X}",
+                "before": entries[codepoint].definition,
+                "after": result.text,
+                "rules": list(result.rules),
+            }
+            for codepoint, result in sorted(cleaned.items())
+            if result.rules
+        ),
+    )
+    write_rows(
+        folder / "left_out.jsonl",
+        (
+            {
+                "codepoint": f"U+{o.codepoint:04X}",
+                "character": chr(o.codepoint),
+                "reason": o.reason,
+                "font": o.font,
+            }
+            for o in omissions
+        ),
+    )
+
+
+def _keep_embeddings(out: Path, previous: dict[str, Any] | None, folder: Path, digest: str) -> bool:
+    """Carry cached embeddings over from the folder being replaced, if they belong to the same captions."""
+    if previous is None or previous.get("captions_sha256") != digest or not (out / EMBEDDINGS).is_file():
+        return False
+    shutil.copy2(out / EMBEDDINGS, folder / EMBEDDINGS)
+    return True

@@ -1,0 +1,252 @@
+"""A run folder and the training that writes into it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glyffctl.core import checkpoint
+from glyffctl.core.checkpoint import Origin
+from glyffctl.core.config import BUDGETS
+from glyffctl.core.dataset import to_pixels
+from glyffctl.core.denoiser import Denoiser
+from glyffctl.core.errors import Interrupted, OutputError, TrainingError, UsageError
+from glyffctl.core.files import reason, write_text
+from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.images import near_square, save_png, sheet
+from glyffctl.core.text import TextBatch
+from glyffctl.core.training import Trainer, TrainStep
+from glyffctl.core.unet import parameter_count
+from glyffctl.workflows.events import Event, Note, Progress
+from glyffctl.workflows.signals import collected_signals
+
+LOG_FILE = "log.jsonl"
+LOG_EVERY = 1000  # pictures between lines of the log
+SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
+SHEET_COUNT = 16
+
+
+def _comparable(origin: Origin) -> dict[str, Any]:
+    """The settings that a run cannot change once it has started, flat: 'training.batch' → 64."""
+    flat = {"data": origin.data, "encoder": origin.encoder.fingerprint}
+    for section, values in origin.as_dict()["config"].items():
+        flat |= {f"{section}.{name}": value for name, value in values.items()}
+    free = ("checkpoint_every", *BUDGETS, "compile")
+    return {name: value for name, value in flat.items() if name.removeprefix("training.") not in free}
+
+
+class Run:
+    """A run folder and the training that writes into it."""
+
+    def __init__(self, out: Path, origin: Origin, trainer: Trainer, *, tensorboard: bool) -> None:
+        self.out, self.origin, self.trainer = out, origin, trainer
+        self.seconds = 0.0  # spent in training, over all sessions
+        self.validation: dict[float, float] = {}
+        self.tensorboard = _tensorboard(out) if tensorboard else None
+
+    # The budget -----------------------------------------------------------------------------------------------------
+
+    @property
+    def total(self) -> float:
+        """The budget, in seconds where it is one of time, else in pictures (whole batches)."""
+        training = self.origin.config.training
+        if training.minutes:
+            return training.minutes * 60
+        images = training.images or training.epochs * self.trainer.epoch_size
+        return -(-images // training.batch) * training.batch
+
+    @property
+    def done(self) -> float:
+        """How much of `total` is spent."""
+        return self.seconds if self.origin.config.training.minutes else self.trainer.images
+
+    # Starting and stopping ------------------------------------------------------------------------------------------
+
+    def resume(self) -> bool:
+        """Take up a run that is in the folder already, if it is the same run.
+
+        Raises:
+            TrainingError: another run is in the folder.
+            ModelError: its files are damaged.
+        """
+        there = checkpoint.load_origin(self.out)
+        if there is not None:
+            old, new = _comparable(there), _comparable(self.origin)
+            changed = [f"{name} ({old.get(name)} there, {new[name]} now)" for name in new if old.get(name) != new[name]]
+            if changed:
+                raise TrainingError(
+                    f"{self.out} holds another run: {', '.join(changed[:4])}"
+                    f"{' and more' if len(changed) > 4 else ''}; name another folder with --out"
+                )
+        checkpoint.save_origin(self.out, self.origin)
+        state = checkpoint.load_state(self.out)
+        if state is None:
+            write_text(self.out / LOG_FILE, "")
+            return False
+        tensors, counters = state
+        self.trainer.restore(tensors, counters)
+        self.seconds = float(counters["seconds"])
+        self.validation = {float(k): v for k, v in counters["validation"].items()}
+        self._rewind_log()
+        return True
+
+    def _rewind_log(self) -> None:
+        """Drop what was logged after the checkpoint: those steps are made again."""
+        path = self.out / LOG_FILE
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = []
+        for line in lines:
+            try:
+                if json.loads(line)["images"] <= self.trainer.images:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue  # a line that a crash cut short
+        write_text(path, "".join(kept))
+
+    def save(self) -> None:
+        """Write a checkpoint: first the state, then the model and its card, which follow from it."""
+        tensors, counters = self.trainer.state()
+        kept = {"seconds": self.seconds, "validation": {str(k): v for k, v in self.validation.items()}}
+        checkpoint.save_state(self.out, tensors, counters | kept)
+        checkpoint.save_model(
+            self.out / checkpoint.MODEL_FILE, self.trainer.ema.network, self.origin, self.trainer.images
+        )
+        write_text(self.out / "README.md", _model_card(self))
+
+    # The loop -------------------------------------------------------------------------------------------------------
+
+    def go(self) -> Generator[Event, None, None]:
+        """Train until the budget is spent or a signal comes.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; the run is saved.
+        """
+        trainer, training = self.trainer, self.origin.config.training
+        unit = "s" if training.minutes else "pictures"
+        saved = trainer.images
+        started_at, started_images = time.perf_counter() - self.seconds, trainer.images
+        logged_at, logged_images = time.perf_counter(), trainer.images
+        remark = ""
+        with collected_signals() as received:
+            while self.done < self.total:
+                step = trainer.step(self.done / self.total)
+                self.seconds = time.perf_counter() - started_at
+                if step.images - logged_images >= LOG_EVERY or self.done >= self.total:
+                    loss = float(step.loss)  # waits for the device, so that the clock tells the truth
+                    now = time.perf_counter()
+                    speed = (step.images - logged_images) / (now - logged_at)
+                    logged_at, logged_images = now, step.images
+                    self._log(step, loss, speed)
+                    epoch = step.images / trainer.epoch_size
+                    remark = f"epoch {epoch:.2f}  loss {loss:.4f}  {speed:.0f} pictures/s"
+                yield Progress("Training", min(self.done, self.total), self.total, unit, remark)
+                if received:
+                    break
+                if step.images - saved >= training.checkpoint_every:
+                    pause = time.perf_counter()
+                    yield from self._milestone()
+                    saved = step.images
+                    # The budget of time is for training; looking at the result is not charged to it.
+                    started_at += time.perf_counter() - pause
+                    logged_at += time.perf_counter() - pause
+            if received:
+                self.save()
+                raise Interrupted(
+                    f"stopped at {trainer.images:,} pictures, everything is saved in {self.out}; "
+                    "run the same command to go on",
+                    received[0],
+                )
+            if trainer.images > started_images or not (self.out / checkpoint.MODEL_FILE).exists():
+                yield from self._milestone()
+            else:
+                yield Note(f"{self.out} has had its whole budget already; a larger one goes on with it")
+
+    def _milestone(self) -> Generator[Event, None, None]:
+        """Validate, save, and draw a sheet of samples."""
+        self.validation = self.trainer.validate()
+        self.save()
+        if self.validation:
+            self._write({"images": self.trainer.images, "validation": self.validation})
+        losses = "  ".join(f"σ {sigma:g}: {loss:.4f}" for sigma, loss in self.validation.items())
+        path = self.out / "samples" / f"{self.trainer.images:09d}.png"
+        self._draw(path)
+        yield Note(f"{self.trainer.images:,} pictures  {losses}  {path}")
+
+    def _draw(self, path: Path) -> None:
+        """A sheet of glyphs for held-out captions, always with the same noise."""
+        trainer = self.trainer
+        index = trainer.validation_index if len(trainer.validation_index) else trainer.train_index
+        index = index[torch.linspace(0, len(index) - 1, SHEET_COUNT).long()]
+        caption = trainer.caption_of[index.to(trainer.device)]
+        text = trainer.embeddings.batch(caption, length=trainer.text_length)
+        nothing = TextBatch(text.tokens, torch.zeros_like(text.mask))
+        config = self.origin.config
+        denoiser = Denoiser(trainer.ema.network, config.diffusion.prediction, trainer.denoiser.autocast)
+        seeds = torch.arange(SHEET_COUNT, device=trainer.device)
+        x: Tensor | None = None
+        for step in generate(denoiser, trainer.schedule, SHEET_RECIPE, text, nothing, seeds, config.network.size):
+            x = step.x
+        assert x is not None
+        captions = [trainer.glyphs.captions[int(i)] for i in caption]
+        image = sheet(to_pixels(x)[:, 0].cpu(), near_square(SHEET_COUNT))
+        save_png(path, image, {"captions": captions, **dataclasses.asdict(SHEET_RECIPE), "images": trainer.images})
+
+    def _log(self, step: TrainStep, loss: float, speed: float) -> None:
+        self._write(
+            {
+                "images": step.images,
+                "loss": loss,
+                "learning_rate": step.learning_rate,
+                "gradient": float(step.gradient),
+                "images_per_second": round(speed, 2),
+                "seconds": round(self.seconds, 1),
+            }
+        )
+
+    def _write(self, row: dict[str, Any]) -> None:
+        try:
+            with (self.out / LOG_FILE).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise OutputError(f"cannot write {self.out / LOG_FILE}: {reason(error)}") from error
+        if self.tensorboard is not None:
+            flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
+            flat |= {f"validation/sigma {sigma:g}": loss for sigma, loss in row.get("validation", {}).items()}
+            for name, value in flat.items():
+                self.tensorboard.add_scalar(name, value, row["images"])
+            self.tensorboard.flush()
+
+
+def _tensorboard(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+    except ImportError:
+        raise UsageError('--tensorboard needs the package tensorboard: pip install "glyffctl[tensorboard]"') from None
+    return SummaryWriter(out / "tensorboard")
+
+
+def _model_card(run: Run) -> str:
+    trainer, config = run.trainer, run.origin.config
+    losses = "\n".join(f"| {sigma:g} | {loss:.4f} |" for sigma, loss in run.validation.items())
+    validation = f"\n| σ | loss on held-out characters |\n|---|---|\n{losses}\n" if losses else ""
+    fonts = ", ".join(font.name for font in trainer.glyphs.fonts) or "not recorded"
+    return f"""# {run.out.name}
+
+A glyffctl model: English definition → glyph, {config.network.size}×{config.network.size} pixels.
+
+- {parameter_count(trainer.network):,} parameters
+- {config.diffusion.prediction} prediction, {config.diffusion.schedule} schedule
+- trained on {trainer.images:,} pictures in {run.seconds / 60:.0f} minutes
+- {trainer.epoch_size:,} glyphs, so {trainer.images / trainer.epoch_size:.1f} epochs
+- fonts: {fonts}
+- text encoder: {run.origin.encoder.name}
+{validation}
+Draw with it: `glyffctl sample "lithium" --model {run.out}`. All settings are in `config.json`.
+"""

@@ -1,0 +1,202 @@
+"""`glyffctl sample`: from prompts to pictures that know how they were made."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from glyffctl.core.checkpoint import MODEL_FILE, Model, load_model
+from glyffctl.core.dataset import to_pixels
+from glyffctl.core.denoiser import Denoiser
+from glyffctl.core.errors import EmbeddingError, ModelError, OutputError, UsageError
+from glyffctl.core.generate import generate
+from glyffctl.core.images import near_square, save_gif, save_png, sheet
+from glyffctl.core.schedule import Schedule, make_schedule
+from glyffctl.core.text import TextBatch, load_encoder
+from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.sample_options import SampleOptions, to_settings
+
+_GIF_FRAMES = 60
+
+
+@dataclass(frozen=True)
+class SampleReport:
+    """What was drawn with what, and where it is."""
+
+    files: list[Path]
+    model: Path
+    seconds: float
+
+
+def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
+    """Draw pictures. See `SampleOptions`.
+
+    Raises:
+        GlyffError: the model, its encoder or the output cannot be used.
+    """
+    _check_outputs(options)
+    path, why = find_model(options.model)
+    model = load_model(path)
+    if options.weights not in (None, model.identity):
+        raise ModelError(f"the model at {path} has other weights than those the picture was made with")
+    schedule = make_schedule(model.origin.config.diffusion.schedule)
+    schedule.steps(options.recipe.steps)  # complain before anything slow
+    yield Note(f"model: {path} ({why}), trained on {model.images:,} pictures")
+    text, negative = yield from _encode(options, model)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    started = time.perf_counter()
+    pictures, frames = yield from _draw(options, model, schedule, text, negative, device)
+    seconds = time.perf_counter() - started
+    files = _write(options, model, path, pictures, frames)
+    return SampleReport(files, path, seconds)
+
+
+def find_model(given: Path | None) -> tuple[Path, str]:
+    """The model to use, and why that one: the one given, else the newest run under runs/.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if given is not None:
+        if not given.exists():
+            raise ModelError(f"there is no model at {given}; name a run folder or a model.safetensors")
+        return given, "as asked"
+    files = [(file.stat().st_mtime, file) for file in Path("runs").glob(f"*/{MODEL_FILE}")]
+    if not files:
+        raise ModelError(
+            "no model was found under runs/; train one with `glyffctl train`, or name one with --model FOLDER"
+        )
+    return max(files)[1].parent, "the newest under runs/"
+
+
+def _check_outputs(options: SampleOptions) -> None:
+    """Complain about places that cannot be written before drawing, not after."""
+    for path, suffix in ((options.out, ".png"), (options.gif, ".gif")):
+        if path is None:
+            continue
+        if suffix == ".gif" and path.suffix.lower() != suffix:
+            raise UsageError(f"--gif takes a file ending in .gif, not {path}")
+        if path.suffix and not path.is_dir() and path.suffix.lower() != suffix:
+            raise UsageError(f"--out takes a .png file or a folder, not {path}")
+        if path.suffix and path.is_dir() and suffix == ".gif":
+            raise OutputError(f"cannot write {path}: it is a folder; name a file")
+        folder = path.parent if path.suffix.lower() == suffix and not path.is_dir() else path
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not folder.is_dir():
+            raise OutputError(f"cannot write {path}: {folder} is not a folder")
+        if not os.access(folder, os.W_OK):
+            raise OutputError(f"cannot write {path}: {folder} cannot be written to")
+
+
+def _encode(options: SampleOptions, model: Model) -> Generator[Event, None, tuple[TextBatch, TextBatch]]:
+    """(P, L, D) the prompts, and (1, L, D) the negative one. The encoder is loaded only if there is text to read."""
+    width = model.network.config.text_width
+    texts = [*options.prompts, options.negative]
+    if not any(text.strip() for text in texts):
+        return TextBatch.none(len(options.prompts), width), TextBatch.none(1, width)
+    trained = model.origin.encoder
+    name = options.encoder or trained.name
+    yield Progress("Loading the text encoder", 0, 1)
+    encoder = load_encoder(name, max_tokens=trained.max_tokens)
+    yield Progress("Loading the text encoder", 1, 1)
+    if encoder.fingerprint != trained.fingerprint:
+        raise EmbeddingError(
+            f"the text encoder {name} is not the one this model was trained with ({trained.name}): "
+            "its weights or tokenizer differ; say with --encoder where that one is"
+        )
+    for text in texts:
+        if encoder.is_cut(text):
+            yield Caution(f"only the first {encoder.max_tokens} tokens are read of: {text[:60]}…")
+    encoded = encoder.encode(texts)
+    return encoded.rows(torch.arange(len(texts) - 1)), encoded.rows(torch.tensor([-1]))
+
+
+def _draw(
+    options: SampleOptions,
+    model: Model,
+    schedule: Schedule,
+    text: TextBatch,
+    negative: TextBatch,
+    device: torch.device,
+) -> Generator[Event, None, tuple[Tensor, list[Tensor]]]:
+    """The pictures (P·count, H, W) uint8, prompt after prompt, and for a gif the frames, each of the same shape."""
+    config, recipe = model.origin.config, options.recipe
+    denoiser = Denoiser(model.network.to(device), config.diffusion.prediction)
+    prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
+    seeds = options.seed + torch.arange(options.count).repeat(len(options.prompts))
+    kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, _GIF_FRAMES)).round().int().tolist())
+    pictures: list[Tensor] = []
+    frames: list[list[Tensor]] = [[] for _ in kept] if options.gif else []
+    batches = list(zip(prompt.split(options.batch), seeds.split(options.batch), strict=True))
+    for number, (rows, chunk) in enumerate(batches):
+        towards, away = text.rows(rows).to(device), negative.rows(torch.zeros_like(rows)).to(device)
+        frame = 0
+        x = torch.empty(0)
+        for step in generate(denoiser, schedule, recipe, towards, away, chunk.to(device), config.network.size):
+            x = step.x
+            if options.gif and step.i in kept:
+                # The DDPM view of x has the scale of a picture at every noise level.
+                frames[frame].append(to_pixels(x / math.sqrt(1 + step.sigma**2))[:, 0].cpu())
+                frame += 1
+            yield Progress("Drawing", number * recipe.steps + step.i + 1, len(batches) * recipe.steps, "steps")
+        if not bool(x.isfinite().all()):
+            raise ModelError("the network's answer is not a finite number; try a smaller --guidance or another model")
+        pictures.append(to_pixels(x)[:, 0].cpu())
+    return torch.cat(pictures), [torch.cat(parts) for parts in frames]
+
+
+def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, frames: list[Tensor]) -> list[Path]:
+    """Write what was asked for; the paths of the files written."""
+    encoder = options.encoder or model.origin.encoder.name
+    out = options.out or _unused(Path(f"{_slug(options.prompts[0])}.png"))
+    files = []
+    if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
+        for k, picture in enumerate(pictures):
+            prompt, number = divmod(k, options.count)
+            name = f"{prompt:03d}-" if len(options.prompts) > 1 else ""
+            file = out / f"{name}{_slug(options.prompts[prompt])}-{options.seed + number}.png"
+            one = replace(options, only=k)
+            save_png(file, Image.fromarray(picture.numpy()), to_settings(one, path, encoder, model.identity))
+            files.append(file)
+    else:
+        image = _sheet(options, pictures)
+        save_png(out, image, to_settings(options, path, encoder, model.identity))
+        files.append(out)
+    if options.gif is not None:
+        save_gif(options.gif, [_sheet(options, frame) for frame in frames], options.fps)
+        files.append(options.gif)
+    return files
+
+
+def _sheet(options: SampleOptions, pictures: Tensor) -> Image.Image:
+    """One prompt fills a near square; several get a row each, with the prompt above it."""
+    if options.only is not None:
+        return Image.fromarray(pictures[options.only].numpy())
+    if len(options.prompts) == 1:
+        return sheet(pictures, near_square(options.count))
+    return sheet(pictures, options.count, titles=[prompt or "(no prompt)" for prompt in options.prompts])
+
+
+def _slug(prompt: str) -> str:
+    """A file name for a prompt: letters, digits and hyphens only, so that no prompt can name another folder."""
+    return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")[:40].rstrip("-_") or "unconditional"
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or with a number behind its name if something is there already."""
+    number = 1
+    candidate = path
+    while candidate.exists():
+        number += 1
+        candidate = path.with_stem(f"{path.stem}-{number}")
+    return candidate

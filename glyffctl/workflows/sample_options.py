@@ -1,0 +1,144 @@
+"""What `sample` can be asked, where prompts come from, and how a picture remembers what was asked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from glyffctl import __version__
+from glyffctl.core.errors import UsageError
+from glyffctl.core.files import reason
+from glyffctl.core.generate import Recipe
+from glyffctl.core.images import read_settings
+
+MAX_PICTURES = 10_000
+MAX_PROMPT = 2000  # characters; encoders read a few hundred at most
+MAX_PROMPT_FILE = 10 * 2**20  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """What `sample` is asked to do.
+
+    Attributes:
+        prompts: each gives `count` pictures; "" draws without a condition.
+        model: a model file or run folder; None is the newest run under runs/.
+        encoder: where the model's text encoder is now, if not where it was in training.
+        negative: what to be led away from; "" is the empty prompt.
+        seed: picture k of a prompt is drawn from seed + k.
+        out: a .png file for one sheet, or a folder for single pictures; None names a file after the prompt.
+        gif: a .gif file for the denoising.
+        fps: frames per second of the gif.
+        batch: pictures drawn at once; changes memory and speed, and the pictures only by rounding.
+        only: draw all, but write this picture alone (counted over all prompts).
+        weights: the identity the model must have; None takes any.
+    """
+
+    prompts: tuple[str, ...]
+    model: Path | None = None
+    encoder: str | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    negative: str = ""
+    seed: int = 0
+    count: int = 16
+    out: Path | None = None
+    gif: Path | None = None
+    fps: float = 12.0
+    batch: int = 16
+    only: int | None = None
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        if not self.prompts:
+            raise UsageError('name a prompt: glyffctl sample "lithium"')
+        if self.count < 1 or self.count * len(self.prompts) > MAX_PICTURES:
+            raise UsageError(f"--count times the number of prompts must be in 1…{MAX_PICTURES:,}")
+        if not 0 <= self.seed < 2**62:
+            raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
+        if not 0 < self.fps <= 50:
+            raise UsageError(f"--fps must be more than 0 and at most 50, not {self.fps}")
+        if self.batch < 1:
+            raise UsageError(f"--batch must be at least 1, not {self.batch}")
+        for prompt in (*self.prompts, self.negative):
+            if len(prompt) > MAX_PROMPT:
+                raise UsageError(f"a prompt has {len(prompt):,} characters; at most {MAX_PROMPT:,} can be read")
+
+
+def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str) -> dict[str, Any]:
+    """All that makes the pictures of `options` again, as JSON for a PNG to carry."""
+    recipe = asdict(options.recipe)
+    recipe["interval"] = [end if math.isfinite(end) else None for end in options.recipe.interval]  # JSON has no ∞
+    return {
+        "glyffctl": __version__,
+        "prompts": list(options.prompts),
+        "negative": options.negative,
+        "seed": options.seed,
+        "count": options.count,
+        "recipe": recipe,
+        "batch": options.batch,
+        "only": options.only,
+        "model": str(model.absolute()),
+        "weights": weights,
+        "encoder": encoder,
+    }
+
+
+def again(
+    file: Path, *, model: Path | None = None, encoder: str | None = None, out: Path | None = None
+) -> SampleOptions:
+    """The options that make the picture `file` again; `model` and `encoder` say where those are now, if they moved.
+
+    Raises:
+        GlyffError: `file` is not a picture of ours.
+    """
+    settings = read_settings(file)
+    try:
+        recipe = settings["recipe"]
+        low, high = (math.inf if end is None else float(end) for end in recipe["interval"])
+        return SampleOptions(
+            prompts=tuple(str(prompt) for prompt in settings["prompts"]),
+            negative=str(settings["negative"]),
+            seed=int(settings["seed"]),
+            count=int(settings["count"]),
+            recipe=Recipe(
+                sampler=str(recipe["sampler"]),
+                steps=int(recipe["steps"]),
+                guidance=float(recipe["guidance"]),
+                interval=(low, high),
+            ),
+            batch=int(settings["batch"]),
+            only=None if settings["only"] is None else int(settings["only"]),
+            model=model or Path(settings["model"]),
+            weights=str(settings["weights"]),
+            encoder=encoder or str(settings["encoder"]),
+            out=out or file.with_name(f"{file.stem}-again.png"),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{file} does not say in full how it was made ({error!r})") from error
+
+
+def read_prompts(path: Path) -> tuple[str, ...]:
+    """The prompts of a text file, one on a line; empty lines are passed over.
+
+    Raises:
+        UsageError: the file cannot be read, is too large, or holds no prompt.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_PROMPT_FILE + 1)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+    if len(data) > MAX_PROMPT_FILE:
+        raise UsageError(
+            f"{path} is larger than {MAX_PROMPT_FILE >> 20} MiB; at most {MAX_PICTURES:,} prompts are drawn"
+        )
+    prompts = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not prompts:
+        raise UsageError(f"{path} holds no prompt; write one on each line")
+    return prompts

@@ -1,0 +1,161 @@
+"""`glyffctl train`: from captioned glyphs to a run folder with a model in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from glyffctl.core import checkpoint, embeddings
+from glyffctl.core.checkpoint import EncoderInfo, Origin
+from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, read_toml
+from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.errors import OutputError, TrainingError, UsageError
+from glyffctl.core.files import reason
+from glyffctl.core.training import Trainer
+from glyffctl.core.unet import parameter_count
+from glyffctl.workflows.embed import DEFAULT_ENCODER, EmbedOptions, embed
+from glyffctl.workflows.events import Caution, Event, Note
+from glyffctl.workflows.run import Run
+
+LOW_TERMINAL_SNR = 1e-3  # above this, the mean of a picture still shows at T
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """What `train` is asked to do.
+
+    Attributes:
+        gpus: 0 trains on the CPU, 1 on a GPU, or on the CPU where there is none.
+        preset: a name from `config.preset_names`; None is "gpu" on a GPU and "cpu" without.
+        config: a TOML file laid over the preset.
+        overrides: settings of the section [training] laid over both.
+        out: the run folder; None is runs/PRESET.
+        encoder: captions that are not embedded with it yet are embedded first; None takes those
+            that are there, or makes them with the default encoder.
+    """
+
+    data: Path = Path("data")
+    out: Path | None = None
+    gpus: int = 1
+    preset: str | None = None
+    config: Path | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)
+    encoder: str | None = None
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What came of it."""
+
+    out: Path
+    parameters: int
+    images: int
+    epochs: float
+    seconds: float
+    validation: dict[float, float]
+
+
+def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
+    """Train, or go on with a run that was stopped. See `TrainOptions`.
+
+    Raises:
+        GlyffError: the data, the embeddings, the settings or the run folder cannot be used.
+        Interrupted: SIGINT or SIGTERM came; the run is saved.
+    """
+    device = _device(options.gpus)
+    if options.gpus and device.type == "cpu":
+        yield Caution("no GPU was found: training on the CPU (--gpus 0 says so without this line)")
+    preset, sections = _settings(options, device)
+    parse(sections)  # complain about settings before minutes are spent on embedding
+
+    glyphs = open_glyphs(options.data, sections["network"].get("size"))
+    if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
+        yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or DEFAULT_ENCODER))
+    cached = embeddings.load_embeddings(options.data, glyphs.captions)
+    config = _fit(sections, glyphs.size, cached.width)
+    encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
+    origin = Origin(config, encoder, glyphs.fingerprint())
+
+    out = options.out or Path("runs") / preset
+    _check_folder(out)
+    trainer = Trainer(config, glyphs, cached, device)
+    run = Run(out, origin, trainer, tensorboard=options.tensorboard)
+    parameters = parameter_count(trainer.network)
+    yield Note(
+        f"{parameters / 1e6:.1f} M parameters, {trainer.epoch_size:,} glyphs "
+        f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
+        f"{preset} preset on {_device_name(device)}, into {out}"
+    )
+    if trainer.schedule.terminal_snr() > LOW_TERMINAL_SNR:
+        yield Caution(
+            f"the {config.diffusion.schedule} schedule ends at an SNR of {trainer.schedule.terminal_snr():.1e}: "
+            "a trace of the picture's brightness is left at its noisiest level"
+        )
+    if run.resume():
+        yield Note(f"going on from {trainer.images:,} pictures")
+    yield from run.go()
+    return TrainReport(
+        out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation
+    )
+
+
+def show_settings(options: TrainOptions) -> str:
+    """All settings that `train` would use, as TOML that --config takes."""
+    _, sections = _settings(options, _device(options.gpus))
+    lines = []
+    for section, values in as_dict(parse(sections)).items():
+        lines.append(f"[{section}]")
+        for name, value in values.items():
+            if name not in ("size", "text_width") or name in sections[section]:  # else the data decides
+                lines.append(f"{name} = {json.dumps(value)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _settings(options: TrainOptions, device: torch.device) -> tuple[str, dict[str, dict[str, Any]]]:
+    """The name of the preset, and its sections with the user's file and options laid over them."""
+    preset = options.preset or ("gpu" if device.type == "cuda" else "cpu")
+    layers = [read_preset(preset)]
+    if options.config is not None:
+        layers.append(read_toml(options.config))
+    return preset, merge(*layers, {"training": options.overrides})
+
+
+def _device(gpus: int) -> torch.device:
+    if gpus not in (0, 1):
+        raise UsageError(f"--gpus must be 0 or 1, not {gpus}")
+    return torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"the CPU ({torch.get_num_threads()} threads)"
+
+
+def _fit(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:
+    """The settings with the two numbers that the data decides."""
+    network = sections["network"]
+    for name, found, what in (("size", size, "the pictures"), ("text_width", width, "the text embeddings")):
+        if network.get(name, found) != found:
+            raise TrainingError(
+                f"network.{name} is {network[name]} in the settings, but {what} have {found}; "
+                f"take network.{name} out of the settings, or prepare and embed anew"
+            )
+    return parse(merge(sections, {"network": {"size": size, "text_width": width}}))
+
+
+def _check_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        foreign = any(out.iterdir()) and not (out / checkpoint.CONFIG_FILE).exists()
+    except OSError as error:
+        raise OutputError(f"cannot use {out} as run folder: {reason(error)}; name another with --out") from error
+    if foreign:
+        raise OutputError(f"{out} is not empty and not a run folder; name another with --out")

@@ -1,0 +1,288 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from glyffctl.core.dataset import captions_digest, open_glyphs
+from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
+from glyffctl.workflows import prepare as workflow
+from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
+from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, parse_ranges, prepare
+from tests.fontmaker import make_font
+
+FULL = (0, -120, 1000, 880)
+
+
+@pytest.fixture
+def font(tmp_path):
+    """一丁 drawn, 丂 blank, 七 sent to .notdef, 𠀀 drawn."""
+    return make_font(
+        tmp_path / "fonts" / "good.ttf",
+        {0x4E00: FULL, 0x4E01: (0, 0, 400, 400), 0x4E02: None, 0x20000: FULL},
+        undrawn=(0x4E03,),
+        name="Good",
+    )
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "table.tsv"
+    path.write_text(
+        "一\tone; (same as U+58F9 壹) 1\n丁\tnail\n丂\tbreath\n七\tseven\n𠀀\tone; 1\n万\tvariant of 萬\n",
+        "utf-8",
+    )
+    return path
+
+
+@pytest.fixture
+def options(tmp_path, font, table):
+    return PrepareOptions(fonts=(font.parent,), definitions=table, size=32, out=tmp_path / "data")
+
+
+def changed(options: PrepareOptions, **changes: Any) -> PrepareOptions:
+    return replace(options, **changes)
+
+
+def run(options: PrepareOptions) -> tuple[list[Event], PrepareReport]:
+    """All events and the report."""
+    events: list[Event] = []
+    work = prepare(options)
+    while True:
+        try:
+            events.append(next(work))
+        except StopIteration as stop:
+            return events, stop.value
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_what_is_drawn_and_what_is_left_out_is_listed(options):
+    events, report = run(options)
+    assert (report.glyphs, report.characters, report.in_cjk) == (3, 3, 2)
+    assert report.glyphs_of == {"Good": 3}
+    assert report.left_out == {workflow.NOTHING_LEFT: 1, workflow.NOT_COVERED: 1, workflow.BLANK: 1}
+    assert any(isinstance(event, Progress) for event in events)
+    data = open_glyphs(options.out)
+    assert data.size == 32 and [c.character for c in data.characters] == ["一", "丁", "𠀀"]
+    assert data.captions == ["one; 1", "nail"] and data.caption_of.tolist() == [0, 1, 0]
+    assert report.captions_sha256 == captions_digest(data.captions)
+    assert data.images(torch.arange(3)).float().mean((1, 2, 3)).lt(255).all()
+    manifest = json.loads((options.out / "manifest.json").read_text())
+    assert manifest["left_out"] == report.left_out
+    assert manifest["options"] == {"range": None, "faces": "best", "fit": "ink", "format": "glyphs"}
+    assert manifest["definitions"]["source"] == "table.tsv"
+    assert manifest["cleaned"]["cross-reference"] == 1
+    left_out = {row["character"]: row["reason"] for row in rows(options.out / "left_out.jsonl")}
+    assert left_out == {"万": workflow.NOTHING_LEFT, "七": workflow.NOT_COVERED, "丂": workflow.BLANK}
+    cleaning = {row["codepoint"]: row for row in rows(options.out / "cleaning.jsonl")}
+    assert cleaning["U+4E00"]["before"] == "one; (same as U+58F9 壹) 1" and cleaning["U+4E00"]["after"] == "one; 1"
+    assert cleaning["U+4E07"]["after"] == "" and all(row["rules"] for row in cleaning.values())
+    assert list(options.out.parent.glob(".data*")) == []
+
+
+def test_every_font_draws_every_character_it_has(options, tmp_path):
+    make_font(tmp_path / "fonts" / "more.ttf", {0x4E01: FULL, 0x4E03: FULL}, name="More")
+    _, report = run(options)
+    assert report.glyphs_of == {"Good": 3, "More": 2} and report.characters == 4
+    data = open_glyphs(options.out)
+    assert [font.name for font in data.fonts] == ["Good", "More"]
+    assert data.font_of.tolist() == [0, 0, 0, 1, 1]
+    assert [data.characters[i].character for i in data.character_of.tolist()] == [
+        "一",
+        "丁",
+        "𠀀",
+        "丁",
+        "七",
+    ]
+
+
+def test_one_bad_font_among_good_ones_is_named_and_skipped(options, tmp_path):
+    (tmp_path / "fonts" / "bad.ttf").write_text("no font")
+    make_font(tmp_path / "fonts" / "latin.ttf", {0x41: FULL})
+    events, report = run(options)
+    cautions = [event.text for event in events if isinstance(event, Caution)]
+    assert len(cautions) == 2 and "bad.ttf" in cautions[0] and "latin.ttf" in cautions[1]
+    assert report.glyphs == 3
+
+
+def test_ranges_choose_and_the_rest_is_counted(options):
+    _, report = run(changed(options, ranges="4E00,U+20000-U+2FFFF"))
+    assert report.characters == 2 and report.left_out == {workflow.OUT_OF_RANGE: 4}
+    with pytest.raises(UsageError, match="holds no character"):
+        finish(prepare(changed(options, ranges="3400-3500")))
+
+
+@pytest.mark.parametrize("text", ["", "4E00-", "x", "9FFF-4E00", "4E00-110000", "4E00-9FFF-A", "0x4E00", "4E00,,5"])
+def test_ranges_that_are_none_are_refused(text):
+    with pytest.raises(UsageError, match="--range"):
+        parse_ranges(text)
+
+
+def test_ranges_are_read():
+    assert parse_ranges("u+3400-4dbf, U+9502") == [range(0x3400, 0x4DC0), range(0x9502, 0x9503)]
+
+
+@pytest.mark.parametrize("size", [0, 7, 1025, -1])
+def test_sizes_that_make_no_sense_are_refused(options, size):
+    with pytest.raises(UsageError, match="8 to 1024"):
+        finish(prepare(changed(options, size=size)))
+
+
+@pytest.mark.parametrize("size", [8, 1024])
+def test_the_smallest_and_the_largest_size_work(options, size):
+    finish(prepare(changed(options, size=size)))
+    assert open_glyphs(options.out).images(torch.tensor([0])).shape == (1, 1, size, size)
+
+
+# --- what is already there ---
+
+
+def test_a_second_run_replaces_the_first_and_keeps_fitting_embeddings(options):
+    finish(prepare(options))
+    (options.out / "embeddings.safetensors").write_bytes(b"cached")
+    report = finish(prepare(changed(options, size=16, format="imagefolder")))
+    assert report.embeddings_kept and (options.out / "embeddings.safetensors").read_bytes() == b"cached"
+    assert not list(options.out.glob("glyphs-*"))
+    report = finish(prepare(changed(options, ranges="4E01")))
+    assert not report.embeddings_kept and not (options.out / "embeddings.safetensors").exists()
+    assert not (options.out / "images").exists()
+
+
+def test_an_empty_folder_is_filled(options):
+    options.out.mkdir()
+    assert finish(prepare(options)).glyphs == 3
+
+
+def test_what_prepare_did_not_make_stays(options, tmp_path):
+    options.out.write_text("mine")
+    with pytest.raises(OutputError, match="it is a file"):
+        finish(prepare(options))
+    assert options.out.read_text() == "mine"
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for name, content in (("notes.txt", "mine"), ("manifest.json", '{"name": "an app"}')):
+        (foreign / name).write_text(content)
+        with pytest.raises(OutputError, match="did not make"):
+            finish(prepare(changed(options, out=foreign)))
+    assert (foreign / "notes.txt").read_text() == "mine"
+    options.out.unlink()
+    finish(prepare(options))
+    (options.out / "diary.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"diary\.txt"):
+        finish(prepare(options))
+
+
+@pytest.mark.parametrize("out", ["file/data", "/proc/data"])
+def test_a_place_that_cannot_be_written_fails_before_drawing(options, tmp_path, monkeypatch, out):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(workflow, "draw_glyphs", None)
+    with pytest.raises(OutputError, match="cannot write"):
+        finish(prepare(changed(options, out=tmp_path / out)))
+
+
+def test_a_run_given_up_leaves_the_old_data(options):
+    finish(prepare(options))
+    before = (options.out / "manifest.json").read_bytes()
+    work = prepare(changed(options, size=64))
+    next(work)
+    work.close()
+    assert (options.out / "manifest.json").read_bytes() == before
+    assert [path.name for path in options.out.parent.iterdir() if path.name.startswith(".")] == []
+
+
+# --- fonts and definitions that cannot be used ---
+
+
+@pytest.mark.parametrize("content", [b"", b"no font", None])
+def test_a_single_bad_font_is_the_error(options, font, tmp_path, content):
+    data = font.read_bytes()
+    bad = tmp_path / "bad.ttf"
+    bad.write_bytes(data[: len(data) - 30] if content is None else content)
+    with pytest.raises(FontError, match=r"bad\.ttf"):
+        finish(prepare(changed(options, fonts=(bad,))))
+    assert not options.out.exists()
+
+
+def test_fonts_without_han_or_without_ink_are_errors(options, tmp_path):
+    latin = make_font(tmp_path / "latin" / "latin.ttf", {0x41: FULL})
+    shutil.copy(latin, latin.with_name("second.ttf"))
+    with pytest.raises(FontError, match=r"latin\.ttf has none of the 5 characters .*1 more"):
+        finish(prepare(changed(options, fonts=(latin.parent,))))
+    blank = make_font(tmp_path / "blank.ttf", {0x4E00: None})
+    with pytest.raises(FontError, match="blank"):
+        finish(prepare(changed(options, fonts=(blank,))))
+    (tmp_path / "empty").mkdir()
+    for path in ("empty", "missing"):
+        with pytest.raises(FontError, match=path):
+            finish(prepare(changed(options, fonts=(tmp_path / path,))))
+
+
+@pytest.mark.parametrize("content", [b"", "锂\tx".encode("utf-16"), bytes(range(256)), b"PK\x03\x04 no zip"])
+def test_bad_definitions_are_named(options, tmp_path, content):
+    (tmp_path / "bad.tsv").write_bytes(content)
+    with pytest.raises(DefinitionsError, match=r"bad\.tsv"):
+        finish(prepare(changed(options, definitions=tmp_path / "bad.tsv")))
+    assert not options.out.exists()
+
+
+# --- the real thing ---
+
+
+def test_image_folders_are_read_by_datasets_and_by_us(options, tmp_path, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    finish(prepare(options))
+    expected = open_glyphs(options.out)
+    pictures = changed(options, format="imagefolder", out=tmp_path / "pictures")
+    finish(prepare(pictures))
+    (pictures.out / "embeddings.safetensors").write_bytes(b"as embed leaves it")
+    data = open_glyphs(pictures.out)
+    assert data.characters == expected.characters and data.fonts == expected.fonts
+    assert data.captions == expected.captions and (data.mean, data.std) == (expected.mean, expected.std)
+    everything = torch.arange(3)
+    assert torch.equal(data.images(everything), expected.images(everything))
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(pictures.out), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert len(loaded) == 3
+    assert [row["text"] for row in loaded] == ["one; 1", "nail", "one; 1"]
+    assert loaded[0]["image"].size == (32, 32) and loaded[2]["codepoint"] == "U+20000"
+    assert loaded[0]["font"] == "Good"
+
+
+def test_without_arguments_the_system_is_asked_and_named(tmp_path, noto_sans, unihan, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    events, report = run(PrepareOptions(size=16, ranges="9500-950F", out=tmp_path / "data"))
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert "system's Chinese font" in notes[0] and str(unihan) in notes[-1]
+    data = open_glyphs(tmp_path / "data")
+    lithium = next(character for character in data.characters if character.codepoint == 0x9502)
+    assert lithium == (0x9502, "锂", "lithium (element 3, Li)", 167)
+    assert report.characters == len(data.characters) >= 15
+
+
+def test_noto_sans_and_unihan_give_the_reference_data(tmp_path, noto_sans, unihan):
+    report = finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, out=tmp_path / "data")))
+    assert report.in_cjk >= 20_400
+    assert report.glyphs == report.characters > 21_000
+    assert sum(report.left_out.values()) + report.characters == 22_903
+    data = open_glyphs(tmp_path / "data")
+    assert any((character.codepoint or 0) > 0xFFFF for character in data.characters)
+    assert any(0xF900 <= (character.codepoint or 0) <= 0xFAFF for character in data.characters)
+    assert 0.3 < data.mean < 0.7
+
+
+@pytest.mark.slow
+def test_four_noto_files_stay_within_time_and_shards(tmp_path, noto_folder, unihan):
+    report = finish(prepare(PrepareOptions(fonts=(noto_folder,), definitions=unihan, out=tmp_path / "data")))
+    assert len(report.glyphs_of) == 4 and report.seconds < 60
+    shards = sorted(Path(tmp_path / "data").glob("*.safetensors"))
+    assert [len(load_file(shard)["font"]) for shard in shards[:-1]] == [4096] * (len(shards) - 1)
