@@ -1,5 +1,6 @@
 """Real data for the tests: Noto CJK and Unihan, from the packages fonts-noto-cjk and unicode-data."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,58 @@ def unihan() -> Path:
     path = Path("/usr/share/unicode/Unihan_Readings.txt.bz2")
     assert path.is_file(), "the tests need the package unicode-data"
     return path
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """A small world to train in: data of 64 real glyphs at 32×32, its embeddings, and a TOML file of a tiny network."""
+
+    folder: Path
+    data: Path
+    encoder: Path
+    config: Path
+
+
+@pytest.fixture(scope="session")
+def workshop(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Workshop:
+    """Made once by the workflows themselves; tests only read it."""
+    from glyffctl.workflows.embed import EmbedOptions, embed
+    from glyffctl.workflows.events import finish
+    from glyffctl.workflows.prepare import PrepareOptions, prepare
+    from tests.stand_ins import make_t5
+
+    folder = tmp_path_factory.mktemp("workshop")
+    data, encoder, config = folder / "data", make_t5(folder / "t5"), folder / "tiny.toml"
+    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges="U+4E00-4E45", out=data)))
+    finish(embed(EmbedOptions(data=data, encoder=str(encoder))))
+    config.write_text(TINY, encoding="utf-8")
+    return Workshop(folder, data, encoder, config)
+
+
+TINY = """
+[network]
+patch = 4
+channels = [32, 64]
+blocks = 1
+attention = [1]
+context_width = 32
+
+[training]
+images = 96
+batch = 8
+warmup = 16
+precision = "fp32"
+holdout = 0.1
+checkpoint_every = 32
+"""
+
+
+@pytest.fixture(scope="session")
+def tiny_run(workshop: Workshop) -> Path:
+    """A run folder whose training is finished; tests only read it."""
+    from glyffctl.workflows.events import finish
+    from glyffctl.workflows.train import TrainOptions, train
+
+    out = workshop.folder / "runs" / "tiny"
+    finish(train(TrainOptions(data=workshop.data, config=workshop.config, gpus=0, out=out)))
+    return out

@@ -18,7 +18,7 @@ from glyffctl.core.schedule import ScheduleName
 from glyffctl.core.unet import UNetConfig
 
 Levels = Literal["table", "lognormal"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +61,8 @@ class TrainingConfig:
         clip: the largest norm a gradient may have.
         ema_decay: of the averaged weights, per step.
         holdout: share of characters kept out of training, for the validation loss.
-        precision: "bf16" computes inside the network in bfloat16; weights and averages stay float32.
+        precision: "bf16" computes inside the network in bfloat16; weights and averages stay float32. "auto" tries both
+            when the run starts and keeps the faster: which one that is depends on the machine.
         compile: run the network through torch.compile.
         epochs, images, minutes: the budget; exactly one is not 0.
         checkpoint_every: pictures between checkpoints.
@@ -77,11 +78,11 @@ class TrainingConfig:
     clip: float = 1.0
     ema_decay: float = 0.999
     holdout: float = 0.05
-    precision: Precision = "fp32"
+    precision: Precision = "auto"
     compile: bool = False
-    epochs: float = 0
+    epochs: float = 0.0
     images: int = 0
-    minutes: float = 0
+    minutes: float = 0.0
     checkpoint_every: int = 25_000
     seed: int = 0
 

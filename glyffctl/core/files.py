@@ -42,10 +42,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be made or written, the disk is full, or `path` is a folder.
     """
-    if path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a folder; name a file")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        if path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as file:
@@ -75,22 +75,22 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the parent cannot be written, the disk is full, or `path` is a file.
     """
-    if path.exists() and not path.is_dir():
-        raise OutputError(f"cannot write {path}: it is a file; name a folder")
     token = uuid.uuid4().hex[:8]
-    target = path.absolute()
+    target = Path(os.path.realpath(path))  # what a link points at is replaced, on the disk that it points to
     temporary = target.with_name(f".{target.name}.{token}.tmp")
     replaced = target.with_name(f".{target.name}.{token}.old")
     try:
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"cannot write {path}: it is a file; name a folder")
         temporary.mkdir(parents=True)
         yield temporary
         _sync_folder(temporary)
-        if target.exists():
-            target.rename(replaced)
         try:
+            if target.exists():
+                target.rename(replaced)
             temporary.rename(target)
-        except OSError:
-            if replaced.exists():
+        except BaseException:  # Ctrl-C as well: between the two renames there is no folder at all
+            if replaced.exists() and not target.exists():
                 replaced.rename(target)
             raise
         _sync_folder(target.parent)
@@ -98,4 +98,5 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+        if target.exists():  # else what was replaced is all there is
+            shutil.rmtree(replaced, ignore_errors=True)

@@ -74,4 +74,5 @@ def generate(
     x = normal(0, seeds, shape, Stream.EPS) * math.sqrt(1 + float(sigmas[0]) ** 2)
     denoise = clamp(guide(denoiser, text, negative, recipe.guidance, recipe.interval))
     sampler = SAMPLERS[recipe.sampler]
-    return sampler(denoise, x, sigmas, lambda i: normal(0, seeds, shape, Stream.STEP + i))
+    # `yield from`, not `return`: no_grad holds while this body runs, and the sampler runs only as it is iterated.
+    yield from sampler(denoise, x, sigmas, lambda i: normal(0, seeds, shape, Stream.STEP + i))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,11 +60,11 @@ def near_square(count: int) -> int:
 
     16 → 4, 12 → 4, 32 → 8, 2 → 2, 7 → 3.
     """
-    side = max(1, round(count**0.5))
-    for columns in range(side, min(count, 2 * side) + 1):
+    side = math.isqrt(count - 1) + 1  # √count, rounded up
+    for columns in range(side, math.isqrt(4 * count) + 1):  # up to four times as wide as high
         if count % columns == 0:
             return columns
-    return -(-count // side)
+    return side
 
 
 def save_png(path: Path, image: Image.Image, settings: dict[str, Any] | None = None) -> None:
@@ -86,9 +88,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         UsageError: the PNG has no settings of ours.
     """
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            image.load()
-            text = getattr(image, "text", {}).get(SETTINGS_KEY)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own largest sheets are past it
+            with Image.open(path, formats=["PNG"]) as image:
+                image.load()
+                text = getattr(image, "text", {}).get(SETTINGS_KEY)
     except FileNotFoundError:
         raise GlyffError(f"{path} does not exist") from None
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

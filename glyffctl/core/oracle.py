@@ -1,7 +1,7 @@
 """Exact denoisers: what a perfect network would answer, where that can be computed.
 
-For data that is a finite set of points, or one Gaussian, the law of x = x0 + σ·ε is known in closed form, and so
-are the best denoiser D(x, σ) = E[x0 | x], the density and the score. These are the ground truth of the tests and the figures.
+For data that is a finite set of points, or one Gaussian, the law of x = x0 + σ·ε is known in closed form. So are the
+best denoiser D(x, σ) = E[x0 | x], the density and the score: the ground truth of the tests and the figures.
 """
 
 from __future__ import annotations

@@ -49,7 +49,8 @@ class Schedule:
         count = len(self.sigmas)
         if not 1 <= n <= count:
             raise UsageError(f"--steps must be between 1 and {count}, not {n}")
-        index = torch.arange(n, dtype=torch.float64).mul(-count / n).add(count).round().long() - 1
+        # T·k is a whole number, so the quotient is exact at a half, where rounding would turn on the last bit.
+        index = (torch.arange(n, 0, -1, dtype=torch.float64) * count / n).round().long() - 1
         return torch.cat([self.sigmas[index], torch.zeros(1, dtype=torch.float64)])
 
 

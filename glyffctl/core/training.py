@@ -7,6 +7,7 @@ caption. So a run that is resumed goes on as if it had never stopped, with no st
 from __future__ import annotations
 
 import math
+import time
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from glyffctl.core.config import Config
+from glyffctl.core.config import Config, Precision
 from glyffctl.core.dataset import GlyphSet, to_unit
 from glyffctl.core.denoiser import Denoiser, loss_weight
 from glyffctl.core.ema import EMA
@@ -97,12 +98,41 @@ class Trainer:
             betas=(training.beta1, training.beta2),
             fused=cuda,
         )
-        autocast = torch.bfloat16 if training.precision == "bf16" else None
-        self.denoiser = Denoiser(self.network, config.diffusion.prediction, autocast)
+        self.precision: Precision = training.precision
         if training.compile:
             self.network.compile()
         # Shapes that change from batch to batch would be compiled, and waited for, again and again.
         self.text_length = embeddings.longest if cuda else None
+
+    def _denoiser(self, network: UNet) -> Denoiser:
+        autocast = torch.bfloat16 if self.precision == "bf16" else None
+        return Denoiser(network, self.config.diffusion.prediction, autocast)
+
+    @property
+    def ema_denoiser(self) -> Denoiser:
+        """The denoiser of the averaged network: the one to draw with."""
+        return self._denoiser(self.ema.network)
+
+    def settle_precision(self) -> dict[str, float]:
+        """Turn "auto" into the faster precision here; pictures a second of each, or {} if there was no choice."""
+        if self.precision != "auto":
+            return {}
+        # The best of three: the first pays for starting up.
+        fp32 = max(self._speed("fp32") for _ in range(3))
+        bf16 = max(self._speed("bf16") for _ in range(3))
+        self.precision = "bf16" if bf16 > fp32 else "fp32"
+        self.optimizer.zero_grad(set_to_none=True)
+        return {"fp32": fp32, "bf16": bf16}
+
+    def _speed(self, precision: Precision) -> float:
+        """Pictures a second of one forward and backward pass."""
+        self.precision = precision
+        number = torch.arange(self.config.training.batch)
+        start = time.perf_counter()
+        self.loss(number).backward()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return len(number) / (time.perf_counter() - start)
 
     @property
     def steps(self) -> int:
@@ -153,7 +183,7 @@ class Trainer:
         sigma = draw_sigmas(config, self.schedule, number)
         keep = uniform(config.training.seed, number, Stream.DROP) >= config.diffusion.caption_dropout
         text = self.embeddings.batch(self.caption_of[index], length=self.text_length, keep=keep)
-        errors = self.denoiser.loss(x0, eps, sigma, self.network.encode_text(text))
+        errors = self._denoiser(self.network).loss(x0, eps, sigma, self.network.encode_text(text))
         weight = loss_weight(config.diffusion.weighting, config.diffusion.prediction, sigma)
         return (errors * weight.to(errors.dtype)).mean()
 
@@ -196,7 +226,7 @@ class Trainer:
 
         The unweighted squared error of F, the network's own target. Empty where nothing is held out.
         """
-        denoiser = Denoiser(self.ema.network, self.config.diffusion.prediction, self.denoiser.autocast)
+        denoiser = self.ema_denoiser
         losses = {}
         for sigma in VALIDATION_SIGMAS if len(self.validation_index) else ():
             errors = []
@@ -219,7 +249,7 @@ class Trainer:
         for name, parameter in self.network.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
-        return tensors, {"images": self.images}
+        return tensors, {"images": self.images, "precision": self.precision}
 
     def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
         """Go back to a `state`.
@@ -240,6 +270,7 @@ class Trainer:
             self.network.load_state_dict(parts["network"])
             self.ema.network.load_state_dict(parts["ema"])
             self.images = int(counters["images"])
+            self.precision = counters["precision"]
         except (RuntimeError, KeyError, ValueError) as error:
             raise ModelError(f"the training state does not fit the network: {error}") from error
         for name, parameter in self.network.named_parameters():

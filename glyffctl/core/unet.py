@@ -42,7 +42,7 @@ class UNetConfig:
 
     size: int = 128
     patch: int = 8
-    channels: tuple[int, ...] = (128, 192, 256)
+    channels: tuple[int, ...] = (96, 160, 224)
     blocks: int = 1
     attention: tuple[int, ...] = (1, 2)
     head_width: int = 32
@@ -114,7 +114,7 @@ def sinusoid(label: Tensor, width: int) -> Tensor:
     have the range of DDPM's t, for which these frequencies were made.
     """
     half = width // 2
-    frequencies = torch.arange(half, device=label.device, dtype=torch.float32).mul(-math.log(1e4) / half).exp()
+    frequencies = torch.arange(half, device=label.device, dtype=torch.float32).mul(-math.log(1e4)).div(half).exp()
     angle = 1000 * label.float()[:, None] * frequencies[None]
     return torch.cat([angle.cos(), angle.sin()], dim=1).to(label.dtype)
 

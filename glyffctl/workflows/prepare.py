@@ -40,9 +40,11 @@ SMALLEST, LARGEST = 8, 1024
 CJK = range(0x3400, 0xA000)
 """Where the reference looked for characters: extension A and the unified ideographs."""
 EMBEDDINGS = "embeddings.safetensors"
+LONGEST_DEFINITION = 2000  # characters; Unihan's longest has under 400. Cleaning takes longer than linear time
 PROGRESS_EVERY = 256  # glyphs
 
 OUT_OF_RANGE = "outside --range"
+TOO_LONG = "the definition is longer than 2,000 characters"
 NOTHING_LEFT = "the definition only points at other characters"
 NOT_COVERED = "in no font"
 BLANK = "blank in the font"
@@ -109,7 +111,8 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         inside = {c: e for c, e in entries.items() if ranges is None or any(c in r for r in ranges)}
         if not inside:
             raise UsageError(f"--range {options.ranges} holds no character with a definition in {source}")
-        cleaned = {codepoint: clean(entry.definition) for codepoint, entry in inside.items()}
+        readable = {c: e for c, e in inside.items() if len(e.definition) <= LONGEST_DEFINITION}
+        cleaned = {codepoint: clean(entry.definition) for codepoint, entry in readable.items()}
         characters = {
             codepoint: Character(codepoint, chr(codepoint), text, inside[codepoint].radical)
             for codepoint, (text, _) in sorted(cleaned.items())
@@ -117,7 +120,8 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         }
         faces = yield from _read_fonts(font_files, characters, options.faces)
         omissions = [_Omission(c, OUT_OF_RANGE) for c in entries if c not in inside]
-        omissions += [_Omission(c, NOTHING_LEFT) for c in inside if c not in characters]
+        omissions += [_Omission(c, TOO_LONG) for c in inside if c not in readable]
+        omissions += [_Omission(c, NOTHING_LEFT) for c in readable if c not in characters]
         covered = frozenset[int]().union(*(face.codepoints for face in faces))
         omissions += [_Omission(c, NOT_COVERED) for c in characters if c not in covered]
 

@@ -16,7 +16,6 @@ from glyffctl.core import checkpoint
 from glyffctl.core.checkpoint import Origin
 from glyffctl.core.config import BUDGETS
 from glyffctl.core.dataset import to_pixels
-from glyffctl.core.denoiser import Denoiser
 from glyffctl.core.errors import Interrupted, OutputError, TrainingError, UsageError
 from glyffctl.core.files import reason, write_text
 from glyffctl.core.generate import Recipe, generate
@@ -133,6 +132,10 @@ class Run:
         saved = trainer.images
         started_at, started_images = time.perf_counter() - self.seconds, trainer.images
         logged_at, logged_images = time.perf_counter(), trainer.images
+        speeds = trainer.settle_precision()
+        if speeds:
+            tried = ", ".join(f"{name} {speed:.0f} pictures/s" for name, speed in speeds.items())
+            yield Note(f"computing in {trainer.precision}: {tried}")
         remark = ""
         with collected_signals() as received:
             while self.done < self.total:
@@ -163,9 +166,9 @@ class Run:
                     "run the same command to go on",
                     received[0],
                 )
-            if trainer.images > started_images or not (self.out / checkpoint.MODEL_FILE).exists():
+            if trainer.images > saved or not (self.out / checkpoint.MODEL_FILE).exists():
                 yield from self._milestone()
-            else:
+            elif trainer.images == started_images:
                 yield Note(f"{self.out} has had its whole budget already; a larger one goes on with it")
 
     def _milestone(self) -> Generator[Event, None, None]:
@@ -188,10 +191,11 @@ class Run:
         text = trainer.embeddings.batch(caption, length=trainer.text_length)
         nothing = TextBatch(text.tokens, torch.zeros_like(text.mask))
         config = self.origin.config
-        denoiser = Denoiser(trainer.ema.network, config.diffusion.prediction, trainer.denoiser.autocast)
         seeds = torch.arange(SHEET_COUNT, device=trainer.device)
         x: Tensor | None = None
-        for step in generate(denoiser, trainer.schedule, SHEET_RECIPE, text, nothing, seeds, config.network.size):
+        for step in generate(
+            trainer.ema_denoiser, trainer.schedule, SHEET_RECIPE, text, nothing, seeds, config.network.size
+        ):
             x = step.x
         assert x is not None
         captions = [trainer.glyphs.captions[int(i)] for i in caption]

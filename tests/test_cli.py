@@ -1,0 +1,134 @@
+"""The program as a person meets it: real processes, exit codes, what is on the screen."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from glyffctl import __version__
+from glyffctl.core.samplers import SAMPLERS
+from tests.conftest import Workshop
+
+ENVIRONMENT = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def glyffctl(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "glyffctl", *map(str, arguments)]
+    environment = {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=environment, timeout=300, check=False
+    )
+
+
+def test_version() -> None:
+    assert glyffctl("--version").stdout.strip() == f"glyffctl {__version__}"
+
+
+@pytest.mark.parametrize("command", [[], ["prepare"], ["embed"], ["train"], ["sample"]])
+def test_help_is_fast_and_loads_nothing_heavy(command: list[str]) -> None:
+    code = (
+        "import sys, runpy; sys.argv = ['glyffctl', *sys.argv[1:]]\n"
+        "try: runpy.run_module('glyffctl', run_name='__main__')\n"
+        "except SystemExit as leave: assert not leave.code\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'PIL', 'fontTools', 'safetensors'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, env=ENVIRONMENT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    assert time.perf_counter() - started < 5  # 0.3 s when the machine has nothing else to do
+
+
+def test_help_names_every_sampler() -> None:
+    text = " ".join(glyffctl("sample", "--help").stdout.replace("│", " ").split())
+    for name in SAMPLERS:
+        assert re.search(rf"\b{re.escape(name)}\b", text), name
+
+
+def test_from_fonts_to_glyphs(tmp_path: Path, noto_sans: Path, unihan: Path, workshop: Workshop) -> None:
+    """The four commands, on real fonts and real Unihan."""
+    fonts = tmp_path / "fonts"
+    fonts.mkdir()
+    (fonts / "noto.ttc").symlink_to(noto_sans)
+    made = glyffctl("prepare", "fonts/", "--range", "4E00-4E40", "--size", "32", folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    made = glyffctl("embed", "--encoder", workshop.encoder, folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    made = glyffctl("train", "--gpus", "1", "--config", workshop.config, "--images", "64", folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "runs" / "cpu" / "model.safetensors").is_file() or (tmp_path / "runs" / "gpu").is_dir()
+    made = glyffctl("sample", "lithium", "--steps", "120", "--guidance", "4", folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.strip() == "lithium.png"
+    assert (tmp_path / "lithium.png").is_file()
+    made = glyffctl("sample", "--again", "lithium.png", "--json", folder=tmp_path)
+    report = json.loads(made.stdout)
+    assert report["files"] == ["lithium-again.png"] and made.stderr == ""
+    assert (tmp_path / "lithium-again.png").read_bytes() == (tmp_path / "lithium.png").read_bytes()
+    made = glyffctl("train", "--gpus", "0", "--config", workshop.config, "--images", "64", folder=tmp_path)
+    assert made.returncode == 0 and "whole budget" in made.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["sample", "lithium"], 1, "glyffctl train"),
+        (["sample"], 2, "name a prompt"),
+        (["sample", "x", "--steps", "0"], 2, "--steps"),
+        (["sample", "x", "--steps", "many"], 2, "--steps"),
+        (["sample", "x", "--guidance", "nan"], 2, "--guidance"),
+        (["sample", "x", "--sampler", "euler"], 2, "dpmpp-2m"),
+        (["sample", "x" * 100_000], 2, "characters"),
+        (["sample", "x", "--count", "0"], 2, "--count"),
+        (["sample", "x", "--model", "nowhere"], 1, "nowhere"),
+        (["sample", "x", "--again", "x.png"], 2, "--again"),
+        (["sample", "--again", "x.png"], 1, "x.png"),
+        (["sample", "--from-file", "missing.txt"], 2, "missing.txt"),
+        (["train"], 1, "glyffctl prepare"),
+        (["train", "--gpus", "-1"], 2, "--gpus"),
+        (["train", "--preset", "huge"], 2, "cpu"),
+        (["train", "--epochs", "1", "--minutes", "1"], 2, "budget"),
+        (["embed"], 1, "glyffctl prepare"),
+        (["prepare", "nowhere"], 1, "nowhere"),
+        (["prepare", "--faces", "some"], 2, "--faces"),
+        (["prepare", "--size", "1"], 2, "--size"),
+        (["nothing"], 2, "nothing"),
+    ],
+)
+def test_mistakes_are_told_in_a_line(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+    done = glyffctl(*arguments, folder=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    if done.stderr.startswith("error:"):
+        assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, tiny_run: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(small)], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    try:
+        out = small / "gold.png"
+        done = glyffctl(
+            "sample", "gold", "--model", tiny_run, "--out", out, "--count", "100", "--steps", "2", folder=tmp_path
+        )
+        assert done.returncode == 1
+        assert "No space left on device" in done.stderr and str(out) in done.stderr
+        assert "Traceback" not in done.stderr
+        assert list(small.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

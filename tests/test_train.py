@@ -1,0 +1,214 @@
+"""`glyffctl train` as a workflow: run folders, going on, being stopped, what is refused."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from glyffctl.core.checkpoint import load_model, load_state
+from glyffctl.core.errors import (
+    DataError,
+    EmbeddingError,
+    GlyffError,
+    ModelError,
+    OutputError,
+    TrainingError,
+    UsageError,
+)
+from glyffctl.workflows.events import Caution, Event, Note, finish
+from glyffctl.workflows.prepare import PrepareOptions, prepare
+from glyffctl.workflows.train import TrainOptions, show_settings, train
+from tests.conftest import Workshop
+
+
+def options(workshop: Workshop, out: Path, **overrides: object) -> TrainOptions:
+    return TrainOptions(data=workshop.data, config=workshop.config, gpus=0, out=out, overrides=dict(overrides))
+
+
+def log(out: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_log_has_what_a_reader_needs(tiny_run: Path) -> None:
+    rows = log(tiny_run)
+    steps = [row for row in rows if "loss" in row]
+    assert steps and set(steps[-1]) == {
+        "images", "loss", "learning_rate", "gradient", "images_per_second", "seconds",
+    }  # fmt: skip
+    assert steps[-1]["images"] == 96
+    validations = [row for row in rows if "validation" in row]
+    assert [row["images"] for row in validations] == [32, 64, 96]
+
+
+def test_a_run_that_is_stopped_and_started_again_ends_the_same(
+    workshop: Workshop, tmp_path: Path, tiny_run: Path
+) -> None:
+    out = tmp_path / "run"
+    work = train(options(workshop, out))
+    for event in work:  # leave after the first checkpoint, as a killed process would
+        if isinstance(event, Note) and event.text.startswith("32 pictures"):
+            break
+    work.close()
+    report = finish(train(options(workshop, out)))
+    assert report.images == 96
+    ended, alone = load_state(out), load_state(tiny_run)
+    assert ended is not None and alone is not None
+    assert ended[0].keys() == alone[0].keys()
+    for name, tensor in alone[0].items():
+        assert torch.equal(ended[0][name], tensor), name
+    assert load_model(out).identity == load_model(tiny_run).identity
+    assert [row["images"] for row in log(out) if "validation" in row] == [32, 64, 96]
+
+
+def test_a_finished_run_says_so_and_a_larger_budget_goes_on(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(tiny_run, out)
+    events: list[Event] = []
+    assert finish_into(train(options(workshop, out)), events) == 96
+    assert any(isinstance(event, Note) and "whole budget" in event.text for event in events)
+    assert finish_into(train(options(workshop, out, images=104)), events) == 104
+
+
+def finish_into(work: object, events: list[Event]) -> int:
+    while True:
+        try:
+            events.append(next(work))  # type: ignore[call-overload]
+        except StopIteration as stop:
+            return int(stop.value.images)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_leaves(workshop: Workshop, tmp_path: Path, number: int, code: int) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "glyffctl", "train", "--gpus", "0", "--data", str(workshop.data)]
+    command += [
+        "--config",
+        str(workshop.config),
+        "--out",
+        str(out),
+        "--images",
+        "1000000",
+        "--checkpoint-every",
+        "999999",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if (out / "log.jsonl").exists() and (out / "log.jsonl").read_text():
+                break
+            time.sleep(0.1)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == code, errors
+    assert "everything is saved" in errors and "Traceback" not in errors
+    state = load_state(out)
+    assert state is not None and state[1]["images"] > 0
+    assert load_model(out).images == state[1]["images"]
+
+
+def test_captions_are_embedded_first_where_that_was_not_done(workshop: Workshop, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(workshop.data, data)
+    (data / "embeddings.safetensors").unlink()
+    asked = replace(options(workshop, tmp_path / "run", images=8), data=data, encoder=str(workshop.encoder))
+    finish(train(asked))
+    assert (data / "embeddings.safetensors").exists()
+
+
+def test_another_run_in_the_folder_is_named_not_overwritten(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(tiny_run, out)
+    with pytest.raises(TrainingError, match=r"training\.batch \(8 there, 16 now\)"):
+        finish(train(options(workshop, out, batch=16)))
+    assert load_model(out).identity == load_model(tiny_run).identity
+
+
+def test_a_machine_without_gpu_says_so_and_goes_on(workshop: Workshop, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    events: list[Event] = []
+    finish_into(train(replace(options(workshop, tmp_path / "run", images=8), gpus=1)), events)
+    assert any(isinstance(event, Caution) and "no GPU" in event.text for event in events)
+
+
+def test_a_schedule_that_keeps_brightness_is_mentioned(workshop: Workshop, tmp_path: Path) -> None:
+    config = tmp_path / "short.toml"
+    config.write_text(workshop.config.read_text() + '\n[diffusion]\nschedule = "linear"\n')
+    events: list[Event] = []
+    finish_into(train(replace(options(workshop, tmp_path / "run", images=8), config=config)), events)
+    cautions = [event.text for event in events if isinstance(event, Caution)]
+    # SNR at T of the linear schedule is 4·10⁻⁵: small, and below the line at which we speak.
+    assert not any("brightness" in text for text in cautions)
+
+
+def test_settings_shown_are_settings_read(workshop: Workshop, tmp_path: Path) -> None:
+    shown = tmp_path / "shown.toml"
+    shown.write_text(show_settings(options(workshop, tmp_path)))
+    assert show_settings(replace(options(workshop, tmp_path), config=shown)) == shown.read_text()
+
+
+def test_tensorboard_on_request(workshop: Workshop, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    finish(train(replace(options(workshop, out, images=8), tensorboard=True)))
+    assert list((out / "tensorboard").glob("events.*"))
+
+
+def corrupt(path: Path, keep: float) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+
+
+def test_what_cannot_be_trained_is_one_line_that_says_what_to_do(
+    workshop: Workshop, tmp_path: Path, tiny_run: Path, noto_sans: Path, unihan: Path
+) -> None:
+    base = options(workshop, tmp_path / "run")
+    other_data = tmp_path / "other"
+    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges="4E50-4E60", out=other_data)))
+    shutil.copy(workshop.data / "embeddings.safetensors", other_data)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "letter.txt").write_text("dear")
+    file = tmp_path / "file"
+    file.write_text("")
+    cut = tmp_path / "cut"
+    shutil.copytree(tiny_run, cut)
+    corrupt(cut / "state.safetensors", 0.7)
+    garbled = tmp_path / "garbled"
+    shutil.copytree(tiny_run, garbled)
+    (garbled / "config.json").write_text("{")
+    wide = tmp_path / "wide.toml"
+    wide.write_text(workshop.config.read_text().replace("[network]", "[network]\ntext_width = 512"))
+    large = tmp_path / "large.toml"
+    large.write_text(workshop.config.read_text().replace("[network]", "[network]\nsize = 64"))
+
+    cases: list[tuple[TrainOptions, type[GlyffError], str]] = [
+        (replace(base, data=tmp_path / "nowhere"), DataError, "glyffctl prepare"),
+        (replace(base, data=other_data), EmbeddingError, "glyffctl embed"),
+        (replace(base, out=foreign), OutputError, "--out"),
+        (replace(base, out=file), OutputError, "--out"),
+        (replace(base, out=file / "below"), OutputError, "--out"),
+        (replace(base, out=cut), ModelError, "cut short"),
+        (replace(base, out=garbled), ModelError, "JSON"),
+        (replace(base, gpus=3), UsageError, "--gpus"),
+        (replace(base, preset="huge"), UsageError, "cpu"),
+        (replace(base, config=wide), TrainingError, "512"),
+        (replace(base, overrides={"batch": 0}), UsageError, "batch"),
+        (replace(base, encoder=str(tmp_path / "no-encoder")), EmbeddingError, "no-encoder"),
+    ]
+    for asked, kind, words in cases:
+        with pytest.raises(kind) as caught:
+            finish(train(asked))
+        assert words in str(caught.value), caught.value
+        assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.tmp"))
+    # A stated size makes the pictures be read at that size: the data folder is resized, not refused.
+    finish(train(replace(base, config=large, out=tmp_path / "large", overrides={"images": 8})))

@@ -1,0 +1,168 @@
+"""One optimizer step after another: draws, order, resuming, averages."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from glyffctl.core.config import Config, merge, parse, read_preset, read_toml
+from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.embeddings import load_embeddings
+from glyffctl.core.errors import TrainingError
+from glyffctl.core.schedule import linear
+from glyffctl.core.training import Trainer, draw_sigmas, held_out
+from tests.conftest import Workshop
+
+
+def make_trainer(workshop: Workshop, **training: object) -> Trainer:
+    glyphs = open_glyphs(workshop.data)
+    embeddings = load_embeddings(workshop.data, glyphs.captions)
+    network = {"size": glyphs.size, "text_width": embeddings.width}
+    config = merge(read_preset("cpu"), read_toml(workshop.config), {"network": network, "training": training})
+    return Trainer(parse(config), glyphs, embeddings, torch.device("cpu"))
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.state()[0].items()}
+
+
+def test_every_glyph_comes_once_an_epoch_and_epochs_differ(workshop: Workshop) -> None:
+    trainer = make_trainer(workshop)
+    count = trainer.epoch_size
+    epochs = [trainer.sample_glyphs(torch.arange(e * count, (e + 1) * count)) for e in range(3)]
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == trainer.train_index.tolist()
+    assert not torch.equal(epochs[0], epochs[1])
+    across = trainer.sample_glyphs(torch.arange(count - 3, count + 3))
+    assert across.tolist() == [*epochs[0][-3:].tolist(), *epochs[1][:3].tolist()]
+
+
+def test_held_out_characters_are_the_same_in_every_font_and_never_trained_on(workshop: Workshop) -> None:
+    trainer = make_trainer(workshop)
+    out = held_out(trainer.glyphs, 0.1)
+    assert 0 < int(out.sum()) < 20
+    assert not out[trainer.train_index].any()
+    assert bool(out[trainer.validation_index].all())
+    larger = held_out(trainer.glyphs, 0.3)
+    assert bool((larger | ~out).all()), "a larger share holds out the same characters and more"
+
+
+def test_the_batch_size_does_not_change_what_a_sample_is(workshop: Workshop) -> None:
+    trainer = make_trainer(workshop)
+    number = torch.arange(12)
+    together = float(trainer.loss(number).detach())
+    apart = torch.stack([trainer.loss(part).detach() for part in number.split(4)])
+    assert together == pytest.approx(float(apart.mean()), rel=1e-5)
+
+
+def test_two_runs_are_the_same_and_another_seed_is_not(workshop: Workshop) -> None:
+    first, second, third = make_trainer(workshop), make_trainer(workshop), make_trainer(workshop, seed=1)
+    for trainer in (first, second, third):
+        for _ in range(3):
+            trainer.step(0.5)
+    for name, tensor in weights(first).items():
+        assert torch.equal(tensor, weights(second)[name]), name
+    assert any(not torch.equal(tensor, weights(third)[name]) for name, tensor in weights(first).items())
+
+
+def test_going_on_from_a_state_is_going_on(workshop: Workshop) -> None:
+    whole, before = make_trainer(workshop), make_trainer(workshop)
+    for _ in range(6):
+        whole.step(0.25)
+    for _ in range(3):
+        before.step(0.25)
+    tensors, counters = before.state()
+    after = make_trainer(workshop)
+    after.restore({name: tensor.clone() for name, tensor in tensors.items()}, counters)
+    for _ in range(3):
+        after.step(0.25)
+    assert after.images == whole.images
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, weights(after)[name]), name
+
+
+def test_the_loss_falls(workshop: Workshop) -> None:
+    trainer = make_trainer(workshop, learning_rate=2e-3)
+    before = trainer.validate()
+    for _ in range(60):
+        trainer.step(0.0)
+    after = trainer.validate()
+    assert before.keys() == after.keys() and len(after) == 8
+    assert sum(after.values()) < 0.8 * sum(before.values())
+
+
+def test_levels_follow_their_law(workshop: Workshop) -> None:
+    config = parse(merge(read_preset("cpu")))
+    number = torch.arange(200_000)
+    logs = draw_sigmas(config, linear(), number).log()
+    assert float(logs.mean()) == pytest.approx(config.diffusion.level_mean, abs=0.02)
+    assert float(logs.std()) == pytest.approx(config.diffusion.level_std, abs=0.02)
+    table: Config = parse(merge(read_preset("glyffuser")))
+    sigmas = draw_sigmas(table, linear(), number)
+    values, counts = sigmas.unique(return_counts=True)
+    assert torch.equal(values, linear().sigmas)
+    expected = len(number) / 1000
+    chi_squared = float(((counts - expected) ** 2 / expected).sum())
+    assert abs(chi_squared - 999) < 5 * (2 * 999) ** 0.5
+
+
+def test_the_learning_rate_warms_up_and_ends_at_nothing(workshop: Workshop) -> None:
+    trainer = make_trainer(workshop)
+    assert trainer.learning_rate(0.0) == pytest.approx(trainer.config.training.learning_rate / 2)  # 8 of 16 pictures
+    trainer.images = 16
+    assert trainer.learning_rate(0.0) == pytest.approx(trainer.config.training.learning_rate)
+    assert trainer.learning_rate(0.5) == pytest.approx(trainer.config.training.learning_rate / 2)
+    assert trainer.learning_rate(1.0) == 0
+
+
+def test_captions_are_dropped_at_their_rate(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(workshop)
+    kept: list[torch.Tensor] = []
+    batch = type(trainer.embeddings).batch
+
+    def watch(self: object, index: torch.Tensor, **options: object) -> object:
+        kept.append(options["keep"])  # type: ignore[arg-type]
+        return batch(self, index, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(trainer.embeddings), "batch", watch)
+    for start in range(0, 2000, 200):
+        trainer.loss(torch.arange(start, start + 200))
+    share = 1 - float(torch.cat(kept).float().mean())
+    assert share == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_gradient_that_is_no_number_changes_nothing(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(workshop)
+    trainer.step(0.0)
+    before = weights(trainer)
+    loss = trainer.loss
+    monkeypatch.setattr(trainer, "loss", lambda number: loss(number) * float("nan"))
+    with pytest.raises(TrainingError, match="not a finite number"):
+        trainer.step(0.0)
+    for name, tensor in weights(trainer).items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_precision_is_settled_by_measuring_and_leaves_no_trace(workshop: Workshop) -> None:
+    trainer, plain = make_trainer(workshop, precision="auto"), make_trainer(workshop)
+    speeds = trainer.settle_precision()
+    assert set(speeds) == {"fp32", "bf16"} and min(speeds.values()) > 0
+    assert speeds[trainer.precision] == max(speeds.values())
+    assert trainer.settle_precision() == {}
+    for name, tensor in weights(plain).items():
+        assert torch.equal(tensor, weights(trainer)[name]), name
+
+
+def test_nothing_left_to_train_on(workshop: Workshop) -> None:
+    with pytest.raises(TrainingError, match="no glyph is left"):
+        make_trainer(workshop, holdout=0.9999999)
+
+
+def test_the_run_folder_of_a_finished_run(tiny_run: Path) -> None:
+    names = {path.name for path in tiny_run.iterdir()}
+    assert names == {"config.json", "state.safetensors", "model.safetensors", "log.jsonl", "samples", "README.md"}
+    assert [path.name for path in sorted((tiny_run / "samples").iterdir())] == [
+        "000000032.png",
+        "000000064.png",
+        "000000096.png",
+    ]

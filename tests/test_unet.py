@@ -1,0 +1,346 @@
+"""The network: number for number diffusers' `UNet2DConditionModel`, and what it adds to that."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from diffusers.models.embeddings import get_timestep_embedding
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glyffctl.core.config import merge, parse, read_preset
+from glyffctl.core.errors import UsageError
+from glyffctl.core.text import TextBatch
+from glyffctl.core.unet import Pointwise, UNet, UNetConfig, channels_last, parameter_count, sinusoid
+
+SMALL = UNetConfig(
+    size=16, patch=2, channels=(32, 64), blocks=1, attention=(1,), head_width=16, text_width=24, context_width=40
+)
+# Group counts are gcd(32, channels) here and a constant 32 in diffusers: multiples of 32 make them the same.
+CONFIGS = {
+    "no patch, attention below, two blocks": UNetConfig(
+        size=16, patch=1, channels=(32, 64, 64), blocks=2, attention=(1,), head_width=16, context_width=24
+    ),
+    "patch 4, attention everywhere": UNetConfig(
+        size=32, patch=4, channels=(96, 64), blocks=1, attention=(0, 1), head_width=32, context_width=48
+    ),
+    "patch 4, attention on top": UNetConfig(
+        size=32, patch=4, channels=(32, 32, 64), blocks=2, attention=(0,), head_width=8, context_width=16
+    ),
+    "one level, attention only in the middle": UNetConfig(
+        size=16, patch=2, channels=(32,), blocks=1, attention=(), head_width=32, context_width=16
+    ),
+}
+CONFIGS = {name: replace(config, text_width=20, pooled_text=False) for name, config in CONFIGS.items()}
+
+# What each of our parts is called in diffusers; applied one after the other.
+NAMES = [
+    (r"^embed_label\.0\.", "time_embedding.linear_1."),
+    (r"^embed_label\.2\.", "time_embedding.linear_2."),
+    (r"^norm_out\.", "conv_norm_out."),
+    (r"^shrink\.(\d)\.", r"down_blocks.\1.downsamplers.0.conv."),
+    (r"^grow\.(\d)\.", r"up_blocks.\1.upsamplers.0.conv."),
+    (r"^(down|up)\.(\d)\.(\d)\.res\.", r"\1_blocks.\2.resnets.\3."),
+    (r"^(down|up)\.(\d)\.(\d)\.transformer\.", r"\1_blocks.\2.attentions.\3."),
+    (r"^middle_in\.res\.", "mid_block.resnets.0."),
+    (r"^middle_in\.transformer\.", "mid_block.attentions.0."),
+    (r"^middle_out\.res\.", "mid_block.resnets.1."),
+    (r"\.embed\.", ".time_emb_proj."),
+    (r"\.skip\.", ".conv_shortcut."),
+    (r"\.inward\.", ".proj_in."),
+    (r"\.outward\.", ".proj_out."),
+    (r"(attentions\.\d)\.(norm\d|look|read|think)\.", r"\1.transformer_blocks.0.\2."),
+    (r"\.look\.", ".attn1."),
+    (r"\.read\.", ".attn2."),
+    (r"\.(attn\d)\.query\.", r".\1.to_q."),
+    (r"\.(attn\d)\.key\.", r".\1.to_k."),
+    (r"\.(attn\d)\.value\.", r".\1.to_v."),
+    (r"\.(attn\d)\.out\.", r".\1.to_out.0."),
+    (r"\.think\.up\.", ".ff.net.0.proj."),
+    (r"\.think\.down\.", ".ff.net.2."),
+]
+
+
+def diffusers_name(name: str) -> str:
+    for ours, theirs in NAMES:
+        name = re.sub(ours, theirs, name)
+    return name
+
+
+def shaken(network: UNet, seed: int = 0) -> UNet:
+    """`network` moved off its start, where zeros and ones would hide half of it."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+    return network
+
+
+def in_diffusers(network: UNet) -> Any:
+    """The same network with the same weights in diffusers."""
+    config = network.config
+    kinds = ["CrossAttn" if level in config.attention else "" for level in range(len(config.channels))]
+    other = UNet2DConditionModel(
+        in_channels=config.patch**2,
+        out_channels=config.patch**2,
+        block_out_channels=config.channels,
+        layers_per_block=config.blocks,
+        down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+        mid_block_type="UNetMidBlock2DCrossAttn",
+        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+        cross_attention_dim=config.context_width,
+        attention_head_dim=tuple(width // config.head_width for width in config.channels),  # there the count of heads
+        use_linear_projection=True,
+        resnet_time_scale_shift="scale_shift",
+        norm_num_groups=32,
+    )
+    nn.Module.to(other, next(network.parameters()).dtype)  # their own `to` logs a warning about nothing
+    weights = {
+        diffusers_name(name): tensor
+        for name, tensor in network.state_dict().items()
+        if not name.startswith(("text_in.", "null_token"))
+    }
+    other.load_state_dict(weights)  # strict: every weight of theirs has one of ours, and the other way round
+    return other.eval()
+
+
+def captions(config: UNetConfig, count: int, length: int = 5, dtype: torch.dtype = torch.float32) -> TextBatch:
+    """Random captions of 1, 2, … tokens."""
+    generator = torch.Generator().manual_seed(1)
+    mask = torch.arange(length) < torch.arange(1, count + 1)[:, None]
+    tokens = torch.randn(count, length, config.text_width, generator=generator, dtype=dtype)
+    return TextBatch(tokens * mask[..., None], mask)
+
+
+def pictures(config: UNetConfig, count: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Random pictures and labels ¼·ln σ of noise levels from the lowest to the highest."""
+    generator = torch.Generator().manual_seed(2)
+    z = torch.randn(count, 1, config.size, config.size, generator=generator, dtype=dtype)
+    return z, torch.linspace(-1, 1.3, count, dtype=dtype)
+
+
+def both(network: UNet, dtype: torch.dtype) -> tuple[Tensor, Tensor, Any]:
+    """Our answer, the answer of diffusers, and its network."""
+    config, other = network.config, in_diffusers(network)
+    z, label = pictures(config, 3, dtype)
+    context = network.encode_text(captions(config, 3, dtype=dtype))
+    ours = network(z, label, context)
+    theirs = other(
+        F.pixel_unshuffle(z, config.patch),
+        1000 * label.float(),
+        encoder_hidden_states=context.tokens,
+        encoder_attention_mask=context.mask[:, 0, 0],
+    ).sample
+    return ours, F.pixel_shuffle(theirs, config.patch), other
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.no_grad()
+def test_network_is_that_of_diffusers(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    network = channels_last(shaken(UNet(CONFIGS[name]).to(dtype)).eval())
+    ours, theirs, _ = both(network, dtype)
+    assert ours.dtype == dtype
+    assert float((ours - theirs).abs().max() / theirs.abs().max()) < tolerance
+
+
+def test_gradients_are_those_of_diffusers() -> None:
+    # The one without groups of a single channel, which make the bias before a norm of no account.
+    network = shaken(UNet(CONFIGS["patch 4, attention everywhere"]).double())
+    ours, theirs, other = both(network, torch.float64)
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    (ours * weights).sum().backward(retain_graph=True)
+    expected = dict(other.named_parameters())
+    (theirs * weights).sum().backward()
+    compared = 0
+    for name, parameter in network.named_parameters():
+        if name.startswith(("text_in.", "null_token")):
+            continue
+        gradient = expected.pop(diffusers_name(name)).grad
+        assert parameter.grad is not None
+        assert float(gradient.abs().max()) > 0, f"{name} has no part in the answer"
+        assert float((parameter.grad - gradient).abs().max() / gradient.abs().max()) < 1e-9, name
+        compared += 1
+    assert not expected
+    assert compared > 100
+
+
+@given(labels=st.lists(st.floats(-2, 2, width=32), min_size=1, max_size=4), half=st.integers(1, 40))
+def test_sinusoid_is_the_timestep_embedding_of_diffusers(labels: list[float], half: int) -> None:
+    label = torch.tensor(labels)
+    expected = get_timestep_embedding(1000 * label, 2 * half, flip_sin_to_cos=True, downscale_freq_shift=0)
+    assert torch.equal(sinusoid(label, 2 * half), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pointwise_is_a_linear_layer(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    pointwise = Pointwise(24, 10).to(dtype)
+    linear = nn.Linear(24, 10).to(dtype)
+    linear.load_state_dict(pointwise.state_dict())
+    x = torch.randn(3, 5, 7, 24, dtype=dtype)
+    here, there = x.clone().requires_grad_(), x.clone().requires_grad_()
+    weights = torch.randn(3, 5, 7, 10, dtype=dtype)
+    answer, expected = pointwise(here), linear(there)
+    (answer * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(answer, expected)
+    torch.testing.assert_close(here.grad, there.grad)
+    torch.testing.assert_close(pointwise.weight.grad, linear.weight.grad)
+    torch.testing.assert_close(pointwise.bias.grad, linear.bias.grad)
+
+
+@pytest.mark.parametrize(
+    ("config", "grids"),
+    [
+        (SMALL, {8, 4}),
+        (replace(SMALL, size=24, patch=1, channels=(32, 32, 48, 64), attention=(2, 3)), {24, 12, 6, 3}),
+        (replace(SMALL, size=32, patch=8, channels=(48,), attention=(0,), dropout=0.5), {4}),
+        (replace(SMALL, channels=(6, 32), pooled_text=False), {8, 4}),
+    ],
+)
+def test_shapes(config: UNetConfig, grids: set[int]) -> None:
+    network = UNet(config)
+    seen: set[int] = set()
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].shape[-1]))
+    z, label = pictures(config, 2)
+    answer = network(z, label, network.encode_text(captions(config, 2)))
+    assert answer.shape == z.shape
+    assert seen == grids
+    assert not answer.any(), "an untrained network answers 0"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size": 30}, ["size 30", "multiple of 4", "patch 2"]),
+        ({"patch": 16}, ["size 16", "multiple of 32", "patch 16"]),
+        ({"channels": (32, 32, 32, 32, 32)}, ["size 16", "multiple of 32", "halved 4 times"]),
+        ({"channels": (32, 33)}, ["even", "[32, 33]"]),
+        ({"channels": ()}, ["positive"]),
+        ({"channels": (32, 0)}, ["positive"]),
+        ({"blocks": 0}, ["positive"]),
+        ({"patch": -1}, ["positive"]),
+        ({"attention": (2,)}, ["levels 0…1", "[2]"]),
+        ({"attention": (-1,)}, ["levels 0…1", "[-1]"]),
+        ({"head_width": 48}, ["[64]", "48"]),
+        ({"dropout": 1.0}, ["dropout", "1.0"]),
+        ({"dropout": float("nan")}, ["dropout", "nan"]),
+    ],
+)
+def test_sizes_that_cannot_be_built_are_refused(change: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        replace(SMALL, **change)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_text_of_another_width_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"vectors are 512 wide, the network takes 24"):
+        UNet(SMALL).encode_text(TextBatch.none(2, 512))
+
+
+@pytest.mark.parametrize(("preset", "low", "high"), [("glyffuser", 125e6, 145e6), ("cpu", 4e6, 20e6)])
+def test_presets_have_the_size_they_say(preset: str, low: float, high: float) -> None:
+    config = parse(merge(read_preset(preset), {"network": {"text_width": 1024}}))
+    with torch.device("meta"):
+        network = UNet(config.network)
+    count = parameter_count(network)
+    print(f"{preset}: {count:,} parameters")
+    assert low < count < high
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["pooled text", "no pooled text"])
+def network(request: pytest.FixtureRequest) -> UNet:
+    """A network in which everything has a part, text above all."""
+    torch.manual_seed(0)
+    return shaken(UNet(replace(SMALL, pooled_text=request.param)).eval().requires_grad_(False))
+
+
+def answer(network: UNet, text: TextBatch) -> Tensor:
+    z, label = pictures(network.config, len(text.mask))
+    return network(z, label, network.encode_text(text))
+
+
+def test_padding_is_not_seen(network: UNet) -> None:
+    text = captions(network.config, 3)
+    expected = answer(network, text)
+    assert float(expected.std()) > 0.1
+    garbage = torch.randn(3, 4, network.config.text_width) * 1e4
+    longer = TextBatch(
+        torch.cat([torch.where(text.mask[..., None], text.tokens, -1e4), garbage], 1),
+        torch.cat([text.mask, torch.zeros(3, 4, dtype=torch.bool)], 1),
+    )
+    assert float((answer(network, longer) - expected).abs().max()) < 1e-5 * float(expected.abs().max())
+    # Alone and without padding: each caption is as long as its row number.
+    z, label = pictures(network.config, 3)
+    for row in range(3):
+        bare = TextBatch(text.tokens[row : row + 1, : row + 1], text.mask[row : row + 1, : row + 1])
+        alone = network(z[row : row + 1], label[row : row + 1], network.encode_text(bare))
+        assert float((alone - expected[row]).abs().max()) < 1e-5 * float(expected.abs().max())
+
+
+def test_dropped_caption_is_no_caption(network: UNet) -> None:
+    text = captions(network.config, 3)
+    none = answer(network, TextBatch.none(3, network.config.text_width))
+    dropped = answer(network, TextBatch(torch.randn_like(text.tokens) * 100, torch.zeros_like(text.mask)))
+    torch.testing.assert_close(dropped, none, rtol=0, atol=1e-5 * float(none.abs().max()))
+    assert float((answer(network, text) - none).abs().max()) > 1e-2
+    # One row dropped, the others kept.
+    mixed = answer(network, TextBatch(text.tokens, text.mask & torch.tensor([[True], [False], [True]])))
+    torch.testing.assert_close(mixed[1], none[1], rtol=0, atol=1e-5 * float(none.abs().max()))
+    torch.testing.assert_close(mixed[::2], answer(network, text)[::2], rtol=0, atol=1e-5 * float(none.abs().max()))
+
+
+def test_null_token_is_learned() -> None:
+    network = shaken(UNet(SMALL))
+    answer(network, TextBatch.none(2, SMALL.text_width)).square().sum().backward()
+    assert network.null_token.grad is not None
+    assert float(network.null_token.grad.abs().max()) > 0
+
+
+def test_every_token_counts(network: UNet) -> None:
+    text = captions(network.config, 4)
+    expected = answer(network, text)
+    for token in range(4):
+        changed = text.tokens.clone()
+        changed[3, token] = torch.randn(network.config.text_width, generator=torch.Generator().manual_seed(token))
+        difference = (answer(network, TextBatch(changed, text.mask)) - expected).abs().amax(dim=(1, 2, 3))
+        assert float(difference[3]) > 1e-3
+        assert float(difference[:3].max()) < 1e-5  # rows are independent
+
+
+def test_rows_of_a_batch_are_independent(network: UNet) -> None:
+    text = captions(network.config, 4)
+    z, label = pictures(network.config, 4)
+    whole = network(z, label, network.encode_text(text))
+    order = torch.tensor([2, 0, 3])
+    part = network(z[order], label[order], network.encode_text(text.rows(order)))
+    torch.testing.assert_close(part, whole[order], rtol=0, atol=1e-5 * float(whole.abs().max()))
+
+
+def test_label_counts(network: UNet) -> None:
+    text = captions(network.config, 3)
+    z, label = pictures(network.config, 3)
+    context = network.encode_text(text)
+    difference = (network(z, label + 0.01, context) - network(z, label, context)).abs().amax(dim=(1, 2, 3))
+    assert float(difference.min()) > 1e-3
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 2**32), dropout=st.sampled_from([0.0, 0.3]))
+def test_dropout_is_for_training_alone(seed: int, dropout: float) -> None:
+    torch.manual_seed(seed)
+    network = shaken(UNet(replace(SMALL, dropout=dropout)))
+    text = captions(SMALL, 2)
+    assert torch.equal(answer(network, text), answer(network, text)) == (dropout == 0)
+    network.eval()
+    assert torch.equal(answer(network, text), answer(network, text))
