@@ -225,7 +225,7 @@ def sample(
     prompts: Annotated[
         list[str] | None,
         typer.Argument(
-            help='What the glyphs should mean. "" draws without a condition.', show_default=False, metavar="PROMPT..."
+            help='What the glyphs should mean. "" draws without a condition.', show_default=False, metavar="PROMPT"
         ),
     ] = None,
     from_file: Annotated[

@@ -4,6 +4,7 @@ import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tests.stand_ins import make_t5
 FAST = Recipe(steps=3)
 
 
-def options(run: Path, out: Path, *prompts: str, **more: object) -> SampleOptions:
+def options(run: Path, out: Path, *prompts: str, **more: Any) -> SampleOptions:
     return replace(SampleOptions(prompts=prompts or ("gold",), model=run, recipe=FAST, count=4, out=out), **more)
 
 

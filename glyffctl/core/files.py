@@ -94,9 +94,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                 replaced.rename(target)
             raise
         _sync_folder(target.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        if target.exists():  # else what was replaced is all there is
-            shutil.rmtree(replaced, ignore_errors=True)

@@ -1,0 +1,53 @@
+"""The command reference of the README, written from the program itself.
+
+`python -m tests.reference` puts it into README.md; a test complains when it was forgotten.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from glyffctl.cli import app
+
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- reference: made by `python -m tests.reference` -->", "<!-- end of reference -->"
+
+
+def reference() -> str:
+    """All commands with their options, as Markdown."""
+    group: Any = typer.main.get_command(app)
+    parts = []
+    for name, command in group.commands.items():
+        arguments = [p for p in command.params if p.param_type_name == "argument"]
+        usage = " ".join(["glyffctl", name, *(f"[{p.metavar or p.name.upper()}]…" for p in arguments)])
+        parts.append(f"### `{usage}`\n\n{command.help}\n")
+        rows = [f"| `{p.metavar or p.name.upper()}` | {_cell(p.help)} | |" for p in arguments]
+        for option in command.params:
+            if option.param_type_name == "option" and option.name != "help":
+                rows.append(f"| `{', '.join(option.opts)}` | {_cell(option.help)} | {_default(option)} |")
+        parts.append("| option | what it does | default |\n|---|---|---|\n" + "\n".join(rows) + "\n")
+    return "\n".join(parts)
+
+
+def _cell(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+def _default(option: Any) -> str:
+    if option.is_flag or option.default is None:
+        return ""
+    return f'`"{option.default}"`' if option.default == "" else f"`{option.default}`"
+
+
+def with_reference(readme: str) -> str:
+    """The README with its reference made anew."""
+    before, rest = readme.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_reference(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,230 @@
+"""Files and folders are whole or absent, whatever happens while they are written."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from glyffctl.core.errors import OutputError
+from glyffctl.core.files import atomic_file, atomic_folder, write_text
+
+LONG = "x" * 250  # a legal name, but not with anything added to it
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def tree(folder: Path) -> dict[str, str | None]:
+    """Everything below `folder`, hidden or not, with the content of files."""
+    return {
+        str(path.relative_to(folder)): path.read_text() if path.is_file() else None
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def make_file(path: Path, text: str = "new") -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text)
+
+
+def make_folder(path: Path, text: str = "new") -> None:
+    with atomic_folder(path) as temporary:
+        (temporary / "a").write_text(text)
+
+
+def test_file_appears_and_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "file.txt"
+    make_file(path, "one")
+    make_file(path, "two")
+    assert tree(path.parent) == {"file.txt": "two"}
+
+
+def test_file_is_not_there_before_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with atomic_file(path) as temporary:
+        temporary.write_text("new")
+        assert not path.exists()
+        assert temporary.parent == path.parent  # a rename within one disk
+    assert path.read_text() == "new"
+
+
+def test_two_writers_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with atomic_file(path) as first, atomic_file(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert tree(tmp_path) == {"file.txt": "first"}
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("existing", [False, True])
+def test_exception_leaves_the_old_file(tmp_path: Path, error: BaseException, existing: bool) -> None:
+    path = tmp_path / "file.txt"
+    if existing:
+        path.write_text("old")
+    before = tree(tmp_path)
+    with pytest.raises(type(error)) as caught, atomic_file(path) as temporary:
+        temporary.write_text("half of")
+        raise error
+    assert caught.value is error
+    assert tree(tmp_path) == before
+
+
+def test_disk_error_inside_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with pytest.raises(OutputError, match=r"^cannot write .*file\.txt: No space left on device$"):
+        with atomic_file(path) as temporary:
+            temporary.write_text("half of")
+            with Path("/dev/full").open("w") as full:
+                full.write("x" * 100_000)
+    assert tree(tmp_path) == {"file.txt": "old"}
+
+
+def test_sync_comes_before_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("sync"), sync(fd)))
+    monkeypatch.setattr(Path, "replace", lambda self, to: (done.append("rename"), replace(self, to)))
+    make_file(tmp_path / "file.txt")
+    assert done == ["sync", "rename", "sync"]  # the content; the name; the folder that holds the name
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
+    path, folder = tmp_path / "file.txt", tmp_path / "folder"
+    with umask(mask):
+        with atomic_file(path) as temporary:
+            temporary.touch(0o600)  # as libraries do that make their own files
+        make_folder(folder)
+        assert os.umask(mask) == mask
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~mask
+
+
+def test_write_text_is_utf8(tmp_path: Path) -> None:
+    write_text(tmp_path / "file.txt", "锂\n")
+    assert (tmp_path / "file.txt").read_bytes() == "锂\n".encode()
+    with pytest.raises(UnicodeEncodeError):
+        write_text(tmp_path / "file.txt", "half \udc80")
+    assert tree(tmp_path) == {"file.txt": "锂\n"}
+
+
+@pytest.mark.parametrize("make", [make_file, make_folder])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("taken", "it is a f"), ("file/below", "Not a directory|File exists"), (LONG, "too long"), (2 * LONG, "too long")],
+)
+def test_places_that_cannot_be_written(tmp_path: Path, make: Callable[[Path], None], name: str, words: str) -> None:
+    (tmp_path / "file").write_text("old")
+    if make is make_file:
+        (tmp_path / "taken").mkdir()
+    else:
+        (tmp_path / "taken").write_text("old")
+    before = tree(tmp_path)
+    with pytest.raises(OutputError, match=words) as caught:
+        make(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert tree(tmp_path) == before
+
+
+def test_folder_appears_and_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "deep" / "data"
+    make_folder(path, "one")
+    (path / "stale").write_text("x")
+    make_folder(path, "two")
+    assert tree(path.parent) == {"data": None, "data/a": "two"}
+    monkeypatch.chdir(tmp_path)
+    make_folder(Path("here"), "three")
+    assert (tmp_path / "here" / "a").read_text() == "three"
+
+
+def test_folder_that_a_link_names_is_replaced(tmp_path: Path) -> None:
+    real = tmp_path / "large disk"
+    make_folder(real / "data", "old")
+    (tmp_path / "data").symlink_to(real / "data")
+    make_folder(tmp_path / "data", "new")
+    assert (tmp_path / "data").is_symlink()
+    assert tree(real) == {"data": None, "data/a": "new"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["data", "large disk"]
+
+
+def test_link_loop_is_an_output_error(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(OutputError, match="cannot write"):
+        make_folder(tmp_path / "a")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), SystemExit(3)])
+@pytest.mark.parametrize("existing", [False, True])
+def test_exception_leaves_the_old_folder(tmp_path: Path, error: BaseException, existing: bool) -> None:
+    path = tmp_path / "data"
+    if existing:
+        make_folder(path, "old")
+    before = tree(tmp_path)
+    with pytest.raises(type(error)) as caught, atomic_folder(path) as temporary:
+        (temporary / "a").write_text("half of")
+        (temporary / "below").mkdir()
+        raise error
+    assert caught.value is error
+    assert tree(tmp_path) == before
+
+
+class FailingRename:
+    """`Path.rename` that raises on its calls number `failing`, and otherwise does what it does."""
+
+    def __init__(self, failing: set[int], error: BaseException) -> None:
+        self.failing, self.error, self.calls = failing, error, 0
+        self.rename = Path.rename
+
+    def __call__(self, path: Path, target: Path) -> Path:
+        self.calls += 1
+        if self.calls in self.failing:
+            raise self.error
+        return self.rename(path, target)
+
+    def put(self, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[None]:
+        @contextmanager
+        def patched() -> Iterator[None]:
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "rename", lambda path, target: self(path, target))
+                yield
+
+        return patched()
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
+@pytest.mark.parametrize("failing", [1, 2])
+def test_old_folder_comes_back_when_the_swap_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, failing: int
+) -> None:
+    path = tmp_path / "data"
+    make_folder(path, "old")
+    expected: type[BaseException] = OutputError if isinstance(error, OSError) else KeyboardInterrupt
+    with FailingRename({failing}, error).put(monkeypatch), pytest.raises(expected):
+        make_folder(path)
+    assert tree(tmp_path) == {"data": None, "data/a": "old"}
+
+
+def test_old_folder_is_never_deleted_before_the_new_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "data"
+    make_folder(path, "old")
+    # Neither the new folder nor the old one can be moved into place.
+    with (
+        FailingRename({2, 3}, OSError(5, "Input/output error")).put(monkeypatch),
+        pytest.raises(OutputError, match="Input/output error"),
+    ):
+        make_folder(path)
+    assert [text for text in tree(tmp_path).values() if text] == ["old"]

@@ -1,0 +1,58 @@
+"""What the README says is what the program does."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+from glyffctl.core.config import merge, parse, preset_names
+from tests.reference import README, with_reference
+
+TEXT = README.read_text(encoding="utf-8")
+ROOT = README.parent
+
+
+def test_the_reference_is_the_program_s() -> None:
+    assert with_reference(TEXT) == TEXT, "run `python -m tests.reference`"
+
+
+def test_the_two_lines_a_newcomer_types_are_there() -> None:
+    assert 'pip install . && glyffctl sample "lithium"' in TEXT
+    assert 'pip install ".[test]" && pytest' in TEXT
+
+
+def test_the_four_lines_of_the_reference_usage_are_there() -> None:
+    for line in (
+        "glyffctl prepare fonts/",
+        "glyffctl train --gpus 1",
+        'glyffctl sample "lithium" --steps 120 --guidance 4',
+    ):
+        assert line in TEXT
+
+
+def test_toml_in_the_readme_is_understood() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        parse(merge({"training": {"minutes": 1}}, tomllib.loads(block)))
+
+
+def test_every_preset_and_every_linked_file_is_named_rightly() -> None:
+    for name in preset_names():
+        assert f"`{name}`" in TEXT
+    for link in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+        assert (ROOT / link).exists(), link
+
+
+def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: object, tiny_run: Path) -> None:
+    import sys
+
+    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert blocks
+    for block in blocks:
+        program = block.replace('"runs/cpu"', repr(str(tiny_run)))
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
