@@ -142,7 +142,13 @@ def prepare(
         format=_choice("--format", format, "glyphs", "imagefolder"),
         out=out,
     )
-    _run(workflow.prepare(options), as_json=json)
+    report = _run(workflow.prepare(options), as_json=json)
+    if not json:
+        left_out = sum(report.left_out.values())
+        typer.echo(
+            f"{report.out}: {report.glyphs:,} glyphs of {report.characters:,} characters, {size}×{size}, in "
+            f"{report.seconds:.1f} s; {left_out:,} left out, see {report.out / 'left_out.jsonl'}"
+        )
 
 
 @app.command()
@@ -157,7 +163,10 @@ def embed(
     """Encode every caption once, into a file beside the glyphs."""
     from glyffctl.workflows import embed as workflow
 
-    _run(workflow.embed(workflow.EmbedOptions(data=data, encoder=encoder, max_tokens=max_tokens)), as_json=json)
+    options = workflow.EmbedOptions(data=data, encoder=encoder, max_tokens=max_tokens)
+    report = _run(workflow.embed(options), as_json=json)
+    if not json:
+        typer.echo(f"{report.path}: {report.captions:,} captions, {report.tokens:,} vectors of {report.width} numbers")
 
 
 @app.command()

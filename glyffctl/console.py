@@ -16,7 +16,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from glyffctl.workflows import events
 
-_PLAIN_EVERY = 10.0  # seconds between plain progress lines
+_PLAIN_EVERY = 10.0  # seconds between plain progress lines in the first minute of a task
+_PLAIN_LATER = 60.0  # and after it
 
 
 class Display:
@@ -34,7 +35,8 @@ class Display:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._spoken: dict[str, float] = {}
+        self._spoken: dict[str, float] = {}  # when a task was last spoken of, and
+        self._begun: dict[str, float] = {}  # when it was first heard of
 
     def run(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
         """Run `workflow` to its end, drawing its events; return its result."""
@@ -75,12 +77,10 @@ class Display:
 
     def _line(self, event: events.Progress) -> None:
         now = time.monotonic()
-        over = event.total is not None and event.done >= event.total
-        if not over and now - self._spoken.get(event.task, now - _PLAIN_EVERY / 2) < _PLAIN_EVERY:
-            self._spoken.setdefault(event.task, now - _PLAIN_EVERY / 2)
+        begun = self._begun.setdefault(event.task, now)
+        pause = _PLAIN_EVERY if now - begun < 60 else _PLAIN_LATER
+        if now - self._spoken.get(event.task, begun) < pause:
             return
-        if over and event.task not in self._spoken:
-            return  # it was over before there was anything to say
         self._spoken[event.task] = now
         self.console.print(f"{event.task}: {_amount(event)}  {escape(printable(event.note))}".rstrip())
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.ttLib import TTFont
+from fontTools.ttLib.tables.TupleVariation import TupleVariation
 
 Box = tuple[int, int, int, int]
 EM = 1000
@@ -33,6 +35,18 @@ def make_font(path: Path, boxes: Mapping[int, Box | None], undrawn: tuple[int, .
     builder.setupOS2(sTypoAscender=880, sTypoDescender=-120)
     builder.setupPost()
     path.parent.mkdir(parents=True, exist_ok=True)
+    builder.save(path)
+    return path
+
+
+def make_variable(plain: Path, path: Path, codepoint: int, wider: int) -> Path:
+    """The font `plain` with an axis "wght" whose upper end makes the box of one glyph `wider` units wider."""
+    font = TTFont(plain)
+    builder = FontBuilder(font=font)
+    builder.setupFvar([("wght", 400, 400, 900, "Weight")], [])
+    corners = len(font["glyf"][font.getBestCmap()[codepoint]].coordinates)
+    moved = [(0, 0)] * (corners - 2) + [(wider, 0)] * 2 + [(0, 0)] * 4  # the last four are the phantom points
+    builder.setupGvar({font.getBestCmap()[codepoint]: [TupleVariation({"wght": (0, 1, 1)}, moved)]})
     builder.save(path)
     return path
 

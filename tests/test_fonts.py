@@ -8,7 +8,7 @@ import pytest
 
 from glyffctl.core.errors import FontError
 from glyffctl.core.fonts import Face, Fit, choose_faces, draw_glyphs, find_font_files, read_faces, system_fonts
-from tests.fontmaker import make_font
+from tests.fontmaker import make_font, make_variable
 
 FULL = (0, -120, 1000, 880)  # the whole em box
 
@@ -148,3 +148,10 @@ def test_without_chinese_fonts_the_error_says_to_install_one(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: nothing)
     with pytest.raises(FontError, match="knows no Chinese font; install one"):
         system_fonts()
+
+
+def test_a_variable_font_is_drawn_at_its_default_instance(tmp_path):
+    box = (300, 100, 700, 700)
+    plain = make_font(tmp_path / "plain.ttf", {0x4E00: box})
+    variable = make_variable(plain, tmp_path / "variable.ttf", 0x4E00, wider=300)
+    assert np.array_equal(draw(variable, [0x4E00])[0x4E00], draw(plain, [0x4E00])[0x4E00])

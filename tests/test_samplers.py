@@ -96,10 +96,10 @@ def to_z(x: Tensor, sigma: float) -> Tensor:
 
 
 def assert_same_path(steps: list[Step], samples: list[Tensor], view: Callable[[Tensor, float], Tensor] = to_z) -> None:
-    """All of the path agrees, far below the 1e-6 that is asked for. Exact cancellations in ᾱ cost the last digits."""
+    """All of the path agrees, to 1e-9: diffusers' DDPM adds noise of 1e-10 to the last sample, where we add none."""
     assert len(steps) == len(samples)
     for step, sample in zip(steps, samples, strict=True):
-        torch.testing.assert_close(view(step.x, step.sigma), sample, rtol=1e-8, atol=1e-8)
+        torch.testing.assert_close(view(step.x, step.sigma), sample, rtol=1e-9, atol=1e-9)
 
 
 def alpha_bar_level(scheduler: Any) -> Callable[[int, Any], Tensor]:

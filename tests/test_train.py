@@ -53,7 +53,7 @@ def test_a_run_that_is_stopped_and_started_again_ends_the_same(
     out = tmp_path / "run"
     work = train(options(workshop, out))
     for event in work:  # leave after the first checkpoint, as a killed process would
-        if isinstance(event, Note) and event.text.startswith("32 pictures"):
+        if isinstance(event, Note) and event.text.startswith("32 pictures,"):
             break
     work.close()
     report = finish(train(options(workshop, out)))

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,15 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glyffctl.core.config import merge, parse, read_preset
+from glyffctl.core.config import Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
+from glyffctl.core.dataset import Character, Font, GlyphSet, to_unit
+from glyffctl.core.denoiser import Denoiser
+from glyffctl.core.embeddings import Embeddings
 from glyffctl.core.errors import UsageError
+from glyffctl.core.fonts import draw_glyphs, read_faces
+from glyffctl.core.generate import Recipe, generate
 from glyffctl.core.text import TextBatch
+from glyffctl.core.training import Trainer
 from glyffctl.core.unet import Pointwise, UNet, UNetConfig, channels_last, parameter_count, sinusoid
 
 SMALL = UNetConfig(
@@ -344,3 +351,56 @@ def test_dropout_is_for_training_alone(seed: int, dropout: float) -> None:
     assert torch.equal(answer(network, text), answer(network, text)) == (dropout == 0)
     network.eval()
     assert torch.equal(answer(network, text), answer(network, text))
+
+
+SIXTEEN = "锂金天鹅河刀鱼钟木火土日月山马龙"
+
+
+@pytest.mark.slow
+def test_sixteen_glyphs_are_learned_by_heart(noto_sans: Path) -> None:
+    """The whole path, from fonts through `Trainer` to `generate`: each caption brings its own glyph back.
+
+    80 seconds on one core of a Zen 5; measured: the worst mean squared error to the own glyph 0.015, the closest
+    other glyph at 0.41.
+    """
+    size = 32
+    face = next(face for face in read_faces(noto_sans) if "SC" in face.name)
+    drawn = [picture for _, picture in draw_glyphs(face, map(ord, SIXTEEN), size) if picture is not None]
+    x0 = torch.stack([torch.from_numpy(picture.copy()) for picture in drawn])
+    rows = torch.arange(16)
+    glyphs = GlyphSet(
+        size,
+        [Font(noto_sans.name, face.index, face.name)],
+        [Character(ord(character), character, character, None) for character in SIXTEEN],
+        captions=list(SIXTEEN),
+        caption_of=rows,
+        character_of=rows,
+        font_of=torch.zeros_like(rows),
+        pixels=lambda index: x0[index],
+        identity="sixteen",
+    )
+    tokens = torch.randn(16 * 3, 32, generator=torch.Generator().manual_seed(0)).half()
+    embeddings = Embeddings("random", "", 3, "", tokens, torch.arange(17) * 3)
+    config = Config(
+        network=UNetConfig(
+            size=size, patch=2, channels=(32, 64), attention=(1,), head_width=16, text_width=32, context_width=64
+        ),
+        diffusion=DiffusionConfig(prediction="v", level_mean=-0.4),
+        training=TrainingConfig(
+            images=16 * 700, batch=16, learning_rate=2e-3, warmup=160, ema_decay=0.98, holdout=0
+        ),
+    )
+    trainer = Trainer(config, glyphs, embeddings, torch.device("cpu"))
+    while trainer.images < config.training.images:
+        trainer.step(trainer.images / config.training.images)
+
+    denoiser = Denoiser(trainer.ema.network, config.diffusion.prediction)
+    recipe = Recipe(sampler="dpmpp-2m", steps=20, guidance=1.0)
+    *_, last = generate(
+        denoiser, trainer.schedule, recipe, embeddings.batch(rows), TextBatch.none(16, 32), seeds=rows, size=size
+    )
+    errors = (last.x[:, None] - to_unit(x0)[None, :, None]).square().mean(dim=(2, 3, 4))  # [sample, glyph]
+    own, others = errors.diag(), errors + torch.eye(16) * 9
+    print(f"own glyph: {float(own.mean()):.4f}, at most {float(own.max()):.4f}; others: {float(others.min()):.3f}")
+    assert errors.argmin(dim=1).tolist() == rows.tolist()
+    assert float(own.max()) < 0.08

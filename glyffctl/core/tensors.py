@@ -1,6 +1,7 @@
 """Named tensors in one file that is whole or absent, and that tells when a bit of it has changed.
 
-safetensors only: reading one runs no code. The metadata holds a digest of every tensor's name, type, shape and bytes.
+safetensors only: reading one runs no code. The metadata holds a digest of the header and of every tensor's name, type,
+shape and bytes.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return state.hexdigest()
 
 
+def _seal(header: str, tensors: Mapping[str, Tensor]) -> str:
+    return hashlib.blake2b(f"{digest(tensors)} {header}".encode(), digest_size=16).hexdigest()
+
+
 def save_tensors(path: Path, kind: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write `tensors` to `path` with the JSON-able `header`.
 
@@ -40,7 +45,8 @@ def save_tensors(path: Path, kind: str, tensors: Mapping[str, Tensor], header: M
         OutputError: the path cannot be written, or the disk is full.
     """
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    metadata = {"kind": kind, "header": json.dumps(header, ensure_ascii=False), "blake2b": digest(held)}
+    text = json.dumps(header, ensure_ascii=False)
+    metadata = {"kind": kind, "header": text, "blake2b": _seal(text, held)}
     with atomic_file(path) as temporary:
         try:
             save_file(held, temporary, metadata)
@@ -61,14 +67,14 @@ def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[s
             if found != kind:
                 raise error(f"cannot use {path}: it is {found!r}, this version reads {kind!r}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        intact = _seal(metadata["header"], tensors) == metadata["blake2b"]
         header = json.loads(metadata["header"])
-        expected = metadata["blake2b"]
     except FileNotFoundError:
         raise error(f"{path} does not exist") from None
     except OSError as cause:
         raise error(f"cannot read {path}: {reason(cause)}") from cause
     except (SafetensorError, KeyError, ValueError) as cause:
         raise error(f"cannot read {path}: it is cut short or not a safetensors file ({cause})") from cause
-    if digest(tensors) != expected or not isinstance(header, dict):
+    if not intact or not isinstance(header, dict):
         raise error(f"cannot use {path}: it was damaged after it was written")
     return tensors, header

@@ -177,10 +177,11 @@ class Run:
         self.save()
         if self.validation:
             self._write({"images": self.trainer.images, "validation": self.validation})
-        losses = "  ".join(f"σ {sigma:g}: {loss:.4f}" for sigma, loss in self.validation.items())
         path = self.out / "samples" / f"{self.trainer.images:09d}.png"
         self._draw(path)
-        yield Note(f"{self.trainer.images:,} pictures  {losses}  {path}")
+        losses = self.validation.values()
+        held_out = f", loss on held-out characters {sum(losses) / len(losses):.4f}" if losses else ""
+        yield Note(f"{self.trainer.images:,} pictures{held_out}: {path}")
 
     def _draw(self, path: Path) -> None:
         """A sheet of glyphs for held-out captions, always with the same noise."""

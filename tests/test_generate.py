@@ -1,0 +1,98 @@
+"""Pictures depend on their seed and prompt alone, and cost no gradients."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from glyffctl.core.denoiser import Denoiser
+from glyffctl.core.errors import UsageError
+from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.samplers import SAMPLERS
+from glyffctl.core.schedule import cosine, karras, linear
+from glyffctl.core.text import TextBatch
+from tests.toys import ToyNetwork, captions, last
+
+SIZE = 8
+
+
+def pictures(recipe: Recipe, count: int, batch: int) -> Tensor:
+    """Pictures 0 to count−1, `batch` at a time."""
+    denoiser, text, nothing = Denoiser(ToyNetwork(SIZE**2), "x0"), captions(count), TextBatch.none(count, 8)
+    parts = torch.arange(count).split(batch)
+    return torch.cat(
+        [last(generate(denoiser, karras(), recipe, text.rows(k), nothing.rows(k), k, SIZE)) for k in parts]
+    )
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_picture_is_the_same_in_any_batch(name: str) -> None:
+    recipe = Recipe(sampler=name, steps=6, guidance=3.0)
+    whole = pictures(recipe, 16, 16)
+    assert whole.shape == (16, 1, SIZE, SIZE)
+    assert whole.dtype == torch.float32
+    assert float(whole.abs().max()) <= 1
+    assert float((whole[0] - whole[1]).abs().max()) > 0.1
+    for batch in (1, 3):
+        torch.testing.assert_close(pictures(recipe, 16, batch), whole, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", [linear(), cosine(), karras()], ids=["linear", "cosine", "karras"])
+def test_the_start_has_unit_variance_in_the_ddpm_view(schedule) -> None:
+    network, count = ToyNetwork(32**2), 100
+    text = captions(count)
+    next(iter(generate(Denoiser(network, "x0"), schedule, Recipe(guidance=1.0), text, text, torch.arange(count), 32)))
+    z, label = network.calls[0]
+    assert abs(float(z.var()) - 1) < 4 * math.sqrt(2 / z.numel())
+    assert float(label[0]) == pytest.approx(math.log(float(schedule.sigmas[-1])) / 4, rel=1e-6)
+
+
+class Trainable(nn.Module):
+    """A network with a parameter, as in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+
+    def encode_text(self, text: TextBatch) -> None:
+        return None
+
+    def forward(self, z: Tensor, label: Tensor, context: object) -> Tensor:
+        return z * self.scale
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_no_gradients_are_kept(name: str) -> None:
+    """Not while the steps are drawn, which is after `generate` has been called; and the caller's mode stays."""
+    text = TextBatch.none(2, 8)
+    recipe = Recipe(sampler=name, steps=3)
+    for step in generate(Denoiser(Trainable(), "x0"), linear(), recipe, text, text, torch.arange(2), SIZE):
+        assert not step.x.requires_grad
+        assert not step.x0.requires_grad
+        assert torch.is_grad_enabled()
+
+
+def test_more_steps_than_levels_is_a_usage_error() -> None:
+    text = TextBatch.none(1, 8)
+    denoiser = Denoiser(ToyNetwork(SIZE**2), "x0")
+    with pytest.raises(UsageError, match="between 1 and 10, not 11"):
+        last(generate(denoiser, linear(10), Recipe(steps=11), text, text, torch.arange(1), SIZE))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"sampler": "euler"}, "there is no sampler 'euler'; there are ddpm"),
+        ({"steps": 0}, "--steps must be at least 1"),
+        ({"guidance": math.nan}, "--guidance must be a finite number"),
+        ({"interval": (2.0, 1.0)}, "interval must rise"),
+        ({"interval": (-1.0, 1.0)}, "interval must rise"),
+        ({"interval": (0.0, math.nan)}, "interval must rise"),
+    ],
+)
+def test_a_recipe_that_makes_no_sense_is_a_usage_error(wrong, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Recipe(**wrong)
