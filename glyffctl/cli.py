@@ -50,7 +50,7 @@ class _Commands(TyperGroup):
             message, code = "stopped", 143
         from glyffctl.console import fail
 
-        fail(message)
+        fail(message, "error: " if code <= 2 else "")
         raise typer.Exit(code)
 
 

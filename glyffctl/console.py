@@ -97,9 +97,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
 
 
-def fail(message: str) -> None:
-    """Say why the program ends, in one plain line."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]error:[/] {escape(printable(message))}")
+def fail(message: str, label: str) -> None:
+    """Say why the program ends, in one plain line behind `label`."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[red]{label}[/]{escape(printable(message))}")
 
 
 def emit_json(result: Any) -> None:

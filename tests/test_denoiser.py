@@ -1,4 +1,4 @@
-"""Preconditioning, the one loss and guidance; and the worked examples of the usual textbooks, run through them."""
+"""Preconditioning, the one loss and guidance; and four worked examples that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -12,21 +12,19 @@ from glyffctl.core.denoiser import Denoiser, Prediction, Weighting, clamp, coeff
 from glyffctl.core.samplers import SAMPLERS
 from glyffctl.core.schedule import from_betas
 from glyffctl.core.text import TextBatch
-from tests.toys import ToyNetwork, captions, eps, last
+from tests.toys import Textless, ToyNetwork, captions, eps, last
 
 PREDICTIONS: list[Prediction] = ["eps", "v", "x0"]
 
 
-class Answer:
+class Answer(Textless):
     """A network that knows what to say, and keeps what it was asked."""
 
     def __init__(self, answer: Tensor) -> None:
         self.answer = answer
 
-    def encode_text(self, text: TextBatch) -> None:
-        return None
-
     def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor:
+        assert context is None
         self.z, self.label = z, label
         self.autocast = torch.is_autocast_enabled(z.device.type)
         return self.answer
@@ -160,7 +158,7 @@ def test_only_the_network_runs_in_the_lower_precision() -> None:
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_min_snr_weights_are_those_of_the_paper(prediction: Prediction) -> None:
-    # Hang et al. 2023, section 3.4 and its table of loss weights: γ = 5.
+    # Hang et al. 2023, with their γ = 5.
     snr = SIGMA**-2
     least = snr.clamp(max=5)
     expected = {"eps": least / snr, "v": least / (snr + 1), "x0": least}[prediction]
@@ -237,9 +235,7 @@ def test_guidance_is_that_of_diffusers(network: ToyNetwork) -> None:
 
 
 @pytest.mark.parametrize(("interval", "acts"), [((0.0, 1.9), False), ((2.0, 2.0), True), ((2.1, math.inf), False)])
-def test_outside_its_interval_guidance_is_off(
-    interval: tuple[float, float], acts: bool, network: ToyNetwork
-) -> None:
+def test_outside_its_interval_guidance_is_off(interval: tuple[float, float], acts: bool, network: ToyNetwork) -> None:
     denoiser, x = Denoiser(network, "eps"), eps(3, 1, 4, 4)
     with_text, without = both(denoiser, x)
     expected = without + 4 * (with_text - without) if acts else with_text

@@ -23,7 +23,7 @@ def shift(network: UNet) -> None:
     """An optimizer step's worth of change."""
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += torch.randn_like(parameter)
+            parameter.add_(torch.randn_like(parameter))
 
 
 def weights(network: UNet) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,19 +82,26 @@ def test_exception_leaves_the_old_file(tmp_path: Path, error: BaseException, exi
 def test_disk_error_inside_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(OutputError, match=r"^cannot write .*file\.txt: No space left on device$"):
-        with atomic_file(path) as temporary:
-            temporary.write_text("half of")
-            with Path("/dev/full").open("w") as full:
-                full.write("x" * 100_000)
+    with (
+        pytest.raises(OutputError, match=r"^cannot write .*file\.txt: No space left on device$"),
+        atomic_file(path) as temporary,
+    ):
+        temporary.write_text("half of")
+        with Path("/dev/full").open("w") as full:
+            full.write("x" * 100_000)
     assert tree(tmp_path) == {"file.txt": "old"}
 
 
 def test_sync_comes_before_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
-    sync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("sync"), sync(fd)))
-    monkeypatch.setattr(Path, "replace", lambda self, to: (done.append("rename"), replace(self, to)))
+    original = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        done.append("rename")
+        return original(path, target)
+
+    monkeypatch.setattr(os, "fsync", lambda _: done.append("sync"))
+    monkeypatch.setattr(Path, "replace", replace)
     make_file(tmp_path / "file.txt")
     assert done == ["sync", "rename", "sync"]  # the content; the name; the folder that holds the name
 
@@ -182,27 +189,22 @@ def test_exception_leaves_the_old_folder(tmp_path: Path, error: BaseException, e
     assert tree(tmp_path) == before
 
 
-class FailingRename:
-    """`Path.rename` that raises on its calls number `failing`, and otherwise does what it does."""
+@contextmanager
+def failing_rename(monkeypatch: pytest.MonkeyPatch, calls: set[int], error: BaseException) -> Iterator[None]:
+    """`Path.rename` raises `error` when it is called for the first, second, … time, as `calls` says."""
+    number = 0
+    original = Path.rename
 
-    def __init__(self, failing: set[int], error: BaseException) -> None:
-        self.failing, self.error, self.calls = failing, error, 0
-        self.rename = Path.rename
+    def rename(path: Path, target: Path) -> Path:
+        nonlocal number
+        number += 1
+        if number in calls:
+            raise error
+        return original(path, target)
 
-    def __call__(self, path: Path, target: Path) -> Path:
-        self.calls += 1
-        if self.calls in self.failing:
-            raise self.error
-        return self.rename(path, target)
-
-    def put(self, monkeypatch: pytest.MonkeyPatch) -> AbstractContextManager[None]:
-        @contextmanager
-        def patched() -> Iterator[None]:
-            with monkeypatch.context() as patch:
-                patch.setattr(Path, "rename", lambda path, target: self(path, target))
-                yield
-
-        return patched()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        yield
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), KeyboardInterrupt()])
@@ -213,7 +215,7 @@ def test_old_folder_comes_back_when_the_swap_fails(
     path = tmp_path / "data"
     make_folder(path, "old")
     expected: type[BaseException] = OutputError if isinstance(error, OSError) else KeyboardInterrupt
-    with FailingRename({failing}, error).put(monkeypatch), pytest.raises(expected):
+    with failing_rename(monkeypatch, {failing}, error), pytest.raises(expected):
         make_folder(path)
     assert tree(tmp_path) == {"data": None, "data/a": "old"}
 
@@ -223,7 +225,7 @@ def test_old_folder_is_never_deleted_before_the_new_one_stands(tmp_path: Path, m
     make_folder(path, "old")
     # Neither the new folder nor the old one can be moved into place.
     with (
-        FailingRename({2, 3}, OSError(5, "Input/output error")).put(monkeypatch),
+        failing_rename(monkeypatch, {2, 3}, OSError(5, "Input/output error")),
         pytest.raises(OutputError, match="Input/output error"),
     ):
         make_folder(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def test_streams_are_apart() -> None:
 def test_a_row_is_the_same_in_any_batch(index: list[int], cuts: list[int], seed: int, stream: int) -> None:
     rows = torch.tensor(index)
     bounds = sorted({0, len(index), *(min(cut, len(index)) for cut in cuts)})
-    parts = [rows[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    parts = [rows[a:b] for a, b in pairwise(bounds)]
     whole = normal(seed, rows, (3, 5), stream)
     assert whole.shape == (len(index), 3, 5)
     assert torch.equal(whole, torch.cat([normal(seed, part, (3, 5), stream) for part in parts]))

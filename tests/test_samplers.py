@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -198,10 +199,10 @@ class BrownianPath:
 
     def __init__(self, sigmas: Tensor, draw: Draw) -> None:
         levels = sigmas[:-1].tolist()
-        middles = [math.sqrt(a * b) for a, b in zip(levels, levels[1:], strict=False)]
+        middles = [math.sqrt(a * b) for a, b in pairwise(levels)]
         self.times = sorted([*levels, *middles], reverse=True)
         self.values = [torch.zeros_like(draw(0))]
-        for k, (a, b) in enumerate(zip(self.times, self.times[1:], strict=False)):
+        for k, (a, b) in enumerate(pairwise(self.times)):
             self.values.append(self.values[-1] + math.sqrt(a - b) * draw(k))
 
     def at(self, sigma: float) -> Tensor:
@@ -284,8 +285,8 @@ def test_order_of_mean_and_variance(name: str, order: int, variance: float) -> N
         rows = 2 + 2 * n
         x = torch.full((rows, 1, 1, 1), mean, dtype=torch.float64)
         x[1] += math.sqrt(variance + high**2)
-        impulses = torch.eye(rows, dtype=torch.float64)[:, :, None, None, None]
-        picture = last(SAMPLERS[name](data, x, levels(n, low, high), lambda i, rows=impulses: rows[2 + i])).flatten()
+        impulses = torch.eye(rows, dtype=torch.float64)[2:, :, None, None, None]
+        picture = last(SAMPLERS[name](data, x, levels(n, low, high), impulses.__getitem__)).flatten()
         assert math.isclose(float(picture[0]), mean, rel_tol=1e-12)
         errors.append(abs(float((picture[1:] - picture[0]).square().sum()) - (variance + low**2)))
     assert order - 0.1 < order_of(counts, errors) < order + 0.5, errors

@@ -84,7 +84,7 @@ def shaken(network: UNet, seed: int = 0) -> UNet:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     return network
 
 
@@ -386,9 +386,7 @@ def test_sixteen_glyphs_are_learned_by_heart(noto_sans: Path) -> None:
             size=size, patch=2, channels=(32, 64), attention=(1,), head_width=16, text_width=32, context_width=64
         ),
         diffusion=DiffusionConfig(prediction="v", level_mean=-0.4),
-        training=TrainingConfig(
-            images=16 * 700, batch=16, learning_rate=2e-3, warmup=160, ema_decay=0.98, holdout=0
-        ),
+        training=TrainingConfig(images=16 * 700, batch=16, learning_rate=2e-3, warmup=160, ema_decay=0.98, holdout=0),
     )
     trainer = Trainer(config, glyphs, embeddings, torch.device("cpu"))
     while trainer.images < config.training.images:

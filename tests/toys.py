@@ -45,16 +45,21 @@ class ToyNetwork:
         return (hidden.tanh() @ self.outside).reshape(z.shape).to(z.dtype)
 
 
-class OracleNetwork:
+class Textless:
+    """The half of a network that reads text, for those that do not."""
+
+    def encode_text(self, text: TextBatch) -> None:
+        assert isinstance(text, TextBatch)
+
+
+class OracleNetwork(Textless):
     """The eps that belongs to an exact denoiser: F = (x − D(x, σ))/σ."""
 
     def __init__(self, oracle: Denoise) -> None:
         self.oracle = oracle
 
-    def encode_text(self, text: TextBatch) -> None:
-        return None
-
     def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor:
+        assert context is None
         sigma = (4 * label).exp()
         column = sigma.reshape(-1, 1, 1, 1)
         x = z * (1 + column**2).sqrt()

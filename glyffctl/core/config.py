@@ -30,16 +30,16 @@ class DiffusionConfig:
         schedule: the table of noise levels, for samplers and for levels = "table".
         levels: how noise levels are drawn in training: "table", evenly from the schedule's table (DDPM), or
             "lognormal", ln σ ~ N(level_mean, level_std²) (Karras et al. 2022, table 1).
-        weighting: "simple" or "min-snr".
+        weighting: "simple", "v" or "min-snr", see `denoiser.loss_weight`.
         caption_dropout: share of pictures shown without their caption, for guidance.
     """
 
-    prediction: Prediction = "v"
+    prediction: Prediction = "x0"
     schedule: ScheduleName = "karras"
     levels: Levels = "lognormal"
     level_mean: float = 0.8
     level_std: float = 1.4
-    weighting: Weighting = "simple"
+    weighting: Weighting = "v"
     caption_dropout: float = 0.1
 
     def __post_init__(self) -> None:

@@ -27,9 +27,10 @@ from torch.nn import functional as F
 from glyffctl.core.text import TextBatch
 
 Prediction = Literal["eps", "v", "x0"]
-Weighting = Literal["simple", "min-snr"]
+Weighting = Literal["simple", "v", "min-snr"]
 
 MIN_SNR_GAMMA = 5.0
+LARGEST_SNR = 25.0  # of the weighting "v": σ = 0.2
 
 
 class Denoise(Protocol):
@@ -60,13 +61,19 @@ def coefficients(prediction: Prediction, sigma: Tensor) -> tuple[Tensor, Tensor]
 def loss_weight(weighting: Weighting, prediction: Prediction, sigma: Tensor) -> Tensor:
     """(B,) float64: the weight of the squared error of F at each σ.
 
-    "simple" is 1, which for eps is DDPM's simple loss. "min-snr" is min(SNR, 5) on the error of x0 with SNR = 1/σ²
-    (Hang et al. 2023, arXiv 2303.09556), carried over to F by c_out².
+    With SNR = 1/σ², the weight of the squared error of x0 is, carried over to F by c_out²:
+
+    - "simple": whatever makes the weight of F's error 1; for eps that is DDPM's simple loss.
+    - "v": SNR + 1, the error of v, whatever F predicts. The SNR is capped at 25: below σ = 0.2 nothing of a glyph's
+      shape is open any more. With prediction "x0" it is what Li and He (2025, arXiv 2511.13720) advise for patches.
+    - "min-snr": min(SNR, 5) (Hang et al. 2023, arXiv 2303.09556).
     """
     if weighting == "simple":
         return torch.ones_like(sigma, dtype=torch.float64)
     _, c_out = coefficients(prediction, sigma)
-    return (sigma.double() ** -2).clamp(max=MIN_SNR_GAMMA) * c_out**2
+    snr = sigma.double() ** -2
+    weight = snr.clamp(max=LARGEST_SNR) + 1 if weighting == "v" else snr.clamp(max=MIN_SNR_GAMMA)
+    return weight * c_out**2
 
 
 def _column(values: Tensor, x: Tensor) -> Tensor:

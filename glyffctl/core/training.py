@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from glyffctl.core.config import Config, Precision
 from glyffctl.core.dataset import GlyphSet, to_unit
-from glyffctl.core.denoiser import Denoiser, loss_weight
+from glyffctl.core.denoiser import Denoiser, coefficients, loss_weight
 from glyffctl.core.ema import EMA
 from glyffctl.core.embeddings import Embeddings
 from glyffctl.core.errors import ModelError, TrainingError
@@ -224,7 +224,8 @@ class Trainer:
         """The averaged network's loss on held-out characters at each of `VALIDATION_SIGMAS`, always with the same
         noise.
 
-        The unweighted squared error of F, the network's own target. Empty where nothing is held out.
+        The mean squared error of D against x0, which means the same whatever the network predicts. Empty where nothing
+        is held out.
         """
         denoiser = self.ema_denoiser
         losses = {}
@@ -238,7 +239,8 @@ class Trainer:
                     self.embeddings.batch(self.caption_of[index], length=self.text_length)
                 )
                 level = torch.full((len(x0),), sigma, device=self.device, dtype=torch.float64)
-                errors.append(denoiser.loss(x0, eps, level, context))
+                _, c_out = coefficients(denoiser.prediction, level)
+                errors.append(denoiser.loss(x0, eps, level, context) * c_out**2)
             losses[sigma] = float(torch.cat(errors).mean())
         return losses
 
