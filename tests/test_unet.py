@@ -325,6 +325,18 @@ def test_every_token_counts(network: UNet) -> None:
         assert float(difference[:3].max()) < 1e-5  # rows are independent
 
 
+@pytest.mark.parametrize("pooled", [True, False])
+def test_pooled_text_is_a_second_way_in(pooled: bool) -> None:
+    network = shaken(UNet(replace(SMALL, pooled_text=pooled)).eval().requires_grad_(False))
+    for name, parameter in network.named_parameters():
+        if ".read.out." in name:  # cross-attention is shut
+            parameter.zero_()
+    text = captions(SMALL, 3)
+    none = TextBatch.none(3, SMALL.text_width)
+    difference = float((answer(network, text) - answer(network, none)).abs().max())
+    assert difference > 1e-2 if pooled else difference == 0
+
+
 def test_rows_of_a_batch_are_independent(network: UNet) -> None:
     text = captions(network.config, 4)
     z, label = pictures(network.config, 4)

@@ -8,23 +8,19 @@ The metadata says which captions, encoder and settings made it, and holds a dige
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from glyffctl.core.dataset import captions_digest
-from glyffctl.core.errors import EmbeddingError, OutputError
-from glyffctl.core.files import atomic_file
+from glyffctl.core.errors import EmbeddingError
+from glyffctl.core.tensors import load_tensors, save_tensors
 from glyffctl.core.text import TextBatch
 
 FILE_NAME = "embeddings.safetensors"
-FORMAT = "glyffctl-embeddings"
-VERSION = "1"
+KIND = "glyffctl-embeddings/1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,21 +114,13 @@ def save_embeddings(
     assert len(lengths) == len(captions)
     assert int(offsets[-1]) <= len(tokens)
     embeddings = Embeddings(encoder, fingerprint, max_tokens, captions_digest(captions), tokens, offsets)
-    metadata = {
-        "format": FORMAT,
-        "version": VERSION,
+    header = {
         "encoder": encoder,
         "fingerprint": fingerprint,
-        "max_tokens": str(max_tokens),
+        "max_tokens": max_tokens,
         "captions_sha256": embeddings.captions_sha256,
-        "blake2b": _digest(tokens, offsets),
     }
-    path = folder / FILE_NAME
-    with atomic_file(path) as temporary:
-        try:
-            save_file({"tokens": tokens, "offsets": offsets}, temporary, metadata)
-        except SafetensorError as error:  # its own type for a full disk
-            raise OutputError(f"cannot write {path}: {error}") from error
+    save_tensors(folder / FILE_NAME, KIND, {"tokens": tokens, "offsets": offsets}, header)
     return embeddings
 
 
@@ -150,31 +138,12 @@ def load_embeddings(folder: Path, captions: list[str]) -> Embeddings:
     if not path.is_file():
         raise EmbeddingError(f"{folder} has no embeddings; {again}")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
-                raise EmbeddingError(f"{path} was not written by this version of glyffctl; {again}")
-            embeddings = Embeddings(
-                encoder=metadata["encoder"],
-                fingerprint=metadata["fingerprint"],
-                max_tokens=int(metadata["max_tokens"]),
-                captions_sha256=metadata["captions_sha256"],
-                tokens=file.get_tensor("tokens"),
-                offsets=file.get_tensor("offsets"),
-            )
-        digest = metadata["blake2b"]
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise EmbeddingError(f"cannot read {path}: {error}; {again}") from error
+        tensors, header = load_tensors(path, KIND, EmbeddingError)
+        embeddings = Embeddings(tokens=tensors["tokens"], offsets=tensors["offsets"], **header)
+    except EmbeddingError as error:
+        raise EmbeddingError(f"{error}; {again} again") from error
+    except (KeyError, TypeError) as error:
+        raise EmbeddingError(f"{path} is not complete; {again} again") from error
     if embeddings.captions_sha256 != captions_digest(captions):
         raise EmbeddingError(f"{path} belongs to other captions than {folder} has now; {again} again")
-    if digest != _digest(embeddings.tokens, embeddings.offsets):
-        raise EmbeddingError(f"{path} was damaged after it was written; {again} again")
     return embeddings
-
-
-def _digest(tokens: Tensor, offsets: Tensor) -> str:
-    """blake2b of the bytes of both: about a gigabyte per second."""
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in (tokens, offsets):
-        digest.update(tensor.view(torch.uint8).numpy().data)
-    return digest.hexdigest()

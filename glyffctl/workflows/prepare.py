@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from glyffctl.core import embeddings
 from glyffctl.core.cleaning import Cleaned, clean
 from glyffctl.core.dataset import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST, Character, Font
 from glyffctl.core.dataset_writer import Format, GlyphWriter, PictureWriter, write_rows
@@ -39,7 +40,6 @@ from glyffctl.workflows.events import Caution, Event, Note, Progress
 SMALLEST, LARGEST = 8, 1024
 CJK = range(0x3400, 0xA000)
 """Where the reference looked for characters: extension A and the unified ideographs."""
-EMBEDDINGS = "embeddings.safetensors"
 LONGEST_DEFINITION = 2000  # characters; Unihan's longest has under 400. Cleaning takes longer than linear time
 PROGRESS_EVERY = 256  # glyphs
 
@@ -294,7 +294,7 @@ def _write_reports(
 
 def _keep_embeddings(out: Path, previous: dict[str, Any] | None, folder: Path, digest: str) -> bool:
     """Carry cached embeddings over from the folder being replaced, if they belong to the same captions."""
-    if previous is None or previous.get("captions_sha256") != digest or not (out / EMBEDDINGS).is_file():
+    if previous is None or previous.get("captions_sha256") != digest or not (out / embeddings.FILE_NAME).is_file():
         return False
-    shutil.copy2(out / EMBEDDINGS, folder / EMBEDDINGS)
+    shutil.copy2(out / embeddings.FILE_NAME, folder / embeddings.FILE_NAME)
     return True
