@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from glyffctl.core.denoiser import Denoiser
 from glyffctl.core.errors import UsageError
 from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.oracle import Gaussian
 from glyffctl.core.samplers import SAMPLERS
 from glyffctl.core.schedule import Schedule, cosine, karras, linear
 from glyffctl.core.text import TextBatch
-from tests.toys import Textless, ToyNetwork, captions, last
+from tests.toys import OracleNetwork, Textless, ToyNetwork, captions, ks_statistic, last
 
 SIZE = 8
 
@@ -49,6 +50,19 @@ def test_the_start_has_unit_variance_in_the_ddpm_view(schedule: Schedule) -> Non
     z, label = network.calls[0]
     assert abs(float(z.var()) - 1) < 4 * math.sqrt(2 / z.numel())
     assert float(label[0]) == pytest.approx(math.log(float(schedule.sigmas[-1])) / 4, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_pictures_of_a_perfect_network_have_the_law_of_its_data(name: str) -> None:
+    """So the start and the draws of the steps are all independent of each other."""
+    count, deviation = 4000, 0.2
+    data = Gaussian(torch.zeros(1, 2, 2), torch.full((1, 2, 2), deviation**2))
+    text = TextBatch.none(count, 8)
+    recipe = Recipe(sampler=name, steps=500 if name in ("ddpm", "ddim") else 60)
+    unit = last(generate(Denoiser(OracleNetwork(data), "eps"), karras(), recipe, text, text, torch.arange(count), 2))
+    assert abs(float(unit.var()) / deviation**2 - 1) < 4 * math.sqrt(2 / unit.numel())
+    assert ks_statistic(unit.flatten() / deviation) < 1.95
+    assert float((unit.flatten(1).T.corrcoef() - torch.eye(4)).abs().max()) < 4 / math.sqrt(count)
 
 
 class Trainable(Textless, nn.Module):

@@ -24,12 +24,14 @@ def noisy() -> Tensor:
     return POINTS[:4] + SIGMAS.reshape(-1, 1, 1, 1) * eps(4, 1, 2, 3, seed=4)
 
 
-def test_the_posterior_is_that_of_bayes() -> None:
-    x, posterior = noisy(), FINITE.posterior(noisy(), SIGMAS)
-    for row, sigma, picture in zip(posterior, SIGMAS.tolist(), x, strict=True):
-        likelihood = [math.exp(-float((picture - point).square().sum()) / (2 * sigma**2)) for point in POINTS]
-        expected = torch.tensor(likelihood, dtype=torch.float64) / sum(likelihood)
-        torch.testing.assert_close(row, expected, rtol=1e-10, atol=1e-14)
+def test_the_posterior_and_the_density_are_those_of_bayes() -> None:
+    x = noisy()
+    posterior, log_density = FINITE.posterior(x, SIGMAS), FINITE.log_density(x, SIGMAS)
+    for row, density, sigma, picture in zip(posterior, log_density.exp(), SIGMAS, x, strict=True):
+        pixels = [torch.distributions.Normal(point, sigma).log_prob(picture).sum() for point in POINTS]
+        likelihood = torch.stack(pixels).exp()
+        torch.testing.assert_close(row, likelihood / likelihood.sum(), rtol=1e-10, atol=1e-14)
+        torch.testing.assert_close(density, likelihood.mean(), rtol=1e-10, atol=0)
     torch.testing.assert_close(posterior.sum(1), torch.ones(4).double(), rtol=1e-14, atol=0)
 
 

@@ -185,7 +185,7 @@ def test_what_cannot_be_drawn_is_one_line(tiny_run: Path, tmp_path: Path) -> Non
     "settings",
     [
         {"count": 0}, {"count": 10**6}, {"seed": -1}, {"fps": 0.0}, {"fps": float("nan")}, {"batch": 0},
-        {"prompts": ()}, {"prompts": ("x" * 2_000_000,)}, {"negative": "x" * 5000},
+        {"prompts": ()}, {"prompts": ("x" * 2_000_000,)}, {"negative": "x" * 5000}, {"prompts": ("\udcff",)},
     ],
 )  # fmt: skip
 def test_options_out_of_range(settings: dict[str, object]) -> None:

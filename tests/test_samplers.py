@@ -97,10 +97,10 @@ def to_z(x: Tensor, sigma: float) -> Tensor:
 
 
 def assert_same_path(steps: list[Step], samples: list[Tensor], view: Callable[[Tensor, float], Tensor] = to_z) -> None:
-    """All of the path agrees, to 1e-9: diffusers' DDPM adds noise of 1e-10 to the last sample, where we add none."""
+    """All of the path agrees. On this path numbers of 10⁴ cancel, which costs the last digits."""
     assert len(steps) == len(samples)
     for step, sample in zip(steps, samples, strict=True):
-        torch.testing.assert_close(view(step.x, step.sigma), sample, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(view(step.x, step.sigma), sample, rtol=1e-8, atol=1e-8)
 
 
 def alpha_bar_level(scheduler: Any) -> Callable[[int, Any], Tensor]:

@@ -59,7 +59,7 @@ def _split(sigma: float, target: float, eta: float) -> tuple[float, float]:
 def ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: float = 1.0) -> Iterator[Step]:
     """DDPM (η = 1) and DDIM (η = 0), and everything between.
 
-    Song et al. 2021 (arXiv 2010.02502), equation 12, which with η = 1 is the ancestral sampling of Ho et al. 2020.
+    Song et al. 2021 (arXiv 2010.02502), equations 12 and 16; with η = 1 the ancestral sampling of Ho et al. 2020.
     """
     for i, sigma, target in _levels(sigmas):
         x0 = _at(denoise, x, sigma)

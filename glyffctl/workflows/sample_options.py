@@ -63,6 +63,8 @@ class SampleOptions:
         if self.batch < 1:
             raise UsageError(f"--batch must be at least 1, not {self.batch}")
         for prompt in (*self.prompts, self.negative):
+            if any("\ud800" <= character <= "\udfff" for character in prompt):  # how Python passes undecodable bytes
+                raise UsageError("a prompt is not UTF-8 text")
             if len(prompt) > MAX_PROMPT:
                 raise UsageError(f"a prompt has {len(prompt):,} characters; at most {MAX_PROMPT:,} can be read")
 
