@@ -26,6 +26,7 @@ from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.sample_options import SampleOptions, to_settings
 
 _GIF_FRAMES = 60
+_ENCODE_AT_ONCE = 64  # prompts
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,19 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
         raise ModelError(f"the model at {path} has other weights than those the picture was made with")
     schedule = make_schedule(model.origin.config.diffusion.schedule)
     schedule.steps(options.recipe.steps)  # complain before anything slow
-    yield Note(f"model: {path} ({why}), trained on {model.images:,} pictures")
+    yield Note(f"model: {path}{why}, trained on {model.images:,} pictures")
     text, negative = yield from _encode(options, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     started = time.perf_counter()
     pictures, frames = yield from _draw(options, model, schedule, text, negative, device)
     seconds = time.perf_counter() - started
     files = _write(options, model, path, pictures, frames)
+    yield Note(f"drew {len(pictures):,} pictures in {seconds:.1f} s")
     return SampleReport(files, path, seconds)
 
 
 def find_model(given: Path | None) -> tuple[Path, str]:
-    """The model to use, and why that one: the one given, else the newest run under runs/.
+    """The model to use, and in words why that one: the one given, else the newest run under runs/.
 
     Raises:
         ModelError: there is none.
@@ -69,33 +71,35 @@ def find_model(given: Path | None) -> tuple[Path, str]:
     if given is not None:
         if not given.exists():
             raise ModelError(f"there is no model at {given}; name a run folder or a model.safetensors")
-        return given, "as asked"
+        return given, ""
     files = [(file.stat().st_mtime, file) for file in Path("runs").glob(f"*/{MODEL_FILE}")]
     if not files:
         raise ModelError(
             "no model was found under runs/; train one with `glyffctl train`, or name one with --model FOLDER"
         )
-    return max(files)[1].parent, "the newest under runs/"
+    return max(files)[1].parent, " (the newest under runs/)"
 
 
 def _check_outputs(options: SampleOptions) -> None:
     """Complain about places that cannot be written before drawing, not after."""
-    for path, suffix in ((options.out, ".png"), (options.gif, ".gif")):
-        if path is None:
-            continue
-        if suffix == ".gif" and path.suffix.lower() != suffix:
-            raise UsageError(f"--gif takes a file ending in .gif, not {path}")
-        if path.suffix and not path.is_dir() and path.suffix.lower() != suffix:
-            raise UsageError(f"--out takes a .png file or a folder, not {path}")
-        if path.suffix and path.is_dir() and suffix == ".gif":
-            raise OutputError(f"cannot write {path}: it is a folder; name a file")
-        folder = path.parent if path.suffix.lower() == suffix and not path.is_dir() else path
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        if not folder.is_dir():
-            raise OutputError(f"cannot write {path}: {folder} is not a folder")
-        if not os.access(folder, os.W_OK):
-            raise OutputError(f"cannot write {path}: {folder} cannot be written to")
+    if options.out is not None:
+        if options.out.suffix.lower() not in ("", ".png") and not options.out.is_dir():
+            raise UsageError(f"--out takes a .png file or a folder, not {options.out}")
+        _check_writable(options.out)
+    if options.gif is not None:
+        if options.gif.suffix.lower() != ".gif" or options.gif.is_dir():
+            raise UsageError(f"--gif takes a file ending in .gif, not {options.gif}")
+        _check_writable(options.gif)
+
+
+def _check_writable(path: Path) -> None:
+    """Look at the nearest folder above `path` that exists, or at `path` itself if it is a folder."""
+    above = path if path.is_dir() else path.absolute().parent
+    folder = next(place for place in (above, *above.absolute().parents) if place.exists())
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: {folder} is not a folder")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write {path}: {folder} cannot be written to")
 
 
 def _encode(options: SampleOptions, model: Model) -> Generator[Event, None, tuple[TextBatch, TextBatch]]:
@@ -117,7 +121,9 @@ def _encode(options: SampleOptions, model: Model) -> Generator[Event, None, tupl
     for text in texts:
         if encoder.is_cut(text):
             yield Caution(f"only the first {encoder.max_tokens} tokens are read of: {text[:60]}…")
-    encoded = encoder.encode(texts)
+    encoded = TextBatch.cat(
+        [encoder.encode(texts[i : i + _ENCODE_AT_ONCE]) for i in range(0, len(texts), _ENCODE_AT_ONCE)]
+    )
     return encoded.rows(torch.arange(len(texts) - 1)), encoded.rows(torch.tensor([-1]))
 
 
