@@ -173,7 +173,9 @@ def embed(
 def train(
     data: DataOption = Path("data"),
     out: Annotated[Path | None, typer.Option(help="The run folder. Without: runs/PRESET.", show_default=False)] = None,
-    gpus: Annotated[int, typer.Option(help="0 is the CPU.", min=0)] = 1,
+    gpus: Annotated[
+        int, typer.Option(help="1 trains on a GPU, or on the CPU where there is none; 0 on the CPU.", min=0)
+    ] = 1,
     preset: Annotated[
         str | None,
         typer.Option(help="cpu, gpu or glyffuser. Without: what fits the machine.", show_default=False),

@@ -53,6 +53,6 @@ def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: object, tiny
         program = block.replace('"runs/cpu"', repr(str(tiny_run)))
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,
-            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, timeout=120,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -137,12 +137,15 @@ class Run:
             tried = ", ".join(f"{name} {speed:.0f} pictures/s" for name, speed in speeds.items())
             yield Note(f"computing in {trainer.precision}: {tried}")
         remark = ""
+        losses: list[Tensor] = []  # since the last line of the log
         with collected_signals() as received:
             while self.done < self.total:
                 step = trainer.step(self.done / self.total)
+                losses.append(step.loss)
                 self.seconds = time.perf_counter() - started_at
                 if step.images - logged_images >= LOG_EVERY or self.done >= self.total:
-                    loss = float(step.loss)  # waits for the device, so that the clock tells the truth
+                    loss = float(torch.stack(losses).mean())  # waits for the device, so that the clock tells the truth
+                    losses.clear()
                     now = time.perf_counter()
                     speed = (step.images - logged_images) / (now - logged_at)
                     logged_at, logged_images = now, step.images
