@@ -25,7 +25,7 @@ from glyffctl.core.errors import DataError
 
 SIZE, COUNT = 16, 23
 FONTS = [Font("a.ttc", 2, "A SC"), Font("b.ttf", 0, "B")]
-CHARACTERS = [Character(0x4E00 + i, chr(0x4E00 + i), f"meaning {i % 5}", i + 1 if i % 3 else None) for i in range(15)]
+CHARACTERS = [Character(0x4E00 + i, chr(0x4E00 + i), f"meaning\u2028{i % 5}", i + 1 if i % 3 else None) for i in range(15)]
 
 
 def glyphs() -> list[tuple[int, int, Any]]:
@@ -55,7 +55,7 @@ def test_what_was_written_is_read(tmp_path, monkeypatch, writer):
     data = open_glyphs(write(tmp_path / "data", writer))
     assert len(data) == COUNT and data.size == SIZE
     assert data.characters == CHARACTERS and data.fonts == FONTS
-    assert data.captions == [f"meaning {i}" for i in range(5)]
+    assert data.captions == [f"meaning\u2028{i}" for i in range(5)]
     index = torch.tensor([22, 0, 9, 10, 10, 19, 20])  # across the borders of the shards
     images = data.images(index)
     assert images.shape == (7, 1, SIZE, SIZE) and images.dtype == torch.uint8
@@ -110,7 +110,7 @@ def test_twenty_one_thousand_glyphs_open_at_once(tmp_path):
     pen = GlyphWriter(tmp_path / "data", 128)
     picture = np.full((128, 128), 255, dtype=np.uint8)
     for i in range(21_000):
-        pen.add(Character(0x3400 + i, chr(0x3400 + i), f"meaning {i}", 1), FONTS[0], picture)
+        pen.add(Character(0x3400 + i, chr(0x3400 + i), f"meaning\u2028{i}", 1), FONTS[0], picture)
     pen.finish({})
     start = time.perf_counter()
     data = open_glyphs(tmp_path / "data")

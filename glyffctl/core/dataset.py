@@ -252,7 +252,7 @@ def _within(index: Tensor, count: int) -> bool:
 
 def _read_characters(path: Path) -> list[Character]:
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return [
             Character(parse_codepoint(row["codepoint"]), row["character"], row["definition"], row["radical"])
             for row in rows

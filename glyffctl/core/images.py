@@ -21,7 +21,9 @@ _GIF_GREYS = 16
 _LAST_FRAME_MS = 1500
 
 
-def sheet(pictures: Tensor, columns: int, gap: int = 4, titles: Sequence[str] = ()) -> Image.Image:
+def sheet(
+    pictures: Tensor, columns: int, gap: int = 4, titles: Sequence[str] = (), font: Path | None = None
+) -> Image.Image:
     """Lay pictures out in rows on white paper.
 
     Args:
@@ -29,6 +31,7 @@ def sheet(pictures: Tensor, columns: int, gap: int = 4, titles: Sequence[str] = 
         columns: pictures in a row.
         gap: pixels between pictures and around them.
         titles: a line of text above each row, or none.
+        font: the font of the titles; None is Pillow's own, which has Latin letters and no Han.
     """
     count, height, width = pictures.shape
     rows = -(-count // columns)
@@ -39,9 +42,11 @@ def sheet(pictures: Tensor, columns: int, gap: int = 4, titles: Sequence[str] = 
         left, top = gap + column * (width + gap), gap + row * (height + gap + line) + line
         canvas.paste(Image.fromarray(picture.numpy()), (left, top))
     if titles:
-        draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(15)
+        draw = ImageDraw.Draw(canvas)
+        letters = ImageFont.load_default(15) if font is None else ImageFont.truetype(font, 15)
         for row, title in enumerate(titles):
-            draw.text((gap, gap + row * (height + gap + line)), _fit(title, font, canvas.width - 2 * gap), 0, font)
+            text = _fit(title, letters, canvas.width - 2 * gap)
+            draw.text((gap, gap + line - 5 + row * (height + gap + line)), text, 0, letters, anchor="ls")
     return canvas
 
 

@@ -129,39 +129,32 @@ class Run:
         """
         trainer, training = self.trainer, self.origin.config.training
         unit = "s" if training.minutes else "pictures"
-        saved = trainer.images
-        started_at, started_images = time.perf_counter() - self.seconds, trainer.images
-        logged_at, logged_images = time.perf_counter(), trainer.images
-        speeds = trainer.settle_precision()
-        if speeds:
+        if speeds := trainer.settle_precision():
             tried = ", ".join(f"{name} {speed:.0f} pictures/s" for name, speed in speeds.items())
             yield Note(f"computing in {trainer.precision}: {tried}")
+        started = saved = logged = trainer.images
+        logged_seconds = self.seconds
         remark = ""
         losses: list[Tensor] = []  # since the last line of the log
+        tick = time.perf_counter()
         with collected_signals() as received:
-            while self.done < self.total:
+            while self.done < self.total and not received:
                 step = trainer.step(self.done / self.total)
                 losses.append(step.loss)
-                self.seconds = time.perf_counter() - started_at
-                if step.images - logged_images >= LOG_EVERY or self.done >= self.total:
-                    loss = float(torch.stack(losses).mean())  # waits for the device, so that the clock tells the truth
+                now = time.perf_counter()
+                self.seconds, tick = self.seconds + now - tick, now
+                if step.images - logged >= LOG_EVERY or self.done >= self.total:
+                    loss = float(torch.stack(losses).mean())  # here, and only here, the device is waited for
                     losses.clear()
-                    now = time.perf_counter()
-                    speed = (step.images - logged_images) / (now - logged_at)
-                    logged_at, logged_images = now, step.images
+                    speed = (step.images - logged) / (self.seconds - logged_seconds)
+                    logged, logged_seconds = step.images, self.seconds
                     self._log(step, loss, speed)
-                    epoch = step.images / trainer.epoch_size
-                    remark = f"epoch {epoch:.2f}  loss {loss:.4f}  {speed:.0f} pictures/s"
+                    remark = f"epoch {step.images / trainer.epoch_size:.2f}  loss {loss:.4f}  {speed:.0f} pictures/s"
                 yield Progress("Training", min(self.done, self.total), self.total, unit, remark)
-                if received:
-                    break
                 if step.images - saved >= training.checkpoint_every:
-                    pause = time.perf_counter()
                     yield from self._milestone()
                     saved = step.images
-                    # The budget of time is for training; looking at the result is not charged to it.
-                    started_at += time.perf_counter() - pause
-                    logged_at += time.perf_counter() - pause
+                    tick = time.perf_counter()  # the budget of time is for training, not for looking at its result
             if received:
                 self.save()
                 raise Interrupted(
@@ -171,7 +164,7 @@ class Run:
                 )
             if trainer.images > saved or not (self.out / checkpoint.MODEL_FILE).exists():
                 yield from self._milestone()
-            elif trainer.images == started_images:
+            elif trainer.images == started:
                 yield Note(f"{self.out} has had its whole budget already; a larger one goes on with it")
 
     def _milestone(self) -> Generator[Event, None, None]:

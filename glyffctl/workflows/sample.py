@@ -17,7 +17,8 @@ from torch import Tensor
 from glyffctl.core.checkpoint import MODEL_FILE, Model, load_model
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.denoiser import Denoiser
-from glyffctl.core.errors import EmbeddingError, ModelError, OutputError, UsageError
+from glyffctl.core.errors import EmbeddingError, FontError, ModelError, OutputError, UsageError
+from glyffctl.core.fonts import system_fonts
 from glyffctl.core.generate import generate
 from glyffctl.core.images import near_square, save_gif, save_png, sheet
 from glyffctl.core.schedule import Schedule, make_schedule
@@ -165,6 +166,7 @@ def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, f
     """Write what was asked for; the paths of the files written."""
     encoder = options.encoder or model.origin.encoder.name
     out = options.out or _unused(Path(f"{_slug(options.prompts[0])}.png"))
+    font = _title_font(options.prompts)
     files = []
     if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
         for k, picture in enumerate(pictures):
@@ -175,22 +177,32 @@ def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, f
             save_png(file, Image.fromarray(picture.numpy()), to_settings(one, path, encoder, model.identity))
             files.append(file)
     else:
-        image = _sheet(options, pictures)
+        image = _sheet(options, pictures, font)
         save_png(out, image, to_settings(options, path, encoder, model.identity))
         files.append(out)
     if options.gif is not None:
-        save_gif(options.gif, [_sheet(options, frame) for frame in frames], options.fps)
+        save_gif(options.gif, [_sheet(options, frame, font) for frame in frames], options.fps)
         files.append(options.gif)
     return files
 
 
-def _sheet(options: SampleOptions, pictures: Tensor) -> Image.Image:
+def _title_font(prompts: tuple[str, ...]) -> Path | None:
+    """A font for the prompts as titles: the system's Chinese one where letters beyond Latin are to be written."""
+    if all(character < "\u0250" for prompt in prompts for character in prompt):
+        return None
+    try:
+        return system_fonts()[0]
+    except FontError:
+        return None
+
+
+def _sheet(options: SampleOptions, pictures: Tensor, font: Path | None) -> Image.Image:
     """One prompt fills a near square; several get a row each, with the prompt above it."""
     if options.only is not None:
         return Image.fromarray(pictures[options.only].numpy())
     if len(options.prompts) == 1:
         return sheet(pictures, near_square(options.count))
-    return sheet(pictures, options.count, titles=[prompt or "(no prompt)" for prompt in options.prompts])
+    return sheet(pictures, options.count, titles=[p or "(no prompt)" for p in options.prompts], font=font)
 
 
 def _slug(prompt: str) -> str:
