@@ -25,7 +25,9 @@ from glyffctl.core.errors import DataError
 
 SIZE, COUNT = 16, 23
 FONTS = [Font("a.ttc", 2, "A SC"), Font("b.ttf", 0, "B")]
-CHARACTERS = [Character(0x4E00 + i, chr(0x4E00 + i), f"meaning\u2028{i % 5}", i + 1 if i % 3 else None) for i in range(15)]
+CHARACTERS = [
+    Character(0x4E00 + i, chr(0x4E00 + i), f"meaning\u2028{i % 5}", i + 1 if i % 3 else None) for i in range(15)
+]
 
 
 def glyphs() -> list[tuple[int, int, Any]]:
