@@ -89,13 +89,6 @@ def test_a_table_is_positive_float64_and_ascends(name: ScheduleName) -> None:
     torch.testing.assert_close(schedule.alpha_bar() * (1 + schedule.sigmas**2), torch.ones(1000).double())
 
 
-def test_terminal_snr() -> None:
-    # Lin et al. 2024, table 1: √ᾱ_T is 0.006353 for the linear schedule; SNR = ᾱ/(1 − ᾱ).
-    assert math.isclose(linear().terminal_snr(), 0.006353**2 / (1 - 0.006353**2), rel_tol=1e-3)
-    assert math.isclose(karras().terminal_snr(), 160.0**-2, rel_tol=1e-12)
-    assert cosine().terminal_snr() < 1e-8
-
-
 def test_from_betas_is_the_product() -> None:
     torch.testing.assert_close(
         from_betas(torch.tensor([0.1, 0.5, 0.9])).alpha_bar(),
@@ -171,3 +164,11 @@ def test_one_step_has_the_same_law_as_t_steps(name: ScheduleName, t: int) -> Non
         assert abs(float(rest.mean())) < 4 / math.sqrt(len(index))
         assert abs(float(rest.var()) - 1) < 4 * math.sqrt(2 / len(index))
         assert ks_statistic(rest) < 1.95
+
+
+def test_brightness_that_is_left_at_the_noisiest_level() -> None:
+    """Measured as a sampler would meet it: the mean of pure noise of level T, over many pictures."""
+    schedule, size, mean = linear(), 16, 0.5
+    noise = torch.randn(20_000, size * size, generator=torch.Generator().manual_seed(0)) * float(schedule.sigmas[-1])
+    assert schedule.brightness_left(mean, size) == pytest.approx(mean / float(noise.mean(1).std()), rel=0.02)
+    assert schedule.brightness_left(-mean, 2 * size) == pytest.approx(2 * schedule.brightness_left(mean, size))

@@ -33,9 +33,13 @@ class Schedule:
         """(T,) float64: the share of signal ᾱ = 1/(1+σ²) of each level, descending."""
         return 1 / (1 + self.sigmas**2)
 
-    def terminal_snr(self) -> float:
-        """Signal-to-noise ratio 1/σ² at the noisiest level: what is left of the picture at T."""
-        return float(self.sigmas[-1] ** -2)
+    def brightness_left(self, mean: float, size: int) -> float:
+        """How far the mean brightness of pictures stands out of the noise at T, in standard deviations.
+
+        The mean of size² noise values has the deviation σ/size. A sampler that starts from pure noise starts this far
+        from where the pictures of the training data are.
+        """
+        return abs(mean) * size / float(self.sigmas[-1])
 
     def steps(self, n: int) -> Tensor:
         """The levels that a sampler of `n` steps visits: (n+1,) float64, descending, from the noisiest down to 0.

@@ -22,7 +22,7 @@ from glyffctl.workflows.embed import DEFAULT_ENCODER, EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note
 from glyffctl.workflows.run import Run
 
-LOW_TERMINAL_SNR = 1e-3  # above this, the mean of a picture still shows at T
+BRIGHTNESS_LEFT = 0.5  # standard deviations; above this, pure noise is not where the data is at T
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,10 +92,12 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
         f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
         f"{preset} preset on {_device_name(device)}, into {out}"
     )
-    if trainer.schedule.terminal_snr() > LOW_TERMINAL_SNR:
+    left = trainer.schedule.brightness_left(glyphs.mean, glyphs.size)
+    if left > BRIGHTNESS_LEFT:
         yield Caution(
-            f"the {config.diffusion.schedule} schedule ends at an SNR of {trainer.schedule.terminal_snr():.1e}: "
-            "a trace of the picture's brightness is left at its noisiest level"
+            f"at the noisiest level of the {config.diffusion.schedule} schedule the brightness of {glyphs.size}×"
+            f"{glyphs.size} pictures still shows ({left:.1f} standard deviations): samples may come out too grey; "
+            'diffusion.schedule = "cosine" goes further'
         )
     if run.resume():
         yield Note(f"going on from {trainer.images:,} pictures")
