@@ -144,7 +144,7 @@ def prepare(
     )
     report = _run(workflow.prepare(options), as_json=json)
     if not json:
-        left_out = sum(report.left_out.values())
+        left_out = sum(count for why, count in report.left_out.items() if why != workflow.OUT_OF_RANGE)
         typer.echo(
             f"{report.out}: {report.glyphs:,} glyphs of {report.characters:,} characters, {size}×{size}, in "
             f"{report.seconds:.1f} s; {left_out:,} left out, see {report.out / 'left_out.jsonl'}"
