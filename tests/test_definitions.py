@@ -307,6 +307,6 @@ def test_text_with_nothing_to_remove_is_unchanged(phrases, separator):
 
 @pytest.mark.parametrize("word", ["of ", "a ", "(", "same as ", "汉 ", ", ", "same as 汉 ", "(same as 汉) x", "U+"])
 def test_long_texts_are_cleaned_in_passable_time(word):
-    start = time.perf_counter()
+    start = time.process_time()
     clean(word * (10_000 // len(word)))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5

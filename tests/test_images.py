@@ -200,11 +200,11 @@ def test_a_damaged_png_never_ends_in_a_traceback(tmp_path_factory: pytest.TempPa
 def test_a_decompression_bomb_is_refused_at_once(tmp_path: Path, side: int) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(grey_png(side, side, bytes(100)))
-    started = time.perf_counter()
+    started = time.process_time()
     # A warning would be an error of another type here.
     with pytest.raises(GlyffError, match=r"cannot read .*bomb\.png as a PNG picture"):
         read_settings(path)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_a_text_bomb_is_refused(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_nonsense_names(name: str) -> None:
     started = time.monotonic()
     with pytest.raises(EmbeddingError):
         load_encoder(name)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30  # of its own it takes half a second; a hub that is asked, minutes
 
 
 class _Hub(http.server.BaseHTTPRequestHandler):
