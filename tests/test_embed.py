@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -233,7 +233,6 @@ def test_values_beyond_float16_are_clipped() -> None:
     assert to_half(torch.tensor([1e6, -1e6, 0.5])).tolist() == [65504.0, -65504.0, 0.5]
 
 
-@settings(deadline=None)
 @given(
     lengths=st.lists(st.integers(0, 7), min_size=1, max_size=9),
     picks=st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=6),

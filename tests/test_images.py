@@ -83,7 +83,7 @@ def test_titles_stand_above_their_rows() -> None:
     assert ink[4 + 58 :].sum() > ink[: 4 + 58].sum() > 0
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(value=st.dictionaries(st.text(), JSON, max_size=4))
 def test_png_remembers_its_settings(tmp_path_factory: pytest.TempPathFactory, value: dict[str, Any]) -> None:
     path = tmp_path_factory.getbasetemp() / "settings.png"
@@ -177,7 +177,7 @@ def test_a_cut_png_is_refused_or_whole(tmp_path: Path) -> None:
             assert end > pixels + 16 * 16  # all pixels are there
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_a_damaged_png_never_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "damaged.png"

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -40,7 +40,6 @@ def test_known_answers_of_random123(counter_and_key: str, answer: str) -> None:
     assert " ".join(f"{w:08x}" for w in words(*(int(w, 16) for w in counter_and_key.split()))) == answer
 
 
-@settings(deadline=None)
 @given(st.tuples(word, word, word, word, word, word))
 def test_philox_in_wrapping_int64_is_philox_in_whole_numbers(values: tuple[int, ...]) -> None:
     c0, c1, c2, c3, k0, k1 = values
@@ -108,7 +107,6 @@ def test_streams_are_apart() -> None:
     assert max(Stream) == Stream.STEP  # nothing lies above the first of the samplers' streams
 
 
-@settings(deadline=None)
 @given(
     index=st.lists(index64, min_size=1, max_size=12),
     cuts=st.lists(st.integers(0, 12), max_size=4),
@@ -141,7 +139,6 @@ def test_any_shape(shape: tuple[int, ...]) -> None:
     assert values.dtype == torch.float32
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**40), epoch=st.integers(0, 2**40), count=st.integers(1, 500))
 def test_a_permutation_visits_every_sample_once(seed: int, epoch: int, count: int) -> None:
     order = permutation(seed, epoch, count)

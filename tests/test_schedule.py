@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -124,7 +124,6 @@ def test_trailing_spacing_is_that_of_diffusers() -> None:
     assert same > 900
 
 
-@settings(deadline=None)
 @given(data=st.data(), count=st.integers(1, 400), name=st.sampled_from([linear, cosine, karras]))
 def test_steps_descend_from_the_noisiest_level_to_zero(data: st.DataObject, count: int, name: type) -> None:
     schedule: Schedule = name(count)

@@ -70,7 +70,7 @@ def test_trained_tensors_are_written(tmp_path: Path) -> None:
     assert not tensors["weight"].requires_grad
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_damaged_byte_is_noticed(raw: bytes, scratch: Path, place: float, flip: int) -> None:
     damaged = bytearray(raw)
@@ -104,7 +104,7 @@ def test_swapped_tensors_are_noticed(tmp_path: Path) -> None:
         load_tensors(tmp_path / "x", KIND, ModelError)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_cut_file_is_refused(raw: bytes, scratch: Path, share: float) -> None:
     scratch.write_bytes(raw[: int(share * len(raw))])

@@ -354,7 +354,7 @@ def test_label_counts(network: UNet) -> None:
     assert float(difference.min()) > 1e-3
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32), dropout=st.sampled_from([0.0, 0.3]))
 def test_dropout_is_for_training_alone(seed: int, dropout: float) -> None:
     torch.manual_seed(seed)
