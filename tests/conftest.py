@@ -1,14 +1,34 @@
 """Real data for the tests: Noto CJK and Unihan, from the packages fonts-noto-cjk and unicode-data."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from glyffctl.workflows.events import Event, Result, finish
+from tests.stand_ins import make_t5
+
 # A busy machine is no failure: how long one example takes says nothing about what it shows.
 settings.register_profile("glyffctl", deadline=None)
 settings.load_profile("glyffctl")
+
+
+def follow(workflow: Generator[Event, None, Result]) -> tuple[list[Event], Result]:
+    """Run a workflow to its end: all its events, and its result."""
+    events: list[Event] = []
+    while True:
+        try:
+            events.append(next(workflow))
+        except StopIteration as stop:
+            return events, stop.value
+
+
+@pytest.fixture(scope="session")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small T5 encoder with random weights; tests only read it."""
+    return make_t5(tmp_path_factory.mktemp("encoders") / "t5")
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +67,7 @@ class Workshop:
 def workshop(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Workshop:
     """Made once by the workflows themselves; tests only read it."""
     from glyffctl.workflows.embed import EmbedOptions, embed
-    from glyffctl.workflows.events import finish
     from glyffctl.workflows.prepare import PrepareOptions, prepare
-    from tests.stand_ins import make_t5
 
     folder = tmp_path_factory.mktemp("workshop")
     data, encoder, config = folder / "data", make_t5(folder / "t5"), folder / "tiny.toml"
@@ -80,7 +98,6 @@ checkpoint_every = 32
 @pytest.fixture(scope="session")
 def tiny_run(workshop: Workshop) -> Path:
     """A run folder whose training is finished; tests only read it."""
-    from glyffctl.workflows.events import finish
     from glyffctl.workflows.train import TrainOptions, train
 
     out = workshop.folder / "runs" / "tiny"

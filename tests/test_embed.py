@@ -19,17 +19,13 @@ from glyffctl.core.text import load_encoder
 from glyffctl.workflows import embed as workflow
 from glyffctl.workflows.embed import EmbedOptions, EmbedReport, embed
 from glyffctl.workflows.events import Caution, Event, Note, Progress
-from tests.stand_ins import DEFINITIONS, make_bert, make_t5
-
-
-@pytest.fixture(scope="module")
-def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_t5(tmp_path_factory.mktemp("encoder") / "t5")
+from tests.conftest import follow
+from tests.stand_ins import DEFINITIONS, make_bert
 
 
 @pytest.fixture
-def encoder(encoder_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(encoder_folder, tmp_path / "t5"))
+def encoder(t5: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(t5, tmp_path / "t5"))
 
 
 def write_data(folder: Path, texts: list[str]) -> Path:
@@ -49,13 +45,8 @@ def data(tmp_path: Path) -> Path:
 
 
 def run(options: EmbedOptions) -> tuple[EmbedReport, list[Event]]:
-    events: list[Event] = []
-    steps = embed(options)
-    while True:
-        try:
-            events.append(next(steps))
-        except StopIteration as stop:
-            return stop.value, events
+    events, report = follow(embed(options))
+    return report, events
 
 
 def texts_of(events: list[Event], kind: type[Note] | type[Caution]) -> str:

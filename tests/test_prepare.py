@@ -13,6 +13,7 @@ from glyffctl.core.errors import DefinitionsError, FontError, OutputError, Usage
 from glyffctl.workflows import prepare as workflow
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, parse_ranges, prepare
+from tests.conftest import follow
 from tests.fontmaker import make_font
 
 FULL = (0, -120, 1000, 880)
@@ -49,14 +50,7 @@ def changed(options: PrepareOptions, **changes: Any) -> PrepareOptions:
 
 
 def run(options: PrepareOptions) -> tuple[list[Event], PrepareReport]:
-    """All events and the report."""
-    events: list[Event] = []
-    work = prepare(options)
-    while True:
-        try:
-            events.append(next(work))
-        except StopIteration as stop:
-            return events, stop.value
+    return follow(prepare(options))
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -18,12 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.text import TextEncoder, load_encoder
-from tests.stand_ins import DEFINITIONS, make_bert, make_t5
-
-
-@pytest.fixture(scope="session")
-def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_t5(tmp_path_factory.mktemp("encoders") / "t5")
+from tests.stand_ins import DEFINITIONS, make_bert
 
 
 @pytest.fixture(scope="session")

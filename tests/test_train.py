@@ -23,12 +23,12 @@ from glyffctl.core.errors import (
     UsageError,
 )
 from glyffctl.core.generate import Recipe
-from glyffctl.workflows.events import Caution, Event, Note, finish
+from glyffctl.workflows.events import Caution, Note, finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, show_settings, train
-from tests.conftest import Workshop
+from tests.conftest import Workshop, follow
 
 
 def options(workshop: Workshop, out: Path, **overrides: object) -> TrainOptions:
@@ -73,18 +73,10 @@ def test_a_run_that_is_stopped_and_started_again_ends_the_same(
 def test_a_finished_run_says_so_and_a_larger_budget_goes_on(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(tiny_run, out)
-    events: list[Event] = []
-    assert finish_into(train(options(workshop, out)), events) == 96
+    events, report = follow(train(options(workshop, out)))
+    assert report.images == 96
     assert any(isinstance(event, Note) and "whole budget" in event.text for event in events)
-    assert finish_into(train(options(workshop, out, images=104)), events) == 104
-
-
-def finish_into(work: object, events: list[Event]) -> int:
-    while True:
-        try:
-            events.append(next(work))  # type: ignore[call-overload]
-        except StopIteration as stop:
-            return int(stop.value.images)
+    assert finish(train(options(workshop, out, images=104))).images == 104
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -138,8 +130,7 @@ def test_another_run_in_the_folder_is_named_not_overwritten(workshop: Workshop, 
 def test_a_machine_without_gpu_says_so_and_goes_on(workshop: Workshop, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    events: list[Event] = []
-    finish_into(train(replace(options(workshop, tmp_path / "run", images=8), gpus=1)), events)
+    events, _ = follow(train(replace(options(workshop, tmp_path / "run", images=8), gpus=1)))
     assert any(isinstance(event, Caution) and "no GPU" in event.text for event in events)
 
 
@@ -153,8 +144,7 @@ def test_a_schedule_that_keeps_brightness_is_mentioned(
     for schedule, mentioned in (("linear", True), ("cosine", False)):
         config.write_text(f'{text}\n[diffusion]\nschedule = "{schedule}"\n')
         asked = replace(options(workshop, tmp_path / schedule, images=8), data=data, config=config)
-        events: list[Event] = []
-        finish_into(train(replace(asked, encoder=str(workshop.encoder))), events)
+        events, _ = follow(train(replace(asked, encoder=str(workshop.encoder))))
         assert any(isinstance(event, Caution) and "brightness" in event.text for event in events) == mentioned
 
 

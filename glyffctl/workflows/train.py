@@ -96,8 +96,8 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
     if left > BRIGHTNESS_LEFT:
         yield Caution(
             f"at the noisiest level of the {config.diffusion.schedule} schedule the brightness of {glyphs.size}×"
-            f"{glyphs.size} pictures still shows ({left:.1f} standard deviations): samples may come out too grey; "
-            'diffusion.schedule = "cosine" goes further'
+            f"{glyphs.size} pictures still shows ({left:.1f} standard deviations), so the pure noise where samplers "
+            'start is not quite like it; diffusion.schedule = "cosine" goes further'
         )
     if run.resume():
         yield Note(f"going on from {trainer.images:,} pictures")
