@@ -123,6 +123,10 @@ def prepare(
     fit: Annotated[
         str, typer.Option(help="Centre each glyph by its ink, or set it on the font's own metrics: ink or metrics.")
     ] = "ink",
+    wordings: Annotated[
+        bool,
+        typer.Option(help="Tell parts of a definition alone, and the radical's meaning, besides the definition."),
+    ] = True,
     format: Annotated[
         str, typer.Option(help="glyphs (fast to train from) or imagefolder (PNGs and metadata.jsonl).")
     ] = "glyphs",
@@ -139,6 +143,7 @@ def prepare(
         ranges=ranges,
         faces=_choice("--faces", faces, "best", "all"),
         fit=_choice("--fit", fit, "ink", "metrics"),
+        wordings=wordings,
         format=_choice("--format", format, "glyphs", "imagefolder"),
         out=out,
     )
@@ -155,8 +160,12 @@ def prepare(
 def embed(
     data: DataOption = Path("data"),
     encoder: Annotated[
-        str, typer.Option(help="A text encoder: a name on the Hugging Face hub, or a local folder.")
-    ] = "google-t5/t5-small",
+        str,
+        typer.Option(
+            help="A text encoder: bundled (it comes with the program), a name on the Hugging Face hub such as "
+            "google-t5/t5-small, or a folder."
+        ),
+    ] = "bundled",
     max_tokens: Annotated[int, typer.Option(help="Captions are cut to this many tokens.")] = 64,
     json: JsonOption = False,
 ) -> None:
@@ -196,6 +205,15 @@ def train(
         str | None,
         typer.Option(help="The text encoder for captions that are not embedded yet.", show_default=False),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Start a new run from the weights of this model, a run folder or model file, and take its network.",
+            metavar="MODEL",
+            show_default=False,
+        ),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard events too.")] = False,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print all settings as TOML, and train nothing.")
@@ -221,6 +239,7 @@ def train(
         config=config,
         overrides={name: value for name, value in asked.items() if value is not None},
         encoder=encoder,
+        start=start,
         tensorboard=tensorboard,
     )
     if show_config:
@@ -260,7 +279,10 @@ def sample(
     sampler: Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")] = "dpmpp-2m",
     model: Annotated[
         Path | None,
-        typer.Option(help="A run folder or model file. Without: the newest under runs/.", show_default=False),
+        typer.Option(
+            help="A run folder or model file. Without: the newest under runs/, or the one that comes with the program.",
+            show_default=False,
+        ),
     ] = None,
     encoder: Annotated[
         str | None,
@@ -310,6 +332,86 @@ def sample(
     report = _run(workflow.sample(options), as_json=json)
     if not json:
         for file in report.files if len(report.files) <= 3 else [report.files[0].parent]:
+            typer.echo(file)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        Path, typer.Option(help="Real glyphs to compare with: the data folder that the model was trained on.")
+    ] = Path("data"),
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run folder or model file. Without: the newest under runs/, or the one that comes with the program.",
+            show_default=False,
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Where the model's text encoder is, if it moved since training.", show_default=False),
+    ] = None,
+    count: Annotated[int, typer.Option(help="Pictures of each of the 48 prompts whose radical is known.")] = 16,
+    pictures: Annotated[
+        int, typer.Option(help="Pictures of held-out definitions, at most, and as many without a prompt.")
+    ] = 256,
+    steps: Annotated[int, typer.Option(help="Steps of the sampler, 1 to 1000.")] = 20,
+    guidance: Annotated[float, typer.Option(help="γ as in `sample`.")] = 4.0,
+    sampler: Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")] = "dpmpp-2m",
+    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
+    batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
+    steps_table: Annotated[
+        bool, typer.Option("--steps-table", help="Also compare all samplers at 5, 10, 20 and 40 steps. Slow.")
+    ] = False,
+    judge: Annotated[
+        Path | None,
+        typer.Option(help="A judge of your own. Without: the one that comes with the program.", show_default=False),
+    ] = None,
+    train_judge: Annotated[
+        bool,
+        typer.Option(
+            "--train-judge",
+            help="Train a judge on --data, best of several fonts, write it to --judge (judge.safetensors), and leave.",
+        ),
+    ] = False,
+    out: Annotated[Path, typer.Option(help="The JSON file with all figures.")] = Path("evaluation.json"),
+    json: JsonOption = False,
+) -> None:
+    """Measure a model: does it follow prompts, is it like real glyphs, is it new, are its strokes clean?"""
+    if train_judge:
+        from glyffctl.workflows import judge as judging
+
+        learned = _run(
+            judging.make_judge(judging.JudgeOptions(data=data, out=judge or Path("judge.safetensors"), seed=seed)),
+            as_json=json,
+        )
+        if not json:
+            for name, figure in learned.accuracy_of.items():
+                typer.echo(f"{figure.value:.1%} of held-out characters right in {name}")
+            typer.echo(f"{learned.out}: {learned.accuracy.value:.1%} right")
+        return
+    from glyffctl.core.generate import Recipe
+    from glyffctl.workflows import evaluate as workflow
+
+    options = workflow.EvaluateOptions(
+        data=data,
+        model=model,
+        encoder=encoder,
+        judge=judge,
+        recipe=Recipe(sampler=sampler, steps=steps, guidance=guidance),
+        count=count,
+        pictures=pictures,
+        seed=seed,
+        batch=batch,
+        steps_table=steps_table,
+        out=out,
+    )
+    report = _run(workflow.evaluate(options), as_json=json)
+    if not json:
+        from glyffctl.tables import show_evaluation
+
+        show_evaluation(report)
+        for file in filter(None, (report.out, report.plot)):
             typer.echo(file)
 
 

@@ -70,7 +70,13 @@ def test_what_is_drawn_and_what_is_left_out_is_listed(options):
     assert data.images(torch.arange(3)).float().mean((1, 2, 3)).lt(255).all()
     manifest = json.loads((options.out / "manifest.json").read_text())
     assert manifest["left_out"] == report.left_out
-    assert manifest["options"] == {"range": None, "faces": "best", "fit": "ink", "format": "glyphs"}
+    assert manifest["options"] == {
+        "range": None,
+        "faces": "best",
+        "fit": "ink",
+        "wordings": True,
+        "format": "glyphs",
+    }
     assert manifest["definitions"]["source"] == "table.tsv"
     assert manifest["cleaned"]["cross-reference"] == 1
     left_out = {row["character"]: row["reason"] for row in rows(options.out / "left_out.jsonl")}
@@ -259,7 +265,8 @@ def test_without_arguments_the_system_is_asked_and_named(tmp_path, noto_sans, un
     assert "system's Chinese font" in notes[0] and str(unihan) in notes[-1]
     data = open_glyphs(tmp_path / "data")
     lithium = next(character for character in data.characters if character.codepoint == 0x9502)
-    assert lithium == (0x9502, "锂", "lithium (element 3, Li)", 167)
+    told = ("lithium (element 3, Li); gold", "gold", "metals in general")
+    assert lithium == (0x9502, "锂", "lithium (element 3, Li)", 167, told)
     assert report.characters == len(data.characters) >= 15
 
 

@@ -3,7 +3,7 @@
 A data folder holds
 
     manifest.json               counts, fonts, options, what was left out, mean and deviation of the pixels
-    characters.jsonl            one row per character: codepoint, character, definition, radical
+    characters.jsonl            one row per character: codepoint, character, definition, radical, wordings
     glyphs-00000.safetensors …  images (N, size, size) uint8, 255 paper and 0 ink; character (N,) int32, the
                                 row in characters.jsonl; font (N,) int16, the row in the manifest's fonts
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,7 @@ class Character(NamedTuple):
     character: str
     definition: str
     radical: int | None  # 1 to 214, the Kangxi radical
+    wordings: tuple[str, ...] = ()  # what else it is called in training, see `wordings`
 
 
 class Font(NamedTuple):
@@ -51,6 +52,23 @@ class Font(NamedTuple):
     file: str
     face: int
     name: str
+
+
+class Wordings(NamedTuple):
+    """Which captions each of C characters has: rows[starts[c]:starts[c + 1]], its definition first."""
+
+    rows: Tensor  # (M,) int64
+    starts: Tensor  # (C + 1,) int64
+
+    def pick(self, character: Tensor, share: Tensor) -> Tensor:
+        """(B,) one caption of each `character` (B,), all equally likely if `share` (B,) is uniform in [0, 1)."""
+        start = self.starts[character]
+        count = self.starts[character + 1] - start
+        return self.rows[start + (share * count).long().clamp(max=count - 1)]
+
+    def to(self, device: torch.device) -> Wordings:
+        """The same on another device."""
+        return Wordings(self.rows.to(device), self.starts.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +80,9 @@ class GlyphSet:
     fonts: list[Font]
     characters: list[Character]
     captions: list[str]
-    """The distinct captions, in order of first appearance."""
-    caption_of: Tensor
-    """(N,) int64: the row in `captions` of each glyph."""
+    """The distinct captions, in order of first appearance: definitions and other wordings."""
+    wordings: Wordings
+    """The rows in `captions` of each character."""
     character_of: Tensor
     """(N,) int64: the row in `characters` of each glyph."""
     font_of: Tensor
@@ -90,6 +108,11 @@ class GlyphSet:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise IndexError(f"glyph index outside 0…{len(self) - 1}")
         return self.pixels(index).unsqueeze(1)
+
+    @property
+    def caption_of(self) -> Tensor:
+        """(N,) int64: the row in `captions` of the definition of each glyph."""
+        return self.wordings.rows[self.wordings.starts[self.character_of]]
 
     def fingerprint(self) -> str:
         """A short name for this data at this size: equal data, equal name. Costs no look at the pictures."""
@@ -144,6 +167,14 @@ def distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
     rows: dict[str, int] = {}
     row_of = [rows.setdefault(text, len(rows)) for text in texts]
     return list(rows), row_of
+
+
+def caption_table(characters: Iterable[Character]) -> tuple[list[str], Wordings]:
+    """The distinct captions of `characters`, and which of them belong to which."""
+    texts = [(character.definition, *character.wordings) for character in characters]
+    captions, rows = distinct([text for each in texts for text in each])
+    counts = torch.tensor([0, *map(len, texts)])
+    return captions, Wordings(torch.tensor(rows), counts.cumsum(0))
 
 
 def open_glyphs(folder: Path, size: int | None = None) -> GlyphSet:
@@ -206,7 +237,7 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
     font_of = torch.cat([shard.font for shard in shards])
     if not _within(character_of, len(characters)) or not _within(font_of, len(fonts)):
         raise DataError(f"{folder} names a character or font it does not hold; run `glyffctl prepare` again")
-    captions, caption_row = distinct([character.definition for character in characters])
+    captions, wordings = caption_table(characters)
     if captions_digest(captions) != digest:
         raise DataError(
             f"{folder / CHARACTERS} was changed after `prepare`; give your definitions with "
@@ -218,7 +249,7 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
         fonts=fonts,
         characters=characters,
         captions=captions,
-        caption_of=torch.tensor(caption_row)[character_of],
+        wordings=wordings,
         character_of=character_of,
         font_of=font_of,
         pixels=pixels if size in (None, own_size) else _Resized(pixels, size),
@@ -254,7 +285,13 @@ def _read_characters(path: Path) -> list[Character]:
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return [
-            Character(parse_codepoint(row["codepoint"]), row["character"], row["definition"], row["radical"])
+            Character(
+                parse_codepoint(row["codepoint"]),
+                row["character"],
+                row["definition"],
+                row["radical"],
+                tuple(map(str, row.get("wordings", ()))),
+            )
             for row in rows
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -296,12 +333,14 @@ def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], si
         raise DataError(
             f"{metadata} names {error.filename}, which cannot be read; add it or take out its row"
         ) from error
-    captions, caption_of = distinct([row.text for row in rows])
     characters: dict[Character, int] = {}
     character_of = [
-        characters.setdefault(Character(row.codepoint, row.character, row.text, row.radical), len(characters))
+        characters.setdefault(
+            Character(row.codepoint, row.character, row.text, row.radical, row.wordings), len(characters)
+        )
         for row in rows
     ]
+    captions, wordings = caption_table(characters)
     font_names, font_of = distinct([row.font for row in rows])
     fonts = [Font("", 0, name) for name in font_names]
     if font_names == [""]:
@@ -317,7 +356,7 @@ def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], si
         fonts=fonts,
         characters=list(characters),
         captions=captions,
-        caption_of=torch.tensor(caption_of),
+        wordings=wordings,
         character_of=torch.tensor(character_of),
         font_of=torch.tensor(font_of),
         pixels=pictures,

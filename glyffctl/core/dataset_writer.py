@@ -24,8 +24,8 @@ from glyffctl.core.dataset import (
     VERSION,
     Character,
     Font,
+    caption_table,
     captions_digest,
-    distinct,
     pixel_moments,
 )
 
@@ -66,7 +66,7 @@ class Writer(ABC):
     def finish(self, notes: Mapping[str, Any]) -> dict[str, Any]:
         """Write what is left and the manifest with `notes` (options, what was left out) in it; returns it."""
         tables = self._close()
-        captions, _ = distinct([character.definition for character in self.characters])
+        captions, _ = caption_table(self.characters)
         mean, std = pixel_moments(self.histogram.tolist())
         manifest: dict[str, Any] = {
             "format": self.format,

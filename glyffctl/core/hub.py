@@ -1,9 +1,10 @@
-"""From the name of a pretrained model to its folder: local, downloaded before, or fetched from the hub."""
+"""From the name of a pretrained model to its folder: with the program, local, downloaded before, or from the hub."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from glyffctl.core.bundled import ENCODER, pretrained
 from glyffctl.core.errors import EmbeddingError
 
 # What loading a text encoder reads; nothing that could run code, and no other formats of the same weights.
@@ -14,6 +15,8 @@ _TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of rea
 
 def is_local(name: str | Path) -> bool:
     """Whether `name` means a folder here: a `Path`, a folder that exists, or text spelled like a path."""
+    if name == ENCODER:
+        return False
     return isinstance(name, Path) or name.startswith((".", "~", "/")) or (name != "" and Path(name).is_dir())
 
 
@@ -29,11 +32,14 @@ def model_folder(name: str | Path) -> Path:
     hub has ten seconds to answer; the download itself may take as long as it needs.
 
     Args:
-        name: a folder, or a name on the hub such as "google-t5/t5-small".
+        name: "bundled" for the encoder that comes with the program, a folder, or a name on the hub such as
+            "google-t5/t5-small".
 
     Raises:
         EmbeddingError: no such folder or name, no network, or no safetensors weights there.
     """
+    if name == ENCODER:
+        return pretrained("encoder")
     if is_local(name):
         folder = Path(name).expanduser().absolute()
         if not folder.is_dir():

@@ -1,8 +1,8 @@
 """Image–caption folders as `datasets.load_dataset("imagefolder", …)` knows them: pictures, one metadata file.
 
 `metadata.jsonl` (or `metadata.csv`) has a row per picture with `file_name` and `text` (or `caption`); folders
-that `glyffctl prepare --format imagefolder` made add `codepoint`, `character`, `font` and `radical`. Ours or
-anyone's, they are read the same way.
+that `glyffctl prepare --format imagefolder` made add `codepoint`, `character`, `font`, `radical` and `wordings`.
+Ours or anyone's, they are read the same way.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class Row(NamedTuple):
     character: str = ""
     font: str = ""
     radical: int | None = None
+    wordings: tuple[str, ...] = ()
 
 
 def metadata_file(folder: Path) -> Path | None:
@@ -77,7 +78,7 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
     file_name, text = fields.get("file_name"), fields.get("text", fields.get("caption"))
     if not isinstance(file_name, str) or not file_name or not isinstance(text, str):
         raise DataError(f"{path}, line {line}: a row needs file_name and text (or caption)")
-    radical = fields.get("radical")
+    radical, wordings = fields.get("radical"), fields.get("wordings")
     return Row(
         file_name=file_name,
         text=text,
@@ -85,6 +86,7 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
         character=str(fields.get("character") or ""),
         font=str(fields.get("font") or ""),
         radical=int(radical) if radical not in (None, "") else None,
+        wordings=tuple(map(str, wordings)) if isinstance(wordings, list) else (),
     )
 
 

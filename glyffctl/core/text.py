@@ -120,7 +120,7 @@ def load_encoder(name: str | Path, *, max_tokens: int = 64, device: torch.device
     """Load a text encoder, in float32 and evaluation mode.
 
     Args:
-        name: a folder, or a name on the Hugging Face hub such as "google-t5/t5-small".
+        name: "bundled", a folder, or a name on the Hugging Face hub such as "google-t5/t5-small".
         max_tokens: longer captions are cut, end mark kept; at least 2.
         device: where to encode.
 

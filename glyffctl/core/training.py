@@ -1,7 +1,8 @@
 """Training: one optimizer step after another.
 
-Every draw belongs to a global sample number (see `noise`): its glyph, its noise, its σ, and whether it keeps its
-caption. So a run that is resumed goes on as if it had never stopped, with no state of random generators to save.
+Every draw belongs to a global sample number (see `noise`): its glyph, its noise, its σ, which of its captions is told,
+and whether it is told at all. So a run that is resumed goes on as if it had never stopped, with no state of random
+generators to save.
 """
 
 from __future__ import annotations
@@ -83,8 +84,11 @@ class Trainer:
             raise TrainingError("no glyph is left to train on; prepare more characters or lower training.holdout")
         self.embeddings = embeddings.to(device)
         self.caption_of = glyphs.caption_of.to(device)
+        self.character_of = glyphs.character_of.to(device)
+        self.wordings = glyphs.wordings.to(device)
         self.schedule = make_schedule(config.diffusion.schedule)
         self.images = 0
+        self.images_before = 0  # that the weights had been shown when this run began
         self._orders: dict[int, Tensor] = {}
 
         cuda = device.type == "cuda"
@@ -103,6 +107,19 @@ class Trainer:
             self.network.compile()
         # Shapes that change from batch to batch would be compiled, and waited for, again and again.
         self.text_length = embeddings.longest if cuda else None
+
+    def start_from(self, network: UNet, images: int) -> None:
+        """Begin with the weights of `network`, which has been shown `images` pictures, in place of random ones.
+
+        Raises:
+            ModelError: it is a network of other sizes.
+        """
+        try:
+            self.network.load_state_dict(network.state_dict())
+            self.ema.network.load_state_dict(network.state_dict())
+        except RuntimeError as error:
+            raise ModelError("the model to start from has a network of other sizes") from error
+        self.images_before = images
 
     def _denoiser(self, network: UNet) -> Denoiser:
         autocast = torch.bfloat16 if self.precision == "bf16" else None
@@ -182,7 +199,9 @@ class Trainer:
         eps = normal(config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS)
         sigma = draw_sigmas(config, self.schedule, number)
         keep = uniform(config.training.seed, number, Stream.DROP) >= config.diffusion.caption_dropout
-        text = self.embeddings.batch(self.caption_of[index], length=self.text_length, keep=keep)
+        share = uniform(config.training.seed, number, Stream.WORDING)
+        caption = self.wordings.pick(self.character_of[index], share)
+        text = self.embeddings.batch(caption, length=self.text_length, keep=keep)
         errors = self._denoiser(self.network).loss(x0, eps, sigma, self.network.encode_text(text))
         weight = loss_weight(config.diffusion.weighting, config.diffusion.prediction, sigma)
         return (errors * weight.to(errors.dtype)).mean()
@@ -251,7 +270,11 @@ class Trainer:
         for name, parameter in self.network.named_parameters():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
-        return tensors, {"images": self.images, "precision": self.precision}
+        return tensors, {
+            "images": self.images,
+            "images_before": self.images_before,
+            "precision": self.precision,
+        }
 
     def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
         """Go back to a `state`.
@@ -272,6 +295,7 @@ class Trainer:
             self.network.load_state_dict(parts["network"])
             self.ema.network.load_state_dict(parts["ema"])
             self.images = int(counters["images"])
+            self.images_before = int(counters["images_before"])
             self.precision = counters["precision"]
         except (RuntimeError, KeyError, ValueError) as error:
             raise ModelError(f"the training state does not fit the network: {error}") from error

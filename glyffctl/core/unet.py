@@ -42,12 +42,12 @@ class UNetConfig:
 
     size: int = 128
     patch: int = 8
-    channels: tuple[int, ...] = (96, 160, 224)
+    channels: tuple[int, ...] = (96, 160, 192)
     blocks: int = 1
     attention: tuple[int, ...] = (1, 2)
     head_width: int = 32
     text_width: int = 512
-    context_width: int = 256
+    context_width: int = 192
     pooled_text: bool = True
     dropout: float = 0.0
 

@@ -10,23 +10,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glyffctl.core.bundled import ENCODER
 from glyffctl.core.dataset import open_glyphs
 from glyffctl.core.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.text import TextEncoder, load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 
-DEFAULT_ENCODER = "google-t5/t5-small"
 # Tokens that go through the encoder at once.
 BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """`encoder` is a folder or a name on the hub; captions longer than `max_tokens` are cut."""
+    """`encoder` is "bundled", a folder or a name on the hub; captions longer than `max_tokens` are cut."""
 
     data: Path = Path("data")
-    encoder: str = DEFAULT_ENCODER
+    encoder: str = ENCODER
     max_tokens: int = 64
     device: str = "auto"
     """A torch device, or "auto" for the GPU if there is one."""

@@ -35,6 +35,7 @@ from glyffctl.core.fonts import (
     read_faces,
     system_fonts,
 )
+from glyffctl.core.wordings import radical_character, wordings
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 
 SMALLEST, LARGEST = 8, 1024
@@ -60,6 +61,8 @@ class PrepareOptions:
     ranges: str | None = None
     faces: Literal["best", "all"] = "best"
     fit: Fit = "ink"
+    wordings: bool = True
+    """Whether characters get other wordings beside their definition, see `core.wordings`."""
     format: Format = "glyphs"
     out: Path = Path("data")
 
@@ -118,6 +121,8 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
             for codepoint, (text, _) in sorted(cleaned.items())
             if text
         }
+        if options.wordings:
+            characters = _with_wordings(characters, entries)
         faces = yield from _read_fonts(font_files, characters, options.faces)
         omissions = [_Omission(c, OUT_OF_RANGE) for c in entries if c not in inside]
         omissions += [_Omission(c, TOO_LONG) for c in inside if c not in readable]
@@ -152,6 +157,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
                     "range": options.ranges,
                     "faces": options.faces,
                     "fit": options.fit,
+                    "wordings": options.wordings,
                     "format": options.format,
                 },
                 "left_out": dict(left_out),
@@ -171,6 +177,27 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         embeddings_kept=kept,
         seconds=time.monotonic() - start,
     )
+
+
+def _with_wordings(characters: Mapping[int, Character], entries: Mapping[int, Entry]) -> dict[int, Character]:
+    """The characters with all they are called; radicals are explained by the entries of their own characters."""
+    known = {character.radical for character in characters.values() if character.radical is not None}
+    meaning = {
+        radical: clean(entries[ord(character)].definition).text
+        for radical in known
+        if len(character := radical_character(radical)) == 1 and ord(character) in entries
+    }
+    return {
+        codepoint: character._replace(
+            wordings=wordings(
+                character.definition,
+                codepoint,
+                character.radical,
+                meaning.get(character.radical, "") if character.radical is not None else "",
+            )
+        )
+        for codepoint, character in characters.items()
+    }
 
 
 def parse_ranges(text: str) -> list[range]:

@@ -115,7 +115,10 @@ class Run:
         kept = {"seconds": self.seconds, "validation": {str(k): v for k, v in self.validation.items()}}
         checkpoint.save_state(self.out, tensors, counters | kept)
         checkpoint.save_model(
-            self.out / checkpoint.MODEL_FILE, self.trainer.ema.network, self.origin, self.trainer.images
+            self.out / checkpoint.MODEL_FILE,
+            self.trainer.ema.network,
+            self.origin,
+            self.trainer.images_before + self.trainer.images,
         )
         write_text(self.out / "README.md", _model_card(self))
 
@@ -236,6 +239,7 @@ def _tensorboard(out: Path) -> Any:
 def _model_card(run: Run) -> str:
     trainer, config = run.trainer, run.origin.config
     losses = "\n".join(f"| {sigma:g} | {loss:.4f} |" for sigma, loss in run.validation.items())
+    before = f", starting from weights that had seen {trainer.images_before:,}" if trainer.images_before else ""
     validation = f"\n| σ | loss on held-out characters |\n|---|---|\n{losses}\n" if losses else ""
     fonts = ", ".join(font.name for font in trainer.glyphs.fonts) or "not recorded"
     return f"""# {run.out.name}
@@ -244,7 +248,7 @@ A glyffctl model: English definition → glyph, {config.network.size}×{config.n
 
 - {parameter_count(trainer.network):,} parameters
 - {config.diffusion.prediction} prediction, {config.diffusion.schedule} schedule
-- trained on {trainer.images:,} pictures in {run.seconds / 60:.0f} minutes
+- trained on {trainer.images:,} pictures in {run.seconds / 60:.0f} minutes{before}
 - {trainer.epoch_size:,} glyphs, so {trainer.images / trainer.epoch_size:.1f} epochs
 - fonts: {fonts}
 - text encoder: {run.origin.encoder.name}

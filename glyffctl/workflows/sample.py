@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from glyffctl.core.bundled import pretrained
 from glyffctl.core.checkpoint import MODEL_FILE, Model, load_model
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.denoiser import Denoiser
@@ -64,7 +65,7 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
 
 
 def find_model(given: Path | None) -> tuple[Path, str]:
-    """The model to use, and in words why that one: the one given, else the newest run under runs/.
+    """The model to use, and in words why that one: the one given, else the newest run under runs/, else ours.
 
     Raises:
         ModelError: there is none.
@@ -74,11 +75,13 @@ def find_model(given: Path | None) -> tuple[Path, str]:
             raise ModelError(f"there is no model at {given}; name a run folder or a model.safetensors")
         return given, ""
     files = [(file.stat().st_mtime, file) for file in Path("runs").glob(f"*/{MODEL_FILE}")]
-    if not files:
+    if files:
+        return max(files)[1].parent, " (the newest under runs/)"
+    if not pretrained(MODEL_FILE).is_file():
         raise ModelError(
             "no model was found under runs/; train one with `glyffctl train`, or name one with --model FOLDER"
         )
-    return max(files)[1].parent, " (the newest under runs/)"
+    return pretrained(MODEL_FILE), " (it came with the program)"
 
 
 def _check_outputs(options: SampleOptions) -> None:

@@ -24,7 +24,7 @@ class SampleOptions:
 
     Attributes:
         prompts: each gives `count` pictures; "" draws without a condition.
-        model: a model file or run folder; None is the newest run under runs/.
+        model: a model file or run folder; None is the newest run under runs/, or the bundled model if there is none.
         encoder: where the model's text encoder is now, if not where it was in training.
         negative: what to be led away from; "" is the empty prompt.
         seed: picture k of a prompt is drawn from seed + k.

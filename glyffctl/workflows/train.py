@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from glyffctl.core import checkpoint, embeddings
+from glyffctl.core.bundled import ENCODER
 from glyffctl.core.checkpoint import EncoderInfo, Origin
 from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, read_toml
 from glyffctl.core.dataset import open_glyphs
@@ -18,7 +19,7 @@ from glyffctl.core.errors import OutputError, TrainingError, UsageError
 from glyffctl.core.files import reason
 from glyffctl.core.training import Trainer
 from glyffctl.core.unet import parameter_count
-from glyffctl.workflows.embed import DEFAULT_ENCODER, EmbedOptions, embed
+from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note
 from glyffctl.workflows.run import Run
 
@@ -36,7 +37,8 @@ class TrainOptions:
         overrides: settings of the section [training] laid over both.
         out: the run folder; None is runs/PRESET.
         encoder: captions that are not embedded with it yet are embedded first; None takes those
-            that are there, or makes them with the default encoder.
+            that are there, or makes them with the bundled encoder.
+        start: a model whose weights a new run starts from, and whose network it takes; None starts from nothing.
     """
 
     data: Path = Path("data")
@@ -46,6 +48,7 @@ class TrainOptions:
     config: Path | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     encoder: str | None = None
+    start: Path | None = None
     tensorboard: bool = False
 
 
@@ -72,16 +75,24 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
     if options.gpus and device.type == "cpu":
         yield Caution("no GPU was found: training on the CPU (--gpus 0 says so without this line)")
     preset, sections = _settings(options, device)
+    start = checkpoint.load_model(options.start) if options.start else None
+    if start is not None:
+        sections["network"] = as_dict(start.origin.config)["network"]
     parse(sections)  # complain about settings before minutes are spent on embedding
 
     glyphs = open_glyphs(options.data, sections["network"].get("size"))
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
-        yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or DEFAULT_ENCODER))
+        yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or ENCODER))
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
     config = _fit(sections, glyphs.size, cached.width)
     encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
     origin = Origin(config, encoder, glyphs.fingerprint())
 
+    if start is not None and start.origin.encoder.fingerprint != encoder.fingerprint:
+        raise TrainingError(
+            f"the model at {options.start} reads text through {start.origin.encoder.name}, the captions are embedded "
+            f"with {encoder.name}; run `glyffctl embed --data {options.data} --encoder {start.origin.encoder.name}`"
+        )
     out = options.out or Path("runs") / preset
     _check_folder(out)
     trainer = Trainer(config, glyphs, cached, device)
@@ -101,6 +112,9 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
         )
     if run.resume():
         yield Note(f"going on from {trainer.images:,} pictures")
+    elif start is not None:
+        trainer.start_from(start.network, start.images)
+        yield Note(f"starting from the weights of {options.start}, trained on {start.images:,} pictures")
     yield from run.go()
     return TrainReport(
         out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation

@@ -1,0 +1,17 @@
+"""What comes with the program, in `glyffctl/pretrained`: a model, the text encoder it reads through, a judge.
+
+The encoder goes by the name "bundled", wherever the program is installed, so that models trained with it can move.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+ENCODER = "bundled"
+"""The name of our own text encoder, where others have names on the hub."""
+
+
+def pretrained(name: str) -> Path:
+    """The path of something that comes with the program; nothing says that it is there."""
+    return Path(str(resources.files("glyffctl"))) / "pretrained" / name
