@@ -23,12 +23,14 @@ from glyffctl.core.errors import (
     UsageError,
 )
 from glyffctl.core.generate import Recipe
+from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Note, finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, show_settings, train
 from tests.conftest import Workshop, follow
+from tests.stand_ins import make_t5
 
 
 def options(workshop: Workshop, out: Path, **overrides: object) -> TrainOptions:
@@ -230,3 +232,30 @@ def test_every_way_to_learn_trains_and_draws(
         prompts=("",), model=out, recipe=Recipe(sampler="ddpm", steps=4), count=1, out=tmp_path / "x.png"
     )
     assert finish(sample(asked)).files == [tmp_path / "x.png"]
+
+
+def test_a_new_run_starts_from_the_weights_of_a_model(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
+    out = tmp_path / "run"
+    start = replace(options(workshop, out, images=8, learning_rate=1e-12), start=tiny_run)
+    notes = [event.text for event in follow(train(start))[0] if isinstance(event, Note)]
+    assert any("starting from the weights of" in note and "96 pictures" in note for note in notes)
+    before, after = load_model(tiny_run), load_model(out)
+    assert after.images == before.images + 8
+    for name, tensor in before.network.state_dict().items():
+        assert torch.allclose(after.network.state_dict()[name], tensor, atol=1e-9), name
+    assert "starting from weights that had seen 96" in (out / "README.md").read_text()
+    # What was in the folder counts, not what it was started from; and the sum of pictures outlives a stop.
+    finish(train(replace(start, overrides={"images": 16, "learning_rate": 1e-12})))
+    assert load_model(out).images == before.images + 16
+
+
+def test_a_model_of_another_encoder_is_no_start(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(workshop.data, data)
+    finish(embed(EmbedOptions(data=data, encoder=str(make_t5(tmp_path / "other", width=16)))))
+    start = replace(options(workshop, tmp_path / "run"), data=data, start=tiny_run)
+    with pytest.raises(TrainingError, match="reads text through"):
+        finish(train(start))
+    with pytest.raises(ModelError, match="does not exist"):
+        finish(train(replace(start, start=tmp_path / "nowhere")))
+    assert not (tmp_path / "run").exists()

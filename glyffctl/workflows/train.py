@@ -84,15 +84,15 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
         yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or ENCODER))
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
+    if start is not None and start.origin.encoder.fingerprint != cached.fingerprint:
+        raise TrainingError(
+            f"the model at {options.start} reads text through {start.origin.encoder.name}, the captions are embedded "
+            f"with {cached.encoder}; run `glyffctl embed --data {options.data} --encoder {start.origin.encoder.name}`"
+        )
     config = _fit(sections, glyphs.size, cached.width)
     encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
     origin = Origin(config, encoder, glyphs.fingerprint())
 
-    if start is not None and start.origin.encoder.fingerprint != encoder.fingerprint:
-        raise TrainingError(
-            f"the model at {options.start} reads text through {start.origin.encoder.name}, the captions are embedded "
-            f"with {encoder.name}; run `glyffctl embed --data {options.data} --encoder {start.origin.encoder.name}`"
-        )
     out = options.out or Path("runs") / preset
     _check_folder(out)
     trainer = Trainer(config, glyphs, cached, device)
