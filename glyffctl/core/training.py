@@ -91,7 +91,6 @@ class Trainer:
         self.images_before = 0  # that the weights had been shown when this run began
         self._orders: dict[int, Tensor] = {}
 
-        cuda = device.type == "cuda"
         torch.manual_seed(training.seed)  # the start of the weights; nothing later draws from torch's generators
         network = UNet(config.network)
         self.network = channels_last(network.to(device))
@@ -100,13 +99,13 @@ class Trainer:
             _decay_groups(self.network, training.weight_decay),
             lr=training.learning_rate,
             betas=(training.beta1, training.beta2),
-            fused=cuda,
+            fused=True,
         )
         self.precision: Precision = training.precision
         if training.compile:
             self.network.compile()
         # Shapes that change from batch to batch would be compiled, and waited for, again and again.
-        self.text_length = embeddings.longest if cuda else None
+        self.text_length = embeddings.longest if device.type == "cuda" else None
 
     def start_from(self, network: UNet, images: int) -> None:
         """Begin with the weights of `network`, which has been shown `images` pictures, in place of random ones.
@@ -301,11 +300,7 @@ class Trainer:
             raise ModelError(f"the training state does not fit the network: {error}") from error
         for name, parameter in self.network.named_parameters():
             held = moments.get(name, {})
-            self.optimizer.state[parameter] = {
-                # AdamW counts its steps on the CPU unless it is fused.
-                key: value.to(self.device) if key != "step" or self.device.type == "cuda" else value.clone()
-                for key, value in held.items()
-            }
+            self.optimizer.state[parameter] = {key: value.to(self.device) for key, value in held.items()}
 
 
 def _decay_groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
