@@ -250,20 +250,23 @@ def start(model: T5EncoderModel, tokens: Cut, target: Target) -> None:
     model.encoder.final_layer_norm.weight[:] = vectors.square().mean().sqrt()
 
 
-def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, minutes: float, weight: float) -> None:
-    """Train `model` in place for `minutes`; the learning rate falls to nothing at their end."""
+def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, given: argparse.Namespace) -> None:
+    """Train `model` in place for the given minutes; the learning rate falls to nothing at their end."""
     head = nn.Linear(model.config.d_model, RADICALS)
     parameters = [*model.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
     row_of, shares = radical_shares(said.radicals, len(said.texts))
     generator = torch.Generator().manual_seed(1)
     lengths = tokens.starts.diff()
+    # Single words are what people type, and cost next to nothing: they come twice as often.
+    short = torch.tensor([len(said.texts[row].split()) <= 2 for row in said.rows.tolist()])
+    learned = torch.cat([said.rows, said.rows[short]])
     begun, sums = time.monotonic(), np.zeros(4)
-    for step, rows in enumerate(endless(said.rows, lengths, generator), start=1):
-        progress = (time.monotonic() - begun) / (60 * minutes)
+    for step, rows in enumerate(endless(learned, lengths, generator), start=1):
+        progress = (time.monotonic() - begun) / (60 * given.minutes)
         if progress >= 1:
             break
-        rate = 1.5e-3 * min(1, step / 500) * (1 + math.cos(math.pi * progress)) / 2
+        rate = given.rate * min(1, step / 500) * (1 + math.cos(math.pi * progress)) / 2
         for group in optimizer.param_groups:
             group["lr"] = rate
         ids, mask, word = tokens.batch(rows)
@@ -280,9 +283,9 @@ def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, minut
         by_pair = F.mse_loss(a @ a.T, b @ b.T)
         told = row_of[rows]
         by_radical = torch.zeros(())
-        if weight and (told >= 0).any():
+        if given.radicals and (told >= 0).any():
             by_radical = F.cross_entropy(head(pooled[told >= 0]), shares[told[told >= 0]], label_smoothing=0.1)
-        loss = by_word + 2 * by_text + 20 * by_pair + weight * by_radical
+        loss = by_word + 2 * by_text + 20 * by_pair + given.radicals * by_radical
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -348,7 +351,9 @@ def main() -> None:
     parser.add_argument("--glosses", type=Path, required=True, help="lemmas<TAB>gloss, gzip")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--answers", type=Path, help="file to keep the teacher's answers in, for another run")
-    parser.add_argument("--minutes", type=float, default=25.0, help="of training")
+    parser.add_argument("--minutes", type=float, default=30.0, help="of training")
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
+    parser.add_argument("--from", dest="start", type=Path, help="folder of an encoder made before, to go on with")
     parser.add_argument("--vocabulary", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
@@ -358,7 +363,9 @@ def main() -> None:
     torch.manual_seed(0)
     said = read_texts(given.data, given.glosses)
     print(f"{len(said.texts):,} texts, {len(said.radicals):,} of them captions; {len(said.glosses):,} glosses held out")
-    tokenizer = make_tokenizer(said.texts, given.vocabulary)
+    tokenizer = (
+        AutoTokenizer.from_pretrained(given.start) if given.start else make_tokenizer(said.texts, given.vocabulary)
+    )
     everything = said.texts + said.glosses
     target = remembered(given, everything)
     tokens = cut(tokenizer, everything)
@@ -374,13 +381,14 @@ def main() -> None:
         pad_token_id=0,
         eos_token_id=1,
     )
-    model = T5EncoderModel(config)
+    model = T5EncoderModel.from_pretrained(given.start).float() if given.start else T5EncoderModel(config)
     size = sum(parameter.numel() for parameter in model.parameters())
     print(f"student: {size:,} parameters, {2 * size / 1e6:.1f} MB", flush=True)
     trained = Cut(tokens.ids, tokens.word, tokens.starts[: len(said.texts) + 1])
-    start(model, tokens, target)
+    if not given.start:
+        start(model, tokens, target)
     report(model, tokens, target, said)
-    learn(model, trained, target, said, given.minutes, given.radicals)
+    learn(model, trained, target, said, given)
     model.half().save_pretrained(given.out)
     tokenizer.save_pretrained(given.out)
 

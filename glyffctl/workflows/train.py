@@ -85,9 +85,15 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
         yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or ENCODER))
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
     if start is not None and start.origin.encoder.fingerprint != cached.fingerprint:
-        raise TrainingError(
-            f"the model at {options.start} reads text through {start.origin.encoder.name}, the captions are embedded "
-            f"with {cached.encoder}; run `glyffctl embed --data {options.data} --encoder {start.origin.encoder.name}`"
+        if start.origin.config.network.text_width != cached.width:
+            raise TrainingError(
+                f"the model at {options.start} reads text through {start.origin.encoder.name}, the captions are "
+                f"embedded with {cached.encoder}, whose vectors have another width; run `glyffctl embed --data "
+                f"{options.data} --encoder {start.origin.encoder.name}`"
+            )
+        yield Caution(
+            f"{options.start} has read text through another encoder than the captions are embedded with; "
+            "it has to get used to the new one"
         )
     config = _fit(sections, glyphs.size, cached.width)
     encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)

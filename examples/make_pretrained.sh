@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Make again what is in glyffctl/pretrained: the text encoder, the model, the judge. Some three hours on two CPU cores.
+#
+#   examples/make_pretrained.sh TEACHER GLOSSES WORK
+#
+# TEACHER  folder of all-MiniLM-L6-v2, or of another sentence encoder
+# GLOSSES  WordNet as lines of comma-separated lemmas, TAB, gloss, packed with gzip
+# WORK     folder for data and runs (1 GB); a run that was stopped goes on when this is started again
+set -euo pipefail
+teacher=$1 glosses=$2 work=$3
+fonts=/usr/share/fonts/opentype/noto
+home=$(cd "$(dirname "$0")/.." && pwd)
+
+[ -d "$work/data" ] || glyffctl prepare "$fonts/NotoSansCJK-Regular.ttc" --out "$work/data"
+[ -d "$work/encoder" ] || python "$home/examples/distil_encoder.py" --minutes 14 \
+    --teacher "$teacher" --glosses "$glosses" --data "$work/data" --out "$work/encoder"
+mkdir -p "$home/glyffctl/pretrained/encoder"
+cp "$work/encoder"/* "$home/glyffctl/pretrained/encoder/"
+
+glyffctl train --preset cpu --gpus 0 --data "$work/data" --encoder bundled --minutes 95 --out "$work/run"
+python "$home/examples/ship_model.py" "$work/run" "$home/glyffctl/pretrained/model.safetensors"
