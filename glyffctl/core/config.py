@@ -66,6 +66,7 @@ class TrainingConfig:
         compile: run the network through torch.compile.
         epochs, images, minutes: the budget; exactly one is not 0.
         checkpoint_every: pictures between checkpoints.
+        evaluate: measure the model at every checkpoint, a little: see `workflows.checkup`.
         seed: of everything drawn.
     """
 
@@ -84,6 +85,7 @@ class TrainingConfig:
     images: int = 0
     minutes: float = 0.0
     checkpoint_every: int = 25_000
+    evaluate: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -60,6 +60,22 @@ def atomic_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Ask whether `path` could be written, before the work and not after it.
+
+    Looks at the nearest folder above `path` that exists, or at `path` itself if it is a folder.
+
+    Raises:
+        OutputError: it could not.
+    """
+    above = path if path.is_dir() else path.absolute().parent
+    folder = next(place for place in (above, *above.absolute().parents) if place.exists())
+    if not folder.is_dir():
+        raise OutputError(f"cannot write {path}: {folder} is not a folder")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"cannot write {path}: {folder} cannot be written to")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` as UTF-8, whole or not at all."""
     with atomic_file(path) as temporary:

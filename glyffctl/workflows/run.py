@@ -16,14 +16,15 @@ from glyffctl.core import checkpoint
 from glyffctl.core.checkpoint import Origin
 from glyffctl.core.config import BUDGETS
 from glyffctl.core.dataset import to_pixels
-from glyffctl.core.errors import Interrupted, OutputError, TrainingError, UsageError
+from glyffctl.core.errors import EmbeddingError, Interrupted, OutputError, TrainingError, UsageError
 from glyffctl.core.files import reason, write_text
 from glyffctl.core.generate import Recipe, generate
 from glyffctl.core.images import near_square, save_png, sheet
-from glyffctl.core.text import TextBatch
+from glyffctl.core.text import TextBatch, load_encoder
 from glyffctl.core.training import Trainer, TrainStep
 from glyffctl.core.unet import parameter_count
-from glyffctl.workflows.events import Event, Note, Progress
+from glyffctl.workflows.checkup import FEWEST_REAL, Checkup
+from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.signals import collected_signals
 
 LOG_FILE = "log.jsonl"
@@ -37,7 +38,7 @@ def _comparable(origin: Origin) -> dict[str, Any]:
     flat = {"data": origin.data, "encoder": origin.encoder.fingerprint}
     for section, values in origin.as_dict()["config"].items():
         flat |= {f"{section}.{name}": value for name, value in values.items()}
-    free = ("checkpoint_every", *BUDGETS, "compile")
+    free = ("checkpoint_every", "evaluate", *BUDGETS, "compile")
     return {name: value for name, value in flat.items() if name.removeprefix("training.") not in free}
 
 
@@ -49,6 +50,7 @@ class Run:
         self.seconds = 0.0  # spent in training, over all sessions
         self.validation: dict[float, float] = {}
         self.tensorboard = _tensorboard(out) if tensorboard else None
+        self.checkup: Checkup | None = None
 
     # The budget -----------------------------------------------------------------------------------------------------
 
@@ -135,6 +137,8 @@ class Run:
         if speeds := trainer.settle_precision():
             tried = ", ".join(f"{name} {speed:.0f} pictures/s" for name, speed in speeds.items())
             yield Note(f"computing in {trainer.precision}: {tried}")
+        if training.evaluate and self.checkup is None:
+            self.checkup = yield from self._checkup()
         started = saved = logged = trainer.images
         logged_seconds = self.seconds
         remark = ""
@@ -181,6 +185,25 @@ class Run:
         losses = self.validation.values()
         held_out = f", loss on held-out characters {sum(losses) / len(losses):.4f}" if losses else ""
         yield Note(f"{self.trainer.images:,} pictures{held_out}: {path}")
+        if self.checkup is not None:
+            trainer = self.trainer
+            health = self.checkup(trainer.ema_denoiser, trainer.schedule, trainer.glyphs.size, trainer.device)
+            self._write({"images": trainer.images, "evaluation": health.as_dict()})
+            yield Note(health.summary())
+
+    def _checkup(self) -> Generator[Event, None, Checkup | None]:
+        """What measures the model at checkpoints; None, with a caution, where its prompts cannot be read."""
+        trainer, known = self.trainer, self.origin.encoder
+        try:
+            encoder = load_encoder(known.name, max_tokens=known.max_tokens)
+        except EmbeddingError as error:
+            yield Caution(f"training.evaluate is left out: {error}")
+            return None
+        if encoder.fingerprint != known.fingerprint:
+            yield Caution(f"training.evaluate is left out: {known.name} is not the encoder of the embeddings any more")
+            return None
+        held = trainer.validation_index
+        return Checkup(encoder, trainer.glyphs, held if len(held) >= FEWEST_REAL else trainer.train_index)
 
     def _draw(self, path: Path) -> None:
         """A sheet of glyphs for held-out captions, always with the same noise."""
@@ -223,6 +246,7 @@ class Run:
         if self.tensorboard is not None:
             flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
             flat |= {f"validation/sigma {sigma:g}": loss for sigma, loss in row.get("validation", {}).items()}
+            flat |= {f"evaluation/{name}": value for name, value in row.get("evaluation", {}).items()}
             for name, value in flat.items():
                 self.tensorboard.add_scalar(name, value, row["images"])
             self.tensorboard.flush()

@@ -1,0 +1,118 @@
+"""`glyffctl evaluate --train-judge`: from real glyphs to a judge of radicals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glyffctl import __version__
+from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.errors import DataError
+from glyffctl.core.files import check_writable
+from glyffctl.core.judge import SIZE, Judge, look, save_judge
+from glyffctl.core.judge_training import faster_precision, labels, split, train_judge
+from glyffctl.core.metrics import Figure, share
+from glyffctl.workflows.events import Event, Note, Progress
+
+_SHOWN = 1_000_000  # glyphs, where neither limit below is in the way
+_FEWEST, _MOST = 8, 40  # passes
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeOptions:
+    """What the judge learns from, and where it goes.
+
+    Attributes:
+        data: a folder of `prepare`, best of several fonts.
+        passes: how often each glyph is shown; None takes as many as show a million, but 8 to 40.
+        seed: of all that is drawn at random.
+    """
+
+    data: Path = Path("data")
+    out: Path = Path("judge.safetensors")
+    passes: float | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class JudgeReport:
+    """How often the judge is right about characters that it has not seen."""
+
+    out: Path
+    glyphs: int
+    """That it learned from."""
+    accuracy: Figure
+    accuracy_of: dict[str, Figure]
+    """For each font."""
+    seconds: float
+
+
+def make_judge(options: JudgeOptions) -> Generator[Event, None, JudgeReport]:
+    """Train a judge. See `JudgeOptions`.
+
+    Raises:
+        DataError: the data cannot be used, or names no radicals.
+        OutputError: the judge cannot be written.
+    """
+    check_writable(options.out)
+    glyphs = open_glyphs(options.data, SIZE)
+    index, held = split(glyphs)
+    if not len(index) or not len(held):
+        raise DataError(
+            f"{options.data} has too few glyphs whose radical is known; prepare more with `glyffctl prepare`"
+        )
+    passes = options.passes or min(_MOST, max(_FEWEST, _SHOWN / len(index)))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    autocast = faster_precision(device)
+    with torch.random.fork_rng():
+        torch.manual_seed(options.seed)
+        judge = Judge().to(device)
+    yield Note(f"a judge learns from {len(index):,} glyphs in {len(glyphs.fonts)} fonts (+{len(held):,} held out)")
+    started = time.perf_counter()
+    losses: list[float] = []
+    for step in train_judge(judge, glyphs, passes=passes, seed=options.seed, autocast=autocast):
+        losses = [*losses[-49:], step.loss]
+        remark = f"loss {sum(losses) / len(losses):.3f}"
+        yield Progress("Training the judge", step.seen, step.total, "glyphs", remark)
+    # It is judged as it will be used: in 16 bits as written, and in float32.
+    judge.half().float()
+    hits = check(judge, glyphs, held)
+    fonts = glyphs.font_of[held]
+    accuracy_of = {
+        font.name: share(int(hits[fonts == i].sum()), int((fonts == i).sum()))
+        for i, font in enumerate(glyphs.fonts)
+        if bool((fonts == i).any())
+    }
+    accuracy = share(int(hits.sum()), len(hits))
+    radical = labels(glyphs)[held]
+    save_judge(
+        options.out,
+        judge.cpu(),
+        {
+            "glyffctl": __version__,
+            "fonts": [font.name for font in glyphs.fonts],
+            "data": glyphs.fingerprint(),
+            "glyphs": len(index),
+            "passes": passes,
+            "seed": options.seed,
+            "precision": "fp32" if autocast is None else "bf16",
+            "accuracy": accuracy.value,
+            "accuracy_of_font": {name: figure.value for name, figure in accuracy_of.items()},
+            "held_out_of_radical": {  # [right, looked at]
+                str(r): [int(hits[radical == r].sum()), int((radical == r).sum())] for r in radical.unique().tolist()
+            },
+        },
+    )
+    return JudgeReport(options.out, len(index), accuracy, accuracy_of, time.perf_counter() - started)
+
+
+def check(judge: Judge, glyphs: GlyphSet, index: Tensor) -> Tensor:
+    """(B,) bool: whether the judge names the radical of each glyph `index` (B,)."""
+    found = look(judge, (glyphs.images(part) for part in index.split(_AT_ONCE))).radical
+    return found == labels(glyphs)[index]

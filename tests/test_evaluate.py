@@ -1,0 +1,303 @@
+"""`glyffctl evaluate` from one end to the other, with a tiny model and real glyphs."""
+
+import io
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
+
+from glyffctl.cli import app
+from glyffctl.core.checkpoint import load_model
+from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.errors import DataError, EmbeddingError, GlyffError, ModelError, OutputError, UsageError
+from glyffctl.core.generate import Recipe
+from glyffctl.core.judge import RADICALS
+from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, shuffled
+from glyffctl.core.samplers import SAMPLERS
+from glyffctl.core.text import load_encoder
+from glyffctl.core.training import held_out
+from glyffctl.tables import show_evaluation
+from glyffctl.workflows.checkup import Checkup
+from glyffctl.workflows.draw import Pen
+from glyffctl.workflows.embed import EmbedOptions, embed
+from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
+from glyffctl.workflows.evaluation import EvaluateReport
+from glyffctl.workflows.events import Caution, Note, Progress, finish
+from glyffctl.workflows.prepare import PrepareOptions, prepare
+from tests.conftest import Workshop, follow
+from tests.stand_ins import make_t5
+
+FIGURES = [
+    "the radical asked for",
+    "… of another prompt",
+    "… without a prompt",
+    "kernel distance",
+    "precision",
+    "recall",
+    "coverage",
+    "distance to a real glyph",
+    "… of the nearest 1 %",
+    "copies",
+    "grey pixels",
+    "ink",
+    "stroke width",
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
+    """Some 800 characters of the radicals 9 to 40: about 40 are held out."""
+    out = tmp_path_factory.mktemp("evaluate") / "data"
+    options = PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges="U+4EBA-51FF", out=out)
+    finish(prepare(options))
+    return out
+
+
+@pytest.fixture(scope="module")
+def options(data: Path, tiny_run: Path) -> EvaluateOptions:
+    recipe = Recipe(steps=2)
+    return EvaluateOptions(data=data, model=tiny_run, recipe=recipe, count=2, pictures=24, batch=64)
+
+
+@pytest.fixture(scope="module")
+def outcome(options: EvaluateOptions, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], EvaluateReport]:
+    return follow(evaluate(replace(options, out=tmp_path_factory.mktemp("report") / "evaluation.json")))
+
+
+def test_every_figure_is_there_with_its_interval(outcome: tuple[list[Any], EvaluateReport]):
+    _, report = outcome
+    assert [row.name for row in report.figures] == FIGURES
+    for row in report.figures:
+        for figure in (row.model, row.real):
+            if figure is not None:
+                assert figure.low <= figure.value <= figure.high
+                assert row.unit != "share" or 0 <= figure.low <= figure.high <= 1
+    assert [row.name for row in report.figures if row.real is None] == FIGURES[1:3]
+    assert len(report.prompts) == 48 and report.steps == []
+    assert all(row.found.count == 2 for row in report.prompts)
+    # A model that has seen 96 pictures draws grey fog: the figures must say so.
+    rows = {row.name: row for row in report.figures}
+    grey = rows["grey pixels"]
+    assert grey.real is not None
+    assert grey.model.value > grey.real.value + 0.3
+
+
+def test_the_file_holds_what_the_report_says(outcome: tuple[list[Any], EvaluateReport]):
+    _, report = outcome
+    plain = json.loads(report.out.read_text(encoding="utf-8"))
+    assert [row["name"] for row in plain["figures"]] == FIGURES
+    assert plain["figures"][0]["model"]["value"] == report.figures[0].model.value
+    assert plain["recipe"] == {"sampler": "dpmpp-2m", "steps": 2, "guidance": 4.0, "count": 2, "seed": 0}
+    assert plain["judge"]["accuracy"] > 0.9
+    assert plain["plot"] is None
+
+
+def test_progress_is_honest(outcome: tuple[list[Any], EvaluateReport]):
+    events, _ = outcome
+    for task in ("Drawing", "Looking for copies"):
+        own = [event for event in events if isinstance(event, Progress) and event.task == task]
+        done = [event.done for event in own]
+        assert done == sorted(done) and done[-1] == own[-1].total and {event.total for event in own} == {own[0].total}
+
+
+def test_the_same_seed_gives_the_same_figures(
+    options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path
+):
+    _, report = outcome
+    again = finish(evaluate(replace(options, out=tmp_path / "again.json")))
+    assert again.figures == report.figures and again.prompts == report.prompts
+    other = finish(evaluate(replace(options, seed=5, out=tmp_path / "other.json")))
+    assert other.figures[-2].model != report.figures[-2].model
+    assert other.figures[-2].real == report.figures[-2].real
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_tables_fit_the_terminal(outcome: tuple[list[Any], EvaluateReport], columns: int):
+    _, report = outcome
+    text = io.StringIO()
+    show_evaluation(report, Console(file=text, width=columns, highlight=False))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= columns
+    for name in FIGURES:
+        assert any(line.strip().startswith(name) for line in lines), name
+    assert "a kind of fish" in text.getvalue()
+    assert not any("-" * 3 in line or line.rstrip().endswith("…") for line in lines)
+
+
+def test_the_command(data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("glyffctl.workflows.steps.STEPS", (2, 4))
+    out = tmp_path / "figures.json"
+    line = ["evaluate", "--data", data, "--model", tiny_run, "--count", 1, "--pictures", 16, "--steps", 1, "--out", out]
+    done = CliRunner().invoke(app, [*map(str, line), "--steps-table"])
+    assert done.exit_code == 0, done.output
+    assert "the radical asked for" in done.stdout and str(out) in done.stdout
+    plain = json.loads(out.read_text(encoding="utf-8"))
+    assert {row["sampler"] for row in plain["steps"]} == set(SAMPLERS)
+    twice = {(row["sampler"], row["steps"]): row["passes"] for row in plain["steps"]}
+    assert twice["dpmpp-2m", 4] == 8 and twice["heun", 4] == 14  # with guidance two passes for each question
+    plot = tmp_path / "figures-steps.png"
+    assert plain["plot"] == str(plot) and plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_train_judge_by_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("glyffctl.workflows.judge._MOST", 2)
+    judge = tmp_path / "own.safetensors"
+    done = CliRunner().invoke(app, ["evaluate", "--train-judge", "--data", str(data), "--judge", str(judge), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["accuracy"]["count"] > 20
+    assert judge.is_file()
+
+
+def test_what_cannot_be_evaluated(options: EvaluateOptions, workshop: Workshop, tmp_path: Path, tiny_run: Path):
+    out = tmp_path / "out.json"
+    anyones = tmp_path / "pictures"
+    anyones.mkdir()
+    (anyones / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a"}\n', encoding="utf-8")
+    from PIL import Image
+
+    Image.new("L", (8, 8)).save(anyones / "a.png")
+    wrong: list[tuple[dict[str, Any], type[GlyffError], str]] = [
+        ({"data": workshop.data}, DataError, "held-out"),
+        ({"data": anyones}, DataError, "radical"),
+        ({"data": tmp_path / "none"}, DataError, "no data folder"),
+        ({"model": tmp_path / "none"}, ModelError, "no model at"),
+        ({"judge": tiny_run / "model.safetensors"}, ModelError, "judge"),
+        ({"encoder": str(make_t5(tmp_path / "t5", width=16))}, EmbeddingError, "not the one"),
+        ({"out": tmp_path / "figures.txt"}, UsageError, ".json"),
+        ({"out": anyones / "a.png" / "out.json"}, OutputError, "cannot write"),
+        ({"recipe": Recipe(steps=5000)}, UsageError, "--steps"),
+    ]
+    for change, kind, words in wrong:
+        with pytest.raises(kind, match=words):
+            finish(evaluate(replace(options, **{"out": out} | change)))
+    assert not out.exists()
+    bad: list[dict[str, Any]] = [{"count": 0}, {"pictures": 3}, {"batch": 0}, {"seed": -1}]
+    for change in bad:
+        with pytest.raises(UsageError):
+            replace(options, **change)
+
+
+def test_a_model_that_has_seen_what_is_held_out(options: EvaluateOptions, tmp_path: Path, workshop: Workshop):
+    from glyffctl.workflows.train import TrainOptions, train
+
+    text = workshop.config.read_text(encoding="utf-8").replace("holdout = 0.1", "holdout = 0.0")
+    (tmp_path / "all.toml").write_text(text, encoding="utf-8")
+    run = tmp_path / "run"
+    finish(train(TrainOptions(data=workshop.data, config=tmp_path / "all.toml", gpus=0, out=run)))
+    events, _ = follow(evaluate(replace(options, model=run, count=1, pictures=16, out=tmp_path / "out.json")))
+    assert any(isinstance(event, Caution) and "held out" in event.text for event in events)
+
+
+# Prompts ------------------------------------------------------------------------------------------------------------
+
+
+def test_prompts_cover_common_radicals_once_each(unihan: Path):
+    from glyffctl.core.definitions import read_definitions
+
+    prompts = radical_prompts()
+    known = [entry.radical for entry in read_definitions(unihan).values()]
+    assert len(prompts) == 48
+    firsts = [prompt.radicals[0] for prompt in prompts]
+    assert len(set(firsts)) == 48 and firsts == sorted(firsts)
+    every = [radical for prompt in prompts for radical in prompt.radicals]
+    assert len(set(every)) == len(every)
+    assert all(known.count(radical) >= 60 for radical in firsts)
+    assert len({prompt.text for prompt in prompts}) == 48
+
+
+def test_followed_and_shuffled_by_hand():
+    prompts = [Prompt("fish", (195,)), Prompt("flesh", (130, 74)), Prompt("horse", (187,))]
+    radical = torch.tensor([[195, 130], [74, 187], [1, 195]])
+    assert accepted(prompts).sum().item() == 4 and accepted(prompts).shape == (3, RADICALS + 1)
+    assert followed(prompts, radical).tolist() == [[True, False], [True, False], [False, False]]
+    # Of two pictures for fish one is flesh: half a picture does for one of the two others. And so on.
+    assert shuffled(prompts, radical).tolist() == [0.25, 0.25, 0.25]
+
+
+# The look that training takes ---------------------------------------------------------------------------------------
+
+
+def test_checkup(data: Path, tiny_run: Path, workshop: Workshop):
+    glyphs = open_glyphs(data)
+    model = load_model(tiny_run)
+    held = held_out(glyphs, 0.05).nonzero().flatten()
+    pen = Pen.of(model, torch.device("cpu"), 16)
+    checkup = Checkup(load_encoder(workshop.encoder), glyphs, held)
+    health = checkup(pen.denoiser, pen.schedule, pen.size, pen.device)
+    assert health.adherence.count == 32
+    assert health.kernel_distance.value > 0
+    assert health.grey.value > checkup.real["grey"].value + 0.3
+    assert health.as_dict() == checkup(pen.denoiser, pen.schedule, pen.size, pen.device).as_dict()
+    assert all(math.isfinite(value) for value in health.as_dict().values())
+    with torch.random.fork_rng():
+        before = torch.random.get_rng_state()
+        checkup(pen.denoiser, pen.schedule, pen.size, pen.device)
+        assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_training_takes_that_look_at_every_checkpoint(workshop: Workshop, tmp_path: Path):
+    from glyffctl.workflows.train import TrainOptions, train
+
+    overrides = {"images": 32, "checkpoint_every": 16, "evaluate": True}
+    options = TrainOptions(
+        data=workshop.data, config=workshop.config, gpus=0, out=tmp_path / "run", overrides=overrides
+    )
+    events, _ = follow(train(options))
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    looks = {row["images"]: row["evaluation"] for row in rows if "evaluation" in row}
+    assert list(looks) == [16, 32]
+    assert set(looks[16]) == {"adherence", "kernel_distance", "grey", "ink", "width"}
+    assert sum(isinstance(event, Note) and "prompts have their radical" in event.text for event in events) == 2
+
+
+# Copies -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_model_that_knows_500_glyphs_by_heart_is_caught(
+    tmp_path: Path, noto_sans: Path, unihan: Path, workshop: Workshop
+):
+    """The control of newness: many of its pictures are copies, while held-out real glyphs are not called so."""
+    from glyffctl.workflows.train import TrainOptions, train
+
+    few, many = tmp_path / "few", tmp_path / "many"
+    for out, ranges in ((few, "U+4EBA-50FF"), (many, "U+4E00-6FFF")):
+        finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges=ranges, out=out)))
+    finish(embed(EmbedOptions(data=few, encoder=str(workshop.encoder))))
+    config = tmp_path / "overfit.toml"
+    config.write_text(OVERFIT, encoding="utf-8")
+    run = tmp_path / "run"
+    finish(train(TrainOptions(data=few, config=config, gpus=0, out=run)))
+    # Asked for what it has seen: `few` again, whose characters it knows by heart.
+    options = EvaluateOptions(data=many, model=run, count=2, pictures=64, recipe=Recipe(steps=20, guidance=1.0))
+    report = finish(evaluate(replace(options, out=tmp_path / "out.json")))
+    copies = {row.name: row for row in report.figures}["copies"]
+    assert copies.real is not None
+    assert copies.model.low > 0.2
+    assert copies.real.high < 0.15
+
+
+OVERFIT = """
+[network]
+patch = 4
+channels = [64, 128]
+blocks = 1
+attention = [1]
+context_width = 64
+
+[training]
+images = 200000
+batch = 32
+warmup = 2000
+precision = "fp32"
+holdout = 0.0
+ema_decay = 0.995
+learning_rate = 1e-3
+checkpoint_every = 100000
+"""
