@@ -106,16 +106,32 @@ def read_texts(data: Path, glosses: Path) -> Texts:
     return Texts(list(rows), sorted(kept_out), radicals, torch.tensor(plain))
 
 
-def make_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
-    """A Unigram tokenizer, T5's kind, that ignores case and accents and never joins words or punctuation."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace()])
+def make_tokenizer(said: Texts, size: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of `size` tokens that ignores case and accents: a third of them pieces of words, the rest words.
+
+    Words that captions use are worth three times those of the glosses: "lithium" is to be one token, not three.
+    """
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts: Counter[str] = Counter()
+    for row in said.rows.tolist():
+        worth = 3 if row in said.radicals else 1
+        text = normalizer.normalize_str(said.texts[row])
+        for word, _ in splitter.pre_tokenize_str(text):
+            counts[word] += worth
     special = ["<pad>", "</s>", "<unk>"]
-    tokenizer.train_from_iterator(
-        texts,
-        trainers.UnigramTrainer(vocab_size=size, special_tokens=special, unk_token="<unk>", show_progress=False),
+    pieces = Tokenizer(models.WordPiece(unk_token="<unk>"))
+    pieces.normalizer, pieces.pre_tokenizer = normalizer, splitter
+    trainer = trainers.WordPieceTrainer(vocab_size=size // 3, special_tokens=special, show_progress=False)
+    pieces.train_from_iterator((said.texts[row] for row in said.rows.tolist()), trainer)
+    vocabulary = dict.fromkeys(sorted(pieces.get_vocab(), key=pieces.get_vocab().__getitem__))
+    for word, _ in counts.most_common():
+        if len(vocabulary) == size:
+            break
+        vocabulary[word] = None
+    tokenizer = Tokenizer(
+        models.WordPiece({token: number for number, token in enumerate(vocabulary)}, unk_token="<unk>")
     )
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
@@ -285,7 +301,7 @@ def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, given
         by_radical = torch.zeros(())
         if given.radicals and (told >= 0).any():
             by_radical = F.cross_entropy(head(pooled[told >= 0]), shares[told[told >= 0]], label_smoothing=0.1)
-        loss = by_word + 2 * by_text + 20 * by_pair + given.radicals * by_radical
+        loss = by_word / 2 + 2 * by_text + given.pairs * by_pair + given.radicals * by_radical
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -354,18 +370,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0, help="of training")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
     parser.add_argument("--from", dest="start", type=Path, help="folder of an encoder made before, to go on with")
-    parser.add_argument("--vocabulary", type=int, default=10_000)
+    parser.add_argument("--vocabulary", type=int, default=11_000)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--pairs", type=float, default=100.0, help="weight of the loss of cosines between texts")
     parser.add_argument("--radicals", type=float, default=0.05, help="weight of the loss of radicals")
     given = parser.parse_args()
 
     torch.manual_seed(0)
     said = read_texts(given.data, given.glosses)
     print(f"{len(said.texts):,} texts, {len(said.radicals):,} of them captions; {len(said.glosses):,} glosses held out")
-    tokenizer = (
-        AutoTokenizer.from_pretrained(given.start) if given.start else make_tokenizer(said.texts, given.vocabulary)
-    )
+    tokenizer = AutoTokenizer.from_pretrained(given.start) if given.start else make_tokenizer(said, given.vocabulary)
     everything = said.texts + said.glosses
     target = remembered(given, everything)
     tokens = cut(tokenizer, everything)

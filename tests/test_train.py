@@ -72,6 +72,19 @@ def test_a_run_that_is_stopped_and_started_again_ends_the_same(
     assert [row["images"] for row in log(out) if "validation" in row] == [32, 64, 96]
 
 
+def test_a_run_with_muon_goes_on_exactly_too(workshop: Workshop, tmp_path: Path) -> None:
+    runs = [replace(options(workshop, tmp_path / name, images=64), overrides={"images": 64, "optimizer": "muon"})
+            for name in ("alone", "stopped")]  # fmt: skip
+    finish(train(runs[0]))
+    work = train(runs[1])
+    for event in work:
+        if isinstance(event, Note) and event.text.startswith("32 pictures,"):
+            break
+    work.close()
+    finish(train(runs[1]))
+    assert load_model(tmp_path / "alone").identity == load_model(tmp_path / "stopped").identity
+
+
 def test_a_finished_run_says_so_and_a_larger_budget_goes_on(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(tiny_run, out)

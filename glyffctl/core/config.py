@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from glyffctl.core.denoiser import Prediction, Weighting
 from glyffctl.core.errors import UsageError
 from glyffctl.core.files import reason
+from glyffctl.core.optimizer import OptimizerName
 from glyffctl.core.schedule import ScheduleName
 from glyffctl.core.unet import UNetConfig
 
@@ -56,7 +57,8 @@ class TrainingConfig:
 
     Attributes:
         batch: pictures of an optimizer step.
-        learning_rate, weight_decay, beta1, beta2: of AdamW.
+        optimizer: "adamw", or "muon" for matrices and kernels, see `optimizer`.
+        learning_rate, weight_decay: of both. beta1, beta2: of AdamW.
         warmup: pictures over which the learning rate rises; half a cosine over the whole budget takes it to 0.
         clip: the largest norm a gradient may have.
         ema_decay: of the averaged weights, per step.
@@ -71,6 +73,7 @@ class TrainingConfig:
     """
 
     batch: int = 64
+    optimizer: OptimizerName = "adamw"
     learning_rate: float = 5e-4
     warmup: int = 20_000
     weight_decay: float = 0.01

@@ -23,6 +23,7 @@ from glyffctl.core.ema import EMA
 from glyffctl.core.embeddings import Embeddings
 from glyffctl.core.errors import ModelError, TrainingError
 from glyffctl.core.noise import Stream, normal, permutation, uniform
+from glyffctl.core.optimizer import Optimizer
 from glyffctl.core.schedule import Schedule, make_schedule
 from glyffctl.core.unet import UNet, channels_last
 
@@ -95,11 +96,12 @@ class Trainer:
         network = UNet(config.network)
         self.network = channels_last(network.to(device))
         self.ema = EMA(self.network, training.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            _decay_groups(self.network, training.weight_decay),
-            lr=training.learning_rate,
+        self.optimizer = Optimizer(
+            training.optimizer,
+            self.network,
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
             betas=(training.beta1, training.beta2),
-            fused=True,
         )
         self.precision: Precision = training.precision
         if training.compile:
@@ -137,7 +139,7 @@ class Trainer:
         fp32 = max(self._speed("fp32") for _ in range(3))
         bf16 = max(self._speed("bf16") for _ in range(3))
         self.precision = "bf16" if bf16 > fp32 else "fp32"
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         return {"fp32": fp32, "bf16": bf16}
 
     def _speed(self, precision: Precision) -> float:
@@ -219,10 +221,8 @@ class Trainer:
         """
         training = self.config.training
         rate = self.learning_rate(progress)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
         self.network.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss = self.loss(torch.arange(self.images, self.images + training.batch))
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), training.clip)
@@ -232,7 +232,7 @@ class Trainer:
                 f"the gradient is not a finite number after {self.images} pictures; "
                 "lower training.learning_rate and run the same command again: it goes on from the last checkpoint"
             )
-        self.optimizer.step()
+        self.optimizer.step(rate)
         self.ema.update(self.network, self.steps)
         self.images += training.batch
         return TrainStep(self.images, loss.detach(), norm.detach(), rate)
@@ -267,7 +267,7 @@ class Trainer:
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"ema.{name}": tensor for name, tensor in self.ema.network.state_dict().items()}
         for name, parameter in self.network.named_parameters():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
+            for key, value in self.optimizer.state_of(parameter).items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
         return tensors, {
             "images": self.images,
@@ -300,14 +300,7 @@ class Trainer:
             raise ModelError(f"the training state does not fit the network: {error}") from error
         for name, parameter in self.network.named_parameters():
             held = moments.get(name, {})
-            self.optimizer.state[parameter] = {key: value.to(self.device) for key, value in held.items()}
-
-
-def _decay_groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices and kernels only: norms, biases and the null token are no directions to shrink."""
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
+            self.optimizer.restore(parameter, held)
 
 
 def _spread(index: Tensor, count: int) -> Tensor:

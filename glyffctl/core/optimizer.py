@@ -1,0 +1,96 @@
+"""What turns gradients into steps: AdamW, or Muon for the matrices and AdamW for the rest.
+
+Muon (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982) gives all singular directions of a matrix's momentum the
+same length, so that what is seen seldom moves the weights as much as what is seen always. The kernels of convolutions
+count as matrices of out × (k·k·in). Its steps are scaled to the root mean square of AdamW's, and take the same
+learning rate.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from glyffctl.core.unet import UNet
+
+OptimizerName = Literal["adamw", "muon"]
+
+
+class Optimizer:
+    """One face for both. `state` is by parameter, as torch's optimizers have it."""
+
+    def __init__(
+        self,
+        name: OptimizerName,
+        network: UNet,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        betas: tuple[float, float],
+    ) -> None:
+        """Take the parameters of `network` where they are: move it and set its memory order before."""
+        ends = {*network.conv_in.parameters(), *network.conv_out.parameters()}
+        matrices = [p for p in network.parameters() if name == "muon" and p.ndim > 1 and p not in ends]
+        self._views = {p: nn.Parameter(_as_matrix(p.detach())) for p in matrices}
+        rest = [p for p in network.parameters() if p not in self._views]
+        self._parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                [
+                    # Norms, biases and the null token are no directions to shrink.
+                    {"params": [p for p in rest if p.ndim > 1], "weight_decay": weight_decay},
+                    {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+                ],
+                lr=learning_rate,
+                betas=betas,
+                fused=True,
+            )
+        ]
+        if matrices:
+            self._parts.append(
+                torch.optim.Muon(
+                    list(self._views.values()),
+                    lr=learning_rate,
+                    weight_decay=weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter, view in self._views.items():
+            parameter.grad = view.grad = None
+        self._parts[0].zero_grad(set_to_none=True)
+
+    def step(self, learning_rate: float) -> None:
+        """One step down the gradients that the parameters hold."""
+        for parameter, view in self._views.items():
+            # One order of memory, always: momentum takes on the gradient's, and sums of bfloat16 depend on it.
+            view.grad = None if parameter.grad is None else _as_matrix(parameter.grad).contiguous()
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = learning_rate
+            part.step()
+
+    def state_of(self, parameter: nn.Parameter) -> dict[str, Any]:
+        """What is remembered of a parameter; empty before the first step."""
+        view = self._views.get(parameter)
+        return self._parts[0].state.get(parameter, {}) if view is None else self._parts[1].state.get(view, {})
+
+    def restore(self, parameter: nn.Parameter, state: dict[str, Tensor]) -> None:
+        """Remember what `state_of` gave."""
+        view = self._views.get(parameter)
+        owner, part = (parameter, self._parts[0]) if view is None else (view, self._parts[1])
+        # Files know no order of memory, and the fused AdamW goes through memory as it lies.
+        part.state[owner] = {
+            key: torch.empty_like(owner).copy_(value)
+            if value.shape == owner.shape
+            else value.to(owner.device, copy=True)
+            for key, value in state.items()
+        }
+
+
+def _as_matrix(x: Tensor) -> Tensor:
+    """A kernel (out, in, k, k) as (out, k·k·in): the same memory if it is in channels_last."""
+    return x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x
