@@ -44,6 +44,7 @@ FIGURES = [
     "distance to a real glyph",
     "… of the nearest 1 %",
     "copies",
+    "… and near copies",
     "grey pixels",
     "ink",
     "stroke width",

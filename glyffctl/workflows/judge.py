@@ -19,8 +19,8 @@ from glyffctl.core.judge_training import faster_precision, labels, split, train_
 from glyffctl.core.metrics import Figure, share
 from glyffctl.workflows.events import Event, Note, Progress
 
-_SHOWN = 1_000_000  # glyphs, where neither limit below is in the way
-_FEWEST, _MOST = 8, 40  # passes
+_SHOWN = 800_000  # glyphs, where neither limit below is in the way
+_FEWEST, _MOST = 5, 40  # passes
 _AT_ONCE = 256
 
 
@@ -30,7 +30,7 @@ class JudgeOptions:
 
     Attributes:
         data: a folder of `prepare`, best of several fonts.
-        passes: how often each glyph is shown; None takes as many as show a million, but 8 to 40.
+        passes: how often each glyph is shown; None takes as many as show 800,000, but 5 to 40.
         seed: of all that is drawn at random.
     """
 
