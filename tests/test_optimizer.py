@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from glyffctl.core.unet import UNet, UNetConfig, channels_last
 CONFIG = UNetConfig(
     size=16, patch=2, channels=(16, 32), blocks=1, attention=(1,), head_width=16, text_width=8, context_width=16
 )
-SETTINGS = {"learning_rate": 1e-2, "weight_decay": 0.1, "betas": (0.9, 0.99)}
+SETTINGS: dict[str, Any] = {"learning_rate": 1e-2, "weight_decay": 0.1, "betas": (0.9, 0.99)}
 
 
 @pytest.fixture

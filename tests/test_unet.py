@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glyffctl.core.config import Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
-from glyffctl.core.dataset import Character, Font, GlyphSet, to_unit
+from glyffctl.core.dataset import Character, Font, GlyphSet, caption_table, to_unit
 from glyffctl.core.denoiser import Denoiser
 from glyffctl.core.embeddings import Embeddings
 from glyffctl.core.errors import UsageError
@@ -380,12 +380,14 @@ def test_sixteen_glyphs_are_learned_by_heart(noto_sans: Path) -> None:
     drawn = [picture for _, picture in draw_glyphs(face, map(ord, SIXTEEN), size) if picture is not None]
     x0 = torch.stack([torch.from_numpy(picture.copy()) for picture in drawn])
     rows = torch.arange(16)
+    characters = [Character(ord(character), character, character, None) for character in SIXTEEN]
+    captions, wordings = caption_table(characters)
     glyphs = GlyphSet(
         size,
         [Font(noto_sans.name, face.index, face.name)],
-        [Character(ord(character), character, character, None) for character in SIXTEEN],
-        captions=list(SIXTEEN),
-        caption_of=rows,
+        characters,
+        captions=captions,
+        wordings=wordings,
         character_of=rows,
         font_of=torch.zeros_like(rows),
         pixels=lambda index: x0[index],

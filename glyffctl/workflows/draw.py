@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,18 +13,19 @@ from glyffctl.core.dataset import to_pixels
 from glyffctl.core.denoiser import Denoiser
 from glyffctl.core.errors import EmbeddingError, ModelError
 from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.samplers import Step
 from glyffctl.core.schedule import Schedule, make_schedule
-from glyffctl.core.text import TextBatch, load_encoder
+from glyffctl.core.text import TextBatch, TextEncoder, load_encoder
 from glyffctl.workflows.events import Event, Progress
 
 _ENCODE_AT_ONCE = 64  # texts
 
 
-def encode(texts: Sequence[str], model: Model, encoder: str | None) -> Generator[Event, None, TextBatch]:
-    """(N, L, D) the texts as `model` reads them; `encoder` says where its text encoder is, if it moved.
+def reader(model: Model, encoder: str | None) -> Generator[Event, None, TextEncoder]:
+    """The text encoder that `model` was trained with; `encoder` says where it is, if it moved.
 
     Raises:
-        EmbeddingError: the encoder cannot be had, or is another one.
+        EmbeddingError: it cannot be had, or is another one.
     """
     trained = model.origin.encoder
     name = encoder or trained.name
@@ -36,8 +37,13 @@ def encode(texts: Sequence[str], model: Model, encoder: str | None) -> Generator
             f"the text encoder {name} is not the one this model was trained with ({trained.name}): "
             "its weights or tokenizer differ; say with --encoder where that one is"
         )
+    return loaded
+
+
+def read(encoder: TextEncoder, texts: Sequence[str]) -> TextBatch:
+    """(N, L, D) the texts, a few at a time."""
     parts = [list(texts[i : i + _ENCODE_AT_ONCE]) for i in range(0, len(texts), _ENCODE_AT_ONCE)]
-    return TextBatch.cat([loaded.encode(part) for part in parts])
+    return TextBatch.cat([encoder.encode(part) for part in parts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,10 +67,22 @@ class Pen:
         network = model.network.config
         return Pen(denoiser, make_schedule(config.diffusion.schedule), network.size, network.text_width, device, batch)
 
-    def draw(self, recipe: Recipe, text: TextBatch, seeds: Tensor) -> Generator[float, None, Tensor]:
+    def draw(
+        self,
+        recipe: Recipe,
+        text: TextBatch,
+        seeds: Tensor,
+        *,
+        negative: TextBatch | None = None,
+        watch: Callable[[Step], None] | None = None,
+    ) -> Generator[float, None, Tensor]:
         """One picture of each row of `text` with the seed of the same place: (B, H, W) uint8 on the CPU.
 
         Yields how many pictures are done, in fractions as the sampler steps.
+
+        Args:
+            negative: one row, what to be led away from; None is no caption.
+            watch: is shown every step of every batch.
 
         Raises:
             ModelError: the network's answer is not finite.
@@ -73,12 +91,14 @@ class Pen:
         done = 0
         for rows in torch.arange(len(seeds)).split(self.batch):
             towards = text.rows(rows).to(self.device)
-            away = TextBatch.none(len(rows), self.width).to(self.device)
+            away = (negative or TextBatch.none(1, self.width)).rows(torch.zeros_like(rows)).to(self.device)
             x = torch.empty(0)
             for step in generate(
                 self.denoiser, self.schedule, recipe, towards, away, seeds[rows].to(self.device), self.size
             ):
                 x = step.x
+                if watch is not None:
+                    watch(step)
                 yield done + len(rows) * (step.i + 1) / recipe.steps
             if not bool(x.isfinite().all()):
                 raise ModelError(

@@ -25,7 +25,7 @@ from glyffctl.core.schedule import make_schedule
 from glyffctl.core.strokes import measure
 from glyffctl.core.text import TextBatch
 from glyffctl.core.training import held_out
-from glyffctl.workflows.draw import Pen, encode, told
+from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.evaluation import EvaluateReport, PromptRow, Row, StepsRow, as_json
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.sample import find_model
@@ -100,7 +100,8 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     prompts = radical_prompts()
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
-    text = yield from encode([*(prompt.text for prompt in prompts), *definitions], model, options.encoder)
+    encoder = yield from reader(model, options.encoder)
+    text = read(encoder, [*(prompt.text for prompt in prompts), *definitions])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pen = Pen.of(model, device, options.batch)
     prompted, defined, empty = yield from _draw(pen, options, text, len(prompts))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import time
 from collections.abc import Generator
@@ -17,18 +16,18 @@ from torch import Tensor
 from glyffctl.core.bundled import pretrained
 from glyffctl.core.checkpoint import MODEL_FILE, Model, load_model
 from glyffctl.core.dataset import to_pixels
-from glyffctl.core.denoiser import Denoiser
-from glyffctl.core.errors import EmbeddingError, FontError, ModelError, OutputError, UsageError
+from glyffctl.core.errors import FontError, ModelError, UsageError
+from glyffctl.core.files import check_writable
 from glyffctl.core.fonts import system_fonts
-from glyffctl.core.generate import generate
 from glyffctl.core.images import near_square, save_gif, save_png, sheet
-from glyffctl.core.schedule import Schedule, make_schedule
-from glyffctl.core.text import TextBatch, load_encoder
+from glyffctl.core.samplers import Step
+from glyffctl.core.schedule import make_schedule
+from glyffctl.core.text import TextBatch
+from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.sample_options import SampleOptions, to_settings
 
 _GIF_FRAMES = 60
-_ENCODE_AT_ONCE = 64  # prompts
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,11 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     model = load_model(path)
     if options.weights not in (None, model.identity):
         raise ModelError(f"the model at {path} has other weights than those the picture was made with")
-    schedule = make_schedule(model.origin.config.diffusion.schedule)
-    schedule.steps(options.recipe.steps)  # complain before anything slow
+    make_schedule(model.origin.config.diffusion.schedule).steps(options.recipe.steps)  # complain before anything slow
     yield Note(f"model: {path}{why}, trained on {model.images:,} pictures")
     text, negative = yield from _encode(options, model)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     started = time.perf_counter()
-    pictures, frames = yield from _draw(options, model, schedule, text, negative, device)
+    pictures, frames = yield from _draw(options, model, text, negative)
     seconds = time.perf_counter() - started
     files = _write(options, model, path, pictures, frames)
     yield Note(f"drew {len(pictures):,} pictures in {seconds:.1f} s")
@@ -89,21 +86,11 @@ def _check_outputs(options: SampleOptions) -> None:
     if options.out is not None:
         if options.out.suffix.lower() not in ("", ".png") and not options.out.is_dir():
             raise UsageError(f"--out takes a .png file or a folder, not {options.out}")
-        _check_writable(options.out)
+        check_writable(options.out)
     if options.gif is not None:
         if options.gif.suffix.lower() != ".gif" or options.gif.is_dir():
             raise UsageError(f"--gif takes a file ending in .gif, not {options.gif}")
-        _check_writable(options.gif)
-
-
-def _check_writable(path: Path) -> None:
-    """Look at the nearest folder above `path` that exists, or at `path` itself if it is a folder."""
-    above = path if path.is_dir() else path.absolute().parent
-    folder = next(place for place in (above, *above.absolute().parents) if place.exists())
-    if not folder.is_dir():
-        raise OutputError(f"cannot write {path}: {folder} is not a folder")
-    if not os.access(folder, os.W_OK):
-        raise OutputError(f"cannot write {path}: {folder} cannot be written to")
+        check_writable(options.gif)
 
 
 def _encode(options: SampleOptions, model: Model) -> Generator[Event, None, tuple[TextBatch, TextBatch]]:
@@ -112,57 +99,35 @@ def _encode(options: SampleOptions, model: Model) -> Generator[Event, None, tupl
     texts = [*options.prompts, options.negative]
     if not any(text.strip() for text in texts):
         return TextBatch.none(len(options.prompts), width), TextBatch.none(1, width)
-    trained = model.origin.encoder
-    name = options.encoder or trained.name
-    yield Progress("Loading the text encoder", 0, 1)
-    encoder = load_encoder(name, max_tokens=trained.max_tokens)
-    yield Progress("Loading the text encoder", 1, 1)
-    if encoder.fingerprint != trained.fingerprint:
-        raise EmbeddingError(
-            f"the text encoder {name} is not the one this model was trained with ({trained.name}): "
-            "its weights or tokenizer differ; say with --encoder where that one is"
-        )
+    encoder = yield from reader(model, options.encoder)
     for text in texts:
         if encoder.is_cut(text):
             yield Caution(f"only the first {encoder.max_tokens} tokens are read of: {text[:60]}…")
-    encoded = TextBatch.cat(
-        [encoder.encode(texts[i : i + _ENCODE_AT_ONCE]) for i in range(0, len(texts), _ENCODE_AT_ONCE)]
-    )
+    encoded = read(encoder, texts)
     return encoded.rows(torch.arange(len(texts) - 1)), encoded.rows(torch.tensor([-1]))
 
 
 def _draw(
-    options: SampleOptions,
-    model: Model,
-    schedule: Schedule,
-    text: TextBatch,
-    negative: TextBatch,
-    device: torch.device,
+    options: SampleOptions, model: Model, text: TextBatch, negative: TextBatch
 ) -> Generator[Event, None, tuple[Tensor, list[Tensor]]]:
     """The pictures (P·count, H, W) uint8, prompt after prompt, and for a gif the frames, each of the same shape."""
-    config, recipe = model.origin.config, options.recipe
-    denoiser = Denoiser(model.network.to(device), config.diffusion.prediction)
+    recipe = options.recipe
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
     seeds = options.seed + torch.arange(options.count).repeat(len(options.prompts))
     kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, _GIF_FRAMES)).round().int().tolist())
-    pictures: list[Tensor] = []
-    frames: list[list[Tensor]] = [[] for _ in kept] if options.gif else []
-    batches = list(zip(prompt.split(options.batch), seeds.split(options.batch), strict=True))
-    for number, (rows, chunk) in enumerate(batches):
-        towards, away = text.rows(rows).to(device), negative.rows(torch.zeros_like(rows)).to(device)
-        frame = 0
-        x = torch.empty(0)
-        for step in generate(denoiser, schedule, recipe, towards, away, chunk.to(device), config.network.size):
-            x = step.x
-            if options.gif and step.i in kept:
-                # The DDPM view of x has the scale of a picture at every noise level.
-                frames[frame].append(to_pixels(x / math.sqrt(1 + step.sigma**2))[:, 0].cpu())
-                frame += 1
-            yield Progress("Drawing", number * recipe.steps + step.i + 1, len(batches) * recipe.steps, "steps")
-        if not bool(x.isfinite().all()):
-            raise ModelError("the network's answer is not a finite number; try a smaller --guidance or another model")
-        pictures.append(to_pixels(x)[:, 0].cpu())
-    return torch.cat(pictures), [torch.cat(parts) for parts in frames]
+    frames: dict[int, list[Tensor]] = {i: [] for i in sorted(kept)}
+
+    def keep(step: Step) -> None:
+        if step.i in kept:
+            # The DDPM view of x has the scale of a picture at every noise level.
+            frames[step.i].append(to_pixels(step.x / math.sqrt(1 + step.sigma**2))[:, 0].cpu())
+
+    drawing = Pen.of(model, device, options.batch).draw(
+        recipe, text.rows(prompt), seeds, negative=negative, watch=keep if options.gif else None
+    )
+    pictures = yield from told(drawing, Progress("Drawing", 0, len(prompt), "pictures"))
+    return pictures, [torch.cat(parts) for parts in frames.values()] if options.gif else []
 
 
 def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, frames: list[Tensor]) -> list[Path]:
