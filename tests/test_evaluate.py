@@ -14,24 +14,27 @@ from typer.testing import CliRunner
 
 from glyffctl.cli import app
 from glyffctl.core.checkpoint import load_model
-from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.dataset import open_glyphs, to_unit
+from glyffctl.core.denoiser import Denoiser
 from glyffctl.core.errors import DataError, EmbeddingError, GlyffError, ModelError, OutputError, UsageError
 from glyffctl.core.generate import Recipe
 from glyffctl.core.judge import RADICALS
+from glyffctl.core.oracle import FiniteData
 from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, shuffled
 from glyffctl.core.samplers import SAMPLERS
-from glyffctl.core.text import load_encoder
+from glyffctl.core.schedule import make_schedule
+from glyffctl.core.text import TextBatch, load_encoder
 from glyffctl.core.training import held_out
 from glyffctl.tables import show_evaluation
 from glyffctl.workflows.checkup import Checkup
-from glyffctl.workflows.draw import Pen
-from glyffctl.workflows.embed import EmbedOptions, embed
+from glyffctl.workflows.draw import Pen, told
 from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
 from glyffctl.workflows.evaluation import EvaluateReport
 from glyffctl.workflows.events import Caution, Note, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import Workshop, follow
 from tests.stand_ins import make_t5
+from tests.toys import OracleNetwork
 
 FIGURES = [
     "the radical asked for",
@@ -260,45 +263,18 @@ def test_training_takes_that_look_at_every_checkpoint(workshop: Workshop, tmp_pa
 # Copies -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_a_model_that_knows_500_glyphs_by_heart_is_caught(
-    tmp_path: Path, noto_sans: Path, unihan: Path, workshop: Workshop
-):
-    """The control of newness: many of its pictures are copies, while held-out real glyphs are not called so."""
-    from glyffctl.workflows.train import TrainOptions, train
+def test_a_model_that_can_do_nothing_but_repeat_500_glyphs_is_caught(data: Path):
+    """Their exact denoiser is what a network comes to that learns them by heart, drawn with as any model is."""
+    from glyffctl.workflows.evaluate import _newness, _Real
 
-    few, many = tmp_path / "few", tmp_path / "many"
-    for out, ranges in ((few, "U+4EBA-50FF"), (many, "U+4E00-6FFF")):
-        finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges=ranges, out=out)))
-    finish(embed(EmbedOptions(data=few, encoder=str(workshop.encoder))))
-    config = tmp_path / "overfit.toml"
-    config.write_text(OVERFIT, encoding="utf-8")
-    run = tmp_path / "run"
-    finish(train(TrainOptions(data=few, config=config, gpus=0, out=run)))
-    # Asked for what it has seen: `few` again, whose characters it knows by heart.
-    options = EvaluateOptions(data=many, model=run, count=2, pictures=64, recipe=Recipe(steps=20, guidance=1.0))
-    report = finish(evaluate(replace(options, out=tmp_path / "out.json")))
-    copies = {row.name: row for row in report.figures}["copies"]
-    assert copies.real is not None
-    assert copies.model.low > 0.2
-    assert copies.real.high < 0.15
-
-
-OVERFIT = """
-[network]
-patch = 4
-channels = [64, 128]
-blocks = 1
-attention = [1]
-context_width = 64
-
-[training]
-images = 200000
-batch = 32
-warmup = 2000
-precision = "fp32"
-holdout = 0.0
-ema_decay = 0.995
-learning_rate = 1e-3
-checkpoint_every = 100000
-"""
+    real = _Real.open(data, 32, 64)
+    training = (~held_out(real.glyphs, 0.05)).nonzero().flatten()[:500]
+    by_heart = OracleNetwork(FiniteData(to_unit(real.glyphs.images(training))))
+    pen = Pen(Denoiser(by_heart, "eps"), make_schedule("karras"), 32, 8, torch.device("cpu"), batch=64)
+    drawing = pen.draw(Recipe(steps=20, guidance=1.0), TextBatch.none(64, 8), torch.arange(64))
+    rows, limit = finish(_newness(real, finish(told(drawing, Progress("Drawing", 0, 64))), 0))
+    found = {row.name: row for row in rows}
+    assert found["copies"].model.value > 0.9
+    assert found["copies"].model.low > 0.8
+    assert found["copies"].real is not None and found["copies"].real.low < 0.03
+    assert 0 < limit < 0.2
