@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from glyffctl.core.checkpoint import load_model, load_state
 from glyffctl.core.errors import (
@@ -262,7 +263,20 @@ def test_a_new_run_starts_from_the_weights_of_a_model(workshop: Workshop, tmp_pa
     assert load_model(out).images == before.images + 16
 
 
-def test_a_model_of_another_encoder_is_no_start(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
+def test_another_encoder_of_the_same_width_is_told(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(workshop.data, data)
+    other = make_t5(tmp_path / "other")
+    weights = load_file(other / "model.safetensors")
+    save_file({name: 2 * tensor for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
+    finish(embed(EmbedOptions(data=data, encoder=str(other))))
+    start = replace(options(workshop, tmp_path / "run", images=8), data=data, start=tiny_run)
+    cautions = [event.text for event in follow(train(start))[0] if isinstance(event, Caution)]
+    assert any("another encoder" in text for text in cautions)
+    assert load_model(tmp_path / "run").origin.encoder.name == str(other)
+
+
+def test_a_model_of_another_width_is_no_start(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(workshop.data, data)
     finish(embed(EmbedOptions(data=data, encoder=str(make_t5(tmp_path / "other", width=16)))))

@@ -84,16 +84,11 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
         yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or ENCODER))
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
-    if start is not None and start.origin.encoder.fingerprint != cached.fingerprint:
-        if start.origin.config.network.text_width != cached.width:
-            raise TrainingError(
-                f"the model at {options.start} reads text through {start.origin.encoder.name}, the captions are "
-                f"embedded with {cached.encoder}, whose vectors have another width; run `glyffctl embed --data "
-                f"{options.data} --encoder {start.origin.encoder.name}`"
-            )
-        yield Caution(
-            f"{options.start} has read text through another encoder than the captions are embedded with; "
-            "it has to get used to the new one"
+    if start is not None and start.origin.config.network.text_width != cached.width:
+        raise TrainingError(
+            f"the model at {options.start} reads text through {start.origin.encoder.name}, the captions are embedded "
+            f"with {cached.encoder}, whose vectors have another width; run `glyffctl embed --data {options.data} "
+            f"--encoder {start.origin.encoder.name}`"
         )
     config = _fit(sections, glyphs.size, cached.width)
     encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
@@ -121,6 +116,11 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
     elif start is not None:
         trainer.start_from(start.network, start.images)
         yield Note(f"starting from the weights of {options.start}, trained on {start.images:,} pictures")
+        if start.origin.encoder.fingerprint != encoder.fingerprint:
+            yield Caution(
+                f"{options.start} has read text through another encoder than the captions are embedded with; "
+                "it has to get used to the new one"
+            )
     yield from run.go()
     return TrainReport(
         out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation
