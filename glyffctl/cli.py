@@ -351,7 +351,9 @@ def evaluate(
         str | None,
         typer.Option(help="Where the model's text encoder is, if it moved since training.", show_default=False),
     ] = None,
-    count: Annotated[int, typer.Option(help="Pictures of each of the 48 prompts whose radical is known.")] = 16,
+    count: Annotated[
+        int, typer.Option(help="Pictures of each prompt whose radical is known; 48 prompts come with the program.")
+    ] = 16,
     pictures: Annotated[
         int, typer.Option(help="Pictures of held-out definitions, at most, and as many without a prompt.")
     ] = 256,
@@ -360,6 +362,14 @@ def evaluate(
     sampler: Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")] = "dpmpp-2m",
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
     batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            help='Prompts of your own: a TOML file with [prompts] and lines such as "a kind of fish" = 195, the Kangxi '
+            "radical that answers it.",
+            show_default=False,
+        ),
+    ] = None,
     steps_table: Annotated[
         bool, typer.Option("--steps-table", help="Also compare all samplers at 5, 10, 20 and 40 steps. Slow.")
     ] = False,
@@ -398,6 +408,7 @@ def evaluate(
         model=model,
         encoder=encoder,
         judge=judge,
+        prompts=prompts,
         recipe=Recipe(sampler=sampler, steps=steps, guidance=guidance),
         count=count,
         pictures=pictures,

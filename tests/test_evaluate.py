@@ -20,7 +20,7 @@ from glyffctl.core.errors import DataError, EmbeddingError, GlyffError, ModelErr
 from glyffctl.core.generate import Recipe
 from glyffctl.core.judge import RADICALS
 from glyffctl.core.oracle import FiniteData
-from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, shuffled
+from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
 from glyffctl.core.samplers import SAMPLERS
 from glyffctl.core.schedule import make_schedule
 from glyffctl.core.text import TextBatch, load_encoder
@@ -222,6 +222,30 @@ def test_followed_and_shuffled_by_hand():
     assert followed(prompts, radical).tolist() == [[True, False], [True, False], [False, False]]
     # Of two pictures for fish one is flesh: half a picture does for one of the two others. And so on.
     assert shuffled(prompts, radical).tolist() == [0.25, 0.25, 0.25]
+    # "A carp" asks for the radical of fish again: it is no other prompt to fish, and none has another if it is alone.
+    more, found = [*prompts, Prompt("a carp", (195,))], torch.cat([radical, torch.tensor([[195, 187]])])
+    assert shuffled(more, found).tolist() == pytest.approx([0.25, 1 / 6, 1 / 3, 0.25])
+    assert shuffled(prompts[:1], radical[:1]).tolist() == []
+
+
+def test_prompts_of_one_s_own(tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text('[prompts]\n"gold" = 167\n"flesh" = [130, 74]\n', encoding="utf-8")
+    assert read_prompts(file) == [Prompt("gold", (167,)), Prompt("flesh", (130, 74))]
+    for text in (
+        "",
+        "[prompts]",
+        '[prompts]\ngold = "metal"',
+        "[prompts]\ngold = 215",
+        "[prompts]\ngold = []",
+        "=",
+        "a = 1",
+    ):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(UsageError, match=r"mine\.toml"):
+            read_prompts(file)
+    with pytest.raises(UsageError, match="cannot read"):
+        read_prompts(tmp_path / "none.toml")
 
 
 # The look that training takes ---------------------------------------------------------------------------------------

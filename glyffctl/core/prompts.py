@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from glyffctl.core.errors import UsageError
+from glyffctl.core.files import reason
 from glyffctl.core.judge import RADICALS
 
 
@@ -21,11 +24,30 @@ class Prompt(NamedTuple):
 
 def radical_prompts() -> list[Prompt]:
     """The prompts that come with the program, in the order of the radicals; no two share a radical."""
-    text = resources.files("glyffctl").joinpath("prompts.toml").read_text(encoding="utf-8")
-    return [
-        Prompt(prompt, tuple(answer) if isinstance(answer, list) else (answer,))
-        for prompt, answer in tomllib.loads(text)["prompts"].items()
-    ]
+    return read_prompts(Path(str(resources.files("glyffctl").joinpath("prompts.toml"))))
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Prompts from a TOML file: a table [prompts] of "prompt" = radical, or a list of radicals that all answer it.
+
+    Raises:
+        UsageError: the file cannot be read, or is not that.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("prompts")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {reason(error)}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not a TOML file: {error}") from error
+    if not isinstance(table, dict) or not table:
+        raise UsageError(f'{path} has no prompts; write [prompts], and below it lines such as "a kind of fish" = 195')
+    prompts = []
+    for prompt, answer in table.items():
+        radicals = answer if isinstance(answer, list) else [answer]
+        if not radicals or not all(type(radical) is int and 1 <= radical <= RADICALS for radical in radicals):
+            raise UsageError(f"{path}: {prompt!r} needs a radical from 1 to {RADICALS}, or a list of them")
+        prompts.append(Prompt(prompt, tuple(radicals)))
+    return prompts
 
 
 def accepted(prompts: list[Prompt]) -> Tensor:
@@ -42,8 +64,12 @@ def followed(prompts: list[Prompt], radical: Tensor) -> Tensor:
 
 
 def shuffled(prompts: list[Prompt], radical: Tensor) -> Tensor:
-    """(P,) float64: how often the pictures (P, C) of each prompt would have done for another prompt.
+    """(P',) float64: how often the pictures (P, C) of each prompt would have done for a prompt of another radical.
 
-    The mean over all pairs of prompts that are not the same: what a random shuffle gives on average.
+    The mean over all such pairs: what a random shuffle gives on average. Prompts that have no other are left out.
     """
-    return accepted(prompts)[:, radical].double().mean(2).fill_diagonal_(0).sum(0) / (len(prompts) - 1)
+    table = accepted(prompts)
+    apart = (table.double() @ table.double().T) == 0
+    others = apart.sum(0)
+    hits = (table[:, radical].double().mean(2) * apart).sum(0)
+    return hits[others > 0] / others[others > 0]

@@ -20,7 +20,7 @@ from glyffctl.core.judge_training import HOLDOUT, labels
 from glyffctl.core.metrics import Figure, kernel_distance, manifold, mean, quantile, share
 from glyffctl.core.newness import characters_of, search
 from glyffctl.core.noise import permutation
-from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, shuffled
+from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
 from glyffctl.core.schedule import make_schedule
 from glyffctl.core.strokes import measure
 from glyffctl.core.text import TextBatch
@@ -47,6 +47,7 @@ class EvaluateOptions:
         model: a run folder or model file; None is what `sample.find_model` takes.
         encoder: where the model's text encoder is, if it moved.
         judge: a file of `make_judge`; None is the judge that comes with the program.
+        prompts: a file of `core.prompts.read_prompts`; None is the prompts that come with the program.
         count: pictures of each prompt whose radical is known.
         pictures: of definitions of held-out characters, at most, and as many without a prompt.
         seed: picture k, counted over all that is drawn, depends on seed + k.
@@ -59,6 +60,7 @@ class EvaluateOptions:
     encoder: str | None = None
     judge: Path | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    prompts: Path | None = None
     count: int = 16
     pictures: int = 256
     seed: int = 0
@@ -97,7 +99,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     if origin.config.training.holdout < HOLDOUT:
         yield Caution("the model was trained on some of the characters that are held out here")
 
-    prompts = radical_prompts()
+    prompts = read_prompts(options.prompts) if options.prompts else radical_prompts()
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
     encoder = yield from reader(model, options.encoder)
@@ -229,20 +231,14 @@ def _draw(
 
 def _adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: list[Figure | None]) -> list[Row]:
     known = torch.tensor([figure.value for figure in real if figure is not None])
-    return [
+    elsewhere = shuffled(prompts, radical)
+    rows = [
         Row(
             "the radical asked for",
             mean(followed(prompts, radical).double().mean(1)),
             mean(known) if len(known) else None,
             "share",
             "real: the judge's own accuracy on held-out characters with these radicals",
-        ),
-        Row(
-            "… of another prompt",
-            mean(shuffled(prompts, radical)),
-            None,
-            "share",
-            "the same pictures, held against all other prompts",
         ),
         Row(
             "… without a prompt",
@@ -252,6 +248,10 @@ def _adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: list
             "the mean over what each prompt would have asked for",
         ),
     ]
+    if len(elsewhere):
+        note = "the same pictures, held against the prompts of other radicals"
+        rows.insert(1, Row("… of another prompt", mean(elsewhere), None, "share", note))
+    return rows
 
 
 def _fidelity(drawn: Tensor, truth: Tensor, floor: Tensor) -> list[Row]:
