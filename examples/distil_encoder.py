@@ -106,32 +106,16 @@ def read_texts(data: Path, glosses: Path) -> Texts:
     return Texts(list(rows), sorted(kept_out), radicals, torch.tensor(plain))
 
 
-def make_tokenizer(said: Texts, size: int) -> PreTrainedTokenizerFast:
-    """A tokenizer of `size` tokens that ignores case and accents: a third of them pieces of words, the rest words.
-
-    Words that captions use are worth three times those of the glosses: "lithium" is to be one token, not three.
-    """
-    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
-    counts: Counter[str] = Counter()
-    for row in said.rows.tolist():
-        worth = 3 if row in said.radicals else 1
-        text = normalizer.normalize_str(said.texts[row])
-        for word, _ in splitter.pre_tokenize_str(text):
-            counts[word] += worth
+def make_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
+    """A Unigram tokenizer, T5's kind, that ignores case and accents and never joins words or punctuation."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace()])
     special = ["<pad>", "</s>", "<unk>"]
-    pieces = Tokenizer(models.WordPiece(unk_token="<unk>"))
-    pieces.normalizer, pieces.pre_tokenizer = normalizer, splitter
-    trainer = trainers.WordPieceTrainer(vocab_size=size // 3, special_tokens=special, show_progress=False)
-    pieces.train_from_iterator((said.texts[row] for row in said.rows.tolist()), trainer)
-    vocabulary = dict.fromkeys(sorted(pieces.get_vocab(), key=pieces.get_vocab().__getitem__))
-    for word, _ in counts.most_common():
-        if len(vocabulary) == size:
-            break
-        vocabulary[word] = None
-    tokenizer = Tokenizer(
-        models.WordPiece({token: number for number, token in enumerate(vocabulary)}, unk_token="<unk>")
+    tokenizer.train_from_iterator(
+        texts,
+        trainers.UnigramTrainer(vocab_size=size, special_tokens=special, unk_token="<unk>", show_progress=False),
     )
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, splitter
     tokenizer.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
@@ -270,7 +254,7 @@ def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, given
     """Train `model` in place for the given minutes; the learning rate falls to nothing at their end."""
     head = nn.Linear(model.config.d_model, RADICALS)
     parameters = [*model.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0)
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     row_of, shares = radical_shares(said.radicals, len(said.texts))
     generator = torch.Generator().manual_seed(1)
     lengths = tokens.starts.diff()
@@ -370,7 +354,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0, help="of training")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
     parser.add_argument("--from", dest="start", type=Path, help="folder of an encoder made before, to go on with")
-    parser.add_argument("--vocabulary", type=int, default=11_000)
+    parser.add_argument("--vocabulary", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--pairs", type=float, default=100.0, help="weight of the loss of cosines between texts")
@@ -380,7 +364,9 @@ def main() -> None:
     torch.manual_seed(0)
     said = read_texts(given.data, given.glosses)
     print(f"{len(said.texts):,} texts, {len(said.radicals):,} of them captions; {len(said.glosses):,} glosses held out")
-    tokenizer = AutoTokenizer.from_pretrained(given.start) if given.start else make_tokenizer(said, given.vocabulary)
+    tokenizer = (
+        AutoTokenizer.from_pretrained(given.start) if given.start else make_tokenizer(said.texts, given.vocabulary)
+    )
     everything = said.texts + said.glosses
     target = remembered(given, everything)
     tokens = cut(tokenizer, everything)

@@ -12,7 +12,7 @@ fonts=/usr/share/fonts/opentype/noto
 home=$(cd "$(dirname "$0")/.." && pwd)
 
 [ -d "$work/data" ] || glyffctl prepare "$fonts/NotoSansCJK-Regular.ttc" --out "$work/data"
-[ -d "$work/encoder" ] || python "$home/examples/distil_encoder.py" --minutes 14 \
+[ -d "$work/encoder" ] || python "$home/examples/distil_encoder.py" --minutes 54 \
     --teacher "$teacher" --glosses "$glosses" --data "$work/data" --out "$work/encoder"
 mkdir -p "$home/glyffctl/pretrained/encoder"
 cp "$work/encoder"/* "$home/glyffctl/pretrained/encoder/"
