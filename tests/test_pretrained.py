@@ -1,0 +1,73 @@
+"""What comes with the program: that it is whole, small, opens by our own code, and knows what words mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from glyffctl.core.bundled import ENCODER, pretrained
+from glyffctl.core.checkpoint import MODEL_FILE, load_model
+from glyffctl.core.config import as_dict, parse, read_preset
+from glyffctl.core.text import TextEncoder, load_encoder
+
+
+def weight(path: Path) -> int:
+    """Bytes of a file or of all files in a folder."""
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
+
+
+@pytest.fixture(scope="module")
+def encoder() -> TextEncoder:
+    return load_encoder(ENCODER)
+
+
+def test_it_is_small() -> None:
+    assert weight(pretrained("encoder")) <= 12e6
+    assert weight(pretrained("encoder")) + weight(pretrained(MODEL_FILE)) <= 40e6
+
+
+def test_the_encoder_is_a_t5_encoder_and_keeps_its_name_everywhere(
+    encoder: TextEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(pretrained("encoder"))
+    assert config.architectures == ["T5EncoderModel"]
+    monkeypatch.chdir(tmp_path)
+    Path(ENCODER).mkdir()  # a folder that happens to have its name is not it
+    again = load_encoder(ENCODER)
+    assert (again.name, again.fingerprint, again.width) == (ENCODER, encoder.fingerprint, encoder.width)
+
+
+@pytest.mark.parametrize(
+    ("word", "near", "far"),
+    [
+        ("lithium", "a metallic element", "to weep"),
+        ("gold", "silver", "a kind of fish"),
+        ("sparrow", "a small bird", "a metal tool"),
+        ("to weep", "to cry, to shed tears", "iron ore"),
+        ("Thunderstorm", "heavy rain", "cloth, silk"),
+        ("robot", "machine", "grass"),
+    ],
+)
+def test_the_encoder_knows_english(encoder: TextEncoder, word: str, near: str, far: str) -> None:
+    batch = encoder.encode([word, near, far])
+    mean = (batch.tokens * batch.mask[..., None]).sum(1) / batch.mask.sum(1, keepdim=True)
+    to_near, to_far = F.cosine_similarity(mean[:1], mean[1:])
+    assert to_near > to_far + 0.1
+
+
+def test_the_model_is_one_that_train_made_with_the_preset_and_reads_our_encoder(encoder: TextEncoder) -> None:
+    model = load_model(pretrained(MODEL_FILE))
+    trained = model.origin.encoder
+    assert (trained.name, trained.fingerprint) == (ENCODER, encoder.fingerprint)
+    settings, preset = as_dict(model.origin.config), as_dict(parse(read_preset("cpu")))
+    data_decides = {"size": 128, "text_width": encoder.width}
+    assert settings["network"] == preset["network"] | data_decides
+    assert settings["diffusion"] == preset["diffusion"]
+    assert model.images > 100_000
+    assert all(bool(p.isfinite().all()) for p in model.network.parameters())
+    assert torch.get_default_dtype() == next(model.network.parameters()).dtype
