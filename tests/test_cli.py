@@ -80,7 +80,6 @@ def test_from_fonts_to_glyphs(tmp_path: Path, noto_sans: Path, unihan: Path, wor
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["sample", "lithium"], 1, "glyffctl train"),
         (["sample"], 2, "name a prompt"),
         (["sample", "x", "--steps", "0"], 2, "--steps"),
         (["sample", "x", "--steps", "many"], 2, "--steps"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ from torch.nn import functional as F
 from glyffctl.core.bundled import ENCODER, pretrained
 from glyffctl.core.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.config import as_dict, parse, read_preset
+from glyffctl.core.imagefolder import read_picture
+from glyffctl.core.judge import load_judge, look
 from glyffctl.core.text import TextEncoder, load_encoder
 
 
@@ -71,3 +76,36 @@ def test_the_model_is_one_that_train_made_with_the_preset_and_reads_our_encoder(
     assert model.images > 100_000
     assert all(bool(p.isfinite().all()) for p in model.network.parameters())
     assert torch.get_default_dtype() == next(model.network.parameters()).dtype
+
+
+def test_one_line_in_an_empty_folder_draws_what_was_asked(tmp_path: Path) -> None:
+    """The README's line, by a user without network or settings: each glyph has its radical (measured: all of them)."""
+    prompts = {"gold": 167, "a kind of fish": 195, "to speak": 149, "a river": 85}
+    command = [
+        sys.executable,
+        "-m",
+        "glyffctl",
+        "sample",
+        *prompts,
+        "--count",
+        "4",
+        "--steps",
+        "12",
+        "--out",
+        "pictures",
+    ]
+    away = {
+        "HOME": str(tmp_path),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "HF_HUB_OFFLINE": "1",
+    }
+    done = subprocess.run(command, cwd=tmp_path, env=away, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0 and "came with the program" in done.stderr, done.stderr
+    files = sorted((tmp_path / "pictures").iterdir())
+    assert len(files) == 16
+    judge, _ = load_judge()
+    pictures = torch.stack([torch.from_numpy(read_picture(file, 128)) for file in files])
+    found = look(judge, [pictures]).radical.reshape(4, 4)
+    right = found == torch.tensor(list(prompts.values()))[:, None]
+    assert int(right.sum()) >= 15, found.tolist()
