@@ -82,6 +82,18 @@ def root(
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on stdout.")]
 DataOption = Annotated[Path, typer.Option(help="The data folder that `prepare` made, or any image–caption folder.")]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="A run folder or model file. Without: the newest under runs/, or the one that comes with the program.",
+        show_default=False,
+    ),
+]
+MovedEncoderOption = Annotated[
+    str | None,
+    typer.Option(help="Where the model's text encoder is, if it moved since training.", show_default=False),
+]
+SamplerOption = Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")]
 
 
 def _run(workflow: Any, *, as_json: bool) -> Any:
@@ -276,18 +288,9 @@ def sample(
     ] = None,
     negative: Annotated[str, typer.Option(help="Be led away from this instead of from nothing.")] = "",
     seed: Annotated[int, typer.Option(help="Picture k depends on seed + k, and on nothing before it.")] = 0,
-    sampler: Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")] = "dpmpp-2m",
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="A run folder or model file. Without: the newest under runs/, or the one that comes with the program.",
-            show_default=False,
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Where the model's text encoder is, if it moved since training.", show_default=False),
-    ] = None,
+    sampler: SamplerOption = "dpmpp-2m",
+    model: ModelOption = None,
+    encoder: MovedEncoderOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -340,17 +343,8 @@ def evaluate(
     data: Annotated[
         Path, typer.Option(help="Real glyphs to compare with: the data folder that the model was trained on.")
     ] = Path("data"),
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="A run folder or model file. Without: the newest under runs/, or the one that comes with the program.",
-            show_default=False,
-        ),
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Where the model's text encoder is, if it moved since training.", show_default=False),
-    ] = None,
+    model: ModelOption = None,
+    encoder: MovedEncoderOption = None,
     count: Annotated[
         int, typer.Option(help="Pictures of each prompt whose radical is known; 48 prompts come with the program.")
     ] = 16,
@@ -359,7 +353,7 @@ def evaluate(
     ] = 256,
     steps: Annotated[int, typer.Option(help="Steps of the sampler, 1 to 1000.")] = 20,
     guidance: Annotated[float, typer.Option(help="γ as in `sample`.")] = 4.0,
-    sampler: Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")] = "dpmpp-2m",
+    sampler: SamplerOption = "dpmpp-2m",
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
     batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
     prompts: Annotated[
