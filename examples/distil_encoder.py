@@ -2,9 +2,10 @@
 
     python examples/distil_encoder.py --teacher FOLDER --data data --glosses wordnet_glosses.tsv.gz --out encoder
 
-What it learns from: all captions of a data folder, and the lemmas and glosses of WordNet (a table of comma-separated
-lemmas, TAB, gloss). The teacher is any encoder that `glyffctl embed` takes; ours was all-MiniLM-L6-v2. Its vectors are
-turned into their leading principal directions, which keeps their cosines nearly as they are, and the student learns
+What it learns from: all captions of a data folder and the words in them, and the lemmas and glosses of WordNet (a table
+of comma-separated lemmas, TAB, gloss). The teacher is any encoder that `glyffctl embed` takes; ours was all-MiniLM-L6-v2.
+Its vectors are turned into their leading principal directions, which keeps their cosines nearly as they are, and the
+student learns
 
 - word by word: the mean of its vectors over a word is the mean of the teacher's over the same word (their
   tokenizers cut words differently, and agree on where words begin and end),
@@ -41,9 +42,11 @@ from glyffctl.core.dataset import open_glyphs
 from glyffctl.core.training import held_out
 
 WORD = re.compile(r"\w+|[^\w\s]")
+PLAIN_WORD = re.compile(r"\b[a-z]{3,}\b")
 LONGEST = 64  # tokens
 TEACHER_TOKENS, STUDENT_TOKENS = 4096, 1024  # in a batch
 HELD_OUT_GLOSSES = 2000
+COMMON_WORDS, LEMMAS = 5, 2  # how often more than a gloss the short texts of glyphs come, and how often lemmas
 RADICALS = 215
 
 
@@ -53,7 +56,7 @@ class Texts(NamedTuple):
     texts: list[str]
     glosses: list[str]  # held out
     radicals: dict[int, Counter[int]]  # of the captions: row in texts → how often which radical
-    rows: Tensor  # in texts: those to learn from. Names and terms of many words mean little to the teacher either
+    rows: Tensor  # in texts: an epoch. Names and terms of many words mean little to the teacher either
 
 
 class Cut(NamedTuple):
@@ -93,15 +96,22 @@ def read_texts(data: Path, glosses: Path) -> Texts:
                 radicals.setdefault(row, Counter())[character.radical] += 1
     with gzip.open(glosses, "rt", encoding="utf-8") as file:
         entries = [line.rstrip("\n").split("\t") for line in file]
+    for text in list(rows):
+        for word in PLAIN_WORD.findall(text):
+            rows.setdefault(word, len(rows))
     told = [gloss for _, gloss in entries]
     order = np.random.default_rng(0).permutation(len(told))
     kept_out = {told[i] for i in order[:HELD_OUT_GLOSSES]}
     plain = list(range(len(rows)))
+    # What people type is mostly a word or two of what glyphs are called, and costs next to nothing.
+    plain += COMMON_WORDS * [row for text, row in rows.items() if text.count(" ") < 2]
     for lemmas, gloss in entries:
         for text in (*lemmas.split(", "), gloss):
             if text and text not in kept_out and text not in rows:
-                if text is gloss or (text.islower() and text.count(" ") < 2):
+                if text is gloss:
                     plain.append(len(rows))
+                elif text.islower() and text.count(" ") < 2:
+                    plain += LEMMAS * [len(rows)]
                 rows[text] = len(rows)
     return Texts(list(rows), sorted(kept_out), radicals, torch.tensor(plain))
 
@@ -254,21 +264,26 @@ def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, given
     """Train `model` in place for the given minutes; the learning rate falls to nothing at their end."""
     head = nn.Linear(model.config.d_model, RADICALS)
     parameters = [*model.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    matrices = [p for p in model.encoder.block.parameters() if p.ndim == 2 and min(p.shape) >= given.width]
+    chosen = set(matrices)
+    rest = [p for p in parameters if p not in chosen]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
+        torch.optim.Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+    ]
     row_of, shares = radical_shares(said.radicals, len(said.texts))
     generator = torch.Generator().manual_seed(1)
     lengths = tokens.starts.diff()
-    # Single words are what people type, and cost next to nothing: they come twice as often.
-    short = torch.tensor([len(said.texts[row].split()) <= 2 for row in said.rows.tolist()])
-    learned = torch.cat([said.rows, said.rows[short]])
     begun, sums = time.monotonic(), np.zeros(4)
-    for step, rows in enumerate(endless(learned, lengths, generator), start=1):
+    for step, rows in enumerate(endless(said.rows, lengths, generator), start=1):
         progress = (time.monotonic() - begun) / (60 * given.minutes)
         if progress >= 1:
             break
         rate = given.rate * min(1, step / 500) * (1 + math.cos(math.pi * progress)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad(set_to_none=True)
         ids, mask, word = tokens.batch(rows)
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
@@ -286,10 +301,10 @@ def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, given
         if given.radicals and (told >= 0).any():
             by_radical = F.cross_entropy(head(pooled[told >= 0]), shares[told[told >= 0]], label_smoothing=0.1)
         loss = by_word / 2 + 2 * by_text + given.pairs * by_pair + given.radicals * by_radical
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         sums += [float(by_word.detach()), float(by_text.detach()), float(by_pair.detach()), float(by_radical.detach())]
         if step % 500 == 0:
             shown = ", ".join(f"{x:.4f}" for x in sums / 500)

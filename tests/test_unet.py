@@ -434,4 +434,5 @@ def test_bfloat16_is_the_same_network_rounded(name: str) -> None:
         return out.detach().float(), torch.cat(gradients)
 
     for exact, rounded in zip(answer(torch.float32), answer(torch.bfloat16), strict=True):
-        assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.03
+        # Each rounding is one in 256, and processors sum in different orders; a wrong way is off by about one.
+        assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.1

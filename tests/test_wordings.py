@@ -13,14 +13,17 @@ from glyffctl.core.wordings import MOST_PARTS, parts, radical_character, radical
 @pytest.mark.parametrize(
     ("definition", "expected"),
     [
-        ("lithium (element 3, Li)", []),
+        ("lithium (element 3, Li)", ["lithium"]),
+        ("lithium", []),
+        ("(Cant.)", []),
+        ("bird (of prey); hawk (or, rarely, falcon), kite", ["bird", "hawk", "kite"]),
         ("to paint, to draw; a picture", ["to paint", "to draw", "a picture"]),
         (
             "(Cant.) to hit; a bank of earth, or an embankment that blocks the water",
-            ["(Cant.) to hit", "a bank of earth, or an embankment that blocks the water"],
+            ["to hit", "a bank of earth, or an embankment that blocks the water"],
         ),
-        ("sick; Kangxi radical 104", []),
-        ("gold; gold; 1", []),
+        ("sick; Kangxi radical 104", ["sick"]),
+        ("gold; gold; 1", ["gold"]),
         ("one; two; three; four; five; six; seven", ["one", "two", "three", "four", "five"]),
         ("", []),
     ],
@@ -41,7 +44,7 @@ def test_radicals_have_unicode_names_and_characters():
 
 def test_the_radical_is_put_into_words():
     told = wordings("lithium (element 3, Li)", 0x9502, 167, "gold; metals in general; money; Kangxi radical 167")
-    assert told == ("lithium (element 3, Li); gold", "gold", "metals in general")
+    assert told == ("lithium", "lithium (element 3, Li); gold", "gold", "metals in general")
     assert wordings("lithium", 0x9502, 167) == ("lithium; gold", "gold")
     assert wordings("lithium", 0x9502, None) == ()
 

@@ -14,8 +14,7 @@ MOST_PARTS = 5
 """Parts of a definition that are told alone, at most: long entries would drown the rest of what is told."""
 
 _LONGEST_SYNONYM = 3  # words; commas between shorter phrases part synonyms, between longer ones a sentence
-_COMMA = re.compile(r",\s*(?![^()]*\))")
-_SEMICOLON = re.compile(r";\s*(?![^()]*\))")
+_BRACKETS = re.compile(r"\s*\([^()]*\)")
 _LETTERS = re.compile(r"[A-Za-z]{2}")
 _RADICAL = re.compile(r"\bradical\b", re.IGNORECASE)
 
@@ -45,19 +44,20 @@ def _kangxi(radical: int) -> str:
 
 
 def parts(definition: str) -> list[str]:
-    """The senses of a definition, and synonyms one by one; at most `MOST_PARTS`, none if it has only one.
+    """The senses of a definition, and synonyms one by one, without brackets; at most `MOST_PARTS`.
 
-    "to paint, to draw; a picture" → "to paint", "to draw", "a picture". Numbers of radicals are no meaning.
+    "to paint, to draw; a picture" → "to paint", "to draw", "a picture"; "lithium (element 3, Li)" → "lithium". None if
+    that is the definition itself. Numbers of radicals are no meaning.
     """
     found: dict[str, None] = {}
-    for sense in _SEMICOLON.split(definition):
-        synonyms = _COMMA.split(sense)
+    for sense in _BRACKETS.sub("", definition).split(";"):
+        synonyms = sense.split(",")
         short = all(len(synonym.split()) <= _LONGEST_SYNONYM for synonym in synonyms)
         for part in synonyms if short else [sense]:
             text = part.strip(" .")
             if _LETTERS.search(text) and not _RADICAL.search(text):
                 found[text] = None
-    return list(found)[:MOST_PARTS] if len(found) > 1 else []
+    return [] if list(found) == [definition] else list(found)[:MOST_PARTS]
 
 
 def wordings(definition: str, codepoint: int, radical: int | None, radical_definition: str = "") -> tuple[str, ...]:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.denoiser import Network
-from glyffctl.core.files import atomic_file
 from glyffctl.core.generate import Recipe
 from glyffctl.core.judge import Judge, look
 from glyffctl.core.metrics import kernel_distance, share
 from glyffctl.core.prompts import Prompt, followed
 from glyffctl.core.samplers import SAMPLERS
 from glyffctl.core.text import TextBatch
+from glyffctl.figures.style import new_figure, save_figure, style
 from glyffctl.workflows.draw import Pen, told
 from glyffctl.workflows.evaluation import StepsRow
 from glyffctl.workflows.events import Event, Progress
@@ -83,27 +83,26 @@ def save_plot(path: Path, rows: list[StepsRow]) -> None:
     Raises:
         OutputError: the path cannot be written.
     """
-    import matplotlib.pyplot as plt  # noqa: PLC0415
-
-    plt.switch_backend("Agg")
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for sampler in dict.fromkeys(row.sampler for row in rows):
-        own = [row for row in rows if row.sampler == sampler]
-        passes = [row.passes for row in own]
-        panels[0].plot(passes, [100 * row.adherence.value for row in own], marker="o", label=sampler)
-        panels[1].plot(passes, [row.kernel_distance.value for row in own], marker="o", label=sampler)
-    panels[0].set_ylabel("pictures with the radical asked for, %")
-    panels[1].set_ylabel("kernel distance from real glyphs")
-    for panel in panels:
-        panel.set_xscale("log")
-        panel.set_xlabel("passes through the network for one picture")
-        panel.grid(alpha=0.3)
-        ticks = sorted({row.passes for row in rows})
-        panel.set_xticks([tick for tick in ticks if not any(0.8 < other / tick < 1 for other in ticks)], minor=False)
-        panel.xaxis.set_major_formatter("{x:g}")
-        panel.minorticks_off()
-    panels[0].set_ylim(0, 100)
-    panels[0].legend()
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-    plt.close(figure)
+    with style():
+        figure = new_figure(10, 4)
+        panels = figure.subplots(1, 2)
+        for sampler in dict.fromkeys(row.sampler for row in rows):
+            own = [row for row in rows if row.sampler == sampler]
+            passes = [row.passes for row in own]
+            panels[0].plot(passes, [100 * row.adherence.value for row in own], marker="o", label=sampler)
+            panels[1].plot(passes, [row.kernel_distance.value for row in own], marker="o", label=sampler)
+        panels[0].set_ylabel("pictures with the radical asked for, %")
+        panels[1].set_ylabel("kernel distance from real glyphs")
+        for panel in panels:
+            panel.set_xscale("log")
+            panel.set_xlabel("passes through the network for one picture")
+            panel.grid()
+            ticks = sorted({row.passes for row in rows})
+            panel.set_xticks(
+                [tick for tick in ticks if not any(0.8 < other / tick < 1 for other in ticks)], minor=False
+            )
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.minorticks_off()
+        panels[0].set_ylim(0, 100)
+        panels[0].legend()
+        save_figure(path, figure)
