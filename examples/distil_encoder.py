@@ -3,7 +3,7 @@
     python examples/distil_encoder.py --teacher FOLDER --data data --glosses wordnet_glosses.tsv.gz --out encoder
 
 What it learns from: all captions of a data folder and the words in them, and the lemmas and glosses of WordNet (a table
-of comma-separated lemmas, TAB, gloss). The teacher is any encoder that `glyffctl embed` takes; ours was all-MiniLM-L6-v2.
+of comma-separated lemmas, TAB, gloss). The teacher is any that `glyffctl embed` takes; ours was all-MiniLM-L6-v2.
 Its vectors are turned into their leading principal directions, which keeps their cosines nearly as they are, and the
 student learns
 

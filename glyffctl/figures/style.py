@@ -49,7 +49,7 @@ def han_font(path: Path | None = None) -> str:
 
 @contextmanager
 def style(han: Path | None = None) -> Iterator[None]:
-    """Everything drawn and saved inside has the look; `han` is the font of Han characters, or the system's if it has one.
+    """Everything drawn and saved inside has the look, with Han characters from the font `han` or the system's, if any.
 
     Raises:
         FontError: `han` is no font.
