@@ -420,6 +420,73 @@ def evaluate(
             typer.echo(file)
 
 
+@app.command("noise-demo")
+def noise_demo(
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this figure; can be given again. A wrong name lists them all.", show_default=False),
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What the model draws in its figures.")] = "gold",
+    char: Annotated[
+        str | None,
+        typer.Option(
+            help="The character that is shown. Without: 锂, or another if the data lack it.", show_default=False
+        ),
+    ] = None,
+    schedule: Annotated[
+        str, typer.Option(help="Of the figures that show one schedule: linear, cosine or karras.")
+    ] = "linear",
+    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
+    model: ModelOption = None,
+    encoder: MovedEncoderOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Glyphs to show it on: a data folder that `prepare` made, or any image–caption folder. "
+            "Without: data/, or where there is none glyphs drawn with --font or the system's Chinese font.",
+            show_default=False,
+        ),
+    ] = None,
+    font: Annotated[
+        Path | None,
+        typer.Option(
+            help="A font with Han characters, for labels, and for the glyphs where no --data is given.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder for the figures and index.html.")] = Path("noise-demo"),
+    check: Annotated[
+        bool, typer.Option("--check", help="Draw nothing: hold the guide's claims to measurements, and show them.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Show how diffusion works, in figures drawn from real glyphs, on one page; or check what is said of it."""
+    from glyffctl.workflows import noise_demo as workflow
+
+    options = workflow.NoiseDemoOptions(
+        figures=tuple(figure or ()),
+        prompt=prompt,
+        char=char,
+        schedule=schedule,
+        seed=seed,
+        model=model,
+        encoder=encoder,
+        data=data,
+        font=font,
+        out=out,
+    )
+    if check:
+        checked = _run(workflow.check(options), as_json=json)
+        if not json:
+            from glyffctl.claim_table import show_claims
+
+            show_claims(checked)
+        return
+    report = _run(workflow.noise_demo(options), as_json=json)
+    if not json:
+        typer.echo(report.page)
+
+
 def _choice(option: str, value: str, *choices: str) -> Any:
     if value not in choices:
         raise UsageError(f"{option} must be {' or '.join(choices)}, not {value!r}")

@@ -22,7 +22,7 @@ from glyffctl.core.metrics import mean
 from glyffctl.core.oracle import FiniteData
 from glyffctl.core.samplers import SAMPLERS
 from glyffctl.core.schedule import Schedule, make_schedule
-from glyffctl.core.solvers import error
+from glyffctl.core.solvers import PASSES, error
 from glyffctl.core.unet import UNet, parameter_count
 
 Verdict = Literal["holds", "holds with a correction", "does not hold", "not measured here"]
@@ -120,7 +120,8 @@ def pure_noise(pictures: Tensor, schedule: str, draws: int = 1000, seed: int = 0
     return Claim(
         f"pure noise, {schedule}",
         f"x_T of the {schedule} schedule is pure noise",
-        f"the brightness of x_T is off by {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}) of its own scatter; "
+        f"the brightness of x_T is off by {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}) of its own "
+        "scatter; "
         f"z = {z:.1f} in {len(shift):,} draws, KS distance {distance:.3f}, p = {chance:.2g}",
         "does not hold" if trace else "holds",
         f"a trace of the brightness of the paper survives: √ᾱ_T is {float(levels.alpha_bar()[-1]) ** 0.5:.4f}"
@@ -139,7 +140,8 @@ def evenness(known: Information, variances: Tensor) -> Claim:
     by_detail = cos_detail > line_detail and float(gini(lost[1])) < float(gini(lost[0]))
     identity = (
         f"which of {2**known.total:,.0f} glyphs it is: the middle 80 % is lost in {line.value:.1%} "
-        f"({line.low:.1%} to {line.high:.1%}) of the linear steps and {cos.value:.1%} ({cos.low:.1%} to {cos.high:.1%}) of "
+        f"({line.low:.1%} to {line.high:.1%}) of the linear steps and {cos.value:.1%} ({cos.low:.1%} to "
+        f"{cos.high:.1%}) of "
         f"the cosine steps, Gini {line_gini.value:.3f} and {cos_gini.value:.3f}"
     )
     detailed = (
@@ -154,7 +156,8 @@ def evenness(known: Information, variances: Tensor) -> Claim:
         "the cosine schedule destroys information more evenly than the linear one",
         f"{identity}; {detailed}",
         verdict,
-        "it depends on what is asked: of fine detail the cosine schedule is the more even one, of the identity of a glyph "
+        "it depends on what is asked: of fine detail the cosine schedule is the more even one, of the identity of a "
+        "glyph "
         "the linear one, because at this size a glyph stays recognisable until σ is in the tens"
         if by_detail and not by_identity
         else "",
@@ -162,7 +165,7 @@ def evenness(known: Information, variances: Tensor) -> Claim:
 
 
 def score_factor(points: Tensor, seed: int = 0) -> Claim:
-    """Noise prediction is the score up to a factor. The score by automatic differentiation, the noise from the oracle."""
+    """Noise prediction is the score up to a factor: the score by differentiation, the noise from the oracle."""
     schedule = make_schedule("linear")
     data = FiniteData(points.double())
     generator = torch.Generator().manual_seed(seed)
@@ -206,7 +209,8 @@ def one_jump(draws: int = 100_000, until: int = 250, seed: int = 0) -> Claim:
     return Claim(
         "one jump",
         "x_t drawn in one step has the law of t single steps",
-        f"after {until} steps mean {centre:.4f} ± {reach[0]:.4f} for {x0 * alpha_bar**0.5:.4f}, variance {variance:.4f} ± "
+        f"after {until} steps mean {centre:.4f} ± {reach[0]:.4f} for {x0 * alpha_bar**0.5:.4f}, variance "
+        f"{variance:.4f} ± "
         f"{reach[1]:.4f} for {1 - alpha_bar:.4f}; KS distance {distance:.4f}, p = {chance:.2f} in {draws:,} draws",
         "holds" if same else "does not hold",
     )
@@ -226,7 +230,8 @@ def shrinking(draws: int = 20_000, seed: int = 0) -> Claim:
     return Claim(
         "shrinking",
         "a noising step is a Gaussian around the point it starts from",
-        f"data of variance 1 has after 1,000 linear steps the variance {kept:.3f} ± {reach * kept:.3f} around √(1−β)·x0, "
+        f"data of variance 1 has after 1,000 linear steps the variance {kept:.3f} ± {reach * kept:.3f} around "
+        "√(1−β)·x0, "
         f"and {grown:.2f} ± {reach * grown:.2f} around x0",
         "holds with a correction" if needed else "does not hold",
         "around √(1−β) times the point; without the factor the noise never settles at N(0, 1)" if needed else "",
@@ -239,7 +244,7 @@ def solvers(variances: Tensor) -> Claim:
     few = {name: error(name, variances, schedule, 5) for name in SAMPLERS}
     mark = error("ddpm", variances, schedule, 120)
     enough = {name: fewest_steps(name, variances, schedule, mark) for name in SAMPLERS}
-    soonest = min(enough, key=lambda name: enough[name])
+    soonest = min(enough, key=lambda name: enough[name] * PASSES.get(name, 1))
     at_five = ", ".join(f"{name} {value:.0%}" for name, value in few.items())
     needed = ", ".join(f"{name} {steps}" for name, steps in enough.items())
     depends = enough[soonest] < 60 and few["ddpm"] > 2 * mark
@@ -280,10 +285,12 @@ def score_far_away(points: Tensor) -> Claim:
     return Claim(
         "score far away",
         "in regions of low probability the score tends to zero",
-        f"at σ = 0.3, 5, 10 and 20 deviations from the middle of the data: log density {density[0]:,.0f}, {density[1]:,.0f} "
+        f"at σ = 0.3, 5, 10 and 20 deviations from the middle of the data: log density {density[0]:,.0f}, "
+        f"{density[1]:,.0f} "
         f"and {density[2]:,.0f}, length of the score {lengths[0]:,.0f}, {lengths[1]:,.0f} and {lengths[2]:,.0f}",
         "does not hold" if grows else "holds",
-        "the density tends to zero, the score grows with the distance; what is small there is the chance that a network "
+        "the density tends to zero, the score grows with the distance; what is small there is the chance that a "
+        "network "
         "ever learned it"
         if grows
         else "",

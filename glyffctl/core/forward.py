@@ -1,7 +1,7 @@
 """The forward process in DDPM's own terms: z_t = √ᾱ_t·x0 + √(1−ᾱ_t)·ε, one step at a time or all at once.
 
-Inside, the program works on x = x0 + σ·ε (`schedule`). The guide and its figures speak of z = x/√(1+σ²), and so do these
-few functions. Equations are numbered as in Ho et al. 2020 (arXiv 2006.11239).
+Inside, the program works on x = x0 + σ·ε (`schedule`). The guide and its figures speak of z = x/√(1+σ²), and so do
+these few functions. Equations are numbered as in Ho et al. 2020 (arXiv 2006.11239).
 """
 
 from __future__ import annotations

@@ -28,11 +28,16 @@ def spectrum(points: Tensor) -> Tensor:
     return values.clamp(min=0) / (len(centred) - 1)
 
 
+def thinned(variances: Tensor, count: int = 128) -> Tensor:
+    """About `count` of the variances (K,), evenly spread over the spectrum: enough for an error that is a share."""
+    return variances[:: max(1, len(variances) // count)]
+
+
 def drawn_variances(sampler: str, variances: Tensor, sigmas: Tensor) -> Tensor:
     """(K,): the variances of what a sampler draws where the truth is N(0, `variances` (K,)).
 
-    The sampler is linear: its result is a sum of its start and its draws, each with a weight. Row 0 of the batch has the
-    start alone and row i + 1 the draw i alone, so one run finds all weights.
+    The sampler is linear: its result is a sum of its start and its draws, each with a weight. Row 0 of the batch has
+    the start alone and row i + 1 the draw i alone, so one run finds all weights.
     """
     variances = variances.double()
     rows = 2 * len(sigmas)  # room for two draws in a step
@@ -50,7 +55,7 @@ def drawn_variances(sampler: str, variances: Tensor, sigmas: Tensor) -> Tensor:
 
 
 def error(sampler: str, variances: Tensor, schedule: Schedule, steps: int) -> float:
-    """How far what is drawn is from the truth: Wasserstein's distance of the two, as a share of the deviation of the data.
+    """How far what is drawn is from the truth: Wasserstein's distance, as a share of the deviation of the data.
 
     For Gaussians with common axes W² = Σ (√v − √v')². 1 is an empty sheet, the mean picture every time.
     """

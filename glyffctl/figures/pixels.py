@@ -1,0 +1,37 @@
+"""A glyph as what it is to a program: numbers."""
+
+from __future__ import annotations
+
+from glyffctl.core.dataset import to_pixels
+from glyffctl.figures.scene import Drawn, Scene, shrink
+from glyffctl.figures.style import FAINT, new_figure
+
+SIDE = 32
+
+
+def pixels(scene: Scene) -> Drawn:
+    """The glyph at 32×32 (or less) with the value of every pixel written into it."""
+    small = scene.glyph[None]
+    if small.shape[-1] > SIDE:
+        small = shrink(small, SIDE)
+    values = to_pixels(small)[0, 0]
+    side = values.shape[-1]
+    figure = new_figure(11, 11)
+    axes = figure.subplots()
+    # Ink is shown as grey, not black: numbers have to be read on it.
+    axes.imshow(values.numpy(), vmin=-300, vmax=255)
+    for row, line in enumerate(values.tolist()):
+        for column, value in enumerate(line):
+            colour = "#a0a0a0" if value >= 250 else "#000000"
+            axes.text(column, row, value, ha="center", va="center", fontsize=7, color=colour)
+    axes.set_xticks([k - 0.5 for k in range(side + 1)], minor=True)
+    axes.set_yticks([k - 0.5 for k in range(side + 1)], minor=True)
+    axes.grid(which="minor", color=FAINT, linewidth=0.4)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
+    height, width = scene.glyph.shape[-2:]
+    return Drawn(
+        figure,
+        f"At {side} × {side} the glyph is {values.numel():,} numbers; in the data it is {height} × {width} = "
+        f"{height * width:,}. {float((values >= 250).float().mean()):.0%} of the numbers here are bare paper.",
+    )

@@ -1,0 +1,149 @@
+"""Figures of the noise schedules: strips of a glyph, what is left of it, and whether the end is pure noise."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, get_args
+
+import torch
+
+from glyffctl.core import forward
+from glyffctl.core.fit import ks_normal
+from glyffctl.core.oracle import FiniteData
+from glyffctl.core.schedule import ScheduleName, make_schedule
+from glyffctl.figures.scene import Drawn, Scene, show
+from glyffctl.figures.style import GREY, INK, PALETTE, new_figure
+
+NAMES: tuple[ScheduleName, ...] = get_args(ScheduleName)
+COLOURS = dict(zip(NAMES, PALETTE, strict=False))
+DASHES = dict(zip(NAMES, ("-", (0, (5, 2)), (0, (1.5, 1.5))), strict=True))
+STRIP = 11
+BRIGHTNESSES = 1000
+FEW = 100
+"""Glyphs of the exact denoiser that the factor is measured on: it is the same for any data."""
+
+
+def schedules(scene: Scene) -> Drawn:
+    """The same noise laid over a glyph in three schedules; below SNR, ᾱ and the information that each step destroys."""
+    figure = new_figure(11, 6.5)
+    halves: Any = figure.subfigures(2, 1, height_ratios=(3.3, 3.2))
+    grid = halves[0].subplots(len(NAMES), STRIP)
+    panels = halves[1].subplots(1, 3)
+    eps = scene.noise(scene.glyph)
+    bits, said = scene.known, []
+    for row, name in zip(grid, NAMES, strict=True):
+        schedule = make_schedule(name)
+        count = len(schedule.sigmas)
+        alpha_bar = schedule.alpha_bar()
+        for axes, t in zip(row, torch.linspace(0, count, STRIP).long().tolist(), strict=True):
+            show(axes, forward.jump(scene.glyph, float(alpha_bar[t - 1]) if t else 1.0, eps))
+            if name == NAMES[0]:
+                axes.set_title(f"t = {t}" if t == 0 else f"{t:,}", loc="center", fontsize=9.5)
+        row[0].set_ylabel(name, color=COLOURS[name], fontsize=11, weight="bold")
+        time = torch.arange(1, count + 1)
+        look = {"color": COLOURS[name], "linestyle": DASHES[name], "label": name}
+        panels[0].plot(time, schedule.sigmas**-2, **look)
+        panels[1].plot(time, alpha_bar, **look)
+        panels[2].plot(time, bits.lost(schedule), **look)
+        share, gini = bits.evenness(schedule)
+        left = bits.left_at_end(schedule)
+        said.append(
+            f"{name}: the middle 80 % of the information goes in {share.value:.1%} ({share.low:.1%} to "
+            f"{share.high:.1%}) "
+            f"of the steps, Gini {gini.value:.2f}, and {left.value:.4f} bits are left at T"
+        )
+    panels[0].set_yscale("log")
+    panels[0].set_ylim(1e-6, 1e5)
+    panels[0].set_title("signal to noise, SNR(t)")
+    panels[1].set_title(r"share of signal, $\barα_t$")
+    panels[2].set_title(f"bits lost in each step, of {bits.total:.1f}")
+    # The cosine schedule's last steps are a needle; the height that shows the other two is the figure's.
+    tops = sorted(float(bits.lost(make_schedule(name)).max()) for name in NAMES)
+    if tops[-1] > 3 * tops[-2]:
+        panels[2].set_ylim(0, 1.9 * tops[-2])
+        tallest = max(NAMES, key=lambda name: float(bits.lost(make_schedule(name)).max()))
+        panels[2].text(
+            0.9, 0.97, f"up to {tops[-1]:.2f}", transform=panels[2].transAxes, ha="right", va="top",
+            color=COLOURS[tallest], fontsize=9,
+        )  # fmt: skip
+    for axes in panels:
+        axes.set_xlabel("step t")
+        axes.set_xlim(0, None)
+        axes.grid()
+    panels[1].legend(handlelength=2.6)
+    return Drawn(
+        figure,
+        f"Which of {2**bits.total:,.0f} glyphs is it? {bits.total:.2f} bits at t = 0, exact posterior, "
+        f"{bits.bits.shape[1]} "
+        "draws; " + "; ".join(said) + ".",
+    )
+
+
+def pure_noise(scene: Scene) -> Drawn:
+    """The brightness of many x_T under each schedule, against that of pure noise."""
+    figure = new_figure(11, 3.6)
+    panels = figure.subplots(1, len(NAMES), sharey=True)
+    x = torch.linspace(-4, 4, 201)
+    density = torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+    said = []
+    for axes, name in zip(panels, NAMES, strict=True):
+        alpha_bar, generator = float(make_schedule(name).alpha_bar()[-1]), scene.generator()
+        rounds = -(-BRIGHTNESSES // len(scene.glyphs))
+        shift = torch.cat([forward.brightness(scene.glyphs, alpha_bar, generator) for _ in range(rounds)])[
+            :BRIGHTNESSES
+        ]
+        z = float(shift.mean()) * math.sqrt(len(shift))
+        distance, chance = ks_normal(shift)
+        axes.hist(shift.tolist(), bins=torch.linspace(-4, 4, 33).tolist(), density=True, color=COLOURS[name], alpha=0.4)
+        axes.plot(x, density, color=INK)
+        axes.axvline(0, color=GREY, linewidth=0.8)
+        axes.axvline(float(shift.mean()), color=COLOURS[name], linestyle=(0, (3, 2)))
+        axes.set_title(f"{name}: z = {_signed(z)}", color=COLOURS[name], weight="bold")
+        axes.set_xlabel("brightness of $x_T$, in its own scatter")
+        said.append(f"{name} z = {_signed(z)}, KS distance {distance:.3f}, p = {chance:.2g}")
+    panels[0].set_ylabel("density")
+    return Drawn(figure, f"{BRIGHTNESSES:,} draws of x_T each: " + "; ".join(said) + ".")
+
+
+def factor(scene: Scene) -> Drawn:
+    """The factor between noise and score over t, by formula and as measured on the exact denoiser of the glyphs."""
+    figure = new_figure(8, 4)
+    axes = figure.subplots()
+    times = (1, 2, 5, 10, 30, 100, 300, 1000)
+    eps, said = scene.noise(scene.glyph.double())[None], []
+    for name in NAMES:
+        schedule = make_schedule(name)
+        alpha_bar = schedule.alpha_bar()
+        count = len(alpha_bar)
+        axes.plot(
+            torch.arange(1, count + 1), (1 - alpha_bar) ** -0.5, color=COLOURS[name], linestyle=DASHES[name], label=name
+        )
+        measured = [measured_factor(scene, schedule.sigmas[t - 1 : t], eps) for t in times]
+        axes.plot(times, measured, linestyle="", marker="o", markersize=6, color=COLOURS[name], markerfacecolor="white")
+        said.append(f"{name} {measured[0]:.1f} at t = 1, {measured[5]:.2f} at t = 100, {measured[-1]:.3f} at T")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("step t")
+    axes.set_title(r"$1/\sqrt{1-\barα_t}$: how many times longer the score is than the noise")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.grid()
+    axes.plot([], [], linestyle="", marker="o", color=GREY, markerfacecolor="white", label="measured")
+    axes.legend(handlelength=2.6)
+    return Drawn(figure, "Length of the score over length of the noise: " + "; ".join(said) + ".")
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
+
+
+def measured_factor(scene: Scene, sigma: torch.Tensor, eps: torch.Tensor) -> float:
+    """‖score‖/‖predicted noise‖ in DDPM's terms at one noisy glyph, the score by automatic differentiation."""
+    x0, scale = scene.glyph.double()[None], (1 + sigma**2).sqrt()
+    z = ((x0 + sigma * eps) / scale).requires_grad_()
+    data = FiniteData(scene.glyphs[:FEW].double())
+    (score,) = torch.autograd.grad(data.log_density(z * scale, sigma).sum(), z)
+    with torch.no_grad():
+        x = z * scale
+        predicted = (x - data(x, sigma)) / sigma
+    return float(score.norm() / predicted.norm())

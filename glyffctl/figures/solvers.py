@@ -1,0 +1,49 @@
+"""Figure of the samplers' own error: how many steps each needs when the denoiser is perfect."""
+
+from __future__ import annotations
+
+from glyffctl.core.claims import fewest_steps
+from glyffctl.core.samplers import SAMPLERS
+from glyffctl.core.solvers import PASSES, error, spectrum, thinned
+from glyffctl.figures.scene import Drawn, Scene
+from glyffctl.figures.style import GREY, PALETTE, new_figure
+
+STEPS = (1, 2, 3, 5, 8, 12, 20, 35, 60, 120)
+SIDE = 32
+MARKS = ("o", "s", "^", "D", "v", "P")
+MANY = 120
+
+
+def solvers(scene: Scene) -> Drawn:
+    """Error against steps, and against passes through the denoiser, for all samplers."""
+    variances = thinned(spectrum(scene.of_size(SIDE)))
+    figure = new_figure(10.5, 4.6)
+    by_steps, by_passes = figure.subplots(1, 2, sharey=True)
+    mark = error("ddpm", variances, scene.schedule, MANY)
+    needed = []
+    for name, colour, shape in zip(SAMPLERS, PALETTE, MARKS, strict=False):
+        errors = [100 * error(name, variances, scene.schedule, steps) for steps in STEPS]
+        look = {"color": colour, "marker": shape, "markersize": 5, "label": name}
+        by_steps.plot(STEPS, errors, **look)
+        by_passes.plot([steps * PASSES.get(name, 1) for steps in STEPS], errors, **look)
+        few = fewest_steps(name, variances, scene.schedule, mark, MANY)
+        needed.append(f"{name} {few}")
+    for axes, label in ((by_steps, "steps"), (by_passes, "passes through the denoiser")):
+        axes.axhline(100 * mark, color=GREY, linestyle=(0, (3, 2)), linewidth=1)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlabel(label)
+        axes.set_xticks([1, 2, 5, 10, 20, 50, 100, 200], minor=False)
+        axes.minorticks_off()
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_formatter("{x:g} %")
+        axes.grid()
+    by_steps.text(1, 90 * mark, f"ddpm, {MANY} steps", color=GREY, fontsize=9, ha="left", va="top")
+    by_steps.set_ylabel("error of what is drawn")
+    by_passes.legend(fontsize=9)
+    return Drawn(
+        figure,
+        f"With a perfect denoiser for a Gaussian of the glyphs' covariance, {scene.schedule_name} schedule, ddpm at "
+        f"{MANY} "
+        f"steps is off by {mark:.1%} of the data's deviation. Steps until each is as good: {', '.join(needed)}.",
+    )

@@ -1,0 +1,231 @@
+"""The glyphs that `glyffctl noise-demo` shows diffusion on: prepared data, or drawn for the occasion from a font."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.font_manager import get_font
+from torch import Tensor
+
+from glyffctl.core.cleaning import clean
+from glyffctl.core.dataset import MANIFEST, Character, open_glyphs, to_unit
+from glyffctl.core.definitions import Entry, installed_definitions, read_definitions
+from glyffctl.core.errors import DataError, FontError
+from glyffctl.core.fonts import choose_faces, draw_glyphs, read_faces, system_fonts
+from glyffctl.core.imagefolder import metadata_file
+from glyffctl.core.plane import principal_plane
+from glyffctl.core.schedule import ScheduleName
+from glyffctl.core.wordings import radical_character, radical_name
+from glyffctl.figures.scene import Scene, shrink
+from glyffctl.workflows.events import Caution, Event, Note, Progress
+
+DATA = Path("data")
+CHARACTER = "锂"
+GLYPHS = 1000
+"""Glyphs that the exact denoiser knows."""
+FROM_FONT, FONT_SIZE = 1000, 128
+FEWEST = 3
+PLANE_SIZE = 32
+RADICALS = (85, 75, 149, 167, 140)
+"""Water, tree, speech, metal and grass: common, and at home in different parts of a glyph."""
+OF_A_RADICAL, FEWEST_OF_A_RADICAL = 250, 12
+COMMON = range(0x4E00, 0xA000)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Glyphs and what is known about them.
+
+    Attributes:
+        pictures: (N, H, W) uint8, one for each row of `characters`.
+        source: where they are from, for a person.
+        defined: characters that have a definition there, and how that is told; None where nobody knows.
+    """
+
+    pictures: Tensor
+    characters: list[Character]
+    source: str
+    defined: tuple[int, str] | None
+
+
+def gather(data: Path | None, font: Path | None, char: str | None, seed: int) -> Generator[Event, None, Material]:
+    """About a thousand glyphs, and as many again of five radicals; among them `char`, if it can be had.
+
+    Takes `data`, else draws with `font`, else takes the folder data/ if it is there, else draws with the system's font.
+
+    Raises:
+        DataError: `data` cannot be read, or has fewer than three glyphs, or is all one picture.
+        FontError: there is no font to draw with, or it has no Han characters.
+    """
+    if data is None and font is None and ((DATA / MANIFEST).is_file() or metadata_file(DATA) is not None):
+        data = DATA
+    found = _from_data(data, char, seed) if data is not None else (yield from _from_font(font, char, seed))
+    if len(found.pictures) < FEWEST:
+        raise DataError(
+            f"{found.source}: {len(found.pictures)} glyphs are too few to show a distribution; give at least {FEWEST}"
+        )
+    if bool((found.pictures == found.pictures[0]).all()):
+        raise DataError(f"{found.source}: all glyphs are the same picture; give other data")
+    yield Note(f"glyphs: {found.source}")
+    return found
+
+
+def _choice(characters: Sequence[Character], char: str | None, seed: int) -> list[int]:
+    """Rows of `characters`: a random thousand of the common ones, as many of each radical as are shown, and `char`."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(characters), generator=generator).tolist()
+    order.sort(key=lambda row: (characters[row].codepoint or 0) not in COMMON)  # stable: common ones first
+    chosen = dict.fromkeys(order[:GLYPHS])
+    for radical in RADICALS:
+        of_it = [row for row in order if characters[row].radical == radical]
+        chosen |= dict.fromkeys(of_it[:OF_A_RADICAL])
+    wanted = char or CHARACTER
+    own = [row for row, character in enumerate(characters) if character.character == wanted]
+    return [*own[:1], *(row for row in chosen if row not in own[:1])]
+
+
+def _from_data(folder: Path, char: str | None, seed: int) -> Material:
+    glyphs = open_glyphs(folder)
+    first: dict[int, int] = {}  # the first glyph of each character: one font is one style
+    for row, character in enumerate(glyphs.character_of.tolist()):
+        first.setdefault(character, row)
+    places = list(first)
+    rows = _choice([glyphs.characters[c] for c in places], char, seed)
+    characters = [glyphs.characters[places[row]] for row in rows]
+    index = torch.tensor([first[places[row]] for row in rows], dtype=torch.int64)
+    defined = sum(bool(character.definition.strip()) for character in glyphs.characters)
+    return Material(
+        glyphs.images(index)[:, 0],
+        characters,
+        f"{len(rows):,} of the {len(glyphs):,} in {folder}",
+        (defined, f"characters with a definition in {folder}"),
+    )
+
+
+def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Event, None, Material]:
+    if font is None:
+        try:
+            font, _ = system_fonts()
+        except FontError as error:
+            raise FontError(
+                "there is no prepared data here and no Han font on this system; run `glyffctl prepare fonts/`, or "
+                "name a "
+                "font with --font"
+            ) from error
+    yield Progress("reading the font", 0, 1)
+    faces = read_faces(font)
+    file = installed_definitions()
+    entries = read_definitions(file) if file is not None else {c: Entry("", None) for c in COMMON}
+    face = choose_faces(faces, set(entries), "best")[0]
+    covered = [c for c in sorted(entries) if c in face.codepoints]
+    characters = [Character(c, chr(c), entries[c].definition, entries[c].radical) for c in covered]
+    wanted = char or CHARACTER
+    if ord(wanted) in face.codepoints and ord(wanted) not in entries:
+        characters.append(Character(ord(wanted), wanted, "", None))
+    yield Progress("reading the font", 1, 1)
+    rows = _choice(characters, char, seed)
+    pictures, drawn = [], []
+    by_codepoint = {characters[row].codepoint: characters[row] for row in rows}
+    for number, (codepoint, picture) in enumerate(
+        draw_glyphs(face, [c for c in by_codepoint if c is not None], FONT_SIZE)
+    ):
+        if number % 256 == 0:
+            yield Progress("drawing", number, len(rows), "glyphs", face.name)
+        if picture is not None:
+            pictures.append(torch.from_numpy(picture.copy()))
+            drawn.append(by_codepoint[codepoint])
+    yield Progress("drawing", len(rows), len(rows), "glyphs", face.name)
+    blank = torch.empty(0, FONT_SIZE, FONT_SIZE, dtype=torch.uint8)
+    return Material(
+        torch.stack(pictures) if pictures else blank,
+        drawn,
+        f"{len(pictures):,} drawn with {face.name} ({font.name}); no prepared data was named or found",
+        None if file is None else _defined(entries, face.codepoints, face.name),
+    )
+
+
+def _defined(entries: dict[int, Entry], codepoints: frozenset[int], font: str) -> tuple[int, str]:
+    """How many characters `prepare` would draw with this font: defined after cleaning, and covered."""
+    count = sum(1 for c in codepoints & entries.keys() if clean(entries[c].definition).text)
+    return count, f"characters of Unihan with a definition in {font}"
+
+
+def find_character(material: Material, char: str | None) -> tuple[int, Caution | None]:
+    """The row of `char`, or where none was asked for of 锂, or else of the first that is there, with a word about it.
+
+    Raises:
+        DataError: `char` was asked for and is not there.
+    """
+    wanted = char or CHARACTER
+    rows = [row for row, character in enumerate(material.characters) if character.character == wanted]
+    if rows:
+        return rows[0], None
+    others = [character.character for character in material.characters if character.character]
+    some = ", ".join(others[:6]) or "(they are not named)"
+    if char is not None:
+        raise DataError(f"there is no glyph of {char} (U+{ord(char):04X}) among these; there are {some} and others")
+    return 0, Caution(
+        f"there is no glyph of {wanted} among these; the figures show {others[0] if others else 'another'}"
+    )
+
+
+def letters(character: str, font: Path | None) -> str:
+    """`character` as a label, or "the glyph" where the font for labels has no letter for it."""
+    try:
+        path = system_fonts()[0] if font is None else font
+        known = bool(character) and get_font(str(path)).get_char_index(ord(character)) != 0
+    except (FontError, OSError, RuntimeError):
+        known = False
+    return character if known else "the glyph"
+
+
+def _small(pictures: Tensor) -> Tensor:
+    """(M, 1, h, w) in [−1, 1], at most PLANE_SIZE wide: strokes need not be sharp to tell glyphs apart."""
+    unit = to_unit(pictures)[:, None]
+    return shrink(unit, PLANE_SIZE) if pictures.shape[-1] > PLANE_SIZE else unit
+
+
+def groups(material: Material) -> tuple[list[int], Tensor, tuple[str, ...]]:
+    """Which glyphs the plane shows, in which group each is, and the groups' names: radicals, if there are enough."""
+    rows: list[int] = []
+    group: list[int] = []
+    names: list[str] = []
+    for radical in RADICALS:
+        of_it = [row for row, character in enumerate(material.characters) if character.radical == radical]
+        if len(of_it) >= FEWEST_OF_A_RADICAL:
+            rows += of_it[:OF_A_RADICAL]
+            group += [len(names)] * len(of_it[:OF_A_RADICAL])
+            names.append(f"{radical_character(radical)} {radical_name(radical).lower()}")
+    if len(names) < 2:
+        rows = list(range(len(material.characters)))[:GLYPHS]
+        return rows, torch.zeros(len(rows), dtype=torch.int64), ("glyphs",)
+    return rows, torch.tensor(group), tuple(names)
+
+
+def scene_of(
+    material: Material, char: str | None, font: Path | None, schedule: ScheduleName, seed: int
+) -> tuple[Scene, Caution | None]:
+    """What the figures are drawn from.
+
+    Raises:
+        DataError: `char` is not among the glyphs.
+    """
+    own, caution = find_character(material, char)
+    kept = [own, *(row for row in range(len(material.characters)) if row != own)][:GLYPHS]
+    shown, group, names = groups(material)
+    if any(letters(name[0], font) != name[0] for name in names if not name[0].isascii()):
+        names = tuple(name[1:].strip() for name in names)
+    scene = Scene(
+        glyphs=to_unit(material.pictures[torch.tensor(kept)])[:, None],
+        own=0,
+        name=letters(material.characters[own].character, font),
+        plane=principal_plane(_small(material.pictures[torch.tensor(shown)])),
+        groups=group,
+        group_names=names,
+        schedule_name=schedule,
+        seed=seed,
+    )
+    return scene, caution

@@ -1,0 +1,210 @@
+"""The figures of `glyffctl noise-demo` that a trained model draws."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from glyffctl.core.checkpoint import Model, load_model
+from glyffctl.core.dataset import to_pixels
+from glyffctl.core.generate import Recipe
+from glyffctl.core.judge import load_judge, look
+from glyffctl.core.metrics import share
+from glyffctl.core.prompts import radical_prompts
+from glyffctl.core.samplers import Step
+from glyffctl.core.schedule import Schedule
+from glyffctl.core.text import TextBatch
+from glyffctl.core.wordings import radical_character
+from glyffctl.figures import drawn
+from glyffctl.figures.process import Guess
+from glyffctl.workflows.draw import Pen, read, reader, told
+from glyffctl.workflows.events import Event, Note, Progress
+from glyffctl.workflows.noise_data import Material
+from glyffctl.workflows.sample import find_model
+
+PROMPT = "gold"
+GOLD = ("gold", 167)
+"""The guide's prompt and the radical that answers it; other known prompts are in prompts.toml."""
+COUNT = 16
+ONE_STEP = 64
+"""Pictures of one step: they cost next to nothing."""
+SHOWN = 6
+FRAMES = 40
+MANY, SMOOTH = 120, 30
+
+
+class Made(NamedTuple):
+    """A figure or an animation, and what was measured for it."""
+
+    picture: Figure | list[Image.Image]
+    measured: str
+
+
+@dataclass(frozen=True, eq=False)
+class Artist:
+    """A model ready to draw for a prompt."""
+
+    model: Model
+    pen: Pen
+    path: Path
+    prompt: str
+    encoder: str | None
+    seed: int
+
+    @property
+    def size(self) -> int:
+        """Height and width of what it draws."""
+        return self.pen.size
+
+    def guess(self) -> Guess:
+        """The model as a denoiser without a prompt."""
+        device = self.pen.device
+
+        @torch.no_grad()
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            nothing = self.model.network.encode_text(TextBatch.none(len(x), self.pen.width).to(device))
+            return self.pen.denoiser(x.to(device), sigma.to(device), nothing).cpu()
+
+        return denoise
+
+    def text(self, *prompts: str) -> Generator[Event, None, TextBatch]:
+        """(P, L, D) prompts, encoded; "" is none."""
+        if not any(prompt.strip() for prompt in prompts):
+            return TextBatch.none(len(prompts), self.pen.width)
+        encoder = yield from reader(self.model, self.encoder)
+        return read(encoder, prompts)
+
+
+def artist(path: Path | None, encoder: str | None, prompt: str, seed: int) -> Generator[Event, None, Artist]:
+    """Load a model; without `path` the one that `sample` would take.
+
+    Raises:
+        ModelError: there is none, or it cannot be used.
+    """
+    found, why = find_model(path)
+    model = load_model(found)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    yield Note(f"model: {found}{why}, trained on {model.images:,} pictures")
+    return Artist(model, Pen.of(model, device, COUNT), found, prompt, encoder, seed)
+
+
+def answers(prompt: str) -> tuple[int, ...]:
+    """The radicals that answer a prompt; () where nobody has said."""
+    known = {GOLD[0]: (GOLD[1],), **{p.text.lower(): p.radicals for p in radical_prompts()}}
+    return known.get(prompt.strip().lower(), ())
+
+
+def _remark(pictures: Tensor, radicals: tuple[int, ...]) -> str:
+    """How many of the pictures carry one of `radicals`, by the judge in the box."""
+    if not radicals:
+        return ""
+    found = look(load_judge()[0], [pictures]).radical
+    hits = int(torch.isin(found, torch.tensor(radicals)).sum())
+    figure = share(hits, len(pictures))
+    return f"{hits} of {len(pictures)} ({figure.low:.0%} to {figure.high:.0%})"
+
+
+def _animate(artist: Artist, recipe: Recipe, name: str) -> Generator[Event, None, tuple[list[Tensor], Tensor]]:
+    """Frames of COUNT pictures in the making, and the pictures."""
+    text = yield from artist.text(artist.prompt)
+    kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, FRAMES)).round().int().tolist())
+    frames: list[Tensor] = []
+
+    def keep(step: Step) -> None:
+        if step.i in kept:
+            # The DDPM view of x has the scale of a picture at every noise level.
+            frames.append(to_pixels(step.x / math.sqrt(1 + step.sigma**2))[:, 0].cpu())
+
+    seeds = artist.seed + torch.arange(COUNT)
+    drawing = artist.pen.draw(recipe, text.rows(torch.zeros(COUNT, dtype=torch.int64)), seeds, watch=keep)
+    pictures = yield from told(drawing, Progress(f"drawing {name}", 0, COUNT, "pictures"))
+    return frames, pictures
+
+
+def samples(artist: Artist, material: Material) -> Generator[Event, None, Made]:  # noqa: ARG001
+    """Sixteen pictures in 120 steps of DDPM."""
+    recipe = Recipe(sampler="ddpm", steps=MANY)
+    frames, pictures = yield from _animate(artist, recipe, "samples")
+    return Made(drawn.frames(frames), _told(artist, pictures, f"ddpm, {MANY} steps, γ = {recipe.guidance:g}"))
+
+
+def smooth(artist: Artist, material: Material) -> Generator[Event, None, Made]:  # noqa: ARG001
+    """Sixteen pictures by the stochastic DPM-Solver."""
+    recipe = Recipe(sampler="dpmpp-sde", steps=SMOOTH)
+    frames, pictures = yield from _animate(artist, recipe, "smooth")
+    said = f"dpmpp-sde, {SMOOTH} steps of two passes, γ = {recipe.guidance:g}"
+    return Made(drawn.frames(frames), _told(artist, pictures, said))
+
+
+def _told(artist: Artist, pictures: Tensor, how: str) -> str:
+    radicals = answers(artist.prompt)
+    count = (
+        f"; {radical_character(radicals[0])} was found in {_remark(pictures, radicals)} of the pictures"
+        if radicals
+        else ""
+    )
+    return f"Prompt “{artist.prompt}”, {how}{count}."
+
+
+def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  # noqa: ARG001
+    """The prompt and no prompt, in one step from T, in one from the lowest level, in five, and in twenty."""
+    radicals = answers(artist.prompt)
+    lowest = replace(artist.pen, schedule=Schedule(artist.pen.schedule.sigmas[:1]))
+    columns: list[tuple[str, Pen, Recipe, int]] = [
+        ("1 step, started at t = 1", lowest, Recipe(sampler="ddpm", steps=1), ONE_STEP),
+        ("1 step from T", artist.pen, Recipe(sampler="ddpm", steps=1), ONE_STEP),
+        ("5 steps, ddpm", artist.pen, Recipe(sampler="ddpm", steps=5), COUNT),
+        ("5 steps, dpmpp-2m", artist.pen, Recipe(steps=5), COUNT),
+        ("20 steps, dpmpp-2m", artist.pen, Recipe(steps=20), COUNT),
+    ]
+    both = yield from artist.text(artist.prompt, "")
+    none = TextBatch.none(1, artist.pen.width)
+    rows = (("with the prompt", both.rows(torch.tensor([0]))), ("without", none))
+    total = len(rows) * sum(recipe.steps * count for _, _, recipe, count in columns)
+    done, cells, said = 0, [], []
+    for name, text in rows:
+        line = []
+        for title, pen, recipe, count in columns:
+            batch = text.rows(torch.zeros(count, dtype=torch.int64))
+            drawing = pen.draw(recipe, batch, artist.seed + torch.arange(count))
+            bar = Progress("drawing steps", done, total, "steps of a picture", title)
+            pictures = yield from told(drawing, bar, recipe.steps)
+            done += count * recipe.steps
+            remark = _remark(pictures, radicals)
+            line.append((pictures[:SHOWN], remark))
+            said.append(f"{title}, {name}: {remark}")
+        cells.append(line)
+    figure = drawn.table([name for name, _ in rows], [title for title, *_ in columns], cells)
+    told_of = f"Prompt “{artist.prompt}”, γ = {Recipe().guidance:g}."
+    if radicals:
+        told_of += f" Pictures in which the judge finds {radical_character(radicals[0])}: {'; '.join(said)}."
+    return Made(figure, told_of)
+
+
+def beside(artist: Artist, material: Material) -> Generator[Event, None, Made]:
+    """Real glyphs, and what the model draws for their definitions."""
+    defined = [row for row, character in enumerate(material.characters) if character.definition.strip()]
+    generator = torch.Generator().manual_seed(artist.seed)
+    rows = torch.tensor(defined)[torch.randperm(len(defined), generator=generator)[:COUNT]]
+    real = material.pictures[rows]
+    text = yield from artist.text(*(material.characters[row].definition for row in rows.tolist()))
+    recipe = Recipe()
+    drawing = artist.pen.draw(recipe, text, artist.seed + torch.arange(len(rows)))
+    pictures = yield from told(drawing, Progress("drawing beside", 0, len(rows), "pictures"))
+    ink = [float((255 - each.double()).mean()) / 255 for each in (real, pictures)]
+    said = f"{len(rows)} definitions from the data, {recipe.steps} steps of {recipe.sampler}, γ = {recipe.guidance:g}"
+    return Made(
+        drawn.beside(real, pictures),
+        f"{said}. Ink covers {ink[0]:.1%} of the real pictures and {ink[1]:.1%} of the drawn.",
+    )
+
+
+MODEL_FIGURES = {"samples": samples, "steps": steps, "smooth": smooth, "beside": beside}
