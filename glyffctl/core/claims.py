@@ -43,6 +43,11 @@ class Claim:
     correction: str = ""
 
 
+def _signed(value: float, digits: int = 1) -> str:
+    """A number with a minus that is one."""
+    return f"{value:,.{digits}f}".replace("-", "−")
+
+
 def glyph_count(count: int, source: str) -> Claim:
     """About 21,000 glyphs have an English definition. `count` of them were found in `source`."""
     near = abs(count - 21_000) / 21_000 < 0.05
@@ -120,9 +125,9 @@ def pure_noise(pictures: Tensor, schedule: str, draws: int = 1000, seed: int = 0
     return Claim(
         f"pure noise, {schedule}",
         f"x_T of the {schedule} schedule is pure noise",
-        f"the brightness of x_T is off by {figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f}) of its own "
-        "scatter; "
-        f"z = {z:.1f} in {len(shift):,} draws, KS distance {distance:.3f}, p = {chance:.2g}",
+        f"the brightness of x_T is off by {_signed(figure.value, 3)} ({_signed(figure.low, 3)} to "
+        f"{_signed(figure.high, 3)}) of its own scatter; "
+        f"z = {_signed(z)} in {len(shift):,} draws, KS distance {distance:.3f}, p = {chance:.2g}",
         "does not hold" if trace else "holds",
         f"a trace of the brightness of the paper survives: √ᾱ_T is {float(levels.alpha_bar()[-1]) ** 0.5:.4f}"
         if trace
@@ -188,8 +193,9 @@ def score_factor(points: Tensor, seed: int = 0) -> Claim:
     return Claim(
         "noise and score",
         "predicting the noise is predicting the score, up to a constant factor",
-        f"score = −ε/√(1−ᾱ_t) to {worst:.0e}; the factor is {factors[0]:.1f} at t = 1, {factors[2]:.2f} at t = 100 and "
-        f"{factors[-1]:.2f} at T",
+        f"score = −ε/√(1−ᾱ_t) to {worst:.0e}; the factor is {_signed(factors[0])} at t = 1, {_signed(factors[2], 2)} "
+        "at t = 100 and "
+        f"{_signed(factors[-1], 2)} at T",
         "holds with a correction" if exact else "does not hold",
         "the factor, −1/√(1−ᾱ_t), is constant in x and not in t" if exact else "",
     )
@@ -285,9 +291,8 @@ def score_far_away(points: Tensor) -> Claim:
     return Claim(
         "score far away",
         "in regions of low probability the score tends to zero",
-        f"at σ = 0.3, 5, 10 and 20 deviations from the middle of the data: log density {density[0]:,.0f}, "
-        f"{density[1]:,.0f} "
-        f"and {density[2]:,.0f}, length of the score {lengths[0]:,.0f}, {lengths[1]:,.0f} and {lengths[2]:,.0f}",
+        f"at σ = 0.3, 5, 10 and 20 deviations from the middle of the data: log density "
+        f"{', '.join(_signed(value, 0) for value in density)}, length of the score {lengths[0]:,.0f}, {lengths[1]:,.0f} and {lengths[2]:,.0f}",
         "does not hold" if grows else "holds",
         "the density tends to zero, the score grows with the distance; what is small there is the chance that a "
         "network "
