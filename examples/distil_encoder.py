@@ -319,6 +319,17 @@ def endless(rows: Tensor, lengths: Tensor, generator: torch.Generator) -> Iterat
             yield rows[batch]
 
 
+def turned(target: Target, model: T5EncoderModel, tokens: Cut) -> Target:
+    """The same answers in the coordinates that `model` has learned: principal directions have no sign of their own.
+
+    The orthogonal matrix that brings them nearest to what the model says of the same texts (Schönemann 1966).
+    """
+    rows = torch.arange(0, len(target.pooled), 20)
+    left, _, right = torch.linalg.svd(target.pooled[rows].T @ encode(model, tokens, rows))
+    turn = left @ right
+    return Target((target.words.float() @ turn).half(), target.starts, target.pooled @ turn)
+
+
 @torch.inference_mode()
 def encode(model: T5EncoderModel, tokens: Cut, rows: Tensor) -> Tensor:
     """(len(rows), D) the mean vector of each of these texts."""
@@ -401,7 +412,9 @@ def main() -> None:
     size = sum(parameter.numel() for parameter in model.parameters())
     print(f"student: {size:,} parameters, {2 * size / 1e6:.1f} MB", flush=True)
     trained = Cut(tokens.ids, tokens.word, tokens.starts[: len(said.texts) + 1])
-    if not given.start:
+    if given.start:
+        target = turned(target, model, tokens)
+    else:
         start(model, tokens, target)
     report(model, tokens, target, said)
     learn(model, trained, target, said, given)

@@ -63,7 +63,7 @@ def test_a_run_that_is_stopped_and_started_again_ends_the_same(
             break
     work.close()
     report = finish(train(options(workshop, out)))
-    assert report.images == 96
+    assert report is not None and report.images == 96
     ended, alone = load_state(out), load_state(tiny_run)
     assert ended is not None and alone is not None
     assert ended[0].keys() == alone[0].keys()
@@ -90,9 +90,10 @@ def test_a_finished_run_says_so_and_a_larger_budget_goes_on(workshop: Workshop, 
     out = tmp_path / "run"
     shutil.copytree(tiny_run, out)
     events, report = follow(train(options(workshop, out)))
-    assert report.images == 96
+    assert report is not None and report.images == 96
     assert any(isinstance(event, Note) and "whole budget" in event.text for event in events)
-    assert finish(train(options(workshop, out, images=104))).images == 104
+    longer = finish(train(options(workshop, out, images=104)))
+    assert longer is not None and longer.images == 104
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

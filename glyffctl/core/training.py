@@ -18,13 +18,15 @@ from torch import Tensor, nn
 
 from glyffctl.core.config import Config, Precision
 from glyffctl.core.dataset import GlyphSet, to_unit
-from glyffctl.core.denoiser import Denoiser, coefficients, loss_weight
+from glyffctl.core.denoiser import Denoiser, Prediction, coefficients, loss_weight
 from glyffctl.core.ema import EMA
 from glyffctl.core.embeddings import Embeddings
 from glyffctl.core.errors import ModelError, TrainingError
 from glyffctl.core.noise import Stream, normal, permutation, uniform
 from glyffctl.core.optimizer import Optimizer
+from glyffctl.core.processes import ALONE, Team
 from glyffctl.core.schedule import Schedule, make_schedule
+from glyffctl.core.text import TextBatch
 from glyffctl.core.unet import UNet, channels_last
 
 VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
@@ -37,7 +39,7 @@ class TrainStep(NamedTuple):
     """After one optimizer step. The tensors are on the device: reading them waits for it."""
 
     images: int  # pictures shown so far
-    loss: Tensor  # () weighted loss of the batch
+    loss: Tensor  # () weighted loss of the batch, or of this process's share of it
     gradient: Tensor  # () norm of the gradient before clipping
     learning_rate: float
 
@@ -67,17 +69,48 @@ def draw_sigmas(config: Config, schedule: Schedule, number: Tensor) -> Tensor:
     return sigmas[(share * len(sigmas)).long()]
 
 
-class Trainer:
-    """A network in training, with its optimizer and average, on one device."""
+class _Objective(nn.Module):
+    """The loss as a module of its own: what averages gradients over processes has to see one forward pass."""
 
-    def __init__(self, config: Config, glyphs: GlyphSet, embeddings: Embeddings, device: torch.device) -> None:
+    def __init__(self, network: UNet, prediction: Prediction) -> None:
+        super().__init__()
+        self.network, self.prediction = network, prediction
+
+    def forward(self, x0: Tensor, eps: Tensor, sigma: Tensor, text: TextBatch, autocast: torch.dtype | None) -> Tensor:
+        """(B,): see `Denoiser.loss`."""
+        denoiser = Denoiser(self.network, self.prediction, autocast)
+        return denoiser.loss(x0, eps, sigma, self.network.encode_text(text))
+
+
+class Trainer:
+    """A network in training, with its optimizer and average, on one device.
+
+    In a team, all processes hold the same weights and make the same steps; each looks at its share of every batch.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        glyphs: GlyphSet,
+        embeddings: Embeddings,
+        device: torch.device,
+        team: Team = ALONE,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         """Build a fresh run.
 
+        Args:
+            dtype: of weights and pictures; float64 shows what is rounding and what is not.
+
         Raises:
-            TrainingError: nothing is left to train on.
+            TrainingError: nothing is left to train on, or a batch has fewer pictures than there are processes.
         """
-        self.config, self.glyphs, self.device = config, glyphs, device
+        self.config, self.glyphs, self.device, self.team, self.dtype = config, glyphs, device, team, dtype
         training = config.training
+        if training.batch < team.size:
+            raise TrainingError(
+                f"a batch of {training.batch} pictures cannot be shared by {team.size} processes; raise --batch"
+            )
         out = held_out(glyphs, training.holdout)
         self.train_index = (~out).nonzero().flatten()
         self.validation_index = _spread(out.nonzero().flatten(), _VALIDATION_GLYPHS)
@@ -94,7 +127,7 @@ class Trainer:
 
         torch.manual_seed(training.seed)  # the start of the weights; nothing later draws from torch's generators
         network = UNet(config.network)
-        self.network = channels_last(network.to(device))
+        self.network = channels_last(network.to(device, dtype))
         self.ema = EMA(self.network, training.ema_decay)
         self.optimizer = Optimizer(
             training.optimizer,
@@ -106,6 +139,7 @@ class Trainer:
         self.precision: Precision = training.precision
         if training.compile:
             self.network.compile()
+        self._objective = team.wrap(_Objective(self.network, config.diffusion.prediction), device)
         # Shapes that change from batch to batch would be compiled, and waited for, again and again.
         self.text_length = embeddings.longest if device.type == "cuda" else None
 
@@ -122,14 +156,14 @@ class Trainer:
             raise ModelError("the model to start from has a network of other sizes") from error
         self.images_before = images
 
-    def _denoiser(self, network: UNet) -> Denoiser:
-        autocast = torch.bfloat16 if self.precision == "bf16" else None
-        return Denoiser(network, self.config.diffusion.prediction, autocast)
+    @property
+    def _autocast(self) -> torch.dtype | None:
+        return torch.bfloat16 if self.precision == "bf16" else None
 
     @property
     def ema_denoiser(self) -> Denoiser:
         """The denoiser of the averaged network: the one to draw with."""
-        return self._denoiser(self.ema.network)
+        return Denoiser(self.ema.network, self.config.diffusion.prediction, self._autocast)
 
     def settle_precision(self) -> dict[str, float]:
         """Turn "auto" into the faster precision here; pictures a second of each, or {} if there was no choice."""
@@ -138,6 +172,7 @@ class Trainer:
         # The best of three: the first pays for starting up.
         fp32 = max(self._speed("fp32") for _ in range(3))
         bf16 = max(self._speed("bf16") for _ in range(3))
+        fp32, bf16 = self.team.told([fp32, bf16])
         self.precision = "bf16" if bf16 > fp32 else "fp32"
         self.optimizer.zero_grad()
         return {"fp32": fp32, "bf16": bf16}
@@ -188,24 +223,29 @@ class Trainer:
 
     def _pictures(self, index: Tensor) -> Tensor:
         if self._resident is not None:
-            return to_unit(self._resident[index.to(self.device)])
-        return to_unit(self.glyphs.images(index).to(self.device))
+            return to_unit(self._resident[index.to(self.device)]).to(self.dtype)
+        return to_unit(self.glyphs.images(index).to(self.device)).to(self.dtype)
 
     def loss(self, number: Tensor) -> Tensor:
-        """() the weighted loss of the global samples `number` (B,) int64, on the CPU."""
-        config = self.config
+        """() the weighted loss of the global samples `number` (B,) int64, on the CPU.
+
+        In a team: of this process's share of them, such that the mean over the processes is that of the batch, however
+        uneven the shares.
+        """
+        config, count = self.config, len(number)
+        number = self.team.share(number)
         index = self.sample_glyphs(number)
         x0 = self._pictures(index)
         number, index = number.to(self.device), index.to(self.device)
-        eps = normal(config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS)
+        eps = normal(config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
         sigma = draw_sigmas(config, self.schedule, number)
         keep = uniform(config.training.seed, number, Stream.DROP) >= config.diffusion.caption_dropout
         share = uniform(config.training.seed, number, Stream.WORDING)
         caption = self.wordings.pick(self.character_of[index], share)
-        text = self.embeddings.batch(caption, length=self.text_length, keep=keep)
-        errors = self._denoiser(self.network).loss(x0, eps, sigma, self.network.encode_text(text))
+        text = self.embeddings.batch(caption, length=self.text_length, keep=keep, dtype=self.dtype)
+        errors = self._objective(x0, eps, sigma, text, self._autocast)
         weight = loss_weight(config.diffusion.weighting, config.diffusion.prediction, sigma)
-        return (errors * weight.to(errors.dtype)).mean()
+        return (errors * weight.to(errors.dtype)).sum() * (self.team.size / count)
 
     def learning_rate(self, progress: float) -> float:
         """Warm-up over the first pictures, times half a cosine over the whole budget (`progress` in 0…1)."""
@@ -224,7 +264,8 @@ class Trainer:
         self.network.train()
         self.optimizer.zero_grad()
         loss = self.loss(torch.arange(self.images, self.images + training.batch))
-        loss.backward()
+        with self.team.together():
+            loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), training.clip)
         # On a GPU, asking would stall every step: there the norm is checked where it is logged.
         if self.device.type == "cpu" and not math.isfinite(float(norm)):
@@ -252,10 +293,9 @@ class Trainer:
             for held in self.validation_index.split(_VALIDATION_BATCH):
                 x0 = self._pictures(held)
                 index = held.to(self.device)
-                eps = normal(0, index, tuple(x0.shape[1:]), Stream.EPS)
-                context = self.ema.network.encode_text(
-                    self.embeddings.batch(self.caption_of[index], length=self.text_length)
-                )
+                eps = normal(0, index, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
+                text = self.embeddings.batch(self.caption_of[index], length=self.text_length, dtype=self.dtype)
+                context = self.ema.network.encode_text(text)
                 level = torch.full((len(x0),), sigma, device=self.device, dtype=torch.float64)
                 _, c_out = coefficients(denoiser.prediction, level)
                 errors.append(denoiser.loss(x0, eps, level, context) * c_out**2)

@@ -47,6 +47,7 @@ class Run:
 
     def __init__(self, out: Path, origin: Origin, trainer: Trainer, *, tensorboard: bool) -> None:
         self.out, self.origin, self.trainer = out, origin, trainer
+        self.team = trainer.team
         self.seconds = 0.0  # spent in training, over all sessions
         self.validation: dict[float, float] = {}
         self.tensorboard = _tensorboard(out) if tensorboard else None
@@ -98,6 +99,21 @@ class Run:
         self._rewind_log()
         return True
 
+    def spread(self) -> None:
+        """Give the state of the first process to all of its team.
+
+        Raises:
+            TrainingError: this process has other data, captions or settings than the first.
+        """
+        mine = json.loads(json.dumps(_comparable(self.origin)))
+        if (theirs := self.team.told(mine)) != mine:
+            other = ", ".join(name for name in theirs if theirs[name] != mine.get(name))
+            raise TrainingError(f"process {self.team.rank} of this job differs from the first in: {other}")
+        tensors, counters = self.trainer.state()
+        tensors, counters = self.team.tensors(tensors), self.team.told(counters)
+        if not self.team.leads:
+            self.trainer.restore(tensors, counters)
+
     def _rewind_log(self) -> None:
         """Drop what was logged after the checkpoint: those steps are made again."""
         path = self.out / LOG_FILE
@@ -137,37 +153,45 @@ class Run:
         if speeds := trainer.settle_precision():
             tried = ", ".join(f"{name} {speed:.0f} pictures/s" for name, speed in speeds.items())
             yield Note(f"computing in {trainer.precision}: {tried}")
-        if training.evaluate and self.checkup is None:
+        if training.evaluate and self.checkup is None and self.team.leads:
             self.checkup = yield from self._checkup()
         started = saved = logged = trainer.images
         logged_seconds = self.seconds
         remark = ""
+        step: TrainStep | None = None
         losses: list[Tensor] = []  # since the last line of the log
         tick = time.perf_counter()
         with collected_signals() as received:
-            while self.done < self.total and not received:
-                step = trainer.step(self.done / self.total)
+            while True:
+                progress, signal = self.team.agree(self.done / self.total, max(received, default=0))
+                if step and losses and (trainer.images - logged >= LOG_EVERY or progress >= 1):
+                    loss = float(self.team.mean(torch.stack(losses).mean()))  # here alone the device is waited for
+                    losses.clear()
+                    speed = (trainer.images - logged) / (self.seconds - logged_seconds)
+                    logged, logged_seconds = trainer.images, self.seconds
+                    self._log(step, loss, speed)
+                    epoch = trainer.images / trainer.epoch_size
+                    remark = f"epoch {epoch:.2f}  loss {loss:.4f}  {speed:.0f} pictures/s"
+                if trainer.images > started:
+                    yield Progress("Training", min(self.done, self.total), self.total, unit, remark)
+                if progress >= 1 or signal:
+                    break
+                if trainer.images - saved >= training.checkpoint_every:
+                    yield from self._milestone()
+                    saved = trainer.images
+                    tick = time.perf_counter()  # the budget of time is for training, not for looking at its result
+                step = trainer.step(progress)
                 losses.append(step.loss)
                 now = time.perf_counter()
                 self.seconds, tick = self.seconds + now - tick, now
-                if step.images - logged >= LOG_EVERY or self.done >= self.total:
-                    loss = float(torch.stack(losses).mean())  # here, and only here, the device is waited for
-                    losses.clear()
-                    speed = (step.images - logged) / (self.seconds - logged_seconds)
-                    logged, logged_seconds = step.images, self.seconds
-                    self._log(step, loss, speed)
-                    remark = f"epoch {step.images / trainer.epoch_size:.2f}  loss {loss:.4f}  {speed:.0f} pictures/s"
-                yield Progress("Training", min(self.done, self.total), self.total, unit, remark)
-                if step.images - saved >= training.checkpoint_every:
-                    yield from self._milestone()
-                    saved = step.images
-                    tick = time.perf_counter()  # the budget of time is for training, not for looking at its result
-            if received:
-                self.save()
+            if signal:
+                if self.team.leads:
+                    self.save()
+                self.team.wait()  # whoever ends first has the others stopped: not before it is saved
                 raise Interrupted(
                     f"stopped at {trainer.images:,} pictures, everything is saved in {self.out}; "
                     "run the same command to go on",
-                    received[0],
+                    signal,
                 )
             if trainer.images > saved or not (self.out / checkpoint.MODEL_FILE).exists():
                 yield from self._milestone()
@@ -175,7 +199,12 @@ class Run:
                 yield Note(f"{self.out} has had its whole budget already; a larger one goes on with it")
 
     def _milestone(self) -> Generator[Event, None, None]:
-        """Validate, save, and draw a sheet of samples."""
+        """Validate, save, and draw a sheet of samples, while the rest of the team waits."""
+        if self.team.leads:
+            yield from self._look()
+        self.team.wait()
+
+    def _look(self) -> Generator[Event, None, None]:
         self.validation = self.trainer.validate()
         self.save()
         if self.validation:
@@ -238,6 +267,8 @@ class Run:
         )
 
     def _write(self, row: dict[str, Any]) -> None:
+        if not self.team.leads:
+            return
         try:
             with (self.out / LOG_FILE).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")

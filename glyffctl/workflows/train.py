@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from glyffctl.core import checkpoint, embeddings
 from glyffctl.core.bundled import ENCODER
 from glyffctl.core.checkpoint import EncoderInfo, Origin
 from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, read_toml
-from glyffctl.core.dataset import open_glyphs
-from glyffctl.core.errors import OutputError, TrainingError, UsageError
+from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.errors import Interrupted, OutputError, TrainingError, UsageError
 from glyffctl.core.files import reason
+from glyffctl.core.processes import Place, Team, in_job, join, place
 from glyffctl.core.training import Trainer
 from glyffctl.core.unet import parameter_count
 from glyffctl.workflows.embed import EmbedOptions, embed
-from glyffctl.workflows.events import Caution, Event, Note
+from glyffctl.workflows.events import Caution, Event, Note, finish
 from glyffctl.workflows.run import Run
 
 BRIGHTNESS_LEFT = 0.5  # standard deviations; above this, pure noise is not where the data is at T
@@ -31,7 +33,7 @@ class TrainOptions:
     """What `train` is asked to do.
 
     Attributes:
-        gpus: 0 trains on the CPU, 1 on a GPU, or on the CPU where there is none.
+        gpus: 0 trains on the CPU, 1 on a GPU, or on the CPU where there is none; more only in as many processes.
         preset: a name from `config.preset_names`; None is "gpu" on a GPU and "cpu" without.
         config: a TOML file laid over the preset.
         overrides: settings of the section [training] laid over both.
@@ -64,14 +66,27 @@ class TrainReport:
     validation: dict[float, float]
 
 
-def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
+def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
     """Train, or go on with a run that was stopped. See `TrainOptions`.
+
+    Started by torchrun or srun, this is one process of a job. The first of them reads the settings and the run folder
+    and writes into it; the others need the data only. They tell nothing, and return None.
 
     Raises:
         GlyffError: the data, the embeddings, the settings or the run folder cannot be used.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    device = _device(options.gpus)
+    where = place()
+    device = _device(options.gpus, where)
+    with join(where, device) as team:
+        if team.leads:
+            return (yield from _lead(options, device, team))
+        with suppress(Interrupted):  # the first process tells of it
+            finish(_follow(options, device, team))
+        return None
+
+
+def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[Event, None, TrainReport]:
     if options.gpus and device.type == "cpu":
         yield Caution("no GPU was found: training on the CPU (--gpus 0 says so without this line)")
     preset, sections = _settings(options, device)
@@ -79,10 +94,12 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
     if start is not None:
         sections["network"] = as_dict(start.origin.config)["network"]
     parse(sections)  # complain about settings before minutes are spent on embedding
+    team.told(sections)
 
     glyphs = open_glyphs(options.data, sections["network"].get("size"))
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
         yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or ENCODER))
+    team.wait()
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
     if start is not None and start.origin.config.network.text_width != cached.width:
         raise TrainingError(
@@ -90,24 +107,20 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
             f"with {cached.encoder}, whose vectors have another width; run `glyffctl embed --data {options.data} "
             f"--encoder {start.origin.encoder.name}`"
         )
-    config = _fit(sections, glyphs.size, cached.width)
-    encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
-    origin = Origin(config, encoder, glyphs.fingerprint())
-
     out = options.out or Path("runs") / preset
     _check_folder(out)
-    trainer = Trainer(config, glyphs, cached, device)
-    run = Run(out, origin, trainer, tensorboard=options.tensorboard)
+    run = _run(sections, glyphs, cached, device, team, out, tensorboard=options.tensorboard)
+    trainer, origin = run.trainer, run.origin
     parameters = parameter_count(trainer.network)
     yield Note(
         f"{parameters / 1e6:.1f} M parameters, {trainer.epoch_size:,} glyphs "
         f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
-        f"{preset} preset on {_device_name(device)}, into {out}"
+        f"{preset} preset on {_device_name(device, team)}, into {out}"
     )
     left = trainer.schedule.brightness_left(glyphs.mean, glyphs.size)
     if left > BRIGHTNESS_LEFT:
         yield Caution(
-            f"at the noisiest level of the {config.diffusion.schedule} schedule the brightness of {glyphs.size}×"
+            f"at the noisiest level of the {origin.config.diffusion.schedule} schedule the brightness of {glyphs.size}×"
             f"{glyphs.size} pictures still shows ({left:.1f} standard deviations), so the pure noise where samplers "
             'start is not quite like it; diffusion.schedule = "cosine" goes further'
         )
@@ -116,20 +129,48 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport]:
     elif start is not None:
         trainer.start_from(start.network, start.images)
         yield Note(f"starting from the weights of {options.start}, trained on {start.images:,} pictures")
-        if start.origin.encoder.fingerprint != encoder.fingerprint:
+        if start.origin.encoder.fingerprint != origin.encoder.fingerprint:
             yield Caution(
                 f"{options.start} has read text through another encoder than the captions are embedded with; "
                 "it has to get used to the new one"
             )
+    run.spread()
     yield from run.go()
     return TrainReport(
         out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation
     )
 
 
+def _follow(options: TrainOptions, device: torch.device, team: Team) -> Generator[Event, None, None]:
+    """What all processes but the first do."""
+    sections = team.told(None)
+    glyphs = open_glyphs(options.data, sections["network"].get("size"))
+    team.wait()  # for the first to embed
+    cached = embeddings.load_embeddings(options.data, glyphs.captions)
+    run = _run(sections, glyphs, cached, device, team, Path())
+    run.spread()
+    yield from run.go()
+
+
+def _run(
+    sections: dict[str, dict[str, Any]],
+    glyphs: GlyphSet,
+    cached: embeddings.Embeddings,
+    device: torch.device,
+    team: Team,
+    out: Path,
+    *,
+    tensorboard: bool = False,
+) -> Run:
+    config = _fit(sections, glyphs.size, cached.width)
+    encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
+    trainer = Trainer(config, glyphs, cached, device, team)
+    return Run(out, Origin(config, encoder, glyphs.fingerprint()), trainer, tensorboard=tensorboard)
+
+
 def show_settings(options: TrainOptions) -> str:
     """All settings that `train` would use, as TOML that --config takes."""
-    _, sections = _settings(options, _device(options.gpus))
+    _, sections = _settings(options, _device(options.gpus, place()))
     lines = []
     for section, values in as_dict(parse(sections)).items():
         lines.append(f"[{section}]")
@@ -149,16 +190,24 @@ def _settings(options: TrainOptions, device: torch.device) -> tuple[str, dict[st
     return preset, merge(*layers, {"training": options.overrides})
 
 
-def _device(gpus: int) -> torch.device:
-    if gpus not in (0, 1):
-        raise UsageError(f"--gpus must be 0 or 1, not {gpus}")
-    return torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+def _device(gpus: int, where: Place) -> torch.device:
+    """The device of this process; in a job `gpus` says no more than whether to use one."""
+    if gpus > 1 and not in_job():
+        raise UsageError(f"--gpus {gpus} needs as many processes: `glyffctl train` starts them, as does torchrun")
+    if not gpus or not torch.cuda.is_available():
+        return torch.device("cpu")
+    if where.local >= torch.cuda.device_count():
+        raise UsageError(f"process {where.local} of this machine has no GPU: it has {torch.cuda.device_count()}")
+    device = torch.device("cuda", where.local)
+    torch.cuda.set_device(device)
+    return device
 
 
-def _device_name(device: torch.device) -> str:
+def _device_name(device: torch.device, team: Team) -> str:
+    times = f"{team.size} × " if team.size > 1 else ""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"the CPU ({torch.get_num_threads()} threads)"
+        return times + torch.cuda.get_device_name(device)
+    return f"{times}the CPU ({torch.get_num_threads()} threads)"
 
 
 def _fit(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:

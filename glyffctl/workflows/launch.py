@@ -1,0 +1,69 @@
+"""Starting the processes of a job on this machine, with PyTorch's own elastic launcher."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from glyffctl.core.errors import TrainingError
+
+_TOLD = (1, 2, 130, 143)  # exit codes of a process that has said why it ends
+
+
+def launch(arguments: Sequence[str], processes: int) -> int:
+    """Run `glyffctl` with `arguments` in several processes that form one job, and wait for them.
+
+    The first process speaks on this terminal; if one ends, all are ended, and none is started again.
+
+    Returns:
+        the exit code of the first process, which has told its result or its error.
+
+    Raises:
+        TrainingError: a process ended without a word.
+    """
+    # PyTorch's launcher imports half of PyTorch; --help never comes here.
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std  # noqa: PLC0415
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it would tell is told below, in a line
+    # Every process would take all cores for itself.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    with tempfile.TemporaryDirectory(prefix="glyffctl-") as folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id="glyffctl",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=dict.fromkeys(range(1, processes), Std.ALL)),
+        )
+        try:
+            elastic_launch(config, sys.executable)("-m", "glyffctl", *arguments)
+        except SignalException as stopped:
+            return 128 + stopped.sigval
+        except ChildFailedError as failed:
+            codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+            if codes.get(0) in _TOLD:
+                return codes[0]
+            rank, failure = failed.get_first_failure()
+            raise TrainingError(_last_words(rank, failure.exitcode, Path(folder))) from failed
+    return 0
+
+
+def _last_words(rank: int, code: int, folder: Path) -> str:
+    """Why a process that told nothing here has ended: the signal, or the last line it wrote to its log."""
+    if code < 0:
+        why = f"was ended by {signal.Signals(-code).name}"
+    else:
+        written = sorted(folder.glob(f"**/{rank}/stderr.log"))
+        lines = written[-1].read_text(errors="replace").splitlines() if written else []
+        why = f"ended with exit code {code}" + (f": {lines[-1]}" if lines else "")
+    return f"process {rank} of this job {why}; run the same command again: it goes on from the last checkpoint"

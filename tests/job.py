@@ -1,0 +1,45 @@
+"""One process of a job that test_processes.py starts: 20 steps in float64, and what each process saw and ended with."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from glyffctl.core.config import merge, parse, read_preset, read_toml
+from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.embeddings import load_embeddings
+from glyffctl.core.errors import ModelError
+from glyffctl.core.processes import join, place
+from glyffctl.core.tensors import load_tensors, save_tensors
+from glyffctl.core.training import Trainer
+
+
+def main(data: Path, toml: Path, out: Path, first: Path | None) -> None:
+    torch.set_num_threads(1)
+    glyphs = open_glyphs(data)
+    cached = load_embeddings(data, glyphs.captions)
+    sizes = {"network": {"size": glyphs.size, "text_width": cached.width}}
+    config = parse(merge(read_preset("cpu"), read_toml(toml), sizes))
+    config = replace(config, training=replace(config.training, optimizer="adamw", batch=10))
+    where, device = place(), torch.device("cpu")
+    seen: list[int] = []
+    with join(where, device) as team:
+        trainer = Trainer(config, glyphs, cached, device, team, torch.float64)
+        if first is not None:
+            tensors, counters = load_tensors(first, "job", ModelError)
+            trainer.restore(tensors, counters)
+        draw = trainer.sample_glyphs
+
+        def noted(number: torch.Tensor) -> torch.Tensor:
+            seen.extend(number.tolist())
+            return draw(number)
+
+        trainer.sample_glyphs = noted  # type: ignore[method-assign]
+        losses = [float(team.mean(trainer.step(step / 40).loss)) for step in range(20)]
+        tensors, counters = trainer.state()
+        save_tensors(out / f"{team.rank}.safetensors", "job", tensors, {**counters, "seen": seen, "losses": losses})
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]), Path(sys.argv[4]) if len(sys.argv) > 4 else None)
