@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -100,7 +101,7 @@ def _run(workflow: Any, *, as_json: bool) -> Any:
     from glyffctl.console import Display, emit_json
 
     result = Display(quiet=as_json).run(workflow)
-    if as_json:
+    if as_json and result is not None:
         emit_json(result)
     return result
 
@@ -195,7 +196,12 @@ def train(
     data: DataOption = Path("data"),
     out: Annotated[Path | None, typer.Option(help="The run folder. Without: runs/PRESET.", show_default=False)] = None,
     gpus: Annotated[
-        int, typer.Option(help="1 trains on a GPU, or on the CPU where there is none; 0 on the CPU.", min=0)
+        int,
+        typer.Option(
+            help="1 trains on a GPU, or on the CPU where there is none; 0 on the CPU; more starts as many processes. "
+            "Under torchrun or srun, joins their job.",
+            min=0,
+        ),
     ] = 1,
     preset: Annotated[
         str | None,
@@ -208,7 +214,9 @@ def train(
     epochs: Annotated[float | None, typer.Option(help="Budget: passes over the data.", show_default=False)] = None,
     images: Annotated[int | None, typer.Option(help="Budget: pictures shown.", show_default=False)] = None,
     minutes: Annotated[float | None, typer.Option(help="Budget: minutes of training.", show_default=False)] = None,
-    batch: Annotated[int | None, typer.Option(help="Pictures of a step.", show_default=False)] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Pictures of a step, of all processes together.", show_default=False)
+    ] = None,
     checkpoint_every: Annotated[
         int | None, typer.Option(help="Pictures between checkpoints.", metavar="IMAGES", show_default=False)
     ] = None,
@@ -233,6 +241,7 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a model. The same command again goes on where it stopped."""
+    from glyffctl.core import processes
     from glyffctl.workflows import train as workflow
 
     asked = {
@@ -257,8 +266,12 @@ def train(
     if show_config:
         typer.echo(workflow.show_settings(options), nl=False)
         return
+    if gpus > 1 and not processes.in_job():
+        from glyffctl.workflows.launch import launch
+
+        raise typer.Exit(launch(sys.argv[1:], gpus))
     report = _run(workflow.train(options), as_json=json)
-    if not json:
+    if report is not None and not json:
         typer.echo(f'{report.out}  (draw with it: glyffctl sample "lithium" --model {report.out})')
 
 
