@@ -302,3 +302,53 @@ def test_a_model_that_can_do_nothing_but_repeat_500_glyphs_is_caught(data: Path)
     assert found["copies"].model.low > 0.8
     assert found["copies"].real is not None and found["copies"].real.low < 0.03
     assert 0 < limit < 0.2
+
+
+BY_HEART = """
+[network]
+patch = 4
+channels = [96, 192]
+blocks = 1
+attention = [1]
+context_width = 192
+
+[diffusion]
+level_mean = 0.3
+caption_dropout = 0.05
+
+[training]
+images = 40000
+batch = 32
+optimizer = "muon"
+learning_rate = 1e-3
+weight_decay = 0.0
+warmup = 1000
+ema_decay = 0.99
+holdout = 0.0
+"""
+
+
+@pytest.mark.slow
+def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
+    data: Path, tmp_path: Path, noto_sans: Path, unihan: Path
+):
+    from glyffctl.core.embeddings import load_embeddings
+    from glyffctl.workflows.evaluate import _newness, _Real
+    from glyffctl.workflows.train import TrainOptions, train
+
+    few = tmp_path / "few"
+    ranges = "U+4E9A-50D0"
+    chosen = PrepareOptions((noto_sans,), unihan, size=32, ranges=ranges, wordings=False, out=few)
+    assert 450 < finish(prepare(chosen)).glyphs <= 500
+    (tmp_path / "by_heart.toml").write_text(BY_HEART, encoding="utf-8")
+    finish(train(TrainOptions(data=few, gpus=0, config=tmp_path / "by_heart.toml", out=tmp_path / "run")))
+
+    model, glyphs = load_model(tmp_path / "run"), open_glyphs(few)
+    captions = load_embeddings(few, glyphs.captions).batch(glyphs.caption_of[torch.linspace(0, 449, 64).long()])
+    pen = Pen(Denoiser(model.network, "x0"), make_schedule("karras"), 32, 256, torch.device("cpu"), batch=64)
+    drawing = pen.draw(Recipe(steps=20, guidance=1.0), captions, torch.arange(64))
+    drawn = finish(told(drawing, Progress("Drawing", 0, 64)))
+    rows, _ = finish(_newness(_Real.open(data, 32, 64), drawn, 0))
+    copies = next(row for row in rows if row.name == "copies")
+    print(f"copies: {copies.model}")
+    assert copies.model.low > 0.5

@@ -1,7 +1,10 @@
 """Files and folders are whole or absent, whatever happens while they are written."""
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -230,3 +233,55 @@ def test_old_folder_is_never_deleted_before_the_new_one_stands(tmp_path: Path, m
     ):
         make_folder(path)
     assert [text for text in tree(tmp_path).values() if text] == ["old"]
+
+
+DIES_WRITING = """
+import os, signal, sys
+from pathlib import Path
+from glyffctl.core.files import atomic_file, atomic_folder
+kind, path, moment = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+if moment == "between the renames":
+    rename = Path.rename
+    Path.rename = lambda self, to: (rename(self, to), os.kill(os.getpid(), signal.SIGKILL))
+with (atomic_file if kind == "file" else atomic_folder)(path) as temporary:
+    (temporary if kind == "file" else temporary / "a").write_text("half")
+    if moment == "inside":
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def die(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-c", DIES_WRITING, *arguments], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("make", [make_file, make_folder])
+def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path, make: Callable[[Path, str], None]) -> None:
+    out = tmp_path / "[out]"
+    kind = "file" if make is make_file else "folder"
+    make(out, "old")
+    before = tree(tmp_path)
+    die(kind, str(out), "inside")
+    assert len(list(tmp_path.iterdir())) == 2 and before.items() <= tree(tmp_path).items()
+    make(out, "old")
+    assert tree(tmp_path) == before
+
+
+def test_a_folder_whose_writer_was_killed_between_two_renames_comes_back(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    make_folder(out, "old")
+    die("folder", str(out), "between the renames")
+    assert not out.exists()
+    with pytest.raises(ZeroDivisionError), atomic_folder(out):
+        assert (out / "a").read_text() == "old"
+        raise ZeroDivisionError
+    assert tree(tmp_path) == {"out": None, "out/a": "old"}
+
+
+def test_a_living_writer_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with atomic_file(path) as one:
+        one.write_text("one")
+        make_file(path, "two")
+        assert one.exists()
+    assert path.read_text() == "one"

@@ -1,7 +1,13 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Writing files so that a reader, or a crash, never meets half of one.
+
+What is being written has a name of its own, `.NAME.TOKEN.tmp`, and a lock that the system drops when its writer dies.
+Whoever writes NAME next takes away what has no writer any more.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import shutil
 import uuid
@@ -33,6 +39,38 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def _lock(path: Path) -> int | None:
+    """Lock a file or folder; the descriptor that holds the lock, or None if another has it or there is none to have."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # a writer is at it, or a file system without locks
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _sweep(path: Path) -> None:
+    """Take away what writers of `path` left behind when they were killed; give back what one was about to replace."""
+    left = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????.*"))
+    for remains in left:
+        descriptor = _lock(remains)
+        if descriptor is None:
+            continue
+        try:
+            if remains.suffix == ".old" and not path.exists():
+                remains.rename(path)
+            elif remains.suffix in (".tmp", ".old"):
+                shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
+        except OSError:
+            pass  # not ours to remove; it harms nobody
+        finally:
+            os.close(descriptor)
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; on success it is synced and takes the name `path`.
@@ -43,10 +81,14 @@ def atomic_file(path: Path) -> Iterator[Path]:
         OutputError: the folder cannot be made or written, the disk is full, or `path` is a folder.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    descriptor = None
     try:
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        temporary.touch()
+        descriptor = _lock(temporary)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -56,6 +98,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
+        if descriptor is not None:
+            os.close(descriptor)
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
 
@@ -95,10 +139,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     target = Path(os.path.realpath(path))  # what a link points at is replaced, on the disk that it points to
     temporary = target.with_name(f".{target.name}.{token}.tmp")
     replaced = target.with_name(f".{target.name}.{token}.old")
+    descriptor = None
     try:
         if path.exists() and not path.is_dir():
             raise OutputError(f"cannot write {path}: it is a file; name a folder")
+        _sweep(target)
         temporary.mkdir(parents=True)
+        descriptor = _lock(temporary)
         yield temporary
         _sync_folder(temporary)
         try:
@@ -114,4 +161,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
     finally:
+        if descriptor is not None:
+            os.close(descriptor)
         shutil.rmtree(temporary, ignore_errors=True)

@@ -10,6 +10,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
 from glyffctl.core.errors import TrainingError
 
 _TOLD = (1, 2, 130, 143)  # exit codes of a process that has said why it ends
@@ -26,14 +31,9 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     Raises:
         TrainingError: a process ended without a word.
     """
-    # PyTorch's launcher imports half of PyTorch; --help never comes here.
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std  # noqa: PLC0415
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415
-
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it would tell is told below, in a line
     # Every process would take all cores for itself.
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as folder:
         config = LaunchConfig(
             min_nodes=1,
