@@ -65,7 +65,7 @@ def test_what_is_drawn_and_what_is_left_out_is_listed(options):
     assert any(isinstance(event, Progress) for event in events)
     data = open_glyphs(options.out)
     assert data.size == 32 and [c.character for c in data.characters] == ["一", "丁", "𠀀"]
-    assert data.captions == ["one; 1", "nail"] and data.caption_of.tolist() == [0, 1, 0]
+    assert data.captions == ["one; 1", "one", "nail"] and data.caption_of.tolist() == [0, 2, 0]
     assert report.captions_sha256 == captions_digest(data.captions)
     assert data.images(torch.arange(3)).float().mean((1, 2, 3)).lt(255).all()
     manifest = json.loads((options.out / "manifest.json").read_text())
@@ -265,7 +265,7 @@ def test_without_arguments_the_system_is_asked_and_named(tmp_path, noto_sans, un
     assert "system's Chinese font" in notes[0] and str(unihan) in notes[-1]
     data = open_glyphs(tmp_path / "data")
     lithium = next(character for character in data.characters if character.codepoint == 0x9502)
-    told = ("lithium (element 3, Li); gold", "gold", "metals in general")
+    told = ("lithium", "lithium (element 3, Li); gold", "gold", "metals in general")
     assert lithium == (0x9502, "锂", "lithium (element 3, Li)", 167, told)
     assert report.characters == len(data.characters) >= 15
 
