@@ -433,6 +433,73 @@ def evaluate(
             typer.echo(file)
 
 
+@app.command("visualize-umap")
+def visualize_umap(
+    data: DataOption = Path("data"),
+    out: Annotated[Path, typer.Option(help="The folder for umap.png and umap.html.")] = Path(),
+    color: Annotated[
+        str | None,
+        typer.Option(
+            help="radical, structure (needs --ids), font, density or none. Without: the first of structure, radical, "
+            "font and density that the data know. The page has all of them.",
+            show_default=False,
+        ),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of ideographic description sequences such as CJKVI's ids.txt (.gz): colours by ⿰ and ⿱, "
+            "and measures how well they part.",
+            show_default=False,
+        ),
+    ] = None,
+    drawn: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with",
+            help="A picture from `sample`, or a folder of them, to place in the map. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    trace: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Draw a glyph for this prompt, and follow the model's guess through the map from step to step. May be "
+            "given several times.",
+            metavar="PROMPT",
+            show_default=False,
+        ),
+    ] = None,
+    neighbors: Annotated[
+        int, typer.Option(help="Glyphs that each is drawn to, 2 to 200: few show detail, many the whole.")
+    ] = 15,
+    min_dist: Annotated[float, typer.Option(help="How near points may come, 0 to 1.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the layout, and of glyphs drawn for --trace.")] = 0,
+    model: ModelOption = None,
+    encoder: MovedEncoderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Map all glyphs in the plane, like beside like: umap.png, and umap.html to walk about in."""
+    from glyffctl.core.layout import MapSettings
+    from glyffctl.workflows import umap as workflow
+
+    options = workflow.UmapOptions(
+        data=data,
+        out=out,
+        settings=MapSettings(neighbors=neighbors, min_dist=min_dist, seed=seed),
+        ids=ids,
+        colour=color,
+        drawn=tuple(drawn or ()),
+        trace=tuple(trace or ()),
+        model=model,
+        encoder=encoder,
+    )
+    report = _run(workflow.visualize(options), as_json=json)
+    if not json:
+        for file in report.files:
+            typer.echo(file)
+
+
 @app.command("noise-demo")
 def noise_demo(
     figure: Annotated[

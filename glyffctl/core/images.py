@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
@@ -19,10 +20,11 @@ from glyffctl.core.files import atomic_file
 SETTINGS_KEY = "glyffctl"
 _GIF_GREYS = 16
 _LAST_FRAME_MS = 1500
+_GAP, _TITLE = 4, 22  # pixels of a sheet: between pictures, and a line of title
 
 
 def sheet(
-    pictures: Tensor, columns: int, gap: int = 4, titles: Sequence[str] = (), font: Path | None = None
+    pictures: Tensor, columns: int, gap: int = _GAP, titles: Sequence[str] = (), font: Path | None = None
 ) -> Image.Image:
     """Lay pictures out in rows on white paper.
 
@@ -35,7 +37,7 @@ def sheet(
     """
     count, height, width = pictures.shape
     rows = -(-count // columns)
-    line = 22 if titles else 0
+    line = _TITLE if titles else 0
     canvas = Image.new("L", (columns * (width + gap) + gap, rows * (height + gap + line) + gap), 255)
     for k, picture in enumerate(pictures):
         row, column = divmod(k, columns)
@@ -48,6 +50,23 @@ def sheet(
             text = _fit(title, letters, canvas.width - 2 * gap)
             draw.text((gap, gap + line - 5 + row * (height + gap + line)), text, 0, letters, anchor="ls")
     return canvas
+
+
+def cut(image: Image.Image, count: int, columns: int, *, titled: bool) -> Tensor:
+    """The `count` pictures (N, S, S) uint8 that `sheet` laid out `columns` in a row, S from the width of the sheet.
+
+    Raises:
+        UsageError: no square pictures fill `image` that way.
+    """
+    gap, line, rows = _GAP, _TITLE if titled else 0, -(-count // columns)
+    size = (image.width - gap) // columns - gap
+    if size < 1 or image.size != (columns * (size + gap) + gap, rows * (size + gap + line) + gap):
+        raise UsageError(f"a sheet of {image.width}×{image.height} does not hold {count} pictures in rows of {columns}")
+    pixels = torch.from_numpy(np.array(image.convert("L")))
+    corners = [
+        (gap + k // columns * (size + gap + line) + line, gap + k % columns * (size + gap)) for k in range(count)
+    ]
+    return torch.stack([pixels[top : top + size, left : left + size] for top, left in corners])
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

@@ -1,0 +1,239 @@
+"""umap.png: the map of all glyphs with thumbnails in it, and beside it how densely they lie."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.patches import Rectangle
+from torch import Tensor
+
+from glyffctl.core.density import Density
+from glyffctl.core.groups import Groups
+from glyffctl.figures.map_scene import DRAWN, GROUP_COLOURS, OTHERS, PLAIN, Scene
+from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, save_figure, style
+
+_WIDE, _HIGH = 12.75, 8.0  # inches
+_MAP = 7.0  # inches, each side of the map
+_THUMB = 0.04  # of the map's side, as all lengths below
+_APART = 0.072  # between glyphs that get a thumbnail, at least
+_ABOUT = 0.02  # how near a glyph must be to another to have its thumbnail instead
+_REACH = 0.11  # from a glyph to its thumbnail, at most
+_ROOM = 512  # cells of the map in which points are counted
+
+Numbers = np.ndarray[Any, Any]
+
+
+def save_map_png(path: Path, scene: Scene, settings: dict[str, Any]) -> None:
+    """Draw `scene`, with `settings` in a text chunk.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    with style():
+        figure = Figure(figsize=(_WIDE, _HIGH))
+        _map(_axes(figure, 0.15, 0.42, _MAP), scene)
+        right = _MAP + 0.5
+        beside = _axes(figure, right, 2.19, 4.9)
+        beside.imshow(scene.density.values, cmap=DENSITY, origin="lower", extent=(0, 1, 0, 1), interpolation="bilinear")
+        beside.contour(
+            *(2 * [(np.arange(len(scene.density.values)) + 0.5) / len(scene.density.values)]),
+            scene.density.values,
+            levels=[0.05, 0.2, 0.4, 0.6, 0.8],
+            colors="white",
+            linewidths=0.5,
+        )
+        _write(figure, 0.22, _HIGH - 0.36, scene.title, fontsize=15, fontweight="bold")
+        _write(figure, right, 7.2, "Where glyphs lie densest", fontsize=11)
+        _legend(figure, right, 1.86, scene)
+        _write(figure, 0.22, 0.17, "   ·   ".join(scene.notes), fontsize=9, color=GREY)
+        save_figure(path, figure, settings)
+
+
+def _axes(figure: Figure, left: float, bottom: float, side: float) -> Axes:
+    """A square, the unit square in it, without ticks; lengths in inches."""
+    axes = figure.add_axes((left / _WIDE, bottom / _HIGH, side / _WIDE, side / _HIGH))
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], aspect="equal")
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(FAINT)
+    return axes
+
+
+def _write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
+    """Text of anyone's on the paper, `x` and `y` in inches: nothing in it is taken for mathematics."""
+    figure.text(x / _WIDE, y / _HIGH, legible(text), parse_math=False, va="baseline", **look)
+
+
+def legible(text: str) -> str:
+    """`text` in one line, without the characters that no font of the figure has: an empty box says nothing."""
+    fonts = [findfont(FontProperties(family=family)) for family in mpl.rcParams["font.family"]]
+    known = [get_font(font).get_charmap() for font in fonts]
+    return "".join(
+        c for c in " ".join(text.split()) if c == " " or (c.isprintable() and any(ord(c) in k for k in known))
+    )
+
+
+def _unit(points: Tensor, density: Density) -> Numbers:
+    """(N, 2) the points in the unit square that the density covers."""
+    return ((points.double().numpy() - [density.left, density.bottom]) / density.side).clip(0, 1)
+
+
+def _map(axes: Axes, scene: Scene) -> None:
+    places = _unit(scene.points, scene.density)
+    colours = _colours(scene)
+    size = min(12.0, 1.5e5 / (len(places) + 1500))
+    # Drawn in an order that has nothing to do with the code chart, so that no group lies on top of another.
+    order = np.random.RandomState(0).permutation(len(places))
+    by = scene.colouring.by if scene.colouring else None
+    if isinstance(by, Groups):  # but all on those that have no group
+        order = order[np.argsort(by.of.numpy()[order] >= 0, kind="stable")]
+    x, y = places[order].T
+    axes.scatter(x, y, s=size, c=colours[order], alpha=0.75, linewidths=0)
+    desk = _Desk(places)
+    for trail in scene.trails:
+        path = _unit(trail.points, scene.density)
+        axes.plot(*path.T, color="white", linewidth=3.6, zorder=4, solid_joinstyle="round")
+        axes.plot(*path.T, color=DRAWN, linewidth=1.6, zorder=5, marker="o", markersize=3, solid_joinstyle="round")
+        for step in dict.fromkeys((len(path) - 1, 0, len(path) // 2)):
+            _thumbnail(axes, desk, path[step], trail.pictures[step].numpy(), DRAWN, 1.25, 9)
+        label = legible(trail.label)
+        x, y = path[-1].tolist()
+        axes.text(
+            *(x + (-0.012 if x > 0.6 else 0.012), y - 0.012),
+            label if len(label) <= 40 else f"{label[:39]}…",
+            parse_math=False,
+            fontsize=9,
+            ha="right" if x > 0.6 else "left",
+            va="top",
+            zorder=11,
+            bbox={"facecolor": "white", "edgecolor": DRAWN, "boxstyle": "round,pad=0.25", "linewidth": 0.8},
+        )
+    for marked in scene.drawn:
+        place = _unit(torch.tensor([[marked.x, marked.y]]), scene.density)[0]
+        axes.plot(*place, marker="o", markersize=4, color=DRAWN, markeredgecolor="white", zorder=6)
+        _thumbnail(axes, desk, place, marked.picture.numpy(), DRAWN, 1.25, 8)
+    high = scene.density.at(scene.points).numpy()
+    for row in _spread(places, high):
+        _thumbnail(axes, desk, places[row], scene.thumbnails[row].numpy(), tuple(colours[row]), 1.0, 7)
+
+
+def _colours(scene: Scene) -> Numbers:
+    """(N, 3) the colour of each point."""
+    if scene.colouring is None:
+        return np.tile(to_rgb(PLAIN), (len(scene.points), 1))
+    by = scene.colouring.by
+    if isinstance(by, Groups):
+        table = np.array([to_rgb(c) for c in (*GROUP_COLOURS[: len(by.labels)], OTHERS)])
+        return np.asarray(table[by.of.numpy()])  # −1 is the last: others
+    return np.asarray(DENSITY(0.25 + 0.75 * by.numpy()))[:, :3]
+
+
+def _spread(places: Numbers, high: Numbers) -> Iterator[int]:
+    """Rows of points (N, 2) far from each other: the farthest from all before it (Gonzalez 1985), until none is far.
+
+    Of the farthest and those about it the one where points lie densest, `high` (N,), is taken: no strays.
+    """
+    row = int(high.argmax())
+    distance = np.full(len(places), np.inf)
+    while distance[row] > _APART:
+        about = np.hypot(*(places - places[row]).T) < _ABOUT
+        row = int(np.where(about, high, -1).argmax())
+        yield row
+        distance = np.minimum(distance, np.hypot(*(places - places[row]).T))
+        distance[about] = 0
+        row = int(distance.argmax())
+
+
+class _Desk:
+    """The map as a place to lay thumbnails on: where points are, and where thumbnails lie already."""
+
+    def __init__(self, places: Numbers) -> None:
+        x, y = places.T
+        counts, _, _ = np.histogram2d(x, y, bins=_ROOM, range=((0, 1), (0, 1)))
+        self.below = np.pad(counts, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+        self.typical = max(1.0, len(places) * _THUMB**2 * 4)
+        self.taken: list[tuple[float, float, float]] = []
+
+    def room(self, place: Numbers, side: float) -> tuple[float, float] | None:
+        """The middle for a thumbnail of `side` near `place`: over few points, not far, and on no other; or None."""
+        best, found = math.inf, None
+        for reach, angle in itertools.product(np.arange(0, _REACH, 0.02), np.arange(0, 2 * math.pi, math.pi / 12)):
+            x, y = place[0] + reach * math.cos(angle), place[1] + reach * math.sin(angle)
+            half = side / 2 + 0.004
+            if not (half < x < 1 - half and half < y < 1 - half):
+                continue
+            if any(max(abs(x - u), abs(y - v)) < half + w / 2 for u, v, w in self.taken):
+                continue
+            low = (np.array([x, y]) - side / 2).clip(0, 1) * _ROOM
+            high = (np.array([x, y]) + side / 2).clip(0, 1) * _ROOM
+            (i, j), (m, n) = low.astype(int), np.ceil(high).astype(int)
+            covered = self.below[m, n] - self.below[i, n] - self.below[m, j] + self.below[i, j]
+            cost = min(covered / self.typical, 1) + 8 * reach
+            if cost < best:
+                best, found = cost, (x, y)
+        if found is not None:
+            self.taken.append((*found, side))
+        return found
+
+
+def _thumbnail(
+    axes: Axes, desk: _Desk, place: Numbers, picture: Numbers, colour: Any, scale: float, layer: int
+) -> None:
+    """A framed picture near `place`, tied to it by a line if it had to move; nothing where there is no room."""
+    side = _THUMB * scale
+    room = desk.room(place, side)
+    if room is None:
+        return
+    x, y = room
+    if max(abs(x - place[0]), abs(y - place[1])) > side / 2:
+        axes.plot([place[0], x], [place[1], y], color="white", linewidth=2.0, zorder=layer - 0.6)
+        axes.plot([place[0], x], [place[1], y], color=INK, linewidth=0.7, zorder=layer - 0.5)
+    box = (x - side / 2, y - side / 2)
+    extent = (box[0], box[0] + side, box[1], box[1] + side)
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=extent, zorder=layer, interpolation="antialiased")
+    axes.add_patch(Rectangle(box, side, side, fill=False, edgecolor=colour, linewidth=1.4, zorder=layer + 0.1))
+    axes.set(xlim=(0, 1), ylim=(0, 1))  # imshow takes its own limits
+
+
+def _legend(figure: Figure, x: float, y: float, scene: Scene) -> None:
+    """Rows of swatch, name and count from (`x`, `y`) down, in inches; in two columns where there are many."""
+    if scene.colouring is None:
+        return
+    by = scene.colouring.by
+    _write(figure, x, y, scene.colouring.heading, fontsize=11)
+    if not isinstance(by, Groups):
+        axes = figure.add_axes((x / _WIDE, (y - 0.36) / _HIGH, 2.2 / _WIDE, 0.14 / _HIGH))
+        axes.imshow(np.linspace(0.25, 1, 256)[None], cmap=DENSITY, vmin=0, vmax=1, aspect="auto")
+        axes.set(xticks=[], yticks=[])
+        _write(figure, x, y - 0.58, "less", fontsize=9, color=GREY)
+        _write(figure, x + 2.2, y - 0.58, "more", fontsize=9, color=GREY, ha="right")
+        return
+    rows = list(zip(GROUP_COLOURS, by.labels, by.counts, strict=False))
+    if by.others:
+        rows.append((OTHERS, "all others", by.others))
+    high = 5 if len(rows) > 5 else len(rows)
+    for k, (colour, label, count) in enumerate(rows):
+        column, row = divmod(k, high)
+        left, base = x + 2.5 * column, y - 0.29 - 0.27 * row
+        figure.patches.append(
+            Rectangle(
+                (left / _WIDE, (base - 0.02) / _HIGH),
+                0.15 / _WIDE,
+                0.15 / _HIGH,
+                color=colour,
+                transform=figure.transFigure,
+            )
+        )
+        name = legible(label)
+        _write(figure, left + 0.24, base, name if len(name) <= 24 else f"{name[:23]}…", fontsize=10)
+        _write(figure, left + 2.3, base, f"{count:,}", fontsize=10, color=GREY, ha="right")

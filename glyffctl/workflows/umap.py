@@ -1,0 +1,321 @@
+"""`glyffctl visualize-umap`: all glyphs as a map in the plane, still and to walk about in, and drawn pictures in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.density import density
+from glyffctl.core.errors import DataError, OutputError, UsageError
+from glyffctl.core.files import check_writable
+from glyffctl.core.groups import by_font, by_radical, by_structure
+from glyffctl.core.layout import PLACED_BY, Map, MapSettings, lay_out, load_map, place, save_map
+from glyffctl.core.neighbours import Neighbours, nearest, project
+from glyffctl.core.noise import permutation
+from glyffctl.core.structure import VOTES, read_structure, separation, two_kinds
+from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.umap_drawn import Drawn, read_drawn, trace
+
+COLOURS = ("radical", "structure", "font", "density", "none")
+_FEWEST = 10
+_AT_ONCE = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class UmapOptions:
+    """What `visualize-umap` is asked to do.
+
+    Attributes:
+        ids: a table of ideographic description sequences, for colours by structure and the separation.
+        colour: one of `COLOURS`; None is structure with `ids`, else the first that the data know.
+        drawn: pictures of `sample` to place in the map, or folders of them.
+        trace: prompts to draw a glyph for, and to follow its guesses through the map.
+        model, encoder: to draw them with, as in `SampleOptions`.
+    """
+
+    data: Path = Path("data")
+    out: Path = Path()
+    settings: MapSettings = field(default_factory=MapSettings)
+    ids: Path | None = None
+    colour: str | None = None
+    drawn: tuple[Path, ...] = ()
+    trace: tuple[str, ...] = ()
+    model: Path | None = None
+    encoder: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values that make no sense."""
+        if self.colour is not None and self.colour not in COLOURS:
+            raise UsageError(f"--color must be {', '.join(COLOURS)}, not {self.colour!r}")
+        if self.colour == "structure" and self.ids is None:
+            raise UsageError("--color structure needs --ids FILE, a table of ideographic description sequences")
+
+
+@dataclass(frozen=True)
+class Separation:
+    """How well ⿰ and ⿱ part: balanced accuracy of 15 neighbours, in the map, a plane of PCA, and by chance."""
+
+    map: float
+    pca: float
+    shuffled: float
+    left_right: int
+    top_bottom: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A drawn picture and where it lies in the map."""
+
+    file: str
+    prompt: str
+    x: float
+    y: float
+    nearest: str
+    """The character whose glyph is most alike."""
+
+
+@dataclass(frozen=True)
+class UmapReport:
+    """What was drawn."""
+
+    files: list[Path]
+    glyphs: int
+    seconds: float
+    cached: bool
+    """Whether the layout was there already."""
+    settings: MapSettings
+    separation: Separation | None
+    placed: list[Placed]
+
+
+def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
+    """Draw the map. See `UmapOptions`.
+
+    Raises:
+        GlyffError: data, pictures, model or table cannot be used, or the output cannot be written.
+    """
+    started = time.perf_counter()
+    png, page = options.out / "umap.png", options.out / "umap.html"
+    for file in (png, page):
+        check_writable(file)
+    glyphs = open_glyphs(options.data)
+    _check_count(glyphs, options)
+    operators = _operators(glyphs, options.ids) if options.ids else None
+    pictures = read_drawn(options.drawn, glyphs.size)
+    trails = []
+    for prompt in options.trace:
+        trails.append((yield from trace(prompt, options.model, options.encoder, options.settings.seed, glyphs.size)))
+
+    drawn, projected, cached = yield from _map(glyphs, options)
+    placing = yield from _place(glyphs, drawn, projected, [*pictures, *trails])
+    parted = _separation(drawn, operators)
+    if parted is not None:
+        yield Note(
+            f"⿰ and ⿱ part in the map with {parted.map:.1%} balanced accuracy ({VOTES} neighbours; in a plane of PCA "
+            f"{parted.pca:.1%}, by chance {parted.shuffled:.1%})"
+        )
+    thumbnails = yield from _thumbnails(glyphs)
+    yield from _draw(options, glyphs, drawn, operators, parted, thumbnails, pictures, trails, placing)
+    seconds = time.perf_counter() - started
+    placed = []
+    for picture, at in zip(pictures, placing, strict=False):
+        x, y = at.points[0].tolist()
+        alike = glyphs.characters[int(glyphs.character_of[at.nearest[0]])].character
+        placed.append(Placed(str(picture.file), picture.label, x, y, alike))
+    return UmapReport([png, page], len(glyphs), seconds, cached, options.settings, parted, placed)
+
+
+def _check_count(glyphs: GlyphSet, options: UmapOptions) -> None:
+    least = max(_FEWEST, options.settings.neighbors + 1)
+    if len(glyphs) < least:
+        raise DataError(
+            f"{options.data} has {len(glyphs)} glyphs; a map with --neighbors {options.settings.neighbors} needs at "
+            f"least {least}: prepare more characters"
+        )
+
+
+def _operators(glyphs: GlyphSet, ids: Path) -> list[str]:
+    table = read_structure(ids)
+    operators = [table.get(glyphs.characters[row].character, "") for row in glyphs.character_of.tolist()]
+    if not any(operators):
+        raise DataError(f"{ids} knows none of the characters in the data; give a table that has them")
+    return operators
+
+
+def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple[Map, Tensor | None, bool]]:
+    """The map, the glyphs in its subspace if they were computed, and whether the map was there already."""
+    fingerprint = glyphs.fingerprint()
+    cached = load_map(options.data, fingerprint, options.settings)
+    if cached is not None and len(cached.points) == len(glyphs):
+        yield Note("the layout is that of an earlier run: the glyphs and settings are the same")
+        return cached, None, True
+    found = None
+    for step in project(glyphs):
+        yield Progress("Reading glyphs", step.done, step.total, "", "their strongest components")
+        found = step.result
+    assert found is not None
+    subspace, points = found
+    neighbours = None
+    for search in nearest(points, options.settings.neighbors):
+        yield Progress("Finding neighbours", search.done, search.total, "glyphs")
+        neighbours = search.result
+    assert neighbours is not None
+    laid = None
+    begun = time.perf_counter()
+    for epoch in lay_out(points, neighbours, options.settings):
+        if epoch.done:
+            yield Progress("Laying out", epoch.done, epoch.total, "epochs")
+        else:
+            yield Progress(
+                "Starting UMAP", time.perf_counter() - begun, None, "s", "numba compiles it anew in every run"
+            )
+        laid = epoch.result
+    assert laid is not None
+    yield Progress("Starting UMAP", 1, 1)
+    drawn = Map(laid, points[:, :2].contiguous(), subspace)
+    try:
+        save_map(options.data, drawn, fingerprint, options.settings)
+    except OutputError as error:
+        yield Caution(f"the layout is not kept for the next run: {error}")
+    return drawn, points, False
+
+
+@dataclass(frozen=True, eq=False)
+class _Places:
+    """Where some pictures lie."""
+
+    points: Tensor  # (S, 2)
+    nearest: Tensor  # (S,) the glyph most alike
+
+
+def _place(
+    glyphs: GlyphSet, drawn: Map, projected: Tensor | None, pictures: list[Drawn]
+) -> Generator[Event, None, list[_Places]]:
+    """Where each of `pictures` lies, which may be several steps of one."""
+    if not pictures:
+        return []
+    if projected is None:
+        parts = []
+        for index in torch.arange(len(glyphs)).split(_AT_ONCE):
+            parts.append(drawn.subspace.project(glyphs.images(index)))
+            yield Progress("Reading glyphs", int(index[-1]) + 1, len(glyphs), "glyphs")
+        projected = torch.cat(parts)
+    queries = drawn.subspace.project(torch.cat([picture.pictures for picture in pictures])[:, None])
+    found: Neighbours | None = None
+    for search in nearest(projected, PLACED_BY, queries):
+        found = search.result
+    assert found is not None
+    points = place(drawn.points, found)
+    lengths = [len(picture.pictures) for picture in pictures]
+    return [_Places(*both) for both in zip(points.split(lengths), found.rows[:, 0].split(lengths), strict=True)]
+
+
+def _separation(drawn: Map, operators: list[str] | None) -> Separation | None:
+    if operators is None:
+        return None
+    labels = two_kinds(operators)
+    counts = [int((labels == kind).sum()) for kind in (0, 1)]
+    if min(counts) == 0 or sum(counts) <= VOTES:
+        return None
+    known = (labels >= 0).nonzero().flatten()
+    shuffled = labels.clone()
+    shuffled[known] = labels[known][permutation(0, 0, len(known))]
+    return Separation(
+        separation(drawn.points, labels),
+        separation(drawn.principal, labels),
+        separation(drawn.points, shuffled),
+        *counts,
+    )
+
+
+def _thumbnails(glyphs: GlyphSet) -> Generator[Event, None, Tensor]:
+    """(N, T, T) uint8: smaller where there are many, so that the page stays one that a browser opens."""
+    side = min(glyphs.size, 48 if len(glyphs) <= 25_000 else 32)
+    parts = []
+    for index in torch.arange(len(glyphs)).split(_AT_ONCE):
+        parts.append(shrink(glyphs.images(index)[:, 0], side))
+        yield Progress("Drawing thumbnails", int(index[-1]) + 1, len(glyphs), "glyphs")
+    return torch.cat(parts)
+
+
+def shrink(pictures: Tensor, side: int) -> Tensor:
+    """(N, side, side) uint8 from pictures (N, H, W) uint8."""
+    if pictures.shape[-1] == side:
+        return pictures
+    small = interpolate(pictures[:, None].float(), (side, side), mode="bilinear", antialias=True)
+    return small.round().clamp(0, 255).to(torch.uint8)[:, 0]
+
+
+def _draw(
+    options: UmapOptions,
+    glyphs: GlyphSet,
+    drawn: Map,
+    operators: list[str] | None,
+    parted: Separation | None,
+    thumbnails: Tensor,
+    pictures: list[Drawn],
+    trails: list[Drawn],
+    placing: list[_Places],
+) -> Generator[Event, None, None]:
+    # matplotlib takes a second to load.
+    from glyffctl.figures.map_html import Subjects, save_map_page  # noqa: PLC0415
+    from glyffctl.figures.map_png import save_map_png  # noqa: PLC0415
+    from glyffctl.figures.map_scene import Colouring, Marked, Scene, Trail  # noqa: PLC0415
+
+    yield Progress("Drawing the map", 0, 2)
+    thick = density(drawn.points)
+    ways = {
+        "structure": by_structure(operators) if operators else None,
+        "radical": by_radical(glyphs),
+        "font": by_font(glyphs),
+        "density": thick.at(drawn.points),
+    }
+    headings = {"structure": "Structure", "radical": "Kangxi radical", "font": "Font", "density": "Density"}
+    known = {name: Colouring(headings[name], way) for name, way in ways.items() if way is not None}
+    if options.colour not in (None, "none", *known):
+        raise UsageError(f"--color {options.colour} is not in these data; there is {', '.join(known)}")
+    colouring = None if options.colour == "none" else known[options.colour or next(iter(known))]
+    side = thumbnails.shape[-1]
+    scene = Scene(
+        title=f"{len(glyphs):,} glyphs of {glyphs.size**2:,} numbers each, laid out in the plane by likeness",
+        notes=_notes(options, glyphs, parted),
+        points=drawn.points,
+        thumbnails=thumbnails,
+        density=thick,
+        colouring=colouring,
+        drawn=[
+            Marked(float(at.points[0, 0]), float(at.points[0, 1]), shrink(picture.pictures, side)[0], picture.label)
+            for picture, at in zip(pictures, placing, strict=False)
+        ],
+        trails=[
+            Trail(trail.label, at.points, shrink(trail.pictures, side))
+            for trail, at in zip(trails, placing[len(pictures) :], strict=True)
+        ],
+    )
+    made = {"data": str(options.data), **asdict(options.settings), "color": options.colour}
+    save_map_png(options.out / "umap.png", scene, made)
+    yield Progress("Drawing the map", 1, 2)
+    save_map_page(options.out / "umap.html", scene, Subjects(glyphs, list(known.values())))
+    yield Progress("Drawing the map", 2, 2)
+
+
+def _notes(options: UmapOptions, glyphs: GlyphSet, parted: Separation | None) -> list[str]:
+    """Small print."""
+    settings = options.settings
+    notes = [f"UMAP, {settings.neighbors} neighbours, min-dist {settings.min_dist:g}, seed {settings.seed}"]
+    if len(glyphs.fonts) == 1:
+        notes.append(glyphs.fonts[0].name)
+    elif glyphs.fonts:
+        notes.append(f"{len(glyphs.fonts)} fonts")
+    if parted is not None:
+        notes.append(f"⿰ from ⿱: {parted.map:.1%} (PCA {parted.pca:.1%}, chance {parted.shuffled:.1%})")
+    if options.drawn or options.trace:
+        notes.append("framed in red: drawn by a model")
+    return notes

@@ -1,0 +1,107 @@
+"""Pictures that a model drew, for the map: those of `glyffctl sample`, and the steps of one drawn now."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from glyffctl.core.checkpoint import load_model
+from glyffctl.core.dataset import to_pixels
+from glyffctl.core.errors import UsageError
+from glyffctl.core.generate import Recipe
+from glyffctl.core.images import cut, near_square
+from glyffctl.core.samplers import Step
+from glyffctl.core.text import TextBatch
+from glyffctl.workflows.draw import Pen, read, reader, told
+from glyffctl.workflows.events import Event, Note, Progress
+from glyffctl.workflows.sample import find_model
+from glyffctl.workflows.sample_options import again
+
+MAX_DRAWN = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A drawn picture, or one as it came about."""
+
+    label: str
+    """The prompt."""
+    pictures: Tensor  # (S, H, W) uint8: one, or the model's guess after each step
+    file: Path | None = None
+
+
+def read_drawn(paths: Sequence[Path], size: int) -> list[Drawn]:
+    """All pictures in files of `glyffctl sample`, or in the PNGs of folders.
+
+    Raises:
+        GlyffError: a file is not such a picture, or its glyphs are not of `size` × `size` pixels.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.png")) if path.is_dir() else [path]
+        if not found:
+            raise UsageError(f"{path} holds no PNG; name pictures of `glyffctl sample`")
+        files += found
+    drawn = [one for file in files for one in _pictures(file)]
+    if len(drawn) > MAX_DRAWN:
+        raise UsageError(f"--with names {len(drawn):,} pictures; at most {MAX_DRAWN} can be told apart in a map")
+    for one in drawn:
+        if one.pictures.shape[-1] != size:
+            has = one.pictures.shape[-1]
+            raise UsageError(
+                f"the glyphs in {one.file} have {has}×{has} pixels, those of the data {size}×{size}; draw with a model "
+                "of that size, or name other data with --data"
+            )
+    return drawn
+
+
+def _pictures(file: Path) -> list[Drawn]:
+    options = again(file)
+    with Image.open(file) as image:
+        if options.only is not None:
+            prompt = options.prompts[options.only // options.count]
+            if image.width != image.height:
+                raise UsageError(f"{file} is not the square picture that its settings tell of")
+            pixels = torch.frombuffer(bytearray(image.convert("L").tobytes()), dtype=torch.uint8)
+            return [Drawn(prompt, pixels.view(1, image.height, image.width), file)]
+        several = len(options.prompts) > 1
+        columns = options.count if several else near_square(options.count)
+        try:
+            pictures = cut(image, len(options.prompts) * options.count, columns, titled=several)
+        except UsageError as error:
+            raise UsageError(f"{file}: {error}; name the picture as `glyffctl sample` wrote it") from error
+    prompts = [prompt for prompt in options.prompts for _ in range(options.count)]
+    return [Drawn(prompt, picture[None], file) for prompt, picture in zip(prompts, pictures, strict=True)]
+
+
+def trace(prompt: str, model: Path | None, encoder: str | None, seed: int, size: int) -> Generator[Event, None, Drawn]:
+    """Draw one glyph as `sample` does without options, and keep the model's guess x0 after each step.
+
+    Raises:
+        GlyffError: the model or its encoder cannot be used, or it draws at another size.
+    """
+    path, why = find_model(model)
+    loaded = load_model(path)
+    if loaded.network.config.size != size:
+        has = loaded.network.config.size
+        raise UsageError(
+            f"the model at {path} draws {has}×{has} pixels, the data have {size}×{size}; name another with --model"
+        )
+    yield Note(f"model: {path}{why}")
+    text = TextBatch.none(1, loaded.network.config.text_width)
+    if prompt.strip():
+        text = read((yield from reader(loaded, encoder)), [prompt])
+    guesses: list[Tensor] = []
+
+    def keep(step: Step) -> None:
+        guesses.append(to_pixels(step.x0)[:, 0].cpu())
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    drawing = Pen.of(loaded, device, 1).draw(Recipe(), text, torch.tensor([seed]), watch=keep)
+    yield from told(drawing, Progress(f"Drawing {prompt[:30]!r}", 0, 1, "glyphs"))
+    return Drawn(prompt or "(no prompt)", torch.cat(guesses))
