@@ -126,8 +126,8 @@ def pure_noise(pictures: Tensor, schedule: str, draws: int = 1000, seed: int = 0
         f"pure noise, {schedule}",
         f"x_T of the {schedule} schedule is pure noise",
         f"the brightness of x_T is off by {_signed(figure.value, 3)} ({_signed(figure.low, 3)} to "
-        f"{_signed(figure.high, 3)}) of its own scatter; "
-        f"z = {_signed(z)} in {len(shift):,} draws, KS distance {distance:.3f}, p = {chance:.2g}",
+        f"{_signed(figure.high, 3)}) of its own scatter; z = {_signed(z)} in {len(shift):,} draws, KS distance "
+        f"{distance:.3f}, p = {chance:.2g}",
         "does not hold" if trace else "holds",
         f"a trace of the brightness of the paper survives: √ᾱ_T is {float(levels.alpha_bar()[-1]) ** 0.5:.4f}"
         if trace
@@ -144,14 +144,13 @@ def evenness(known: Information, variances: Tensor) -> Claim:
     by_identity = cos.low > line.high and cos_gini.high < line_gini.low
     by_detail = cos_detail > line_detail and float(gini(lost[1])) < float(gini(lost[0]))
     identity = (
-        f"which of {2**known.total:,.0f} glyphs it is: the middle 80 % is lost in {line.value:.1%} "
-        f"({line.low:.1%} to {line.high:.1%}) of the linear steps and {cos.value:.1%} ({cos.low:.1%} to "
-        f"{cos.high:.1%}) of "
-        f"the cosine steps, Gini {line_gini.value:.3f} and {cos_gini.value:.3f}"
+        f"which of {2**known.total:,.0f} glyphs it is: the middle 80 % is lost in {line.value:.1%} ({line.low:.1%} to "
+        f"{line.high:.1%}) of the linear steps and {cos.value:.1%} ({cos.low:.1%} to {cos.high:.1%}) of the cosine "
+        f"steps, Gini {line_gini.value:.3f} and {cos_gini.value:.3f}"
     )
     detailed = (
-        f"every grey of a Gaussian of the same covariance: {line_detail:.1%} and {cos_detail:.1%}, "
-        f"Gini {float(gini(lost[0])):.3f} and {float(gini(lost[1])):.3f}"
+        f"every grey of a Gaussian of the same covariance: {line_detail:.1%} and {cos_detail:.1%}, Gini "
+        f"{float(gini(lost[0])):.3f} and {float(gini(lost[1])):.3f}"
     )
     verdict: Verdict = "holds" if by_identity and by_detail else "does not hold"
     if by_identity != by_detail:
@@ -162,8 +161,7 @@ def evenness(known: Information, variances: Tensor) -> Claim:
         f"{identity}; {detailed}",
         verdict,
         "it depends on what is asked: of fine detail the cosine schedule is the more even one, of the identity of a "
-        "glyph "
-        "the linear one, because at this size a glyph stays recognisable until σ is in the tens"
+        "glyph the linear one, because at this size a glyph stays recognisable until σ is in the tens"
         if by_detail and not by_identity
         else "",
     )
@@ -194,8 +192,7 @@ def score_factor(points: Tensor, seed: int = 0) -> Claim:
         "noise and score",
         "predicting the noise is predicting the score, up to a constant factor",
         f"score = −ε/√(1−ᾱ_t) to {worst:.0e}; the factor is {_signed(factors[0])} at t = 1, {_signed(factors[2], 2)} "
-        "at t = 100 and "
-        f"{_signed(factors[-1], 2)} at T",
+        f"at t = 100 and {_signed(factors[-1], 2)} at T",
         "holds with a correction" if exact else "does not hold",
         "the factor, −1/√(1−ᾱ_t), is constant in x and not in t" if exact else "",
     )
@@ -216,8 +213,8 @@ def one_jump(draws: int = 100_000, until: int = 250, seed: int = 0) -> Claim:
         "one jump",
         "x_t drawn in one step has the law of t single steps",
         f"after {until} steps mean {centre:.4f} ± {reach[0]:.4f} for {x0 * alpha_bar**0.5:.4f}, variance "
-        f"{variance:.4f} ± "
-        f"{reach[1]:.4f} for {1 - alpha_bar:.4f}; KS distance {distance:.4f}, p = {chance:.2f} in {draws:,} draws",
+        f"{variance:.4f} ± {reach[1]:.4f} for {1 - alpha_bar:.4f}; KS distance {distance:.4f}, p = {chance:.2f} in "
+        f"{draws:,} draws",
         "holds" if same else "does not hold",
     )
 
@@ -237,8 +234,7 @@ def shrinking(draws: int = 20_000, seed: int = 0) -> Claim:
         "shrinking",
         "a noising step is a Gaussian around the point it starts from",
         f"data of variance 1 has after 1,000 linear steps the variance {kept:.3f} ± {reach * kept:.3f} around "
-        "√(1−β)·x0, "
-        f"and {grown:.2f} ± {reach * grown:.2f} around x0",
+        f"√(1−β)·x0, and {grown:.2f} ± {reach * grown:.2f} around x0",
         "holds with a correction" if needed else "does not hold",
         "around √(1−β) times the point; without the factor the noise never settles at N(0, 1)" if needed else "",
     )
@@ -291,12 +287,12 @@ def score_far_away(points: Tensor) -> Claim:
     return Claim(
         "score far away",
         "in regions of low probability the score tends to zero",
-        f"at σ = 0.3, 5, 10 and 20 deviations from the middle of the data: log density "
-        f"{', '.join(_signed(value, 0) for value in density)}, length of the score {lengths[0]:,.0f}, {lengths[1]:,.0f} and {lengths[2]:,.0f}",
+        "at σ = 0.3, 5, 10 and 20 deviations from the middle of the data: log density "
+        f"{', '.join(_signed(value, 0) for value in density)}, length of the score {lengths[0]:,.0f}, "
+        f"{lengths[1]:,.0f} and {lengths[2]:,.0f}",
         "does not hold" if grows else "holds",
         "the density tends to zero, the score grows with the distance; what is small there is the chance that a "
-        "network "
-        "ever learned it"
+        "network ever learned it"
         if grows
         else "",
     )

@@ -16,6 +16,8 @@ from glyffctl.figures.style import GREY, new_figure
 
 SMALL = 80
 """Pixels of a glyph in an animation: noise does not compress."""
+IN_A_ROW = 3
+"""Pictures in a row of a cell."""
 
 
 def block(axes: Axes, pictures: Tensor, columns: int) -> None:
@@ -35,14 +37,14 @@ def table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[
     Args:
         cells: for each row and column pictures (N, H, W) uint8 and a remark; without pictures the cell stays empty.
     """
-    figure = new_figure(3.5 * len(columns) + 0.3, 2.25 * len(rows) + 0.45)
+    figure = new_figure(2.4 * len(columns) + 0.3, 1.95 * len(rows) + 0.35)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
     for line, row, name in zip(grid, cells, rows, strict=True):
         for axes, (pictures, remark) in zip(line, row, strict=True):
             if not len(pictures):
                 axes.set_axis_off()
                 continue
-            block(axes, pictures, 4)
+            block(axes, pictures, IN_A_ROW)
             axes.set_xlabel(remark, fontsize=9, labelpad=3)
         line[0].set_ylabel(name, fontsize=11)
     for axes, name in zip(grid[0], columns, strict=True):

@@ -105,8 +105,8 @@ def first_step(scene: Scene) -> Drawn:
         axes.grid()
         axes.set_axisbelow(True)
         said.append(
-            f"with β = {beta:g} the variance of x₁ is {float(noisy.square().mean()):.3f} with the factor, and would be "
-            f"{1 + beta:.2f} without"
+            f"with β = {beta:g} the variance of x₁ is {float(noisy.square().mean()):.3f} with the factor, and would "
+            f"be {1 + beta:.2f} without"
         )
     handles, labels = panels[0].get_legend_handles_labels()
     handles.append(Circle((0, 0), facecolor=ORANGE, alpha=0.5))
@@ -182,7 +182,6 @@ def joint(scene: Scene) -> Drawn:  # noqa: ARG001 (nothing in it is random, and 
     main.set_ylim(-3.2, 3.2)
     return Drawn(
         figure,
-        f"x is near x₁ with probability {share_at(0, None):.0%} when nothing is known, "
-        f"{share_at(0, PEAKS[0][1]):.1%} given "
-        f"y₁, and {share_at(0, PEAKS[1][1]):.1%} given y₂.",
+        f"x is near x₁ with probability {share_at(0, None):.0%} when nothing is known, {share_at(0, PEAKS[0][1]):.1%} "
+        f"given y₁, and {share_at(0, PEAKS[1][1]):.1%} given y₂.",
     )

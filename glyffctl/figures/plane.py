@@ -40,7 +40,7 @@ def _points(scene: Scene, figure: Figure, row: Sequence[Axes]) -> None:
     for axes, t in zip(row, TIMES, strict=True):
         noisy = forward.jump(scene.plane, _alpha_bar(scene, t), eps)
         for group in range(len(scene.group_names)):
-            x, y = noisy[scene.groups == group].T
+            x, y = noisy[scene.groups == group].T.numpy()
             axes.scatter(x, y, s=3.5, linewidths=0, color=PALETTE[group], alpha=0.8)
         axes.set_title(f"t = {t:,}", loc="center")
         _clean(axes)
@@ -59,7 +59,10 @@ def _hills(scene: Scene, row: Sequence[Axes], strength: float) -> None:
     for axes, t in zip(row, TIMES, strict=True):
         values = plane.density(scene.plane, line, min(_alpha_bar(scene, t), SHARPEST))
         values = values / values.max()
-        axes.pcolormesh(line, line, values, cmap=DENSITY, vmin=0, vmax=1 / strength, shading="gouraud", rasterized=True)
+        axes.pcolormesh(
+            line.numpy(), line.numpy(), values.numpy(), cmap=DENSITY, vmin=0, vmax=1 / strength, shading="gouraud",
+            rasterized=True,
+        )  # fmt: skip
         _clean(axes)
 
 
@@ -74,8 +77,7 @@ def density(scene: Scene) -> Drawn:
     return Drawn(
         figure,
         f"{len(scene.plane):,} real glyphs in their two principal directions, {scene.schedule_name} schedule. Total "
-        "variation "
-        f"distance between q(x_t) and N(0, I), from 1 (apart) to 0 (alike): {gaps}.",
+        f"variation distance between q(x_t) and N(0, I), from 1 (apart) to 0 (alike): {gaps}.",
     )
 
 
@@ -94,7 +96,7 @@ def score(scene: Scene) -> Drawn:
         # The square root keeps short arrows in sight beside long ones.
         arrows = arrows / lengths * (lengths / longest).sqrt() * cell * 1.15
         axes.quiver(
-            *roots.T, *arrows.T, angles="xy", scale_units="xy", scale=1, color=INK, width=0.008,
+            *roots.T.numpy(), *arrows.T.numpy(), angles="xy", scale_units="xy", scale=1, color=INK, width=0.008,
             headwidth=4, headlength=4.5, headaxislength=4, minlength=0.3,
         )  # fmt: skip
         axes.set_xlabel(f"longest {longest:,.0f}" if longest >= 100 else f"longest {longest:.1f}", color=GREY)
@@ -102,7 +104,6 @@ def score(scene: Scene) -> Drawn:
     lower[0].set_ylabel(r"$\nabla\log q(x_t)$")
     return Drawn(
         figure,
-        f"The longest arrow stands for a score of {', '.join(said)}; lengths are drawn by their square root. At t = "
-        "0 the "
-        f"score would be infinite: shown is ᾱ = {SHARPEST}.",
+        f"The longest arrow stands for a score of {', '.join(said)}; lengths are drawn by their square root. At t = 0 "
+        f"the score would be infinite: shown is ᾱ = {SHARPEST}.",
     )

@@ -82,8 +82,7 @@ def process(scene: Scene) -> Drawn:
         figure,
         f"Shown is t = {MIDDLE} of {last} ({scene.schedule_name} schedule). One step adds noise of deviation "
         f"{beta**0.5:.3f}; all steps up to it have left {alpha_bar:.0%} of the variance to the glyph. Between "
-        "neighbours a "
-        f"pixel moves by {float((middle - before).square().mean().sqrt()):.3f} (root mean square).",
+        f"neighbours a pixel moves by {float((middle - before).square().mean().sqrt()):.3f} (root mean square).",
     )
 
 
@@ -122,8 +121,7 @@ def loop(scene: Scene, model: Guess | None) -> Drawn:
     return Drawn(
         figure,
         f"The noise has deviation 1; at t = {times} " + "; ".join(said) + " (root mean square). The exact denoiser "
-        "knows "
-        f"its {len(scene.glyphs):,} glyphs by heart"
+        f"knows its {len(scene.glyphs):,} glyphs by heart"
         + ("; the model keeps no list, and nobody told it what the glyph means." if model else "."),
     )
 

@@ -49,8 +49,7 @@ def schedules(scene: Scene) -> Drawn:
         left = bits.left_at_end(schedule)
         said.append(
             f"{name}: the middle 80 % of the information goes in {share.value:.1%} ({share.low:.1%} to "
-            f"{share.high:.1%}) "
-            f"of the steps, Gini {gini.value:.2f}, and {left.value:.4f} bits are left at T"
+            f"{share.high:.1%}) of the steps, Gini {gini.value:.2f}, and {left.value:.4f} bits are left at T"
         )
     panels[0].set_yscale("log")
     panels[0].set_ylim(1e-6, 1e5)
@@ -74,8 +73,7 @@ def schedules(scene: Scene) -> Drawn:
     return Drawn(
         figure,
         f"Which of {2**bits.total:,.0f} glyphs is it? {bits.total:.2f} bits at t = 0, exact posterior, "
-        f"{bits.bits.shape[1]} "
-        "draws; " + "; ".join(said) + ".",
+        f"{bits.bits.shape[1]} draws; {'; '.join(said)}.",
     )
 
 

@@ -44,6 +44,6 @@ def solvers(scene: Scene) -> Drawn:
     return Drawn(
         figure,
         f"With a perfect denoiser for a Gaussian of the glyphs' covariance, {scene.schedule_name} schedule, ddpm at "
-        f"{MANY} "
-        f"steps is off by {mark:.1%} of the data's deviation. Steps until each is as good: {', '.join(needed)}.",
+        f"{MANY} steps is off by {mark:.1%} of the data's deviation. Steps until each is as good: "
+        f"{', '.join(needed)}.",
     )

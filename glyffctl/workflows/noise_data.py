@@ -112,8 +112,7 @@ def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Even
         except FontError as error:
             raise FontError(
                 "there is no prepared data here and no Han font on this system; run `glyffctl prepare fonts/`, or "
-                "name a "
-                "font with --font"
+                "name a font with --font"
             ) from error
     yield Progress("reading the font", 0, 1)
     faces = read_faces(font)
@@ -163,12 +162,13 @@ def find_character(material: Material, char: str | None) -> tuple[int, Caution |
     rows = [row for row, character in enumerate(material.characters) if character.character == wanted]
     if rows:
         return rows[0], None
-    others = [character.character for character in material.characters if character.character]
+    named = [character for character in material.characters if character.character]
+    others = [character.character for character in sorted(named, key=lambda c: c.codepoint or 0)]
     some = ", ".join(others[:6]) or "(they are not named)"
     if char is not None:
         raise DataError(f"there is no glyph of {char} (U+{ord(char):04X}) among these; there are {some} and others")
     return 0, Caution(
-        f"there is no glyph of {wanted} among these; the figures show {others[0] if others else 'another'}"
+        f"there is no glyph of {wanted} among these; the figures show {material.characters[0].character or 'another'}"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from glyffctl.core.metrics import share
 from glyffctl.core.prompts import radical_prompts
 from glyffctl.core.samplers import Step
 from glyffctl.core.schedule import Schedule
-from glyffctl.core.text import TextBatch
+from glyffctl.core.text import TextBatch, TextEncoder
 from glyffctl.core.wordings import radical_character
 from glyffctl.figures import drawn
 from glyffctl.figures.process import Guess
@@ -58,6 +58,8 @@ class Artist:
     prompt: str
     encoder: str | None
     seed: int
+    readers: list[TextEncoder] = field(default_factory=list)
+    """The text encoder, once it was needed."""
 
     @property
     def size(self) -> int:
@@ -79,8 +81,9 @@ class Artist:
         """(P, L, D) prompts, encoded; "" is none."""
         if not any(prompt.strip() for prompt in prompts):
             return TextBatch.none(len(prompts), self.pen.width)
-        encoder = yield from reader(self.model, self.encoder)
-        return read(encoder, prompts)
+        if not self.readers:
+            self.readers.append((yield from reader(self.model, self.encoder)))
+        return read(self.readers[0], prompts)
 
 
 def artist(path: Path | None, encoder: str | None, prompt: str, seed: int) -> Generator[Event, None, Artist]:

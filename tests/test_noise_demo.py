@@ -1,0 +1,394 @@
+"""`glyffctl noise-demo`: figures and page from real glyphs, the same bytes twice, one plain line where it cannot."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass, replace
+from html.parser import HTMLParser
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from glyffctl.claim_table import show_claims
+from glyffctl.cli import app
+from glyffctl.core.claims import Claim
+from glyffctl.core.dataset import Character
+from glyffctl.core.dataset_writer import GlyphWriter
+from glyffctl.core.errors import DataError, FontError, GlyffError, OutputError, UsageError
+from glyffctl.core.fonts import draw_glyphs, read_faces
+from glyffctl.core.images import read_settings
+from glyffctl.figures.page import Section, page
+from glyffctl.figures.registry import ENTRIES, NAMES, file_stem, number
+from glyffctl.figures.style import save_figure, style
+from glyffctl.workflows import noise_data, noise_model
+from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
+from glyffctl.workflows.noise_data import Material, scene_of
+from glyffctl.workflows.noise_demo import PLAIN_FIGURES, CheckReport, NoiseDemoOptions, NoiseDemoReport, noise_demo
+from tests.conftest import follow
+
+RADICAL_BLOCKS = {85: 0x6C34, 75: 0x6728, 149: 0x8A00, 140: 0x8279}
+"""Where the characters of some radicals begin: the block is sorted by them."""
+
+
+@dataclass(frozen=True)
+class Data:
+    folder: Path
+    material: Material
+
+
+def drawn(font: Path, size: int, each: int = 13) -> Material:
+    """Real glyphs of four radicals, and 锂."""
+    face = read_faces(font)[0]
+    characters = [
+        Character(code, chr(code), f"meaning {code}", radical)
+        for radical, first in RADICAL_BLOCKS.items()
+        for code in range(first + 1, first + 1 + each)
+    ]
+    characters.insert(0, Character(ord("锂"), "锂", "lithium (element 3, Li)", 167))
+    pictures = {c: p for c, p in draw_glyphs(face, [c.codepoint or 0 for c in characters], size) if p is not None}
+    kept = [character for character in characters if character.codepoint in pictures]
+    return Material(
+        torch.stack([torch.from_numpy(pictures[c.codepoint or 0].copy()) for c in kept]),
+        kept,
+        f"{len(kept)} drawn for a test",
+        (len(kept), "characters of a test"),
+    )
+
+
+def written(folder: Path, material: Material, count: int | None = None) -> Path:
+    """The material as a data folder of `prepare`."""
+    from glyffctl.core.dataset import Font
+
+    folder.mkdir()
+    writer = GlyphWriter(folder, material.pictures.shape[-1])
+    for character, picture in list(zip(material.characters, material.pictures, strict=True))[:count]:
+        writer.add(character, Font("a.otf", 0, "A"), picture.numpy())
+    writer.finish({"definitions": {}, "options": {}, "left_out": {}, "cleaned": {}})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path) -> Data:
+    material = drawn(noto_sans, 32)
+    return Data(written(tmp_path_factory.mktemp("noise") / "data", material), material)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """One run of everything."""
+
+    options: NoiseDemoOptions
+    events: list[Event]
+    report: NoiseDemoReport
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Data, tiny_run: Path) -> Whole:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    options = NoiseDemoOptions(data=data.folder, model=tiny_run, out=out, prompt="<b>fish & 'chips'</b>")
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("error")
+        patch.setattr(noise_model, "MANY", 12)
+        patch.setattr(noise_model, "SMOOTH", 4)
+        return Whole(options, *follow(noise_demo(options)))
+
+
+class Reader(HTMLParser):
+    """What a page refers to and shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data", "action"}]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(path: Path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    return reader
+
+
+def test_every_figure_is_there_and_says_what_was_measured(whole: Whole) -> None:
+    assert [figure.name for figure in whole.report.figures] == list(NAMES)
+    for entry, figure in zip(ENTRIES, whole.report.figures, strict=True):
+        assert figure.file.stem == file_stem(entry) and figure.file.name.startswith(f"{number(entry):02d}-")
+        assert re.search(r"\d", figure.measured) and figure.measured.endswith(".")
+        with Image.open(figure.file) as image:
+            assert image.format == ("GIF" if entry.name in {"samples", "smooth"} else "PNG")
+            assert min(image.size) > 100
+            assert len(image.convert("L").getcolors() or ()) > 8
+    settings = read_settings(whole.report.figures[0].file)
+    assert settings["figure"] == "pixels" and settings["char"] == "锂"
+
+
+def test_progress_counts_figures(whole: Whole) -> None:
+    seen = [event for event in whole.events if isinstance(event, Progress) and event.task == "figures"]
+    assert [event.done for event in seen] == list(range(len(ENTRIES) + 1))
+    assert all(event.total == len(ENTRIES) for event in seen)
+    for task in {event.task for event in whole.events if isinstance(event, Progress)}:
+        own = [event for event in whole.events if isinstance(event, Progress) and event.task == task]
+        assert all(a.done <= b.done <= (b.total or 0) for a, b in pairwise(own)), task
+    assert any(isinstance(event, Note) and "glyphs" in event.text for event in whole.events)
+
+
+def test_the_page_is_whole_in_itself(whole: Whole) -> None:
+    reader = read(whole.report.page)
+    assert "script" not in reader.tags and "link" not in reader.tags and "iframe" not in reader.tags
+    pictures = [link for link in reader.links if not link.startswith("#")]
+    assert len(pictures) == len(ENTRIES) and all(link.startswith("data:image/") for link in pictures)
+    assert [link for link in reader.links if link.startswith("#")] == [f"#{name}" for name in NAMES]
+    source = whole.report.page.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|file:|url\(|@import", re.sub(r"base64,[^\"]+", "", source))
+    for figure, link in zip(whole.report.figures, pictures, strict=True):
+        assert base64.b64decode(link.split(",")[1]) == figure.file.read_bytes()
+    for k, entry in enumerate(ENTRIES, 1):
+        assert f"{k}. {entry.title}" in reader.text
+
+
+def test_a_hostile_prompt_is_text_on_the_page(whole: Whole) -> None:
+    reader = read(whole.report.page)
+    assert "b" not in reader.tags and "<b>fish & 'chips'</b>" in reader.text
+
+
+def test_the_page_escapes_everything() -> None:
+    evil = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+    reader = Reader()
+    reader.feed(page(evil, [evil], [Section(evil, evil, evil, evil, b"", "image/png")]))
+    assert "script" not in reader.tags and reader.tags.count("img") == 1
+    assert set(reader.links) == {"data:image/png;base64,", f"#{evil}"}
+
+
+def test_the_same_bytes_twice(whole: Whole, tmp_path: Path) -> None:
+    cheap = ("process", "schedules", "score", "loop", "solvers", "steps")
+    again = finish(noise_demo(replace(whole.options, out=tmp_path / "again", figures=cheap)))
+    before = {figure.name: figure for figure in whole.report.figures}
+    for figure in again.figures:
+        assert figure.file.read_bytes() == before[figure.name].file.read_bytes(), figure.name
+        assert figure.measured == before[figure.name].measured
+    other = finish(noise_demo(replace(whole.options, out=tmp_path / "other", figures=("gaussian",), seed=1)))
+    assert other.figures[0].file.read_bytes() != before["gaussian"].file.read_bytes()
+
+
+def test_what_lies_in_the_folder_is_left_alone(data: Data, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    (out / "01-pixels.png").write_text("old")
+    finish(noise_demo(NoiseDemoOptions(data=data.folder, out=out, figures=("joint",))))
+    assert (out / "thesis.txt").read_text() == "mine" and (out / "01-pixels.png").read_text() == "old"
+    assert sorted(path.name for path in out.iterdir()) == ["01-pixels.png", "10-joint.png", "index.html", "thesis.txt"]
+
+
+def test_nothing_is_written_before_all_is_drawn(data: Data, tmp_path: Path) -> None:
+    """Ctrl-C, wherever it comes."""
+    options = NoiseDemoOptions(data=data.folder, out=tmp_path / "out", figures=("gaussian", "joint", "process"))
+    running = noise_demo(options)
+    for event in running:
+        assert not (tmp_path / "out").exists()
+        if isinstance(event, Progress) and event.done == 2 and event.task == "figures":
+            with pytest.raises(KeyboardInterrupt):
+                running.throw(KeyboardInterrupt())
+            break
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", list(PLAIN_FIGURES))
+def test_figures_of_another_font_and_size(name: str, noto_folder: Path, tmp_path: Path) -> None:
+    """Small glyphs of a bold serif font, without the letters for Han."""
+    small_figure(name, noto_folder / "NotoSerifCJK-Bold.ttc", 16, tmp_path, "karras")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(PLAIN_FIGURES))
+@pytest.mark.parametrize("size", [24, 64, 128])
+@pytest.mark.parametrize("font", ["NotoSansCJK-Bold.ttc", "NotoSerifCJK-Regular.ttc"])
+def test_figures_of_more_fonts_and_sizes(name: str, font: str, size: int, noto_folder: Path, tmp_path: Path) -> None:
+    small_figure(name, noto_folder / font, size, tmp_path, "cosine")
+
+
+def small_figure(name: str, font: Path, size: int, folder: Path, schedule: Any) -> None:
+    scene, caution = scene_of(drawn(font, size), None, font, schedule, 3)
+    assert caution is None and scene.name == "锂" and len(scene.group_names) == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with style(font):
+            figure = PLAIN_FIGURES[name](replace(scene, name="the glyph", group_names=("a", "b", "c", "d")))
+            save_figure(folder / "x.png", figure.figure)
+    assert "nan" not in figure.measured and "inf " not in figure.measured
+
+
+def test_three_glyphs_are_enough_and_two_are_not(data: Data, tmp_path: Path) -> None:
+    three = written(tmp_path / "three", data.material, 3)
+    plain = ("pixels", "schedules", "density", "score", "factor", "pure-noise", "solvers")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = finish(noise_demo(NoiseDemoOptions(data=three, out=tmp_path / "out", figures=(*plain, "loop"))))
+    assert len(report.figures) == len(plain) + 1
+    assert not any("nan" in figure.measured for figure in report.figures)
+    two = written(tmp_path / "two", data.material, 2)
+    with pytest.raises(DataError, match="too few"):
+        finish(noise_demo(NoiseDemoOptions(data=two, out=tmp_path / "no")))
+    same = replace(data.material, pictures=data.material.pictures[:1].expand(5, -1, -1))
+    same = replace(same, characters=data.material.characters[:5])
+    with pytest.raises(DataError, match="same picture"):
+        finish(noise_demo(NoiseDemoOptions(data=written(tmp_path / "same", same), out=tmp_path / "no")))
+    assert not (tmp_path / "no").exists()
+
+
+def test_without_data_a_font_is_drawn_with(noto_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(noise_data, "GLYPHS", 60)
+    monkeypatch.setattr(noise_data, "OF_A_RADICAL", 15)
+    options = NoiseDemoOptions(font=noto_folder / "NotoSerifCJK-Bold.ttc", figures=("density",), char="鋰")
+    events, report = follow(noise_demo(options))
+    assert any(isinstance(event, Note) and "Noto Serif CJK" in event.text for event in events)
+    assert report.page == Path("noise-demo/index.html") and report.page.is_file()
+    assert read_settings(report.figures[0].file)["char"] == "鋰"
+    monkeypatch.setattr(noise_data, "system_fonts", no_fonts)
+    with pytest.raises(FontError, match="--font"):
+        finish(noise_demo(NoiseDemoOptions(out=tmp_path / "no")))
+
+
+def no_fonts() -> tuple[Path, list[Path]]:
+    raise FontError("fontconfig knows no Chinese font")
+
+
+def test_prepared_data_is_taken_where_it_lies(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(data.folder, tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(noise_data, "system_fonts", no_fonts)  # and no letters for Han anywhere: labels do without
+    report = finish(noise_demo(NoiseDemoOptions(figures=("process", "density"))))
+    assert "in data" in report.source
+    assert "Shown: the glyph." in read(report.page).text
+
+
+def test_a_character_that_is_not_there(data: Data, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no glyph of 龘 \(U\+9F98\) among these; there are 朩, 未"):
+        finish(noise_demo(NoiseDemoOptions(data=data.folder, char="龘", out=tmp_path / "out")))
+    fewer = replace(
+        data.material, pictures=data.material.pictures[1:], characters=data.material.characters[1:]
+    )  # without 锂, which nobody asked for
+    folder = written(tmp_path / "fewer", fewer)
+    events, _ = follow(noise_demo(NoiseDemoOptions(data=folder, out=tmp_path / "out", figures=("process",))))
+    assert any(isinstance(event, Caution) and "锂" in event.text for event in events)
+
+
+def test_a_model_of_another_size(data: Data, tmp_path: Path) -> None:
+    """The one that comes with the program draws 128×128, these glyphs are 32×32."""
+    options = NoiseDemoOptions(data=data.folder, out=tmp_path / "out")
+    with pytest.raises(DataError, match="32×32 and the model draws 128×128"):
+        finish(noise_demo(replace(options, figures=("beside",))))
+    events, report = follow(noise_demo(replace(options, figures=("loop", "joint"))))
+    assert any(isinstance(event, Caution) and "left out" in event.text for event in events)
+    assert [figure.name for figure in report.figures] == ["joint", "loop"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"figures": ("nonsense",)}, "there are pixels, gaussian"),
+        ({"schedule": "exponential"}, "linear, cosine, karras"),
+        ({"char": "锂金"}, "one character"),
+        ({"char": ""}, "one character"),
+        ({"char": " "}, "one character"),
+        ({"char": "\udcff"}, "one character"),
+        ({"seed": -1}, "--seed"),
+        ({"prompt": "x" * 5000}, "--prompt"),
+        ({"prompt": "\udcff"}, "--prompt"),
+    ],
+)
+def test_options_that_make_no_sense(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        NoiseDemoOptions(**settings)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_used_is_one_line_and_leaves_nothing(data: Data, tmp_path: Path) -> None:
+    dejavu = Path(str(__import__("matplotlib").get_data_path())) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    file = tmp_path / "file"
+    file.write_text("")
+    base = NoiseDemoOptions(data=data.folder, out=tmp_path / "out", figures=("joint",))
+    cases: list[tuple[NoiseDemoOptions, type[GlyffError], str]] = [
+        (replace(base, data=tmp_path / "nowhere"), DataError, "glyffctl prepare"),
+        (replace(base, out=file), OutputError, "is a file"),
+        (replace(base, out=file / "x"), OutputError, "not a folder"),
+        (replace(base, out=Path("/proc/x")), OutputError, "/proc"),
+        (replace(base, data=None, font=dejavu), FontError, "not a Chinese font"),
+        (replace(base, data=None, font=file), FontError, "file"),
+        (replace(base, font=tmp_path / "no.ttf"), FontError, "no.ttf"),
+        (replace(base, figures=("loop",), model=tmp_path / "nowhere"), GlyffError, "no model at"),
+    ]
+    for options, kind, words in cases:
+        with pytest.raises(kind) as caught:
+            finish(noise_demo(options))
+        assert words in str(caught.value), caught.value
+        assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_known_prompts_have_their_radicals() -> None:
+    assert noise_model.answers(" Gold ") == (167,)
+    assert noise_model.answers("a kind of fish") == (195,)
+    assert noise_model.answers("nobody knows") == ()
+
+
+def test_the_claims_from_the_command_line(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["noise-demo", "--check", "--json", "--data", str(data.folder)])
+    assert done.exit_code == 0, done.output
+    claims = {claim["name"]: claim for claim in json.loads(done.stdout)["claims"]}
+    assert claims["parameters"]["verdict"] == "does not hold"
+    assert claims["noise and score"]["verdict"] == "holds with a correction"
+    assert claims["one jump"]["verdict"] == "holds"
+    assert claims["worked examples"]["verdict"] == "holds"
+    assert claims["glyphs"]["verdict"] == "does not hold"  # 53 are not 21,000
+    assert claims["gold"]["verdict"] == "not measured here"
+    assert list(tmp_path.iterdir()) == []
+    from rich.console import Console
+
+    console = Console(width=120, record=True, file=StringIO())
+    report = CheckReport([Claim(**claim) for claim in claims.values()], "[red]\x1b[31m", 1.0)
+    show_claims(report, console)
+    text = console.export_text()
+    assert "\x1b" not in text and "[red]" in text
+    for claim in report.claims:
+        assert claim.says.split()[0] in text and claim.verdict in text
+
+
+def test_from_the_command_line(data: Data, tmp_path: Path) -> None:
+    def glyffctl(*arguments: object) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "glyffctl", "noise-demo", *map(str, arguments)],
+            capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300, check=False,
+        )  # fmt: skip
+
+    made = glyffctl("--figure", "gaussian", "--figure", "process", "--data", data.folder, "--schedule", "cosine")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.strip() == "noise-demo/index.html"
+    names = sorted(path.name for path in (tmp_path / "noise-demo").iterdir())
+    assert names == ["02-gaussian.png", "03-process.png", "index.html"]
+    wrong = glyffctl("--figure", "nonsense")
+    assert wrong.returncode == 2 and wrong.stderr.startswith("error: there is no figure 'nonsense'; there are pixels")
+    assert wrong.stderr.count("\n") == 1
