@@ -317,7 +317,7 @@ level_mean = 0.3
 caption_dropout = 0.05
 
 [training]
-images = 40000
+images = 50000
 batch = 32
 optimizer = "muon"
 learning_rate = 1e-3

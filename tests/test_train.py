@@ -1,6 +1,7 @@
 """`glyffctl train` as a workflow: run folders, going on, being stopped, what is refused."""
 
 import json
+import math
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from glyffctl.core.checkpoint import load_model, load_state
 from glyffctl.core.errors import (
@@ -24,6 +26,7 @@ from glyffctl.core.errors import (
     UsageError,
 )
 from glyffctl.core.generate import Recipe
+from glyffctl.core.training import Trainer
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Note, finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
@@ -287,3 +290,57 @@ def test_a_model_of_another_width_is_no_start(workshop: Workshop, tmp_path: Path
     with pytest.raises(ModelError, match="does not exist"):
         finish(train(replace(start, start=tmp_path / "nowhere")))
     assert not (tmp_path / "run").exists()
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, moments: list[int]) -> None:
+    """Make the gradient at these numbers of pictures NaN, once for each time a number is there."""
+    honest = Trainer.loss
+
+    def loss(self: Trainer, number: Tensor) -> Tensor:
+        bad = int(number[0]) in moments
+        if bad:
+            moments.remove(int(number[0]))
+        return honest(self, number) * (math.nan if bad else 1.0)
+
+    monkeypatch.setattr(Trainer, "loss", loss)
+
+
+def test_a_gradient_that_is_no_number_is_gone_back_from(
+    workshop: Workshop, tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice before the first checkpoint, once after it: the run ends with the same weights as one without."""
+    poison(monkeypatch, [8, 24, 72])
+    events, report = follow(train(options(workshop, tmp_path / "run")))
+    told = [event.text for event in events if isinstance(event, Caution) and "not a finite number" in event.text]
+    assert [text.split("at ")[-1] for text in told] == ["0 pictures", "0 pictures", "64 pictures"]
+    assert report is not None and report.images == 96
+    assert load_model(tmp_path / "run").identity == load_model(tiny_run).identity
+    images = [row["images"] for row in log(tmp_path / "run") if "loss" in row]
+    assert len(images) == len(set(images))
+
+
+def test_the_third_time_in_a_row_it_stops_and_says_why(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(monkeypatch, [40, 40, 40])
+    with pytest.raises(TrainingError, match=r"after 40 pictures, 3 times in a row.*learning_rate"):
+        finish(train(options(workshop, tmp_path / "run")))
+    state = load_state(tmp_path / "run")
+    assert state is not None and state[1]["images"] == 32
+    assert all(bool(tensor.isfinite().all()) for tensor in state[0].values() if tensor.is_floating_point())
+    assert load_model(tmp_path / "run").images == 32
+
+
+def test_a_second_train_in_the_same_folder_leaves(workshop: Workshop, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = train(options(workshop, out))
+    for event in first:
+        if isinstance(event, Note) and event.text.startswith("32 pictures,"):
+            break
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(TrainingError, match="another `train` is at work"):
+        finish(train(options(workshop, out)))
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    first.close()
+    report = finish(train(options(workshop, out)))
+    assert report is not None and report.images == 96

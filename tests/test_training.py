@@ -159,7 +159,7 @@ def test_nothing_left_to_train_on(workshop: Workshop) -> None:
 
 
 def test_the_run_folder_of_a_finished_run(tiny_run: Path) -> None:
-    names = {path.name for path in tiny_run.iterdir()}
+    names = {path.name for path in tiny_run.iterdir()} - {".lock"}
     assert names == {"config.json", "state.safetensors", "model.safetensors", "log.jsonl", "samples", "README.md"}
     assert [path.name for path in sorted((tiny_run / "samples").iterdir())] == [
         "000000032.png",

@@ -35,6 +35,13 @@ _VALIDATION_BATCH = 64
 _RESIDENT_BYTES = 8 * 2**30  # a data set up to this size is kept on the GPU
 
 
+class NotFiniteError(TrainingError):
+    """A gradient that is not a finite number. What is in memory may be spoilt, what was saved is not."""
+
+    def __init__(self, images: int) -> None:
+        super().__init__(f"the gradient was not a finite number after {images:,} pictures")
+
+
 class TrainStep(NamedTuple):
     """After one optimizer step. The tensors are on the device: reading them waits for it."""
 
@@ -122,6 +129,7 @@ class Trainer:
         self.wordings = glyphs.wordings.to(device)
         self.schedule = make_schedule(config.diffusion.schedule)
         self.images = 0
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
         self.images_before = 0  # that the weights had been shown when this run began
         self._orders: dict[int, Tensor] = {}
 
@@ -257,7 +265,7 @@ class Trainer:
         """One optimizer step on the next batch.
 
         Raises:
-            TrainingError: the gradient is not finite. The weights are left as they were.
+            NotFiniteError: the gradient is not finite, and the weights are left as they were. On a GPU `finite` tells.
         """
         training = self.config.training
         rate = self.learning_rate(progress)
@@ -267,16 +275,18 @@ class Trainer:
         with self.team.together():
             loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), training.clip)
-        # On a GPU, asking would stall every step: there the norm is checked where it is logged.
-        if self.device.type == "cpu" and not math.isfinite(float(norm)):
-            raise TrainingError(
-                f"the gradient is not a finite number after {self.images} pictures; "
-                "lower training.learning_rate and run the same command again: it goes on from the last checkpoint"
-            )
+        self._finite &= norm.isfinite()
+        if self.device.type == "cpu" and not self.finite:  # on a GPU, asking would stall every step
+            raise NotFiniteError(self.images)
         self.optimizer.step(rate)
         self.ema.update(self.network, self.steps)
         self.images += training.batch
         return TrainStep(self.images, loss.detach(), norm.detach(), rate)
+
+    @property
+    def finite(self) -> bool:
+        """Whether all gradients since the last `restore` were finite: to be asked before anything is saved."""
+        return bool(self._finite)
 
     @torch.no_grad()
     def validate(self) -> dict[float, float]:
@@ -336,6 +346,7 @@ class Trainer:
             self.images = int(counters["images"])
             self.images_before = int(counters["images_before"])
             self.precision = counters["precision"]
+            self._finite.fill_(True)
         except (RuntimeError, KeyError, ValueError) as error:
             raise ModelError(f"the training state does not fit the network: {error}") from error
         for name, parameter in self.network.named_parameters():

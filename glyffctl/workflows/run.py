@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from glyffctl.core.files import reason, write_text
 from glyffctl.core.generate import Recipe, generate
 from glyffctl.core.images import near_square, save_png, sheet
 from glyffctl.core.text import TextBatch, load_encoder
-from glyffctl.core.training import Trainer, TrainStep
+from glyffctl.core.training import NotFiniteError, Trainer, TrainStep
 from glyffctl.core.unet import parameter_count
 from glyffctl.workflows.checkup import FEWEST_REAL, Checkup
 from glyffctl.workflows.events import Caution, Event, Note, Progress
@@ -31,6 +31,7 @@ LOG_FILE = "log.jsonl"
 LOG_EVERY = 1000  # pictures between lines of the log
 SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
 SHEET_COUNT = 16
+MOST_FALLS = 3
 
 
 def _comparable(origin: Origin) -> dict[str, Any]:
@@ -45,6 +46,14 @@ def _comparable(origin: Origin) -> dict[str, Any]:
 class Run:
     """A run folder and the training that writes into it."""
 
+    # Since the last checkpoint and the last line of the log, see `_mark`.
+    _saved: int
+    _logged: int
+    _logged_seconds: float
+    _tick: float
+    _steps: list[TrainStep]
+    _remark: str
+
     def __init__(self, out: Path, origin: Origin, trainer: Trainer, *, tensorboard: bool) -> None:
         self.out, self.origin, self.trainer = out, origin, trainer
         self.team = trainer.team
@@ -52,6 +61,8 @@ class Run:
         self.validation: dict[float, float] = {}
         self.tensorboard = _tensorboard(out) if tensorboard else None
         self.checkup: Checkup | None = None
+        self._falls = 0  # since the last checkpoint
+        self._mark()
 
     # The budget -----------------------------------------------------------------------------------------------------
 
@@ -88,16 +99,21 @@ class Run:
                     f"{' and more' if len(changed) > 4 else ''}; name another folder with --out"
                 )
         checkpoint.save_origin(self.out, self.origin)
-        state = checkpoint.load_state(self.out)
-        if state is None:
+        if not (self.out / checkpoint.STATE_FILE).exists():
             write_text(self.out / LOG_FILE, "")
             return False
+        self._load()
+        return True
+
+    def _load(self) -> None:
+        """Go back to the last checkpoint."""
+        state = checkpoint.load_state(self.out)
+        assert state is not None
         tensors, counters = state
         self.trainer.restore(tensors, counters)
         self.seconds = float(counters["seconds"])
         self.validation = {float(k): v for k, v in counters["validation"].items()}
         self._rewind_log()
-        return True
 
     def spread(self) -> None:
         """Give the state of the first process to all of its team.
@@ -127,11 +143,14 @@ class Run:
                 continue  # a line that a crash cut short
         write_text(path, "".join(kept))
 
-    def save(self) -> None:
-        """Write a checkpoint: first the state, then the model and its card, which follow from it."""
+    def _save_state(self) -> None:
         tensors, counters = self.trainer.state()
         kept = {"seconds": self.seconds, "validation": {str(k): v for k, v in self.validation.items()}}
         checkpoint.save_state(self.out, tensors, counters | kept)
+
+    def save(self) -> None:
+        """Write a checkpoint: first the state, then the model and its card, which follow from it."""
+        self._save_state()
         checkpoint.save_model(
             self.out / checkpoint.MODEL_FILE,
             self.trainer.ema.network,
@@ -147,62 +166,106 @@ class Run:
 
         Raises:
             Interrupted: SIGINT or SIGTERM came; the run is saved.
+            TrainingError: gradients were not finite again and again; the last checkpoint is good.
         """
-        trainer, training = self.trainer, self.origin.config.training
-        unit = "s" if training.minutes else "pictures"
-        if speeds := trainer.settle_precision():
-            tried = ", ".join(f"{name} {speed:.0f} pictures/s" for name, speed in speeds.items())
-            yield Note(f"computing in {trainer.precision}: {tried}")
-        if training.evaluate and self.checkup is None and self.team.leads:
-            self.checkup = yield from self._checkup()
-        started = saved = logged = trainer.images
-        logged_seconds = self.seconds
-        remark = ""
-        step: TrainStep | None = None
-        losses: list[Tensor] = []  # since the last line of the log
-        tick = time.perf_counter()
+        yield from self._get_ready()
+        trainer, every = self.trainer, self.origin.config.training.checkpoint_every
+        started = trainer.images
         with collected_signals() as received:
             while True:
                 progress, signal = self.team.agree(self.done / self.total, max(received, default=0))
-                if step and losses and (trainer.images - logged >= LOG_EVERY or progress >= 1):
-                    loss = float(self.team.mean(torch.stack(losses).mean()))  # here alone the device is waited for
-                    losses.clear()
-                    speed = (trainer.images - logged) / (self.seconds - logged_seconds)
-                    logged, logged_seconds = trainer.images, self.seconds
-                    self._log(step, loss, speed)
-                    epoch = trainer.images / trainer.epoch_size
-                    remark = f"epoch {epoch:.2f}  loss {loss:.4f}  {speed:.0f} pictures/s"
+                self._log_steps(at_once=progress >= 1)
                 if trainer.images > started:
-                    yield Progress("Training", min(self.done, self.total), self.total, unit, remark)
-                if progress >= 1 or signal:
-                    break
-                if trainer.images - saved >= training.checkpoint_every:
-                    yield from self._milestone()
-                    saved = trainer.images
-                    tick = time.perf_counter()  # the budget of time is for training, not for looking at its result
-                step = trainer.step(progress)
-                losses.append(step.loss)
+                    unit = "s" if self.origin.config.training.minutes else "pictures"
+                    yield Progress("Training", min(self.done, self.total), self.total, unit, self._remark)
+                if signal:
+                    self._leave(signal)
+                try:
+                    if trainer.images - self._saved >= (1 if progress >= 1 else every):
+                        yield from self._milestone()
+                    if progress >= 1:
+                        break
+                    self._steps.append(trainer.step(progress))
+                except NotFiniteError as error:
+                    yield self._fall_back(error)
+                    continue
                 now = time.perf_counter()
-                self.seconds, tick = self.seconds + now - tick, now
-            if signal:
-                if self.team.leads:
-                    self.save()
-                self.team.wait()  # whoever ends first has the others stopped: not before it is saved
-                raise Interrupted(
-                    f"stopped at {trainer.images:,} pictures, everything is saved in {self.out}; "
-                    "run the same command to go on",
-                    signal,
-                )
-            if trainer.images > saved or not (self.out / checkpoint.MODEL_FILE).exists():
+                self.seconds, self._tick = self.seconds + now - self._tick, now
+            if self.team.told(not (self.out / checkpoint.MODEL_FILE).exists()):
                 yield from self._milestone()
             elif trainer.images == started:
                 yield Note(f"{self.out} has had its whole budget already; a larger one goes on with it")
 
+    def _get_ready(self) -> Generator[Event, None, None]:
+        if speeds := self.trainer.settle_precision():
+            tried = ", ".join(f"{name} {speed:.0f} pictures/s" for name, speed in speeds.items())
+            yield Note(f"computing in {self.trainer.precision}: {tried}")
+        if self.team.leads:
+            if self.origin.config.training.evaluate and self.checkup is None:
+                self.checkup = yield from self._checkup()
+            if not (self.out / checkpoint.STATE_FILE).exists():
+                self._save_state()  # to fall back to; and a full disk says so before anything is lost
+        self._mark()
+
+    def _mark(self) -> None:
+        """Nothing has happened since the last checkpoint: this is it."""
+        self._saved = self.trainer.images
+        self._logged = self.trainer.images
+        self._logged_seconds = self.seconds
+        self._tick = time.perf_counter()
+        self._steps = []  # not logged yet
+        self._remark = ""
+
+    def _log_steps(self, *, at_once: bool) -> None:
+        """A line of the log about the last steps, if there are enough of them. Here alone the device is waited for."""
+        count = self.trainer.images - self._logged
+        if not self._steps or (count < LOG_EVERY and not at_once):
+            return
+        loss = float(self.team.mean(torch.stack([step.loss for step in self._steps]).mean()))
+        speed = count / (self.seconds - self._logged_seconds)
+        self._log(self._steps[-1], loss, speed)
+        epoch = self.trainer.images / self.trainer.epoch_size
+        self._remark = f"epoch {epoch:.2f}  loss {loss:.4f}  {speed:.0f} pictures/s"
+        self._logged, self._logged_seconds = self.trainer.images, self.seconds
+        self._steps.clear()
+
+    def _leave(self, signal: int) -> NoReturn:
+        """Save, and go, as a signal asked."""
+        if self.trainer.finite and self.team.leads:
+            self.save()
+        self.team.wait()  # whoever ends first has the others stopped: not before it is saved
+        raise Interrupted(
+            f"stopped at {self.trainer.images:,} pictures, everything is saved in {self.out}; "
+            "run the same command to go on"
+            if self.trainer.finite
+            else f"stopped; {self.out} holds the last checkpoint, run the same command to go on from it",
+            signal,
+        )
+
+    def _fall_back(self, error: NotFiniteError) -> Caution:
+        """Return to the last checkpoint; the third time in a row, give up."""
+        self._falls += 1
+        if self._falls == MOST_FALLS:
+            raise TrainingError(
+                f"{error}, {MOST_FALLS} times in a row; the last checkpoint in {self.out} is good: go on from its "
+                f"weights with a lower training.learning_rate, `glyffctl train --from {self.out}`"
+            ) from error
+        if self.team.leads:
+            self._load()
+        self.spread()
+        self._mark()
+        return Caution(f"{error}; going on from the last checkpoint, at {self.trainer.images:,} pictures")
+
     def _milestone(self) -> Generator[Event, None, None]:
         """Validate, save, and draw a sheet of samples, while the rest of the team waits."""
+        if not self.trainer.finite:
+            raise NotFiniteError(self.trainer.images)
+        self._falls = 0
         if self.team.leads:
             yield from self._look()
         self.team.wait()
+        self._saved = self.trainer.images
+        self._tick = time.perf_counter()  # the budget of time is for training, not for looking at its result
 
     def _look(self) -> Generator[Event, None, None]:
         self.validation = self.trainer.validate()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from glyffctl.core import checkpoint, embeddings
 from glyffctl.core.bundled import ENCODER
@@ -25,6 +26,7 @@ from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
 from glyffctl.workflows.run import Run
 
+LOCK_FILE = ".lock"
 BRIGHTNESS_LEFT = 0.5  # standard deviations; above this, pure noise is not where the data is at T
 
 
@@ -109,36 +111,43 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
         )
     out = options.out or Path("runs") / preset
     _check_folder(out)
-    run = _run(sections, glyphs, cached, device, team, out, tensorboard=options.tensorboard)
-    trainer, origin = run.trainer, run.origin
-    parameters = parameter_count(trainer.network)
-    yield Note(
-        f"{parameters / 1e6:.1f} M parameters, {trainer.epoch_size:,} glyphs "
-        f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
-        f"{preset} preset on {_device_name(device, team)}, into {out}"
-    )
-    left = trainer.schedule.brightness_left(glyphs.mean, glyphs.size)
+    with _alone_in(out):
+        run = _run(sections, glyphs, cached, device, team, out, tensorboard=options.tensorboard)
+        trainer, origin = run.trainer, run.origin
+        parameters = parameter_count(trainer.network)
+        yield Note(
+            f"{parameters / 1e6:.1f} M parameters, {trainer.epoch_size:,} glyphs "
+            f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
+            f"{preset} preset on {_device_name(device, team)}, into {out}"
+        )
+        yield from _warn_of_brightness(trainer)
+        if run.resume():
+            yield Note(f"going on from {trainer.images:,} pictures")
+        elif start is not None:
+            trainer.start_from(start.network, start.images)
+            yield Note(f"starting from the weights of {options.start}, trained on {start.images:,} pictures")
+            if start.origin.encoder.fingerprint != origin.encoder.fingerprint:
+                yield Caution(
+                    f"{options.start} has read text through another encoder than the captions are embedded with; "
+                    "it has to get used to the new one"
+                )
+        run.spread()
+        yield from run.go()
+        return TrainReport(
+            out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation
+        )
+
+
+def _warn_of_brightness(trainer: Trainer) -> Generator[Event, None, None]:
+    """Where the noisiest level of the schedule is not noisy enough for pictures of this size."""
+    size, schedule = trainer.glyphs.size, trainer.config.diffusion.schedule
+    left = trainer.schedule.brightness_left(trainer.glyphs.mean, size)
     if left > BRIGHTNESS_LEFT:
         yield Caution(
-            f"at the noisiest level of the {origin.config.diffusion.schedule} schedule the brightness of {glyphs.size}×"
-            f"{glyphs.size} pictures still shows ({left:.1f} standard deviations), so the pure noise where samplers "
-            'start is not quite like it; diffusion.schedule = "cosine" goes further'
+            f"at the noisiest level of the {schedule} schedule the brightness of {size}×{size} pictures still shows "
+            f"({left:.1f} standard deviations), so the pure noise where samplers start is not quite like it; "
+            'diffusion.schedule = "cosine" goes further'
         )
-    if run.resume():
-        yield Note(f"going on from {trainer.images:,} pictures")
-    elif start is not None:
-        trainer.start_from(start.network, start.images)
-        yield Note(f"starting from the weights of {options.start}, trained on {start.images:,} pictures")
-        if start.origin.encoder.fingerprint != origin.encoder.fingerprint:
-            yield Caution(
-                f"{options.start} has read text through another encoder than the captions are embedded with; "
-                "it has to get used to the new one"
-            )
-    run.spread()
-    yield from run.go()
-    return TrainReport(
-        out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation
-    )
 
 
 def _follow(options: TrainOptions, device: torch.device, team: Team) -> Generator[Event, None, None]:
@@ -222,10 +231,30 @@ def _fit(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:
     return parse(merge(sections, {"network": {"size": size, "text_width": width}}))
 
 
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Hold the run folder; the system lets go of it whatever this process dies of."""
+    lock = FileLock(out / LOCK_FILE)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise TrainingError(
+            f"another `train` is at work in {out}; wait for it, or name another folder with --out"
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        raise OutputError(f"cannot use {out} as run folder: {error}; name another with --out") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _check_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
-        foreign = any(out.iterdir()) and not (out / checkpoint.CONFIG_FILE).exists()
+        foreign = not (out / checkpoint.CONFIG_FILE).exists() and any(
+            entry.name != LOCK_FILE and entry.suffix != ".tmp" for entry in out.iterdir()
+        )
     except OSError as error:
         raise OutputError(f"cannot use {out} as run folder: {reason(error)}; name another with --out") from error
     if foreign:
