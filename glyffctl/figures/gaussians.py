@@ -42,13 +42,17 @@ def gaussian(scene: Scene) -> Drawn:
         axes.set_xlim(-4, 4)
         axes.set_xlabel("x")
         said.append(
-            f"from {count:,} samples the mean is {fit.mean:.2f} ({mean_low:.2f} to {mean_high:.2f}) and the deviation "
-            f"{fit.deviation:.2f} ({low_s:.2f} to {high_s:.2f})"
+            f"from {count:,} samples the mean is {_minus(fit.mean)} ({_minus(mean_low)} to {_minus(mean_high)}) and "
+            f"the deviation {fit.deviation:.2f} ({low_s:.2f} to {high_s:.2f})"
         )
     panels[0].set_ylabel("density")
     handles, labels = panels[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return Drawn(figure, "True are 0 and 1: " + "; ".join(said) + ".")
+
+
+def _minus(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 def spiral(count: int) -> Tensor:

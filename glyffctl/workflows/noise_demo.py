@@ -227,8 +227,8 @@ def _write(
         for entry, file, data, measured in contents
     ]
     about = [
-        "Every picture on this page was computed from real glyphs when the page was made; nothing is a sketch. "
-        "Numbers under the pictures were measured on the way.",
+        "Every picture on this page was computed when the page was made, on real glyphs where it shows glyphs; nothing "
+        "is a sketch. The numbers under the pictures were measured on the way.",
         f"Glyphs: {material.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
         + (f" Model: {model.path.name}, prompt “{model.prompt}”." if model is not None else ""),
     ]

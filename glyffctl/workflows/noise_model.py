@@ -162,7 +162,7 @@ def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  
     radicals = answers(artist.prompt)
     lowest = replace(artist.pen, schedule=Schedule(artist.pen.schedule.sigmas[:1]))
     columns: list[tuple[str, Pen, Recipe, int]] = [
-        ("1 step, started at t = 1", lowest, Recipe(sampler="ddpm", steps=1), ONE_STEP),
+        ("1 step from t = 1", lowest, Recipe(sampler="ddpm", steps=1), ONE_STEP),
         ("1 step from T", artist.pen, Recipe(sampler="ddpm", steps=1), ONE_STEP),
         ("5 steps, ddpm", artist.pen, Recipe(sampler="ddpm", steps=5), COUNT),
         ("5 steps, dpmpp-2m", artist.pen, Recipe(steps=5), COUNT),
@@ -183,12 +183,13 @@ def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  
             done += count * recipe.steps
             remark = _remark(pictures, radicals)
             line.append((pictures[:SHOWN], remark))
-            said.append(f"{title}, {name}: {remark}")
+            if recipe.steps == 1:
+                said.append(f"{remark} of {title}, {name}")
         cells.append(line)
     figure = drawn.table([name for name, _ in rows], [title for title, *_ in columns], cells)
     told_of = f"Prompt “{artist.prompt}”, γ = {Recipe().guidance:g}."
     if radicals:
-        told_of += f" Pictures in which the judge finds {radical_character(radicals[0])}: {'; '.join(said)}."
+        told_of += f" The judge in the box finds {radical_character(radicals[0])} in {'; '.join(said)}."
     return Made(figure, told_of)
 
 
