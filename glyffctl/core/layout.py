@@ -29,6 +29,8 @@ KIND = "glyffctl-umap/1"
 _FEW = 10_000  # up to this many points get as many epochs as umap-learn gives them itself
 _SPREAD = 1.0
 PLACED_BY = 7
+_WEISZFELD = 50  # steps
+_SAME = 1e-3  # of the distance of the last neighbour
 _PULSE = 0.25  # seconds between signs of life
 
 
@@ -73,59 +75,48 @@ class LaidOut(NamedTuple):
     result: Tensor | None  # (N, 2) float32 at the end
 
 
-class _Stopped(BaseException):
-    pass
-
-
 def lay_out(points: Tensor, neighbours: Neighbours, settings: MapSettings) -> Iterator[LaidOut]:
     """Lay out `points` (N, R), whose first two axes are those of largest variance; the last thing yielded is the map.
 
-    umap-learn works in a thread of its own, so that it can be heard of, and stopped, while it does.
+    umap-learn works in a thread of its own, so that it can be heard of while it does. It cannot be stopped: whoever
+    turns away leaves it to end by itself, or with the program.
 
     Args:
         neighbours: of `points`, each its own first one.
     """
     epochs = 500 if len(points) <= _FEW else 200
     news: queue.Queue[int | Tensor | BaseException] = queue.Queue()
-    stop = threading.Event()
 
     def work() -> None:
         try:
-            news.put(_umap(points, neighbours, settings, epochs, _Ear(news, stop)))
+            news.put(_umap(points, neighbours, settings, epochs, _Ear(news)))
         except BaseException as error:
             news.put(error)
 
-    thread = threading.Thread(target=work, name="umap", daemon=True)
-    thread.start()
+    threading.Thread(target=work, name="umap", daemon=True).start()
     done = 0
-    try:
-        while True:
-            try:
-                heard = news.get(timeout=_PULSE)
-            except queue.Empty:
-                yield LaidOut(done, epochs, None)
-                continue
-            if isinstance(heard, BaseException):
-                raise heard
-            if isinstance(heard, Tensor):
-                yield LaidOut(epochs, epochs, heard)
-                return
-            done = heard
+    while True:
+        try:
+            heard = news.get(timeout=_PULSE)
+        except queue.Empty:
             yield LaidOut(done, epochs, None)
-    finally:
-        stop.set()
-        thread.join(timeout=1.0)
+            continue
+        if isinstance(heard, BaseException):
+            raise heard
+        if isinstance(heard, Tensor):
+            yield LaidOut(epochs, epochs, heard)
+            return
+        done = heard
+        yield LaidOut(done, epochs, None)
 
 
 class _Ear:
-    """A file for tqdm to draw its bar on, which hears the epoch, and ends the work when it should stop."""
+    """A file for tqdm to draw its bar on, which hears the epoch. (To raise here would leave tqdm's lock locked.)"""
 
-    def __init__(self, news: queue.Queue[Any], stop: threading.Event) -> None:
-        self.news, self.stop = news, stop
+    def __init__(self, news: queue.Queue[Any]) -> None:
+        self.news = news
 
     def write(self, text: str) -> None:
-        if self.stop.is_set():
-            raise _Stopped
         if number := re.search(r"\d+", text):
             self.news.put(int(number[0]))
 
@@ -139,7 +130,6 @@ def _umap(points: Tensor, neighbours: Neighbours, settings: MapSettings, epochs:
         warnings.simplefilter("ignore")  # of libraries among themselves: numba, scipy and scikit-learn on deprecations
         from umap.umap_ import find_ab_params, fuzzy_simplicial_set, simplicial_set_embedding  # noqa: PLC0415
 
-        ear.write("")
         random = np.random.RandomState(settings.seed)
         graph, _, _ = fuzzy_simplicial_set(
             points.numpy(),
@@ -149,7 +139,6 @@ def _umap(points: Tensor, neighbours: Neighbours, settings: MapSettings, epochs:
             knn_indices=neighbours.rows.numpy().astype(np.int32),
             knn_dists=neighbours.distance.numpy(),
         )
-        ear.write("")
         start = points[:, :2]
         start = 10 * start / start.abs().max().clamp(min=1e-12)
         a, b = find_ab_params(_SPREAD, settings.min_dist)
@@ -180,15 +169,20 @@ def _umap(points: Tensor, neighbours: Neighbours, settings: MapSettings, epochs:
 def place(points: Tensor, neighbours: Neighbours) -> Tensor:
     """(Q, 2) where new pictures belong in a map `points` (N, 2), from their neighbours there, nearest first.
 
-    The median, axis by axis, of the places of the `PLACED_BY` nearest; a picture that the map has keeps its place. Each
-    of 21,230 glyphs taken out and placed again comes back to within 0.6 % of the map's width of its own place in the
-    median, and nine in ten within 2.2 %. The weighted mean that UMAP's own transform starts from (arXiv 1802.03426,
-    section 3.1) takes 1.6 % and 6.9 %: it lies between clusters where the median lies in one. A picture unlike all of
-    the map still gets a place, among those it is least unlike.
+    The geometric median of the places of the `PLACED_BY` nearest (Weiszfeld's iteration); a picture that the map has
+    keeps its place. Each of 21,230 glyphs taken out and placed again comes back to within 0.55 % of the map's width of
+    its own place in the median, and nine in ten within 1.9 %. The weighted mean of 15 that UMAP's own transform starts
+    from (arXiv 1802.03426, section 3.1) takes 1.6 % and 6.9 %: it lies between clusters where the median lies in one. A
+    picture unlike all of the map still gets a place, among those it is least unlike.
     """
-    index, distance = neighbours.rows[:, :PLACED_BY], neighbours.distance
-    median = points[index].quantile(0.5, dim=1)
-    return torch.where(distance[:, :1] == 0, points[index[:, 0]], median)
+    near = points[neighbours.rows[:, :PLACED_BY]].double()
+    middle = near.median(dim=1).values
+    for _ in range(_WEISZFELD):
+        weight = 1 / (near - middle[:, None]).norm(dim=2, keepdim=True).clamp(min=1e-9)
+        middle = (weight * near).sum(1) / weight.sum(1)
+    # Not quite 0, since sums round; no two glyphs of Noto Sans that differ are nearer than 0.03.
+    same = neighbours.distance[:, :1] <= _SAME * neighbours.distance[:, -1:]
+    return torch.where(same, near[:, 0], middle).float()
 
 
 def save_map(folder: Path, drawn: Map, fingerprint: str, settings: MapSettings) -> None:

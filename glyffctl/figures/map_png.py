@@ -45,14 +45,10 @@ def save_map_png(path: Path, scene: Scene, settings: dict[str, Any]) -> None:
         _map(_axes(figure, 0.15, 0.42, _MAP), scene)
         right = _MAP + 0.5
         beside = _axes(figure, right, 2.19, 4.9)
-        beside.imshow(scene.density.values, cmap=DENSITY, origin="lower", extent=(0, 1, 0, 1), interpolation="bilinear")
-        beside.contour(
-            *(2 * [(np.arange(len(scene.density.values)) + 0.5) / len(scene.density.values)]),
-            scene.density.values,
-            levels=[0.05, 0.2, 0.4, 0.6, 0.8],
-            colors="white",
-            linewidths=0.5,
-        )
+        field = scene.density.values.numpy()
+        beside.imshow(field, cmap=DENSITY, origin="lower", extent=(0, 1, 0, 1), interpolation="bilinear")
+        middles = (np.arange(len(field)) + 0.5) / len(field)
+        beside.contour(middles, middles, field, levels=[0.05, 0.2, 0.4, 0.6, 0.8], colors="white", linewidths=0.5)
         _write(figure, 0.22, _HIGH - 0.36, scene.title, fontsize=15, fontweight="bold")
         _write(figure, right, 7.2, "Where glyphs lie densest", fontsize=11)
         _legend(figure, right, 1.86, scene)
@@ -104,20 +100,9 @@ def _map(axes: Axes, scene: Scene) -> None:
         path = _unit(trail.points, scene.density)
         axes.plot(*path.T, color="white", linewidth=3.6, zorder=4, solid_joinstyle="round")
         axes.plot(*path.T, color=DRAWN, linewidth=1.6, zorder=5, marker="o", markersize=3, solid_joinstyle="round")
+        axes.plot(*path[-1], color=DRAWN, zorder=5, marker="o", markersize=7, markeredgecolor="white")
         for step in dict.fromkeys((len(path) - 1, 0, len(path) // 2)):
             _thumbnail(axes, desk, path[step], trail.pictures[step].numpy(), DRAWN, 1.25, 9)
-        label = legible(trail.label)
-        x, y = path[-1].tolist()
-        axes.text(
-            *(x + (-0.012 if x > 0.6 else 0.012), y - 0.012),
-            label if len(label) <= 40 else f"{label[:39]}…",
-            parse_math=False,
-            fontsize=9,
-            ha="right" if x > 0.6 else "left",
-            va="top",
-            zorder=11,
-            bbox={"facecolor": "white", "edgecolor": DRAWN, "boxstyle": "round,pad=0.25", "linewidth": 0.8},
-        )
     for marked in scene.drawn:
         place = _unit(torch.tensor([[marked.x, marked.y]]), scene.density)[0]
         axes.plot(*place, marker="o", markersize=4, color=DRAWN, markeredgecolor="white", zorder=6)

@@ -168,17 +168,18 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
         neighbours = search.result
     assert neighbours is not None
     laid = None
-    begun = time.perf_counter()
+    begun, awake = time.perf_counter(), False
     for epoch in lay_out(points, neighbours, options.settings):
-        if epoch.done:
-            yield Progress("Laying out", epoch.done, epoch.total, "epochs")
+        seconds = time.perf_counter() - begun
+        if not epoch.done:
+            yield Progress("Starting UMAP", seconds, None, "s", "numba compiles it anew in every run")
         else:
-            yield Progress(
-                "Starting UMAP", time.perf_counter() - begun, None, "s", "numba compiles it anew in every run"
-            )
+            if not awake:
+                yield Progress("Starting UMAP", seconds, seconds, "s")
+            awake = True
+            yield Progress("Laying out", epoch.done, epoch.total, "epochs")
         laid = epoch.result
     assert laid is not None
-    yield Progress("Starting UMAP", 1, 1)
     drawn = Map(laid, points[:, :2].contiguous(), subspace)
     try:
         save_map(options.data, drawn, fingerprint, options.settings)
@@ -318,4 +319,7 @@ def _notes(options: UmapOptions, glyphs: GlyphSet, parted: Separation | None) ->
         notes.append(f"⿰ from ⿱: {parted.map:.1%} (PCA {parted.pca:.1%}, chance {parted.shuffled:.1%})")
     if options.drawn or options.trace:
         notes.append("framed in red: drawn by a model")
+    if options.trace:
+        prompts = ", ".join(f"“{prompt[:30]}”" for prompt in options.trace)
+        notes.append(f"red line: its guesses on the way to {prompts}, the last dot the largest")
     return notes
