@@ -86,7 +86,7 @@ DataOption = Annotated[Path, typer.Option(help="The data folder that `prepare` m
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        help="A run folder or model file. Without: the newest under runs/, or the one that comes with the program.",
+        help="A run folder, a model file, or bundled. Without: the newest under runs/, else the bundled one.",
         show_default=False,
     ),
 ]

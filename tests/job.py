@@ -42,4 +42,5 @@ def main(data: Path, toml: Path, out: Path, first: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), Path(sys.argv[4]) if len(sys.argv) > 4 else None)
+    data, toml, out, *first = map(Path, sys.argv[1:])
+    main(data, toml, out, first[0] if first else None)

@@ -344,7 +344,9 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     finish(train(TrainOptions(data=few, gpus=0, config=tmp_path / "by_heart.toml", out=tmp_path / "run")))
 
     model, glyphs = load_model(tmp_path / "run"), open_glyphs(few)
-    captions = load_embeddings(few, glyphs.captions).batch(glyphs.caption_of[torch.linspace(0, len(glyphs) - 1, 64).long()])
+    captions = load_embeddings(few, glyphs.captions).batch(
+        glyphs.caption_of[torch.linspace(0, len(glyphs) - 1, 64).long()]
+    )
     pen = Pen(Denoiser(model.network, "x0"), make_schedule("karras"), 32, 256, torch.device("cpu"), batch=64)
     drawing = pen.draw(Recipe(steps=20, guidance=1.0), captions, torch.arange(64))
     drawn = finish(told(drawing, Progress("Drawing", 0, 64)))

@@ -182,7 +182,7 @@ def test_what_prepare_did_not_make_stays(options, tmp_path):
 @pytest.mark.parametrize("out", ["file/data", "/proc/data"])
 def test_a_place_that_cannot_be_written_fails_before_drawing(options, tmp_path, monkeypatch, out):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(workflow, "draw_glyphs", None)
+    monkeypatch.setattr(workflow, "font_workers", None)
     with pytest.raises(OutputError, match="cannot write"):
         finish(prepare(changed(options, out=tmp_path / out)))
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from glyffctl.core.bundled import ENCODER, pretrained
+from glyffctl.core.bundled import BUNDLED, pretrained
 from glyffctl.core.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.config import as_dict, parse, read_preset
 from glyffctl.core.imagefolder import read_picture
@@ -26,7 +26,7 @@ def weight(path: Path) -> int:
 
 @pytest.fixture(scope="module")
 def encoder() -> TextEncoder:
-    return load_encoder(ENCODER)
+    return load_encoder(BUNDLED)
 
 
 def test_it_is_small() -> None:
@@ -42,9 +42,9 @@ def test_the_encoder_is_a_t5_encoder_and_keeps_its_name_everywhere(
     config = transformers.AutoConfig.from_pretrained(pretrained("encoder"))
     assert config.architectures == ["T5EncoderModel"]
     monkeypatch.chdir(tmp_path)
-    Path(ENCODER).mkdir()  # a folder that happens to have its name is not it
-    again = load_encoder(ENCODER)
-    assert (again.name, again.fingerprint, again.width) == (ENCODER, encoder.fingerprint, encoder.width)
+    Path(BUNDLED).mkdir()  # a folder that happens to have its name is not it
+    again = load_encoder(BUNDLED)
+    assert (again.name, again.fingerprint, again.width) == (BUNDLED, encoder.fingerprint, encoder.width)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_encoder_knows_english(encoder: TextEncoder, word: str, near: str, f
 def test_the_model_is_one_that_train_made_with_the_preset_and_reads_our_encoder(encoder: TextEncoder) -> None:
     model = load_model(pretrained(MODEL_FILE))
     trained = model.origin.encoder
-    assert (trained.name, trained.fingerprint) == (ENCODER, encoder.fingerprint)
+    assert (trained.name, trained.fingerprint) == (BUNDLED, encoder.fingerprint)
     settings, preset = as_dict(model.origin.config), as_dict(parse(read_preset("cpu")))
     data_decides = {"size": 128, "text_width": encoder.width}
     assert settings["network"] == preset["network"] | data_decides

@@ -1,6 +1,6 @@
 """What comes with the program, in `glyffctl/pretrained`: a model, the text encoder it reads through, a judge.
 
-The encoder goes by the name "bundled", wherever the program is installed, so that models trained with it can move.
+Model and encoder go by the name "bundled", wherever the program is installed, so that pictures and models can move.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-ENCODER = "bundled"
-"""The name of our own text encoder, where others have names on the hub."""
+BUNDLED = "bundled"
+"""The name of our own model and text encoder, where others have folders, or names on the hub."""
 
 
 def pretrained(name: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from glyffctl.core.bundled import ENCODER, pretrained
+from glyffctl.core.bundled import BUNDLED, pretrained
 from glyffctl.core.errors import EmbeddingError
 
 # What loading a text encoder reads; nothing that could run code, and no other formats of the same weights.
@@ -15,7 +15,7 @@ _TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of rea
 
 def is_local(name: str | Path) -> bool:
     """Whether `name` means a folder here: a `Path`, a folder that exists, or text spelled like a path."""
-    if name == ENCODER:
+    if name == BUNDLED:
         return False
     return isinstance(name, Path) or name.startswith((".", "~", "/")) or (name != "" and Path(name).is_dir())
 
@@ -38,7 +38,7 @@ def model_folder(name: str | Path) -> Path:
     Raises:
         EmbeddingError: no such folder or name, no network, or no safetensors weights there.
     """
-    if name == ENCODER:
+    if name == BUNDLED:
         return pretrained("encoder")
     if is_local(name):
         folder = Path(name).expanduser().absolute()
@@ -80,8 +80,8 @@ def _download(name: str) -> Path:
     except Exception as error:  # what a network can do has other types in every version of the library
         raise EmbeddingError(
             f"the text encoder {name} is not on this machine and the hub cannot be reached; run "
-            f"`hf download {name} --local-dir ENCODER` on a machine with network, bring that folder here, "
-            "and use --encoder ENCODER"
+            f"`hf download {name} --local-dir BUNDLED` on a machine with network, bring that folder here, "
+            "and use --encoder BUNDLED"
         ) from error
     if not any(file.rfilename.endswith(".safetensors") and "/" not in file.rfilename for file in files):
         raise EmbeddingError(

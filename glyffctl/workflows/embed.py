@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.bundled import ENCODER
+from glyffctl.core.bundled import BUNDLED
 from glyffctl.core.dataset import open_glyphs
 from glyffctl.core.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
 from glyffctl.core.errors import EmbeddingError
@@ -26,7 +26,7 @@ class EmbedOptions:
     """`encoder` is "bundled", a folder or a name on the hub; captions longer than `max_tokens` are cut."""
 
     data: Path = Path("data")
-    encoder: str = ENCODER
+    encoder: str = BUNDLED
     max_tokens: int = 64
     device: str = "auto"
     """A torch device, or "auto" for the GPU if there is one."""

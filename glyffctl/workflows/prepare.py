@@ -26,13 +26,12 @@ from glyffctl.core.definitions import (
 )
 from glyffctl.core.errors import FontError, OutputError, UsageError
 from glyffctl.core.files import atomic_folder
+from glyffctl.core.font_workers import FontWorkers, font_workers
 from glyffctl.core.fonts import (
     Face,
     Fit,
     choose_faces,
-    draw_glyphs,
     find_font_files,
-    read_faces,
     system_fonts,
 )
 from glyffctl.core.wordings import radical_character, wordings
@@ -49,6 +48,7 @@ TOO_LONG = "the definition is longer than 2,000 characters"
 NOTHING_LEFT = "the definition only points at other characters"
 NOT_COVERED = "in no font"
 BLANK = "blank in the font"
+BROKEN = "near a glyph that cannot be drawn"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         raise UsageError(f"--size is {options.size}; pictures can be {SMALLEST} to {LARGEST} pixels wide")
     ranges = parse_ranges(options.ranges) if options.ranges else None
     previous = _replaceable(options.out)
-    with atomic_folder(options.out) as folder:
+    with atomic_folder(options.out) as folder, font_workers() as workers:
         font_files = yield from _find_fonts(options.fonts)
         source, entries = yield from _find_definitions(options.definitions)
         inside = {c: e for c, e in entries.items() if ranges is None or any(c in r for r in ranges)}
@@ -123,7 +123,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         }
         if options.wordings:
             characters = _with_wordings(characters, entries)
-        faces = yield from _read_fonts(font_files, characters, options.faces)
+        faces = yield from _read_fonts(workers, font_files, characters, options.faces)
         omissions = [_Omission(c, OUT_OF_RANGE) for c in entries if c not in inside]
         omissions += [_Omission(c, TOO_LONG) for c in inside if c not in readable]
         omissions += [_Omission(c, NOTHING_LEFT) for c in readable if c not in characters]
@@ -133,19 +133,26 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         writer = (GlyphWriter if options.format == "glyphs" else PictureWriter)(folder, options.size)
         glyphs_of = Counter[str]()
         total = sum(len(face.codepoints & characters.keys()) for face in faces)
-        for face in faces:
-            font = Font(face.file.name, face.index, face.name)
-            drawn = [c for c in characters if c in face.codepoints]
-            for codepoint, picture in draw_glyphs(face, drawn, options.size, options.fit):
-                if picture is None:
-                    omissions.append(_Omission(codepoint, BLANK, face.name))
-                    continue
-                writer.add(characters[codepoint], font, picture)
-                glyphs_of[face.name] += 1
-                if writer.count % PROGRESS_EVERY == 0:
-                    yield Progress("drawing", writer.count, total, "glyphs", face.name)
+        jobs = ((face, [c for c in characters if c in face.codepoints]) for face in faces)
+        failures: dict[Path, FontError] = {}
+        for done, drawn in enumerate(workers.draw(jobs, options.size, options.fit), start=1):
+            name = drawn.face.name
+            if drawn.picture is not None:
+                font = Font(drawn.face.file.name, drawn.face.index, name)
+                writer.add(characters[drawn.codepoint], font, drawn.picture)
+                glyphs_of[name] += 1
+            else:
+                omissions.append(_Omission(drawn.codepoint, BROKEN if drawn.failure else BLANK, name))
+            if drawn.failure is not None and drawn.face.file not in failures:
+                failures[drawn.face.file] = drawn.failure
+                yield Caution(f"left out glyphs: {drawn.failure}")
+            if done % PROGRESS_EVERY == 0:
+                yield Progress("drawing", done, total, "glyphs", name)
         if not writer.count:
-            raise FontError("every glyph of these characters is blank in these fonts; give other fonts")
+            raise next(
+                iter(failures.values()),
+                FontError("every glyph of these characters is blank in these fonts; give other fonts"),
+            )
         yield Progress("drawing", total, total, "glyphs")
 
         _write_reports(folder, inside, cleaned, omissions)
@@ -268,23 +275,24 @@ def _find_definitions(
 
 
 def _read_fonts(
-    files: list[Path], characters: Mapping[int, Character], which: Literal["best", "all"]
+    workers: FontWorkers, files: list[Path], characters: Mapping[int, Character], which: Literal["best", "all"]
 ) -> Generator[Event, None, list[Face]]:
     """The faces to draw. A file that cannot be used is a Caution, unless none can."""
     faces: list[Face] = []
     failures: list[FontError] = []
-    for number, file in enumerate(files):
-        yield Progress("reading fonts", number, len(files), "files", file.name)
+    for number, (file, read) in enumerate(workers.read(files), start=1):
         try:
-            faces += choose_faces(read_faces(file), characters.keys(), which)
+            if isinstance(read, FontError):
+                raise read
+            faces += choose_faces(read, characters.keys(), which)
         except FontError as error:
             failures.append(error)
+        yield Progress("reading fonts", number, len(files), "files", file.name)
     if not faces:
         more = f" (and {len(failures) - 1} more fonts fail too)" if len(failures) > 1 else ""
         raise FontError(f"{failures[0]}{more}")
     for failure in failures:
         yield Caution(f"left out a font: {failure}")
-    yield Progress("reading fonts", len(files), len(files), "files")
     return faces
 
 

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.bundled import pretrained
+from glyffctl.core.bundled import BUNDLED, pretrained
 from glyffctl.core.checkpoint import MODEL_FILE, Model, load_model
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.errors import FontError, ModelError, UsageError
@@ -62,17 +62,17 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
 
 
 def find_model(given: Path | None) -> tuple[Path, str]:
-    """The model to use, and in words why that one: the one given, else the newest run under runs/, else ours.
+    """The model to use, and in words why that one: the one given, else the newest run under runs/, else the bundled.
 
     Raises:
         ModelError: there is none.
     """
-    if given is not None:
+    if given is not None and given != Path(BUNDLED):
         if not given.exists():
-            raise ModelError(f"there is no model at {given}; name a run folder or a model.safetensors")
+            raise ModelError(f"there is no model at {given}; name a run folder, a model.safetensors, or {BUNDLED}")
         return given, ""
     files = [(file.stat().st_mtime, file) for file in Path("runs").glob(f"*/{MODEL_FILE}")]
-    if files:
+    if files and given is None:
         return max(files)[1].parent, " (the newest under runs/)"
     if not pretrained(MODEL_FILE).is_file():
         raise ModelError(

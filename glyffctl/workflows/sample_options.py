@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from glyffctl import __version__
+from glyffctl.core.bundled import BUNDLED, pretrained
+from glyffctl.core.checkpoint import MODEL_FILE
 from glyffctl.core.errors import UsageError
 from glyffctl.core.files import reason
 from glyffctl.core.generate import Recipe
@@ -82,7 +84,8 @@ def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str)
         "recipe": recipe,
         "batch": options.batch,
         "only": options.only,
-        "model": str(model.absolute()),
+        # A picture goes around the world: where this machine keeps the program concerns nobody.
+        "model": BUNDLED if model == pretrained(MODEL_FILE) else str(model.absolute()),
         "weights": weights,
         "encoder": encoder,
     }

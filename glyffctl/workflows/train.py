@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from glyffctl.core import checkpoint, embeddings
-from glyffctl.core.bundled import ENCODER
+from glyffctl.core.bundled import BUNDLED
 from glyffctl.core.checkpoint import EncoderInfo, Origin
 from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, read_toml
 from glyffctl.core.dataset import GlyphSet, open_glyphs
@@ -100,7 +100,7 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
 
     glyphs = open_glyphs(options.data, sections["network"].get("size"))
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
-        yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or ENCODER))
+        yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or BUNDLED))
     team.wait()
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
     if start is not None and start.origin.config.network.text_width != cached.width:
