@@ -150,8 +150,13 @@ class _Desk:
         self.taken: list[tuple[float, float, float]] = []
 
     def room(self, place: Numbers, side: float) -> tuple[float, float] | None:
-        """The middle for a thumbnail of `side` near `place`: over few points, not far, and on no other; or None."""
+        """The middle for a thumbnail of `side` near `place`: over few points, not far, and on no other; or None.
+
+        An island smaller than the thumbnail is not covered by it, as long as there is room beside it.
+        """
         best, found = math.inf, None
+        about = (*(place - side), *(place + side))
+        near = self._count(*about)
         for reach, angle in itertools.product(np.arange(0, _REACH, 0.02), np.arange(0, 2 * math.pi, math.pi / 12)):
             x, y = place[0] + reach * math.cos(angle), place[1] + reach * math.sin(angle)
             half = side / 2 + 0.004
@@ -159,16 +164,20 @@ class _Desk:
                 continue
             if any(max(abs(x - u), abs(y - v)) < half + w / 2 for u, v, w in self.taken):
                 continue
-            low = (np.array([x, y]) - side / 2).clip(0, 1) * _ROOM
-            high = (np.array([x, y]) + side / 2).clip(0, 1) * _ROOM
-            (i, j), (m, n) = low.astype(int), np.ceil(high).astype(int)
-            covered = self.below[m, n] - self.below[i, n] - self.below[m, j] + self.below[i, j]
-            cost = min(covered / self.typical, 1) + 8 * reach
+            box = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+            hidden = self._count(*np.maximum(box, about)[:2], *np.minimum(box, about)[2:])
+            cost = min(self._count(*box) / self.typical, 1) + hidden / max(near, 1) + 8 * reach
             if cost < best:
                 best, found = cost, (x, y)
         if found is not None:
             self.taken.append((*found, side))
         return found
+
+    def _count(self, left: float, bottom: float, right: float, top: float) -> float:
+        """Points in a box, to a cell."""
+        i, j = (int(min(max(low, 0), 1) * _ROOM) for low in (left, bottom))
+        m, n = (max(k, math.ceil(min(max(high, 0), 1) * _ROOM)) for k, high in ((i, right), (j, top)))
+        return float(self.below[m, n] - self.below[i, n] - self.below[m, j] + self.below[i, j])
 
 
 def _thumbnail(
@@ -206,7 +215,7 @@ def _legend(figure: Figure, x: float, y: float, scene: Scene) -> None:
     rows = list(zip(GROUP_COLOURS, by.labels, by.counts, strict=False))
     if by.others:
         rows.append((OTHERS, "all others", by.others))
-    high = 5 if len(rows) > 5 else len(rows)
+    high, wide, longest = (5, 2.3, 23) if len(rows) > 5 else (len(rows), 4.8, 52)
     for k, (colour, label, count) in enumerate(rows):
         column, row = divmod(k, high)
         left, base = x + 2.5 * column, y - 0.29 - 0.27 * row
@@ -220,5 +229,5 @@ def _legend(figure: Figure, x: float, y: float, scene: Scene) -> None:
             )
         )
         name = legible(label)
-        _write(figure, left + 0.24, base, name if len(name) <= 24 else f"{name[:23]}…", fontsize=10)
-        _write(figure, left + 2.3, base, f"{count:,}", fontsize=10, color=GREY, ha="right")
+        _write(figure, left + 0.24, base, name if len(name) <= longest else f"{name[: longest - 1]}…", fontsize=10)
+        _write(figure, left + wide, base, f"{count:,}", fontsize=10, color=GREY, ha="right")
