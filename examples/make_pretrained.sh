@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make again what is in glyffctl/pretrained: the text encoder, the model, the judge. Some three hours on two CPU cores.
+# Make again what is in glyffctl/pretrained: the text encoder, the model, the judge. Some five hours on two CPU cores.
 #
 #   examples/make_pretrained.sh TEACHER GLOSSES WORK
 #
@@ -12,10 +12,10 @@ fonts=/usr/share/fonts/opentype/noto
 home=$(cd "$(dirname "$0")/.." && pwd)
 
 [ -d "$work/data" ] || glyffctl prepare "$fonts/NotoSansCJK-Regular.ttc" --out "$work/data"
-[ -d "$work/encoder" ] || python "$home/examples/distil_encoder.py" --minutes 54 \
+[ -d "$work/encoder" ] || python "$home/examples/distil_encoder.py" --minutes 90 \
     --teacher "$teacher" --glosses "$glosses" --data "$work/data" --out "$work/encoder"
 mkdir -p "$home/glyffctl/pretrained/encoder"
 cp "$work/encoder"/* "$home/glyffctl/pretrained/encoder/"
 
-glyffctl train --preset cpu --gpus 0 --data "$work/data" --encoder bundled --minutes 95 --out "$work/run"
+glyffctl train --preset cpu --gpus 0 --data "$work/data" --encoder bundled --minutes 180 --out "$work/run"
 python "$home/examples/ship_model.py" "$work/run" "$home/glyffctl/pretrained/model.safetensors"
