@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -179,3 +180,47 @@ def test_a_batch_smaller_than_the_job_is_told_once(workshop: Workshop, tmp_path:
     done = run(command)
     assert done.returncode == 1
     assert done.stderr.count("cannot be shared by 2 processes") == 1 and "Traceback" not in done.stderr
+
+
+def test_two_agents_of_torchrun_form_one_job(workshop: Workshop, tmp_path: Path) -> None:
+    """The README's line for several machines, both of them this one: two agents that meet on loopback."""
+    with socket.socket() as door:
+        door.bind(("localhost", 0))
+        port = door.getsockname()[1]
+    agents = []
+    for node in (0, 1):
+        command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
+                   "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--local-addr", "localhost",
+                   "-m", *glyffctl(workshop, tmp_path / f"run-{node}", "--json")[2:]]  # fmt: skip
+        agents.append(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        )
+    told = [agent.communicate(timeout=300) for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], told
+    reports = [json.loads(out) for out, _ in told if out.strip()]
+    assert [report["images"] for report in reports] == [96]
+    # One folder of two: the second machine had no need of it.
+    assert sorted(path.name for path in tmp_path.glob("run-*/model.safetensors")) == ["model.safetensors"]
+
+
+def test_srun_starts_a_job_too(workshop: Workshop, tmp_path: Path) -> None:
+    """What srun sets for its tasks, set by hand."""
+    with socket.socket() as door:
+        door.bind(("localhost", 0))
+        port = door.getsockname()[1]
+    shared = {
+        **ENVIRONMENT,
+        "SLURM_STEP_ID": "0",
+        "SLURM_NTASKS": "2",
+        "MASTER_ADDR": "localhost",
+        "MASTER_PORT": str(port),
+    }
+    tasks = [
+        subprocess.Popen(glyffctl(workshop, tmp_path / "run", "--gpus", "1", "--json"), stdout=subprocess.PIPE,
+                         stderr=subprocess.PIPE, text=True,
+                         env={**shared, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)})
+        for rank in (0, 1)
+    ]  # fmt: skip
+    told = [task.communicate(timeout=300) for task in tasks]
+    assert [task.returncode for task in tasks] == [0, 0], told
+    assert json.loads(told[0][0])["images"] == 96 and not told[1][0]
