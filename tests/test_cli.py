@@ -29,13 +29,13 @@ def test_version() -> None:
     assert glyffctl("--version").stdout.strip() == f"glyffctl {__version__}"
 
 
-@pytest.mark.parametrize("command", [[], ["prepare"], ["embed"], ["train"], ["sample"]])
+@pytest.mark.parametrize("command", [[], ["prepare"], ["embed"], ["train"], ["sample"], ["visualize-umap"]])
 def test_help_is_fast_and_loads_nothing_heavy(command: list[str]) -> None:
     code = (
         "import sys, runpy; sys.argv = ['glyffctl', *sys.argv[1:]]\n"
         "try: runpy.run_module('glyffctl', run_name='__main__')\n"
         "except SystemExit as leave: assert not leave.code\n"
-        "heavy = {'torch', 'transformers', 'numpy', 'PIL', 'fontTools', 'safetensors'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'PIL', 'fontTools', 'safetensors', 'numba'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     started = time.perf_counter()

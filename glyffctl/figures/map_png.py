@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,8 @@ def save_map_png(path: Path, scene: Scene, settings: dict[str, Any]) -> None:
         _write(figure, 0.22, _HIGH - 0.36, scene.title, fontsize=15, fontweight="bold")
         _write(figure, right, 7.2, "Where glyphs lie densest", fontsize=11)
         _legend(figure, right, 1.86, scene)
-        _write(figure, 0.22, 0.17, "   ·   ".join(scene.notes), fontsize=9, color=GREY)
+        for line, text in enumerate(textwrap.wrap(" · ".join(scene.notes), 165)[:2]):
+            _write(figure, 0.22, 0.24 - 0.17 * line, text, fontsize=9, color=GREY)
         save_figure(path, figure, settings)
 
 

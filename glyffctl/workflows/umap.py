@@ -321,5 +321,5 @@ def _notes(options: UmapOptions, glyphs: GlyphSet, parted: Separation | None) ->
         notes.append("framed in red: drawn by a model")
     if options.trace:
         prompts = ", ".join(f"“{prompt[:30]}”" for prompt in options.trace)
-        notes.append(f"red line: its guesses on the way to {prompts}, the last dot the largest")
+        notes.append(f"red line: its guesses from step to step, {prompts}; they end at the large dot")
     return notes
