@@ -56,7 +56,7 @@ def test_file_is_not_there_before_the_end(tmp_path: Path) -> None:
     with atomic_file(path) as temporary:
         temporary.write_text("new")
         assert not path.exists()
-        assert temporary.parent == path.parent  # a rename within one disk
+        assert temporary.parent.parent == path.parent  # a rename within one disk
     assert path.read_text() == "new"
 
 

@@ -1,7 +1,7 @@
 """Writing files so that a reader, or a crash, never meets half of one.
 
-What is being written has a name of its own, `.NAME.TOKEN.tmp`, and a lock that the system drops when its writer dies.
-Whoever writes NAME next takes away what has no writer any more.
+What is being written is in a folder of its own, `.NAME.TOKEN.tmp`, with a lock on it that the system drops when its
+writer dies. Whoever writes NAME next takes away what has no writer any more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from glyffctl.core.errors import OutputError
@@ -73,22 +73,24 @@ def _sweep(path: Path) -> None:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; on success it is synced and takes the name `path`.
+    """Yield a temporary path on the disk of `path`; on success the file there is synced and takes the name `path`.
 
-    If the block raises, the temporary file is removed and an existing `path` is left as it was.
+    If the block raises, the temporary file is removed and an existing `path` is left as it was. It is alone in a
+    folder, so that what a library writes beside it, as safetensors does, goes with it.
 
     Raises:
         OutputError: the folder cannot be made or written, the disk is full, or `path` is a folder.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    folder = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = folder / path.name
     descriptor = None
     try:
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        temporary.touch()
-        descriptor = _lock(temporary)
+        folder.mkdir()
+        descriptor = _lock(folder)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -100,8 +102,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         if descriptor is not None:
             os.close(descriptor)
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_writable(path: Path) -> None:
