@@ -45,11 +45,17 @@ def group(name: str, keys: Sequence[object], labels: Mapping[Any, str]) -> Group
     return Groups(name, [labels[key] for key in chosen], [counts[key] for key in chosen], of) if chosen else None
 
 
+def radical_label(radical: int | None) -> str:
+    """A Kangxi radical as a label: "艸 grass"; "" where there is none of that number."""
+    return (
+        f"{radical_character(radical)} {radical_name(radical)}" if radical is not None and 1 <= radical <= 214 else ""
+    )
+
+
 def by_radical(glyphs: GlyphSet) -> Groups | None:
     """By Kangxi radical: "艸 grass"; None where no radical is known."""
     radicals = [glyphs.characters[row].radical for row in glyphs.character_of.tolist()]
-    known = {radical for radical in radicals if radical is not None and 1 <= radical <= 214}
-    return group("radical", radicals, {r: f"{radical_character(r)} {radical_name(r)}" for r in known})
+    return group("radical", radicals, {r: radical_label(r) for r in set(radicals) if radical_label(r)})
 
 
 def by_font(glyphs: GlyphSet) -> Groups | None:

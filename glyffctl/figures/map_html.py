@@ -30,7 +30,7 @@ from torch import Tensor
 
 from glyffctl.core.dataset import GlyphSet
 from glyffctl.core.files import write_text
-from glyffctl.core.groups import Groups
+from glyffctl.core.groups import Groups, radical_label
 from glyffctl.figures.map_scene import DRAWN, GROUP_COLOURS, OTHERS, PLAIN, Colouring, Scene
 from glyffctl.figures.style import DENSITY
 
@@ -105,7 +105,8 @@ def _content(scene: Scene, subjects: Subjects) -> dict[str, Any]:
         "places": _base64(_places(scene.points, scene), "<u2"),
         "spacing": _spacing(scene),
         "characters": [
-            [c.character, "" if c.codepoint is None else f"{c.codepoint:04X}", c.definition] for c in glyphs.characters
+            [c.character, "" if c.codepoint is None else f"{c.codepoint:04X}", c.definition, radical_label(c.radical)]
+            for c in glyphs.characters
         ],
         "characterOf": _base64(glyphs.character_of.numpy(), "<i4"),
         "fonts": [font.name for font in glyphs.fonts],

@@ -232,7 +232,12 @@ function overlay() {
       spots.forEach(([u, v], k) => (k ? pen.lineTo(u, v) : pen.moveTo(u, v)));
       pen.stroke();
     }
-    for (const [u, v] of spots) { pen.fillStyle = data.drawnColour; pen.beginPath(); pen.arc(u, v, 2.5, 0, 7); pen.fill(); }
+    spots.forEach(([u, v], k) => {
+      pen.fillStyle = data.drawnColour;
+      pen.beginPath();
+      pen.arc(u, v, k + 1 === spots.length ? 5 : 2.5, 0, 7);
+      pen.fill();
+    });
   }
   for (const m of marked()) {
     const [u, v] = screen(m.x, m.y), side = framed();
@@ -446,14 +451,14 @@ function show(px, py) {
     at("meaning").textContent = m.label;
     at("kind").textContent = "";
   } else {
-    const i = hovered.glyph, [character, code, definition] = data.characters[characterOf[i]];
+    const i = hovered.glyph, [character, code, definition, radical] = data.characters[characterOf[i]];
     thumbnail(picture, i, 0, 0, 192);
     at("name").textContent = character;
     at("code").textContent = code ? `U+${code}` : "";
     at("meaning").textContent = definition;
     const kinds = colourings.filter((c) => c.of && c.of[i] >= 0).map((c) => c.labels[c.of[i]]);
     const font = data.fonts.length > 1 && fontOf[i] >= 0 ? data.fonts[fontOf[i]] : "";
-    if (font && !kinds.includes(font)) kinds.push(font);
+    for (const kind of [radical, font]) if (kind && !kinds.includes(kind)) kinds.push(kind);
     at("kind").textContent = kinds.join(" · ");
   }
   const box = popup.getBoundingClientRect(), gap = 18;
