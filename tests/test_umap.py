@@ -405,7 +405,7 @@ def test_separation_is_told_with_a_table(
         finish(visualize(UmapOptions(data=data, out=tmp_path, ids=tmp_path / "none.txt")))
 
 
-def test_any_folder_of_pictures_is_mapped(tmp_path: Path) -> None:
+def test_any_folder_of_pictures_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No characters, no radicals, a font or two: by density, or by font."""
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -421,7 +421,8 @@ def test_any_folder_of_pictures_is_mapped(tmp_path: Path) -> None:
         content = page_data(tmp_path / "umap.html")
         assert [way["heading"] for way in content["colourings"]] == ["Font", "Density"]
         assert first is None or content["colourings"][content["initial"]]["heading"] == first
-    with pytest.raises(UsageError, match="--color radical is not in these data"):
+    monkeypatch.setattr("glyffctl.workflows.umap.lay_out", never)
+    with pytest.raises(UsageError, match="--color radical is not in these data; there is font, density"):
         finish(visualize(UmapOptions(data=folder, out=tmp_path, settings=settings, colour="radical")))
 
 

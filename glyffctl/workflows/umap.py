@@ -15,7 +15,7 @@ from glyffctl.core.dataset import GlyphSet, open_glyphs
 from glyffctl.core.density import density
 from glyffctl.core.errors import DataError, OutputError, UsageError
 from glyffctl.core.files import check_writable
-from glyffctl.core.groups import by_font, by_radical, by_structure
+from glyffctl.core.groups import Groups, by_font, by_radical, by_structure
 from glyffctl.core.layout import PLACED_BY, Map, MapSettings, lay_out, load_map, place, save_map
 from glyffctl.core.neighbours import Neighbours, nearest, project
 from glyffctl.core.noise import permutation
@@ -108,6 +108,7 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     glyphs = open_glyphs(options.data)
     _check_count(glyphs, options)
     operators = _operators(glyphs, options.ids) if options.ids else None
+    groups = _groups(glyphs, operators, options.colour)
     pictures = read_drawn(options.drawn, glyphs.size)
     trails = []
     for prompt in options.trace:
@@ -122,7 +123,7 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
             f"{parted.pca:.1%}, by chance {parted.shuffled:.1%})"
         )
     thumbnails = yield from _thumbnails(glyphs)
-    yield from _draw(options, glyphs, drawn, operators, parted, thumbnails, pictures, trails, placing)
+    yield from _draw(options, glyphs, drawn, groups, parted, thumbnails, pictures, trails, placing)
     seconds = time.perf_counter() - started
     placed = []
     for picture, at in zip(pictures, placing, strict=False):
@@ -147,6 +148,19 @@ def _operators(glyphs: GlyphSet, ids: Path) -> list[str]:
     if not any(operators):
         raise DataError(f"{ids} knows none of the characters in the data; give a table that has them")
     return operators
+
+
+def _groups(glyphs: GlyphSet, operators: list[str] | None, colour: str | None) -> dict[str, Groups]:
+    """All that the glyphs are known to differ in, what to colour them by first."""
+    ways = {
+        "structure": by_structure(operators) if operators else None,
+        "radical": by_radical(glyphs),
+        "font": by_font(glyphs),
+    }
+    groups = {name: by for name, by in ways.items() if by is not None}
+    if colour not in (None, "none", "density", *groups):
+        raise UsageError(f"--color {colour} is not in these data; there is {', '.join([*groups, 'density'])}")
+    return groups
 
 
 def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple[Map, Tensor | None, bool]]:
@@ -258,7 +272,7 @@ def _draw(
     options: UmapOptions,
     glyphs: GlyphSet,
     drawn: Map,
-    operators: list[str] | None,
+    groups: dict[str, Groups],
     parted: Separation | None,
     thumbnails: Tensor,
     pictures: list[Drawn],
@@ -272,16 +286,9 @@ def _draw(
 
     yield Progress("Drawing the map", 0, 2)
     thick = density(drawn.points)
-    ways = {
-        "structure": by_structure(operators) if operators else None,
-        "radical": by_radical(glyphs),
-        "font": by_font(glyphs),
-        "density": thick.at(drawn.points),
-    }
-    headings = {"structure": "Structure", "radical": "Kangxi radical", "font": "Font", "density": "Density"}
-    known = {name: Colouring(headings[name], way) for name, way in ways.items() if way is not None}
-    if options.colour not in (None, "none", *known):
-        raise UsageError(f"--color {options.colour} is not in these data; there is {', '.join(known)}")
+    headings = {"structure": "Structure", "radical": "Kangxi radical", "font": "Font"}
+    known = {name: Colouring(headings[name], by) for name, by in groups.items()}
+    known["density"] = Colouring("Density", thick.at(drawn.points))
     colouring = None if options.colour == "none" else known[options.colour or next(iter(known))]
     side = thumbnails.shape[-1]
     scene = Scene(
