@@ -43,7 +43,7 @@ from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
 from tests.conftest import follow
 from tests.test_sample import FAST
 
-IDS = Path(os.environ.get("GLYFFCTL_IDS", "../shared/data/cjkvi-ids.txt.gz"))
+IDS = Path(os.environ.get("GLYFFCTL_IDS", "ids.txt"))
 
 
 def last(steps: Iterator[Any]) -> Any:
