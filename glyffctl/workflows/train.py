@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from glyffctl.core.bundled import BUNDLED
 from glyffctl.core.checkpoint import EncoderInfo, Origin
 from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, read_toml
 from glyffctl.core.dataset import GlyphSet, open_glyphs
-from glyffctl.core.errors import Interrupted, OutputError, TrainingError, UsageError
+from glyffctl.core.errors import GlyffError, Interrupted, OutputError, TrainingError, UsageError
 from glyffctl.core.files import reason
 from glyffctl.core.processes import Place, Team, in_job, join, place
 from glyffctl.core.training import Trainer
@@ -27,6 +28,7 @@ from glyffctl.workflows.events import Caution, Event, Note, finish
 from glyffctl.workflows.run import Run
 
 LOCK_FILE = ".lock"
+HEARING = 5.0  # seconds before a process other than the first complains: it may be about to say the same, and be heard
 BRIGHTNESS_LEFT = 0.5  # standard deviations; above this, pure noise is not where the data is at T
 
 
@@ -83,8 +85,13 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
     with join(where, device) as team:
         if team.leads:
             return (yield from _lead(options, device, team))
-        with suppress(Interrupted):  # the first process tells of it
+        try:
             finish(_follow(options, device, team))
+        except Interrupted:
+            pass  # the first process tells of it
+        except GlyffError:
+            time.sleep(HEARING)
+            raise
         return None
 
 
