@@ -43,6 +43,7 @@ def store(folder: Path, number: int) -> None:
     checkpoint.save_state(folder, {name: torch.full((500, 500), float(number)) for name in "ab"}, {"number": number})
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12: its reason is met inside
 @pytest.mark.parametrize("kills", [20, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_process_killed_while_saving_leaves_the_old_state_or_the_new(tmp_path: Path, kills: int) -> None:
     dice = random.Random(SEED)
@@ -52,6 +53,7 @@ def test_a_process_killed_while_saving_leaves_the_old_state_or_the_new(tmp_path:
         before = content(tmp_path)
         child = os.fork()
         if child == 0:
+            torch.set_num_threads(1)  # of OpenMP's threads only this one has come along
             number = before
             while True:
                 number += 1
@@ -164,6 +166,7 @@ def test_a_run_killed_at_any_step_goes_on_exactly(
     assert checkpoint.load_model(out).identity == checkpoint.load_model(tiny_run).identity
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_model_is_whole_whenever_it_is_read(tmp_path: Path, tiny_run: Path) -> None:
     """One process saves models without a pause, another reads them: it never meets half of one."""
     model = checkpoint.load_model(tiny_run)
@@ -171,6 +174,7 @@ def test_a_model_is_whole_whenever_it_is_read(tmp_path: Path, tiny_run: Path) ->
     checkpoint.save_model(file, model.network, model.origin, 0)
     child = os.fork()
     if child == 0:
+        torch.set_num_threads(1)  # of OpenMP's threads only this one has come along
         images = 0
         while True:
             images += 1
