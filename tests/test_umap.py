@@ -583,6 +583,30 @@ def test_the_page_finds_and_shows(mapped: tuple[UmapReport, Path], browser: webd
     assert browser.get_log("browser") == []
 
 
+def test_what_is_found_is_in_view_even_while_the_view_still_flies_elsewhere(
+    mapped: tuple[UmapReport, Path], browser: webdriver.Chrome
+) -> None:
+    visit(browser, mapped[1] / "umap.html")
+    field = browser.find_element(By.ID, "search")
+    others = [c[0] for c in page_data(mapped[1] / "umap.html")["characters"] if c[0] != "锂"]
+    for other in (others[0], others[len(others) // 2], others[-1]):
+        field.clear()
+        field.send_keys("锂")
+        wait(browser, lambda d: "锂" in text(d, "results"))
+        browser.execute_script(
+            "document.querySelector('#results button').click();"
+            "const field = document.getElementById('search');"
+            "setTimeout(() => { field.value = arguments[0]; field.dispatchEvent(new Event('input')); }, 150);".replace(
+                "arguments[0]", json.dumps(other)
+            )
+        )
+        wait(browser, lambda d, other=other: other in text(d, "results"))
+        time.sleep(0.6)  # longer than a flight
+        assert browser.execute_script("return document.body.dataset.inView") == "1"
+        assert "shown" not in browser.find_element(By.ID, "popup").get_attribute("class")
+    assert browser.get_log("browser") == []
+
+
 def test_points_and_density_are_on_the_screen(mapped: tuple[UmapReport, Path], browser: webdriver.Chrome) -> None:
     visit(browser, mapped[1] / "umap.html")
 

@@ -355,6 +355,7 @@ let found = [], next = 0;
 
 function search() {
   const query = at("search").value.trim();
+  flight++;  // one that lands after this would show its glyph again
   release();
   leave();
   at("results").replaceChildren();
@@ -381,7 +382,10 @@ function search() {
     element("span", c[2], button);
     button.addEventListener("click", () => fly(i));
   }
+  const inView = () => found.filter((i) => { const [u, v] = screen(x(i), y(i)); return u > 0 && u < width && v > 0 && v < height; }).length;
+  if (many && !inView()) whole();
   document.body.dataset.found = String(many);
+  document.body.dataset.inView = String(inView());
 }
 
 function fly(i) {
