@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.checkpoint import Model
+from glyffctl.core.config import Precision
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.denoiser import Denoiser
 from glyffctl.core.errors import EmbeddingError, ModelError
 from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.precision import settle
 from glyffctl.core.samplers import Step
 from glyffctl.core.schedule import Schedule, make_schedule
 from glyffctl.core.text import TextBatch, TextEncoder, load_encoder
@@ -59,11 +61,17 @@ class Pen:
     batch: int = 16
     """Pictures drawn at once."""
 
+    @property
+    def precision(self) -> Precision:
+        """What the inside of the network is computed in."""
+        return "fp32" if self.denoiser.autocast is None else "bf16"
+
     @staticmethod
-    def of(model: Model, device: torch.device, batch: int) -> Pen:
+    def of(model: Model, device: torch.device, batch: int, precision: str = "auto") -> Pen:
         """A pen for a trained model, which is moved to `device`."""
         config = model.origin.config
-        denoiser = Denoiser(model.network.to(device), config.diffusion.prediction)
+        autocast = settle(precision, device)
+        denoiser = Denoiser(model.network.to(device), config.diffusion.prediction, autocast)
         network = model.network.config
         return Pen(denoiser, make_schedule(config.diffusion.schedule), network.size, network.text_width, device, batch)
 

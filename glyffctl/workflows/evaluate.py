@@ -20,6 +20,7 @@ from glyffctl.core.judge_training import HOLDOUT, labels
 from glyffctl.core.metrics import Figure, kernel_distance, manifold, mean, quantile, share
 from glyffctl.core.newness import characters_of, search
 from glyffctl.core.noise import permutation
+from glyffctl.core.precision import check_precision
 from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
 from glyffctl.core.schedule import make_schedule
 from glyffctl.core.strokes import measure
@@ -51,6 +52,7 @@ class EvaluateOptions:
         count: pictures of each prompt whose radical is known.
         pictures: of definitions of held-out characters, at most, and as many without a prompt.
         seed: picture k, counted over all that is drawn, depends on seed + k.
+        precision: of the network while drawing, as in `sample`.
         steps_table: whether all samplers are compared at several numbers of steps.
         out: the JSON file; the plot of the steps goes beside it.
     """
@@ -65,6 +67,7 @@ class EvaluateOptions:
     pictures: int = 256
     seed: int = 0
     batch: int = 16
+    precision: str = "auto"
     steps_table: bool = False
     out: Path = Path("evaluation.json")
 
@@ -73,6 +76,7 @@ class EvaluateOptions:
         for name, value in (("count", self.count), ("batch", self.batch)):
             if value < 1:
                 raise UsageError(f"--{name} must be at least 1, not {value}")
+        check_precision(self.precision)
         if self.pictures < FEWEST:
             raise UsageError(f"--pictures must be at least {FEWEST}, not {self.pictures}")
         if not 0 <= self.seed < _LARGEST_SEED:
@@ -105,7 +109,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     encoder = yield from reader(model, options.encoder)
     text = read(encoder, [*(prompt.text for prompt in prompts), *definitions])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pen = Pen.of(model, device, options.batch)
+    pen = Pen.of(model, device, options.batch, options.precision)
     prompted, defined, empty = yield from _draw(pen, options, text, len(prompts))
 
     yield Progress("Looking at real glyphs", 0, 1)
@@ -141,6 +145,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
             "sampler": options.recipe.sampler,
             "steps": options.recipe.steps,
             "guidance": options.recipe.guidance,
+            "precision": pen.precision,
             "count": options.count,
             "seed": options.seed,
         },

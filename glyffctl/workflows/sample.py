@@ -54,9 +54,11 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     yield Note(f"model: {path}{why}, trained on {model.images:,} pictures")
     text, negative = yield from _encode(options, model)
     started = time.perf_counter()
-    pictures, frames = yield from _draw(options, model, text, negative)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pen = Pen.of(model, device, options.batch, options.precision)
+    pictures, frames = yield from _draw(options, pen, text, negative)
     seconds = time.perf_counter() - started
-    files = _write(options, model, path, pictures, frames)
+    files = _write(replace(options, precision=pen.precision), model, path, pictures, frames)
     yield Note(f"drew {len(pictures):,} pictures in {seconds:.1f} s")
     return SampleReport(files, path, seconds)
 
@@ -108,11 +110,10 @@ def _encode(options: SampleOptions, model: Model) -> Generator[Event, None, tupl
 
 
 def _draw(
-    options: SampleOptions, model: Model, text: TextBatch, negative: TextBatch
+    options: SampleOptions, pen: Pen, text: TextBatch, negative: TextBatch
 ) -> Generator[Event, None, tuple[Tensor, list[Tensor]]]:
     """The pictures (P·count, H, W) uint8, prompt after prompt, and for a gif the frames, each of the same shape."""
     recipe = options.recipe
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
     seeds = options.seed + torch.arange(options.count).repeat(len(options.prompts))
     kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, _GIF_FRAMES)).round().int().tolist())
@@ -123,9 +124,7 @@ def _draw(
             # The DDPM view of x has the scale of a picture at every noise level.
             frames[step.i].append(to_pixels(step.x / math.sqrt(1 + step.sigma**2))[:, 0].cpu())
 
-    drawing = Pen.of(model, device, options.batch).draw(
-        recipe, text.rows(prompt), seeds, negative=negative, watch=keep if options.gif else None
-    )
+    drawing = pen.draw(recipe, text.rows(prompt), seeds, negative=negative, watch=keep if options.gif else None)
     pictures = yield from told(drawing, Progress("Drawing", 0, len(prompt), "pictures"))
     return pictures, [torch.cat(parts) for parts in frames.values()] if options.gif else []
 

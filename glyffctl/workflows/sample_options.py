@@ -14,6 +14,7 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.files import reason
 from glyffctl.core.generate import Recipe
 from glyffctl.core.images import read_settings
+from glyffctl.core.precision import check_precision
 
 MAX_PICTURES = 10_000
 MAX_PROMPT = 2000  # characters; encoders read a few hundred at most
@@ -34,6 +35,8 @@ class SampleOptions:
         gif: a .gif file for the denoising.
         fps: frames per second of the gif.
         batch: pictures drawn at once; changes memory and speed, and the pictures only by rounding.
+        precision: of the inside of the network; changes speed, and the pictures only by rounding. "auto" is bfloat16
+            where this machine is faster with it.
         only: draw all, but write this picture alone (counted over all prompts).
         weights: the identity the model must have; None takes any.
     """
@@ -49,6 +52,7 @@ class SampleOptions:
     gif: Path | None = None
     fps: float = 12.0
     batch: int = 16
+    precision: str = "auto"
     only: int | None = None
     weights: str | None = None
 
@@ -64,6 +68,7 @@ class SampleOptions:
             raise UsageError(f"--fps must be more than 0 and at most 50, not {self.fps}")
         if self.batch < 1:
             raise UsageError(f"--batch must be at least 1, not {self.batch}")
+        check_precision(self.precision)
         for prompt in (*self.prompts, self.negative):
             if any("\ud800" <= character <= "\udfff" for character in prompt):  # how Python passes undecodable bytes
                 raise UsageError("a prompt is not UTF-8 text")
@@ -83,6 +88,7 @@ def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str)
         "count": options.count,
         "recipe": recipe,
         "batch": options.batch,
+        "precision": options.precision,
         "only": options.only,
         # A picture goes around the world: where this machine keeps the program concerns nobody.
         "model": BUNDLED if model == pretrained(MODEL_FILE) else str(model.absolute()),
@@ -115,6 +121,7 @@ def again(
                 interval=(low, high),
             ),
             batch=int(settings["batch"]),
+            precision=str(settings.get("precision", "fp32")),  # all there was before it was said
             only=None if settings["only"] is None else int(settings["only"]),
             model=model or Path(settings["model"]),
             weights=str(settings["weights"]),
