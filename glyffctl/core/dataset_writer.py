@@ -1,6 +1,6 @@
 """Writing a data folder while glyphs are being drawn; `dataset` says what is in it and reads it.
 
-Both writers hold one shard at most in memory, so two million glyphs take no more than twenty thousand do.
+Both writers hold one shard of pictures at most, so two million glyphs take hardly more memory than twenty thousand.
 """
 
 from __future__ import annotations
@@ -147,9 +147,15 @@ class PictureWriter(Writer):
         Image.fromarray(glyph.picture).save(self.folder / file_name)
         text = fields.pop("definition")
         self._rows.append({"file_name": file_name, "text": text, "font": glyph.font.name, **fields})
+        if len(self._rows) == SHARD_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        write_rows(self.folder / "metadata.jsonl", self._rows, "a")
+        self._rows.clear()
 
     def _close(self) -> dict[str, Any]:
-        write_rows(self.folder / "metadata.jsonl", self._rows)
+        self._flush()
         return {}
 
 
@@ -157,9 +163,12 @@ def _character_fields(character: Character) -> dict[str, Any]:
     return {**character._asdict(), "codepoint": f"U+{character.codepoint:04X}"}
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON lines."""
-    write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], mode: Literal["w", "a"] = "w") -> None:
+    """Write JSON lines, or add them to a file; synced, in a folder that is still being made."""
+    with path.open(mode, encoding="utf-8") as file:
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write(path: Path, data: bytes) -> None:

@@ -13,7 +13,7 @@ import os
 import resource
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -30,7 +30,8 @@ MEMORY = 4 * 2**30
 """Address space of a worker, in bytes; one at work takes a tenth of it."""
 SECONDS = 60.0
 """For reading one file, or drawing `CHUNK` glyphs: a hundred times what that takes."""
-CHUNK = 256
+CHUNK, CHUNK_BYTES = 256, 1 << 22
+"""Glyphs drawn at once, at most: 256 of 128×128, four of 1024×1024."""
 _AHEAD = 3  # chunks in flight for each worker: as much as the parent may have to hold
 
 
@@ -60,15 +61,16 @@ class FontWorkers:
             except FontError as error:
                 yield file, error
 
-    def draw(self, jobs: Iterable[tuple[Face, list[int]]], size: int, fit: Fit = "ink") -> Iterator[Drawn]:
+    def draw(self, jobs: Iterable[tuple[Face, Sequence[int]]], size: int, fit: Fit = "ink") -> Iterator[Drawn]:
         """Draw these characters of these faces, in this order: see `fonts.draw_glyphs`.
 
         Where a glyph breaks its worker, the chunk of at most `CHUNK` it is in is lost, and nothing else.
         """
+        length = max(1, min(CHUNK, CHUNK_BYTES // size**2))
         chunks = (
-            (face, codepoints[start : start + CHUNK])
+            (face, list(codepoints[start : start + length]))
             for face, codepoints in jobs
-            for start in range(0, len(codepoints), CHUNK)
+            for start in range(0, len(codepoints), length)
         )
         tasks = (
             ((face, chunk), self._pool.schedule(_draw, (_bare(face), chunk, size, fit), timeout=SECONDS))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,7 +101,12 @@ def read_faces(path: Path) -> list[Face]:
     """
     try:
         first, count = _read_face(path, 0)
-        return [first, *(_read_face(path, index)[0] for index in range(1, count))]
+        faces, sets = [first], {first.codepoints: first.codepoints}
+        for index in range(1, count):
+            face, _ = _read_face(path, index)
+            # Faces of a collection mostly cover the same characters: held, and sent to another process, once.
+            faces.append(replace(face, codepoints=sets.setdefault(face.codepoints, face.codepoints)))
+        return faces
     except FontError:
         raise
     except Exception as error:  # fontTools raises whatever its parsers stumble over
@@ -130,6 +135,7 @@ def _read_face(path: Path, index: int) -> tuple[Face, int]:
         else:
             ascent, descent = font["hhea"].ascent, font["hhea"].descent
         name = font["name"].getDebugName(4) or path.stem
+        font.tables.clear()  # they hold the font, which holds them: 30 MB a face that would be freed late
         face = Face(path, index, name, frozenset(codepoints), ascent / em, descent / em)
         return face, getattr(font.reader, "numFonts", 1)
 

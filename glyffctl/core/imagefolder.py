@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from glyffctl.core.errors import DataError
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 PAPER = 255
+KEPT = 1 << 30  # 65,536 pictures of 128×128
 
 
 class Row(NamedTuple):
@@ -41,22 +43,22 @@ def metadata_file(folder: Path) -> Path | None:
     return next((folder / name for name in METADATA_FILES if (folder / name).is_file()), None)
 
 
-def read_metadata(path: Path) -> list[Row]:
+def read_metadata(path: Path) -> Iterator[Row]:
     """All rows of a metadata file, in its order.
 
     Raises:
-        DataError: not UTF-8, not JSON lines or CSV, or a row without `file_name` or `text`; names the line.
+        DataError: not UTF-8, not JSON lines or CSV, no row, or one without `file_name` or `text`; names the line.
     """
-    rows = []
+    empty = True
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for line, fields in _csv_rows(file) if path.suffix == ".csv" else _json_rows(file):
-                rows.append(_row(fields, path, line))
+                yield _row(fields, path, line)
+                empty = False
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}; it must be UTF-8 with one row per picture") from error
-    if not rows:
+    if empty:
         raise DataError(f"{path} names no picture; give it a row with file_name and text for each")
-    return rows
 
 
 def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -95,21 +97,55 @@ def parse_codepoint(text: object) -> int | None:
     return int(text[2:], 16) if isinstance(text, str) and text.startswith("U+") else None
 
 
-class Pictures:
-    """Pixels of picture files, decoded when first asked for and kept: (N, size, size) uint8, 255 is paper."""
+class Names:
+    """Many strings in one piece: as a list of them, the file names of two million pictures would take 200 MB more."""
 
-    def __init__(self, files: list[Path], size: int) -> None:
-        self.files = files
+    def __init__(self) -> None:
+        self._letters = bytearray()
+        self._ends = array("q", [0])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def append(self, name: str) -> None:
+        """Add a string at the end."""
+        self._letters += name.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._letters))
+
+    def __getitem__(self, row: int) -> str:
+        return self._letters[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass")
+
+
+class Pictures:
+    """Pixels of picture files: (N, size, size) uint8, 255 is paper.
+
+    The first `KEPT` bytes of what is decoded are kept; a picture beyond is decoded whenever it is asked for.
+    """
+
+    def __init__(self, folder: Path, names: Names, size: int) -> None:
+        self.folder, self.names = folder, names
         # torch.empty takes address space only; memory is used as pictures are decoded.
-        self.pixels = torch.empty((len(files), size, size), dtype=torch.uint8)
-        self.decoded = torch.zeros(len(files), dtype=torch.bool)
+        self.pixels = torch.empty((min(len(names), KEPT // size**2), size, size), dtype=torch.uint8)
+        self.place = torch.full((len(names),), -1, dtype=torch.int32)  # in `pixels`, or -1
+        self.used = 0
 
     def __call__(self, index: Tensor) -> Tensor:
         """Pictures (B, size, size) of the rows `index` (B,)."""
-        for row in sorted(set(index[~self.decoded[index]].tolist())):
-            self.pixels[row] = torch.from_numpy(read_picture(self.files[row], self.pixels.shape[-1]))
-            self.decoded[row] = True
-        return self.pixels[index]
+        images = torch.empty((len(index), *self.pixels.shape[1:]), dtype=torch.uint8)
+        place = self.place[index]
+        there = place >= 0
+        images[there] = self.pixels[place[there]]
+        for k in (~there).nonzero().flatten().tolist():
+            images[k] = self._read(int(index[k]))
+        return images
+
+    def _read(self, row: int) -> Tensor:
+        picture = torch.from_numpy(read_picture(self.folder / self.names[row], self.pixels.shape[-1]))
+        if self.used < len(self.pixels) and self.place[row] < 0:
+            self.pixels[self.used] = picture
+            self.place[row] = self.used
+            self.used += 1
+        return picture
 
 
 def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -6,9 +6,10 @@ import json
 import re
 import shutil
 import time
+from array import array
 from collections import Counter
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,17 +124,16 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         }
         if options.wordings:
             characters = _with_wordings(characters, entries)
-        faces = yield from _read_fonts(workers, font_files, characters, options.faces)
+        jobs = yield from _read_fonts(workers, font_files, characters, options.faces)
         omissions = [_Omission(c, OUT_OF_RANGE) for c in entries if c not in inside]
         omissions += [_Omission(c, TOO_LONG) for c in inside if c not in readable]
         omissions += [_Omission(c, NOTHING_LEFT) for c in readable if c not in characters]
-        covered = frozenset[int]().union(*(face.codepoints for face in faces))
+        covered = set[int]().union(*(codepoints for _, codepoints in jobs))
         omissions += [_Omission(c, NOT_COVERED) for c in characters if c not in covered]
 
         writer = (GlyphWriter if options.format == "glyphs" else PictureWriter)(folder, options.size)
         glyphs_of = Counter[str]()
-        total = sum(len(face.codepoints & characters.keys()) for face in faces)
-        jobs = ((face, [c for c in characters if c in face.codepoints]) for face in faces)
+        total = sum(len(codepoints) for _, codepoints in jobs)
         failures: dict[Path, FontError] = {}
         for done, drawn in enumerate(workers.draw(jobs, options.size, options.fit), start=1):
             name = drawn.face.name
@@ -276,24 +276,27 @@ def _find_definitions(
 
 def _read_fonts(
     workers: FontWorkers, files: list[Path], characters: Mapping[int, Character], which: Literal["best", "all"]
-) -> Generator[Event, None, list[Face]]:
-    """The faces to draw. A file that cannot be used is a Caution, unless none can."""
-    faces: list[Face] = []
+) -> Generator[Event, None, list[tuple[Face, array[int]]]]:
+    """The faces to draw, and what with each. A file that cannot be used is a Caution, unless none can."""
+    jobs: list[tuple[Face, array[int]]] = []
     failures: list[FontError] = []
     for number, (file, read) in enumerate(workers.read(files), start=1):
         try:
             if isinstance(read, FontError):
                 raise read
-            faces += choose_faces(read, characters.keys(), which)
+            for face in choose_faces(read, characters.keys(), which):
+                # A set of numbers takes twenty times as much, which a hundred fonts would make a gigabyte of.
+                codepoints = array("I", (c for c in characters if c in face.codepoints))
+                jobs.append((replace(face, codepoints=frozenset()), codepoints))
         except FontError as error:
             failures.append(error)
         yield Progress("reading fonts", number, len(files), "files", file.name)
-    if not faces:
+    if not jobs:
         more = f" (and {len(failures) - 1} more fonts fail too)" if len(failures) > 1 else ""
         raise FontError(f"{failures[0]}{more}")
     for failure in failures:
         yield Caution(f"left out a font: {failure}")
-    return faces
+    return jobs
 
 
 def _write_reports(
