@@ -137,7 +137,7 @@ def grey_png(width: int, height: int, data: bytes, settings: str = "{}") -> byte
 def test_files_that_are_no_png_are_refused(tmp_path: Path) -> None:
     with pytest.raises(GlyffError, match=r"nothing\.png does not exist"):
         read_settings(tmp_path / "nothing.png")
-    with pytest.raises(GlyffError, match=r"cannot read .* as a PNG picture"):
+    with pytest.raises(GlyffError, match="it is a folder"):
         read_settings(tmp_path)
     path = tmp_path / "x.png"
     Image.new("L", (3, 3)).save(path, "JPEG")

@@ -18,7 +18,8 @@ from torch import Tensor
 from glyffctl import __version__
 from glyffctl.core.config import Config, as_dict, parse
 from glyffctl.core.errors import GlyffError, ModelError
-from glyffctl.core.files import reason, write_text
+from glyffctl.core.files import write_text
+from glyffctl.core.reading import read_json
 from glyffctl.core.tensors import digest, load_tensors, save_tensors
 from glyffctl.core.unet import UNet, channels_last
 
@@ -121,17 +122,7 @@ def load_origin(folder: Path) -> Origin | None:
         ModelError: the file cannot be read or makes no sense.
     """
     path = folder / CONFIG_FILE
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {reason(error)}") from error
-    except ValueError as error:
-        raise ModelError(f"cannot read {path}: it is not JSON ({error})") from error
-    if not isinstance(plain, dict):
-        raise ModelError(f"cannot use {path}: it is not a run's settings")
-    return Origin.parse(plain, path)
+    return Origin.parse(read_json(path, ModelError), path) if path.exists() else None
 
 
 def save_state(folder: Path, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:

@@ -11,10 +11,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from glyffctl.core import reading
 from glyffctl.core.denoiser import Prediction, Weighting
 from glyffctl.core.errors import UsageError
-from glyffctl.core.files import reason
 from glyffctl.core.optimizer import OptimizerName
+from glyffctl.core.reading import shown
 from glyffctl.core.schedule import ScheduleName
 from glyffctl.core.unet import UNetConfig
 
@@ -93,8 +94,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
-        if sum(value > 0 for value in (self.epochs, self.images, self.minutes)) != 1:
-            raise UsageError("training needs exactly one budget: epochs, images or minutes, greater than 0")
+        budgets = (self.epochs, self.images, self.minutes)
+        if not all(0 <= budget < math.inf for budget in budgets) or sum(budget > 0 for budget in budgets) != 1:
+            raise UsageError("training needs exactly one budget: epochs, images or minutes, finite and greater than 0")
         positive = ("batch", "learning_rate", "clip", "checkpoint_every")
         for name in positive:
             if not 0 < getattr(self, name) < math.inf:
@@ -119,6 +121,7 @@ class Config:
 
 SECTIONS = {"network": UNetConfig, "diffusion": DiffusionConfig, "training": TrainingConfig}
 BUDGETS = ("epochs", "images", "minutes")
+LARGEST = 2**63  # the first number that is none of 64 bits
 
 
 def preset_names() -> list[str]:
@@ -145,12 +148,7 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         UsageError: the file is missing or not TOML.
     """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {reason(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a TOML file: {error}") from error
+    return reading.read_toml(path, UsageError)
 
 
 def merge(*layers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -159,7 +157,7 @@ def merge(*layers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     for layer in layers:
         for section, values in layer.items():
             if section not in SECTIONS:
-                raise UsageError(f"unknown section [{section}]{_guess(section, SECTIONS)}")
+                raise UsageError(f"unknown section [{section[:60]}]{_guess(section, SECTIONS)}")
             if not isinstance(values, dict):
                 raise UsageError(f"{section} must be a section: write [{section}] on a line of its own")
             if any(values.get(budget) for budget in BUDGETS):
@@ -191,7 +189,7 @@ def _build(kind: type[Any], values: dict[str, Any], section: str) -> Any:
     hints = get_type_hints(kind)
     for name in values:
         if name not in hints:
-            raise UsageError(f"unknown setting {section}.{name}{_guess(name, hints)}")
+            raise UsageError(f"unknown setting {section}.{name[:60]}{_guess(name, hints)}")
     return kind(**{name: _convert(value, hints[name], f"{section}.{name}") for name, value in values.items()})
 
 
@@ -200,14 +198,15 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
     if get_origin(hint) is Literal:
         if value in get_args(hint):
             return value
-        raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {value!r}")
+        raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {shown(value)}")
     if get_origin(hint) is tuple:
-        if isinstance(value, list | tuple) and all(type(item) is int for item in value):
+        if isinstance(value, list | tuple) and all(type(item) is int and -LARGEST <= item < LARGEST for item in value):
             return tuple(value)
-        raise UsageError(f"{name} must be a list of whole numbers, not {value!r}")
-    if hint is float and type(value) in (int, float):
+        raise UsageError(f"{name} must be a list of whole numbers, not {shown(value)}")
+    whole = type(value) is int and -LARGEST <= value < LARGEST
+    if hint is float and (whole or type(value) is float):
         return float(value)
-    if type(value) is hint:
+    if type(value) is hint and (whole or hint is not int):
         return value
     kind = {bool: "true or false", int: "a whole number", float: "a number"}[hint]
-    raise UsageError(f"{name} must be {kind}, not {value!r}")
+    raise UsageError(f"{name} must be {kind}, not {shown(value)}")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from glyffctl.core.errors import GlyffError, UsageError
 from glyffctl.core.files import atomic_file
+from glyffctl.core.reading import check_file, parse_json
 
 SETTINGS_KEY = "glyffctl"
 _GIF_GREYS = 16
@@ -111,18 +112,17 @@ def read_settings(path: Path) -> dict[str, Any]:
         GlyffError: there is no such file, or it is not a PNG.
         UsageError: the PNG has no settings of ours.
     """
+    check_file(path, GlyffError)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own largest sheets are past it
             with Image.open(path, formats=["PNG"]) as image:
                 image.load()
                 text = getattr(image, "text", {}).get(SETTINGS_KEY)
-    except FileNotFoundError:
-        raise GlyffError(f"{path} does not exist") from None
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise GlyffError(f"cannot read {path} as a PNG picture: {error}") from error
     try:
-        settings = json.loads(text or "")
+        settings = parse_json(text or "")
     except ValueError:
         settings = None
     if not isinstance(settings, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +10,8 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.errors import UsageError
-from glyffctl.core.files import reason
 from glyffctl.core.judge import RADICALS
+from glyffctl.core.reading import read_toml, shown
 
 
 class Prompt(NamedTuple):
@@ -33,19 +32,14 @@ def read_prompts(path: Path) -> list[Prompt]:
     Raises:
         UsageError: the file cannot be read, or is not that.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get("prompts")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {reason(error)}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a TOML file: {error}") from error
+    table = read_toml(path, UsageError).get("prompts")
     if not isinstance(table, dict) or not table:
         raise UsageError(f'{path} has no prompts; write [prompts], and below it lines such as "a kind of fish" = 195')
     prompts = []
     for prompt, answer in table.items():
         radicals = answer if isinstance(answer, list) else [answer]
         if not radicals or not all(type(radical) is int and 1 <= radical <= RADICALS for radical in radicals):
-            raise UsageError(f"{path}: {prompt!r} needs a radical from 1 to {RADICALS}, or a list of them")
+            raise UsageError(f"{path}: {shown(prompt)} needs a radical from 1 to {RADICALS}, or a list of them")
         prompts.append(Prompt(prompt, tuple(radicals)))
     return prompts
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from glyffctl.core.errors import DataError
 from glyffctl.core.files import reason
+from glyffctl.core.reading import read_bytes
 
 LEFT_RIGHT, TOP_BOTTOM = "⿰", "⿱"
 OPERATORS = {
@@ -47,7 +48,7 @@ def read_structure(path: Path) -> dict[str, str]:
     """
     advice = "give a file of lines with code point, character and sequence, as CJKVI's ids.txt"
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, DataError)
         text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}; {advice}") from error

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from glyffctl.core.errors import GlyffError, OutputError
 from glyffctl.core.files import atomic_file, reason
+from glyffctl.core.reading import check_file, parse_json, shown
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -60,21 +61,20 @@ def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[s
     Raises:
         error: there is no such file, it is of another kind or version, cut short, or damaged.
     """
+    check_file(path, error)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             found = metadata.get("kind", "not a file of glyffctl")
             if found != kind:
-                raise error(f"cannot use {path}: it is {found!r}, this version reads {kind!r}")
+                raise error(f"cannot use {path}: it is {shown(found)}, this version reads {kind!r}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         intact = _seal(metadata["header"], tensors) == metadata["blake2b"]
-        header = json.loads(metadata["header"])
-    except FileNotFoundError:
-        raise error(f"{path} does not exist") from None
+        header = parse_json(metadata["header"]) if intact else None
     except OSError as cause:
         raise error(f"cannot read {path}: {reason(cause)}") from cause
     except (SafetensorError, KeyError, ValueError) as cause:
-        raise error(f"cannot read {path}: it is cut short or not a safetensors file ({cause})") from cause
-    if not intact or not isinstance(header, dict):
+        raise error(f"cannot read {path}: it is cut short or not a safetensors file ({str(cause)[:200]})") from cause
+    if not isinstance(header, dict):
         raise error(f"cannot use {path}: it was damaged after it was written")
     return tensors, header

@@ -15,6 +15,7 @@ from glyffctl.core.files import reason
 from glyffctl.core.generate import Recipe
 from glyffctl.core.images import read_settings
 from glyffctl.core.precision import check_precision
+from glyffctl.core.reading import shown
 
 MAX_PICTURES = 10_000
 MAX_PROMPT = 2000  # characters; encoders read a few hundred at most
@@ -128,8 +129,8 @@ def again(
             encoder=encoder or str(settings["encoder"]),
             out=out or file.with_name(f"{file.stem}-again.png"),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{file} does not say in full how it was made ({error!r})") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{file} does not say in full how it was made ({shown(error)})") from error
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:

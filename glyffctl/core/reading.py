@@ -1,0 +1,127 @@
+"""Reading files that anyone may have made: what is wrong with one ends in one plain line.
+
+What is no plain file is refused before it is opened: a pipe would be waited for, and /dev/zero has no end.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from glyffctl.core.errors import GlyffError
+from glyffctl.core.files import reason
+
+LARGEST_SETTINGS = 1 << 24
+"""Bytes of a file of settings, at most; the largest of ours has a few thousand."""
+_LONGEST_NUMBER = 300  # digits: what has more is none as a float either
+_LONGEST_SHOWN = 60
+
+
+def check_file(path: Path, error: type[GlyffError]) -> None:
+    """See that `path` is a plain file, or a link to one.
+
+    Raises:
+        error: it is not, or nothing is there.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise error(f"{path} does not exist") from None
+    except OSError as cause:
+        raise error(f"cannot read {path}: {reason(cause)}") from cause
+    except ValueError as cause:  # a name that no file can have
+        raise error(f"cannot read {str(path)!r}: {cause}") from cause
+    if stat.S_ISDIR(mode):
+        raise error(f"cannot read {path}: it is a folder, and a file was expected")
+    if not stat.S_ISREG(mode):
+        raise error(f"cannot read {path}: it is a pipe or a device, and a file was expected")
+
+
+def read_bytes(path: Path, error: type[GlyffError], most: int | None = None) -> bytes:
+    """All of a file.
+
+    Raises:
+        error: it is no plain file, cannot be read, or has more than `most` bytes.
+    """
+    check_file(path, error)
+    try:
+        if most is not None and path.stat().st_size > most:
+            raise error(f"cannot read {path}: it is larger than {most >> 20} MiB, and so not what was expected")
+        return path.read_bytes()
+    except OSError as cause:
+        raise error(f"cannot read {path}: {reason(cause)}") from cause
+
+
+def read_text(path: Path, error: type[GlyffError], most: int | None = LARGEST_SETTINGS) -> str:
+    """A file of UTF-8 text, without the byte order mark that some editors put in front.
+
+    Raises:
+        error: see `read_bytes`; or it is not UTF-8.
+    """
+    try:
+        return read_bytes(path, error, most).decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        raise error(f"{path} is not UTF-8 text: {cause.reason} at byte {cause.start}") from cause
+
+
+def read_json(path: Path, error: type[GlyffError]) -> dict[str, Any]:
+    """A file that is one JSON object.
+
+    Raises:
+        error: see `read_text`; or it is not that.
+    """
+    try:
+        plain = parse_json(read_text(path, error))
+    except ValueError as cause:
+        raise error(f"cannot read {path}: it is not JSON ({cause})") from cause
+    if not isinstance(plain, dict):
+        raise error(f"cannot use {path}: it is not a JSON object")
+    return plain
+
+
+def read_toml(path: Path, error: type[GlyffError]) -> dict[str, Any]:
+    """A TOML file.
+
+    Raises:
+        error: see `read_text`; or it is not that.
+    """
+    try:
+        return tomllib.loads(read_text(path, error))
+    except tomllib.TOMLDecodeError as cause:
+        raise error(f"{path} is not a TOML file: {cause}") from cause
+    except ValueError as cause:  # Python's own limit
+        raise error(f"{path} is not a TOML file: it holds a number of thousands of digits") from cause
+    except RecursionError as cause:
+        raise error(f"{path} is not a TOML file: it is nested too deep") from cause
+
+
+def parse_json(text: str) -> Any:
+    """Values from JSON, without what Python alone takes: whole numbers without end, text that UTF-8 cannot write.
+
+    Raises:
+        ValueError: it is not JSON, or not that; the message says what it is.
+    """
+    try:
+        plain = json.loads(text, parse_int=_whole)
+        if "\\u" in text:
+            json.dumps(plain, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except UnicodeEncodeError:
+        raise ValueError("it holds half of a surrogate pair, which is no character") from None
+    return plain
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError(f"it holds a whole number of {len(digits):,} digits")
+    return int(digits)
+
+
+def shown(value: object) -> str:
+    """A value from a file, as a message shows it: cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
