@@ -12,8 +12,10 @@ fonts=/usr/share/fonts/opentype/noto
 home=$(cd "$(dirname "$0")/.." && pwd)
 
 [ -d "$work/data" ] || glyffctl prepare "$fonts/NotoSansCJK-Regular.ttc" --out "$work/data"
-[ -d "$work/encoder" ] || python "$home/examples/distil_encoder.py" --minutes 90 \
-    --teacher "$teacher" --glosses "$glosses" --data "$work/data" --out "$work/encoder"
+distil=(python "$home/examples/distil_encoder.py" --teacher "$teacher" --glosses "$glosses" --data "$work/data" --answers "$work/answers")
+[ -d "$work/plain" ] || "${distil[@]}" --minutes 120 --out "$work/plain"
+[ -d "$work/encoder" ] || "${distil[@]}" --minutes 20 --rate 1e-3 --from "$work/plain" --out "$work/encoder" \
+    --meaning 0.5 --radicals 0.5 --common 20 --lemmas 1
 mkdir -p "$home/glyffctl/pretrained/encoder"
 cp "$work/encoder"/* "$home/glyffctl/pretrained/encoder/"
 
