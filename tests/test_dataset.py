@@ -17,6 +17,7 @@ from glyffctl.core.dataset import (
     captions_digest,
     open_glyphs,
     pixel_moments,
+    seal,
     to_pixels,
     to_unit,
 )
@@ -93,8 +94,7 @@ def test_the_fingerprint_names_the_data(tmp_path, folder):
     shutil.copytree(folder, tmp_path / "moved")
     assert open_glyphs(tmp_path / "moved").fingerprint() == first
     assert open_glyphs(folder, size=8).fingerprint() != first
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "mean": 0.0}))
+    edit_manifest(folder, mean=0.0)
     assert open_glyphs(folder).fingerprint() != first
 
 
@@ -138,8 +138,25 @@ def test_folders_that_are_none_say_to_prepare(tmp_path):
 
 
 def edit_manifest(folder: Path, **changes: Any) -> None:
+    """Changes under a seal that fits, as someone with bad intent could make them."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+    del manifest["blake2b"]
+    (folder / "manifest.json").write_bytes(seal(json.dumps({**manifest, **changes}, indent=2)[:-2].encode()))
+
+
+def unseal(folder: Path, **changes: Any) -> None:
+    """A folder of version 1, as it was written before there were digests."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for held in (manifest, *manifest.get("shards", [])):
+        held.pop("blake2b", None)
+    manifest.pop("characters_blake2b", None)
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "version": 1, **changes}))
+
+
+def flip(path: Path, place: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
 
 
 def cut(path: Path, share: float = 0.5) -> None:
@@ -150,26 +167,35 @@ def cut(path: Path, share: float = 0.5) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda f: edit_manifest(f, version=9), "has version 9, this program reads version 1"),
+        (lambda f: edit_manifest(f, version=9), "has version 9, this program reads version 2"),
         (lambda f: edit_manifest(f, format="other"), "not a manifest of glyffctl"),
-        (lambda f: (f / "manifest.json").write_text("[1]"), "not a manifest of glyffctl"),
-        (lambda f: (f / "manifest.json").write_bytes(b"\xff\xfe{"), "cannot read .*manifest"),
+        (lambda f: (f / "manifest.json").write_text("[1]"), "not a JSON object; remove .* and run"),
+        (lambda f: (f / "manifest.json").write_bytes(b"\xff\xfe{"), "manifest.json is not UTF-8 text"),
         (lambda f: cut(f / "manifest.json"), "cannot read .*manifest"),
+        (lambda f: flip(f / "manifest.json", -20), r"manifest\.json was changed after"),
+        (lambda f: flip(f / "manifest.json", -1), r"manifest\.json was changed after|not JSON"),
+        (lambda f: (f / "manifest.json").write_text((f / "manifest.json").read_text() + " "), "was changed after"),
+        (lambda f: ((f / "manifest.json").unlink(), (f / "manifest.json").mkdir()), "it is a folder"),
         (lambda f: edit_manifest(f, shards=[]), "holds no glyphs"),
         (lambda f: edit_manifest(f, shards=[{"file": "x"}]), "is incomplete"),
+        (lambda f: edit_manifest(f, size=float("inf")), "is incomplete"),
+        (lambda f: edit_manifest(f, characters_blake2b="0"), r"characters\.jsonl was changed after"),
         (lambda f: edit_manifest(f, fonts=[]), "names a character or font it does not hold"),
-        (lambda f: edit_manifest(f, size=17), "does not hold 10 glyphs of 17×17"),
+        (lambda f: edit_manifest(f, size=17), "glyphs-00000.safetensors was changed after"),
+        (lambda f: unseal(f, size=17), "does not hold 10 glyphs of 17×17"),
         (lambda f: edit_manifest(f, captions_sha256="0"), "was changed after"),
-        (lambda f: cut(f / "glyphs-00001.safetensors", 0.99), "cannot read .*glyphs-00001"),
-        (lambda f: cut(f / "glyphs-00001.safetensors", 0), "cannot read .*glyphs-00001"),
+        (lambda f: cut(f / "glyphs-00001.safetensors", 0.99), "glyphs-00001.safetensors was changed after"),
+        (lambda f: cut(f / "glyphs-00001.safetensors", 0), "glyphs-00001.safetensors was changed after"),
+        (lambda f: flip(f / "glyphs-00001.safetensors", 9), "glyphs-00001.safetensors was changed after"),
         (lambda f: (f / "glyphs-00002.safetensors").unlink(), "glyphs-00002"),
         (
             lambda f: shutil.copy(f / "glyphs-00002.safetensors", f / "glyphs-00000.safetensors"),
-            "does not hold 10",
+            "glyphs-00000.safetensors was changed after",
         ),
-        (lambda f: (f / "characters.jsonl").unlink(), r"cannot read .*characters\.jsonl"),
-        (lambda f: cut(f / "characters.jsonl"), r"cannot read .*characters\.jsonl"),
-        (lambda f: (f / "characters.jsonl").write_text(""), "names a character or font"),
+        (lambda f: (f / "characters.jsonl").unlink(), r"characters\.jsonl does not exist"),
+        (lambda f: cut(f / "characters.jsonl"), r"characters\.jsonl was changed after"),
+        (lambda f: (unseal(f), cut(f / "characters.jsonl")), r"cannot read .*characters\.jsonl"),
+        (lambda f: (unseal(f), (f / "characters.jsonl").write_text("")), "names a character or font"),
     ],
 )
 def test_damaged_folders_are_named(folder, damage, message):
@@ -177,6 +203,24 @@ def test_damaged_folders_are_named(folder, damage, message):
     damage(folder)
     with pytest.raises(DataError, match=message):
         open_glyphs(folder)
+
+
+def test_a_picture_is_held_against_its_sum_when_it_is_read(folder):
+    flip(folder / "glyphs-00001.safetensors", -3 * SIZE * SIZE + 5)  # in the third from the end of ten
+    data = open_glyphs(folder)
+    data.images(torch.tensor([0, 16, 18, 22]))
+    with pytest.raises(DataError, match=r"glyphs-00001\.safetensors is damaged: picture 7"):
+        data.images(torch.tensor([0, 17]))
+
+
+def test_folders_from_before_there_were_digests_are_read(folder):
+    sealed = open_glyphs(folder)
+    images = sealed.images(torch.arange(COUNT))
+    unseal(folder)
+    assert open_glyphs(folder).characters == sealed.characters
+    assert torch.equal(open_glyphs(folder).images(torch.arange(COUNT)), images)
+    flip(folder / "glyphs-00001.safetensors", -1)
+    assert not torch.equal(open_glyphs(folder).images(torch.arange(COUNT)), images)
 
 
 # --- image folders ---

@@ -2,18 +2,25 @@
 
 A data folder holds
 
-    manifest.json               counts, fonts, options, what was left out, mean and deviation of the pixels
+    manifest.json               counts, fonts, options, what was left out, mean and deviation of the pixels, digests
     characters.jsonl            one row per character: codepoint, character, definition, radical, wordings
     glyphs-00000.safetensors …  images (N, size, size) uint8, 255 paper and 0 ink; character (N,) int32, the
-                                row in characters.jsonl; font (N,) int16, the row in the manifest's fonts
+                                row in characters.jsonl; font (N,) int16, the row in the manifest's fonts; sums (N,)
+                                int64, the CRC-32 of each picture
 
 or pictures with a metadata file, see `imagefolder`. `open_glyphs` reads both.
+
+What was changed after it was written is refused: the manifest ends with a digest of itself and holds those of
+characters.jsonl and of each shard up to its pictures, which come last; a picture is held against its sum when it is
+read, so that millions need not be read first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import zlib
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -27,13 +34,22 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from glyffctl.core.errors import DataError
-from glyffctl.core.imagefolder import Names, Pictures, metadata_file, parse_codepoint, read_metadata
+from glyffctl.core.files import reason
+from glyffctl.core.imagefolder import (
+    Names,
+    Pictures,
+    metadata_file,
+    parse_codepoint,
+    parse_radical,
+    read_metadata,
+)
+from glyffctl.core.reading import check_file, parse_json, read_bytes, read_json, shown
 
 MANIFEST = "manifest.json"
 CHARACTERS = "characters.jsonl"
 GLYPHS_FORMAT = "glyffctl-glyphs"
 IMAGEFOLDER_FORMAT = "glyffctl-imagefolder"
-VERSION = 1
+VERSION = 2  # 1 had no digests, and is read without
 DEFAULT_SIZE = 128
 
 
@@ -191,10 +207,10 @@ def open_glyphs(folder: Path, size: int | None = None) -> GlyphSet:
     """
     if not folder.is_dir():
         raise DataError(f"there is no data folder {folder}; run `glyffctl prepare` first")
-    manifest_file, metadata = folder / MANIFEST, metadata_file(folder)
-    if not manifest_file.is_file() and metadata is None:
+    there, metadata = os.path.lexists(folder / MANIFEST), metadata_file(folder)
+    if not there and metadata is None:
         raise DataError(f"{folder} holds no {MANIFEST} and no metadata.jsonl; run `glyffctl prepare` first")
-    manifest = read_manifest(folder) if manifest_file.is_file() else {}
+    manifest = read_manifest(folder) if there else {}
     if manifest.get("format") == GLYPHS_FORMAT:
         return _open_shards(folder, manifest, size)
     if metadata is None:
@@ -210,42 +226,58 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}; run `glyffctl prepare` again") from error
-    if not isinstance(manifest, dict) or manifest.get("format") not in (GLYPHS_FORMAT, IMAGEFOLDER_FORMAT):
+        manifest = read_json(path, DataError)
+    except DataError as error:
+        raise DataError(f"{error}; remove {folder} and run `glyffctl prepare` again") from error
+    if manifest.get("format") not in (GLYPHS_FORMAT, IMAGEFOLDER_FORMAT):
         raise DataError(f"{path} is not a manifest of glyffctl; name a folder that `glyffctl prepare` made")
-    if manifest.get("version") != VERSION:
+    if manifest.get("version") not in (1, VERSION):
         raise DataError(
-            f"{path} has version {manifest.get('version')}, this program reads version {VERSION}; "
-            "run `glyffctl prepare` again"
+            f"{path} has version {shown(manifest.get('version'))}, this program reads version {VERSION}; {_AGAIN}"
         )
+    text = path.read_bytes()
+    if text != seal(text.partition(SEAL)[0]) and (manifest["version"] == VERSION or SEAL in text):
+        raise DataError(f"{path} was changed after `prepare` wrote it; {_AGAIN}")
     return manifest
+
+
+_AGAIN = "run `glyffctl prepare` again"
+SEAL = b',\n  "blake2b": "'
+
+
+def seal(text: bytes) -> bytes:
+    """A manifest, as indented JSON without its last bracket, with a digest of itself as last entry."""
+    return text + SEAL + checksum(text).encode() + b'"\n}\n'
+
+
+def checksum(raw: bytes) -> str:
+    """A digest of bytes, for the manifest."""
+    return hashlib.blake2b(raw, digest_size=16).hexdigest()
 
 
 def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> GlyphSet:
     try:
         own_size = int(manifest["size"])
         fonts = [Font(font["file"], font["face"], font["name"]) for font in manifest["fonts"]]
-        shards = [_open_shard(folder / s["file"], int(s["count"]), own_size) for s in manifest["shards"]]
+        shards = [
+            _open_shard(folder / shard["file"], int(shard["count"]), own_size, shard.get("blake2b"))
+            for shard in manifest["shards"]
+        ]
         moments = float(manifest["mean"]), float(manifest["std"])
         digest = manifest["captions_sha256"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder / MANIFEST} is incomplete ({error!r}); run `glyffctl prepare` again") from error
+    except _STRANGE as error:
+        raise DataError(f"{folder / MANIFEST} is incomplete ({shown(error)}); {_AGAIN}") from error
     if not shards:
-        raise DataError(f"{folder} holds no glyphs; run `glyffctl prepare` again")
-    characters = _read_characters(folder / CHARACTERS)
+        raise DataError(f"{folder} holds no glyphs; {_AGAIN}")
+    characters = _read_characters(folder / CHARACTERS, manifest.get("characters_blake2b"))
     character_of = torch.cat([shard.character for shard in shards])
     font_of = torch.cat([shard.font for shard in shards])
     if not _within(character_of, len(characters)) or not _within(font_of, len(fonts)):
-        raise DataError(f"{folder} names a character or font it does not hold; run `glyffctl prepare` again")
+        raise DataError(f"{folder} names a character or font it does not hold; {_AGAIN}")
     captions, wordings = caption_table(characters)
     if captions_digest(captions) != digest:
-        raise DataError(
-            f"{folder / CHARACTERS} was changed after `prepare`; give your definitions with "
-            "`glyffctl prepare --definitions FILE` instead"
-        )
-    pixels: Callable[[Tensor], Tensor] = _Shards([shard.images for shard in shards])
+        raise DataError(f"{folder / CHARACTERS} {_CHANGED}")
+    pixels: Callable[[Tensor], Tensor] = _Shards(shards)
     return GlyphSet(
         size=size or own_size,
         fonts=fonts,
@@ -260,60 +292,94 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
     )
 
 
+_STRANGE = (KeyError, TypeError, ValueError, OverflowError, AttributeError)
+"""What values of another kind than expected raise; only manifests of version 1 can have some."""
+_LONGEST_HEAD = 1 << 24  # bytes; of 8192 pictures it has 115,000
+_CHANGED = "was changed after `prepare`; give your definitions with `glyffctl prepare --definitions FILE` instead"
+
+
 class _Shard(NamedTuple):
+    path: Path
     images: Tensor
     character: Tensor
     font: Tensor
+    sums: Tensor | None
 
 
-def _open_shard(path: Path, count: int, size: int) -> _Shard:
+def _open_shard(path: Path, count: int, size: int, digest: str | None) -> _Shard:
+    check_file(path, DataError)
     try:
+        if digest is not None and head_digest(path, count * size**2) != digest:
+            raise DataError(f"{path} was changed after `prepare` wrote it; {_AGAIN}")
         # safetensors checks the length of the file against its header and maps the file into memory.
         with safe_open(path, framework="pt") as file:
-            shard = _Shard(*(file.get_tensor(name) for name in _Shard._fields))
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"cannot read {path}: {error}; run `glyffctl prepare` again") from error
-    shapes = [tuple(tensor.shape) for tensor in shard]
-    if shard.images.dtype != torch.uint8 or shapes != [(count, size, size), (count,), (count,)]:
-        raise DataError(f"{path} does not hold {count} glyphs of {size}×{size}; run `glyffctl prepare` again")
-    return _Shard(shard.images, shard.character.long(), shard.font.long())
+            images, character, font = (file.get_tensor(name) for name in ("images", "character", "font"))
+            sums = file.get_tensor("sums") if digest is not None else None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}; {_AGAIN}") from error
+    except SafetensorError as error:
+        raise DataError(f"cannot read {path}: {str(error)[:200]}; {_AGAIN}") from error
+    shapes = [tuple(tensor.shape) for tensor in (images, character, font)]
+    if images.dtype != torch.uint8 or shapes != [(count, size, size), (count,), (count,)]:
+        raise DataError(f"{path} does not hold {count} glyphs of {size}×{size}; {_AGAIN}")
+    return _Shard(path, images, character.long(), font.long(), sums)
+
+
+def head_digest(path: Path, pictures: int) -> str:
+    """BLAKE2b of a shard up to its pictures, which take the last `pictures` bytes."""
+    with path.open("rb") as file:
+        head = file.read(min(max(0, path.stat().st_size - pictures), _LONGEST_HEAD))
+    return checksum(head)
 
 
 def _within(index: Tensor, count: int) -> bool:
     return bool(((index >= 0) & (index < count)).all())
 
 
-def _read_characters(path: Path) -> list[Character]:
+def _read_characters(path: Path, digest: str | None) -> list[Character]:
+    raw = read_bytes(path, DataError)
+    if digest is not None and checksum(raw) != digest:
+        raise DataError(f"{path} {_CHANGED}")
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        rows = [parse_json(line) for line in raw.decode("utf-8").split("\n") if line]
         return [
             Character(
                 parse_codepoint(row["codepoint"]),
-                row["character"],
-                row["definition"],
-                row["radical"],
+                str(row["character"]),
+                str(row["definition"]),
+                parse_radical(row["radical"]),
                 tuple(map(str, row.get("wordings", ()))),
             )
             for row in rows
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"cannot read {path}: {error}; run `glyffctl prepare` again") from error
+    except _STRANGE as error:
+        raise DataError(f"cannot read {path}: {shown(error)}; {_AGAIN}") from error
 
 
 class _Shards:
-    """Rows of several memory-mapped tensors (n_i, size, size) as if they were one."""
+    """Pictures of several memory-mapped shards (n_i, size, size) as if they were one, each held against its sum."""
 
-    def __init__(self, shards: list[Tensor]) -> None:
+    def __init__(self, shards: list[_Shard]) -> None:
         self.shards = shards
-        self.ends = torch.tensor([len(shard) for shard in shards]).cumsum(0)
+        self.ends = torch.tensor([len(shard.images) for shard in shards]).cumsum(0)
 
     def __call__(self, index: Tensor) -> Tensor:
-        images = torch.empty((len(index), *self.shards[0].shape[1:]), dtype=torch.uint8)
+        images = torch.empty((len(index), *self.shards[0].images.shape[1:]), dtype=torch.uint8)
         shard_of = torch.bucketize(index, self.ends, right=True)
         for i in sorted(set(shard_of.tolist())):
-            here = shard_of == i
-            images[here] = self.shards[i][index[here] - (self.ends[i] - len(self.shards[i]))]
+            here, shard = shard_of == i, self.shards[i]
+            rows = index[here] - (self.ends[i] - len(shard.images))
+            images[here] = shard.images[rows]
+            _check_sums(shard, rows, images[here])
         return images
+
+
+def _check_sums(shard: _Shard, rows: Tensor, images: Tensor) -> None:
+    if shard.sums is None:
+        return
+    for row, written, image in zip(rows.tolist(), shard.sums[rows].tolist(), images.numpy(), strict=True):
+        if zlib.crc32(image) != written:
+            raise DataError(f"{shard.path} is damaged: picture {row} is not what `prepare` wrote; {_AGAIN}")
 
 
 class _Resized:
@@ -345,9 +411,13 @@ def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], si
         character_of.append(characters.setdefault(character, len(characters)))
         font_of.append(font_names.setdefault(row.font, len(font_names)))
     captions, wordings = caption_table(characters)
-    known = {font["name"]: Font(font["file"], font["face"], font["name"]) for font in manifest.get("fonts", [])}
+    try:
+        known = {font["name"]: Font(font["file"], font["face"], font["name"]) for font in manifest.get("fonts", [])}
+        own_size = int(manifest.get("size", DEFAULT_SIZE))
+        moments = (float(manifest["mean"]), float(manifest["std"])) if manifest else None
+    except _STRANGE as error:
+        raise DataError(f"{folder / MANIFEST} is incomplete ({shown(error)}); {_AGAIN}") from error
     fonts = [known.get(name, Font("", 0, name)) for name in font_names]
-    own_size = int(manifest.get("size", DEFAULT_SIZE))
     pictures = Pictures(folder, files, size or own_size)
     same = size in (None, manifest.get("size"))
     no_fonts = [*font_names] == [""]
@@ -361,5 +431,5 @@ def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], si
         font_of=torch.full((len(font_of),), -1) if no_fonts else torch.frombuffer(font_of, dtype=torch.int64),
         pixels=pictures,
         identity=identity.hexdigest(),
-        moments=(manifest["mean"], manifest["std"]) if manifest and same else None,
+        moments=moments if same else None,
     )

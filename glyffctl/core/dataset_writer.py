@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -26,7 +27,10 @@ from glyffctl.core.dataset import (
     Font,
     caption_table,
     captions_digest,
+    checksum,
+    head_digest,
     pixel_moments,
+    seal,
 )
 
 SHARD_ROWS = 8192
@@ -80,7 +84,8 @@ class Writer(ABC):
             **notes,
             **tables,
         }
-        write(self.folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2).encode() + b"\n")
+        text = json.dumps(manifest, ensure_ascii=False, indent=2).removesuffix("\n}")
+        write(self.folder / MANIFEST, seal(text.encode()))
         return manifest
 
     @abstractmethod
@@ -113,14 +118,17 @@ class GlyphWriter(Writer):
 
     def _flush(self) -> None:
         count = len(self._character)
+        images = self._images[:count]
         name = f"glyphs-{len(self._shards):05}.safetensors"
         tensors = {
-            "images": self._images[:count],
+            "images": images,
             "character": np.array(self._character, dtype=np.int32),
             "font": np.array(self._font, dtype=np.int16),
+            "sums": np.array([zlib.crc32(image) for image in images], dtype=np.int64),
         }
-        write(self.folder / name, save(tensors))
-        self._shards.append({"file": name, "count": count})
+        write(self.folder / name, save(tensors))  # which puts the tensor of the smallest type last
+        digest = head_digest(self.folder / name, images.nbytes)
+        self._shards.append({"file": name, "count": count, "blake2b": digest})
         self._character.clear()
         self._font.clear()
 
@@ -128,7 +136,8 @@ class GlyphWriter(Writer):
         if self._character:
             self._flush()
         write_rows(self.folder / CHARACTERS, (_character_fields(character) for character in self.characters))
-        return {"shards": self._shards}
+        digest = checksum((self.folder / CHARACTERS).read_bytes())
+        return {"characters_blake2b": digest, "shards": self._shards}
 
 
 class PictureWriter(Writer):

@@ -8,7 +8,7 @@ Ours or anyone's, they are read the same way.
 from __future__ import annotations
 
 import csv
-import json
+import warnings
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +20,12 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from glyffctl.core.errors import DataError
+from glyffctl.core.files import reason
+from glyffctl.core.reading import check_file, parse_json, shown
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 PAPER = 255
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # sizes that a few bytes can ask for
 KEPT = 1 << 30  # 65,536 pictures of 128×128
 
 
@@ -50,12 +53,15 @@ def read_metadata(path: Path) -> Iterator[Row]:
         DataError: not UTF-8, not JSON lines or CSV, no row, or one without `file_name` or `text`; names the line.
     """
     empty = True
+    check_file(path, DataError)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for line, fields in _csv_rows(file) if path.suffix == ".csv" else _json_rows(file):
                 yield _row(fields, path, line)
                 empty = False
-    except (OSError, ValueError, csv.Error) as error:
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from error
+    except (ValueError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}; it must be UTF-8 with one row per picture") from error
     if empty:
         raise DataError(f"{path} names no picture; give it a row with file_name and text for each")
@@ -64,7 +70,10 @@ def read_metadata(path: Path) -> Iterator[Row]:
 def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            fields = json.loads(line)
+            try:
+                fields = parse_json(line)
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
             if not isinstance(fields, dict):
                 raise ValueError(f"line {number} is not a JSON object")
             yield number, fields
@@ -87,14 +96,27 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
         codepoint=parse_codepoint(fields.get("codepoint")),
         character=str(fields.get("character") or ""),
         font=str(fields.get("font") or ""),
-        radical=int(radical) if radical not in (None, "") else None,
+        radical=parse_radical(radical),
         wordings=tuple(map(str, wordings)) if isinstance(wordings, list) else (),
     )
 
 
 def parse_codepoint(text: object) -> int | None:
     """`U+9502` as a number; None for anything else."""
-    return int(text[2:], 16) if isinstance(text, str) and text.startswith("U+") else None
+    if not (isinstance(text, str) and text.startswith("U+")):
+        return None
+    codepoint = int(text[2:], 16)
+    if not 0 <= codepoint <= 0x10FFFF:
+        raise ValueError(f"{shown(text)} is no code point")
+    return codepoint
+
+
+def parse_radical(value: Any) -> int | None:
+    """The number of a radical; None for nothing."""
+    try:
+        return int(value) if value not in (None, "") else None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{shown(value)} is no number of a radical") from None
 
 
 class Names:
@@ -154,10 +176,13 @@ def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     Raises:
         DataError: the file cannot be read as a picture.
     """
+    check_file(path, DataError)
     try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.pad(_grey(image), (size, size), Image.Resampling.LANCZOS, color=PAPER))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return np.array(ImageOps.pad(_grey(image), (size, size), Image.Resampling.LANCZOS, color=PAPER))
+    except (OSError, ValueError, SyntaxError, *_BOMBS) as error:
         raise DataError(f"cannot read the picture {path}: {error}; mend it or take out its row") from error
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
@@ -35,6 +34,7 @@ from glyffctl.core.fonts import (
     find_font_files,
     system_fonts,
 )
+from glyffctl.core.reading import read_json
 from glyffctl.core.wordings import radical_character, wordings
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 
@@ -235,12 +235,14 @@ def _replaceable(out: Path) -> dict[str, Any] | None:
     if not any(out.iterdir()):
         return None
     try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.get("format") not in (GLYPHS_FORMAT, IMAGEFOLDER_FORMAT):
+        manifest = read_json(out / MANIFEST, OutputError)
+    except OutputError:
+        manifest = {}
+    if manifest.get("format") not in (GLYPHS_FORMAT, IMAGEFOLDER_FORMAT):
         raise OutputError(f"{out} holds something that `prepare` did not make; name another folder with --out")
-    ours = re.compile(r"(manifest\.json|.+\.jsonl|glyphs-\d+\.safetensors|embeddings\..*|images|\.DS_Store|Thumbs\.db)")
+    ours = re.compile(
+        r"(manifest\.json|.+\.jsonl|glyphs-\d+\.safetensors|(embeddings|umap)\..*|images|\.DS_Store|Thumbs\.db)"
+    )
     foreign = sorted(entry.name for entry in out.iterdir() if not ours.fullmatch(entry.name))
     if foreign:
         raise OutputError(
