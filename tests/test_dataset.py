@@ -144,13 +144,19 @@ def edit_manifest(folder: Path, **changes: Any) -> None:
     (folder / "manifest.json").write_bytes(seal(json.dumps({**manifest, **changes}, indent=2)[:-2].encode()))
 
 
-def unseal(folder: Path, **changes: Any) -> None:
+def unseal(folder: Path, **changes: Any) -> Path:
     """A folder of version 1, as it was written before there were digests."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for held in (manifest, *manifest.get("shards", [])):
         held.pop("blake2b", None)
     manifest.pop("characters_blake2b", None)
     (folder / "manifest.json").write_text(json.dumps({**manifest, "version": 1, **changes}))
+    return folder
+
+
+def folder_instead(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
 def flip(path: Path, place: int) -> None:
@@ -175,7 +181,7 @@ def cut(path: Path, share: float = 0.5) -> None:
         (lambda f: flip(f / "manifest.json", -20), r"manifest\.json was changed after"),
         (lambda f: flip(f / "manifest.json", -1), r"manifest\.json was changed after|not JSON"),
         (lambda f: (f / "manifest.json").write_text((f / "manifest.json").read_text() + " "), "was changed after"),
-        (lambda f: ((f / "manifest.json").unlink(), (f / "manifest.json").mkdir()), "it is a folder"),
+        (lambda f: folder_instead(f / "manifest.json"), "it is a folder"),
         (lambda f: edit_manifest(f, shards=[]), "holds no glyphs"),
         (lambda f: edit_manifest(f, shards=[{"file": "x"}]), "is incomplete"),
         (lambda f: edit_manifest(f, size=float("inf")), "is incomplete"),
@@ -194,8 +200,8 @@ def cut(path: Path, share: float = 0.5) -> None:
         ),
         (lambda f: (f / "characters.jsonl").unlink(), r"characters\.jsonl does not exist"),
         (lambda f: cut(f / "characters.jsonl"), r"characters\.jsonl was changed after"),
-        (lambda f: (unseal(f), cut(f / "characters.jsonl")), r"cannot read .*characters\.jsonl"),
-        (lambda f: (unseal(f), (f / "characters.jsonl").write_text("")), "names a character or font"),
+        (lambda f: cut(unseal(f) / "characters.jsonl"), r"cannot read .*characters\.jsonl"),
+        (lambda f: (unseal(f) / "characters.jsonl").write_text(""), "names a character or font"),
     ],
 )
 def test_damaged_folders_are_named(folder, damage, message):
