@@ -103,7 +103,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, content, message):
 
 
 def test_missing_files_and_foreign_or_broken_archives_are_named(tmp_path):
-    with pytest.raises(DefinitionsError, match="no definitions file"):
+    with pytest.raises(DefinitionsError, match="does not exist"):
         read_definitions(tmp_path / "none.txt")
     with pytest.raises(DefinitionsError, match=r"holds no Unihan_Readings\.txt"):
         read_definitions(write_zip(tmp_path / "a.zip", other="x"))

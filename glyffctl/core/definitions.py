@@ -12,7 +12,6 @@ import gzip
 import hashlib
 import http.client
 import io
-import json
 import os
 import re
 import urllib.error
@@ -24,7 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from glyffctl.core.errors import DefinitionsError
-from glyffctl.core.files import atomic_file
+from glyffctl.core.files import atomic_file, reason
+from glyffctl.core.reading import check_file, parse_json, read_bytes
 
 UNIHAN_URL = "https://www.unicode.org/Public/UCD/latest/ucd/Unihan.zip"
 URL_VARIABLE = "GLYFFCTL_UNIHAN_URL"
@@ -37,6 +37,10 @@ _PACKINGS = ("", ".bz2", ".gz")
 _HOW_TO_GET = (
     f"fetch {UNIHAN_URL} yourself and name it with --definitions, or install your system's unicode-data package"
 )
+
+
+# Its directory can say that a file is encrypted, or packed in a way that Python does not know.
+_ZIP_ERRORS = (RuntimeError, NotImplementedError)
 
 
 class Entry(NamedTuple):
@@ -54,8 +58,7 @@ def read_definitions(path: Path) -> dict[int, Entry]:
     Raises:
         DefinitionsError: no such file, not UTF-8, broken, in no format we know, or without any definition.
     """
-    if not path.is_file():
-        raise DefinitionsError(f"there is no definitions file {path}; check the name")
+    check_file(path, DefinitionsError)
     try:
         if zipfile.is_zipfile(path):
             entries = _read_zip(path)
@@ -67,8 +70,10 @@ def read_definitions(path: Path) -> dict[int, Entry]:
             entries = _parse(text, _read_text(sources) if sources and use_sources else "", path)
     except UnicodeDecodeError as error:
         raise DefinitionsError(f"{path} is not UTF-8 text; convert it, or give another file") from error
-    except (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error) as error:
-        raise DefinitionsError(f"cannot read {path}: {error}; get the file again") from error
+    except OSError as error:
+        raise DefinitionsError(f"cannot read {path}: {reason(error)}; get the file again") from error
+    except (ValueError, EOFError, zlib.error, csv.Error, zipfile.BadZipFile, *_ZIP_ERRORS) as error:
+        raise DefinitionsError(f"cannot read {path}: {str(error)[:200]}; get the file again") from error
     if not entries:
         raise DefinitionsError(
             f"{path} defines no character; give Unihan.zip, Unihan_Readings.txt, or a table of character and "
@@ -95,12 +100,17 @@ def _read_zip(path: Path) -> dict[int, Entry]:
 
 
 def _read_text(path: Path) -> str:
-    data = path.read_bytes()
-    if data.startswith(b"\x1f\x8b"):
-        data = gzip.decompress(data)
-    elif data.startswith(b"BZh"):
-        data = bz2.decompress(data)
-    return data.decode("utf-8-sig")
+    data = read_bytes(path, DefinitionsError)
+    try:
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+        elif data.startswith(b"BZh"):
+            data = bz2.decompress(data)
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DefinitionsError(f"{path} is not UTF-8 text; convert it, or give another file") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DefinitionsError(f"cannot read {path}: {error}; get the file again") from error
 
 
 _UNIHAN_LINE = re.compile(r"^U\+([0-9A-F]{4,6})\t(k\w+)\t(.+)$", re.MULTILINE)
@@ -120,13 +130,19 @@ def _parse(text: str, sources: str, path: Path) -> dict[int, Entry]:
 
 
 def _unihan_property(text: str, name: str) -> dict[int, str]:
-    return {int(m[1], 16): m[3].strip() for m in _UNIHAN_LINE.finditer(text) if m[2] == name}
+    found = {int(m[1], 16): m[3].strip() for m in _UNIHAN_LINE.finditer(text) if m[2] == name}
+    return {codepoint: value for codepoint, value in found.items() if _is_character(codepoint)}
+
+
+def _is_character(codepoint: int) -> bool:
+    """Whether it is a code point, and none of those that UTF-16 sets aside for itself."""
+    return codepoint <= 0x10FFFF and not 0xD800 <= codepoint <= 0xDFFF
 
 
 def _radical(strokes: str | None) -> int | None:
     """The radical of a kRSUnicode value such as "167.5" or "120'.3 120.3": that of its first reading."""
-    match = re.match(r"\d+", strokes) if strokes else None
-    return int(match[0]) if match else None
+    match = re.match(r"[0-9]{1,3}\b", strokes) if strokes else None
+    return int(match[0]) if match and int(match[0]) in range(1, 215) else None
 
 
 _KEYS = ("codepoint", "character", "char")
@@ -138,7 +154,7 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, str]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             row = None
         fields = row if isinstance(row, dict) else {}
@@ -184,9 +200,9 @@ def _header(row: list[str], path: Path) -> tuple[int, int] | None:
 
 
 def _codepoint(text: str, path: Path, line: int) -> int:
-    if len(text) == 1:
+    if len(text) == 1 and _is_character(ord(text)):
         return ord(text)
-    if re.fullmatch(r"[Uu]\+[0-9A-Fa-f]{4,6}", text) and int(text[2:], 16) <= 0x10FFFF:
+    if re.fullmatch(r"[Uu]\+[0-9A-Fa-f]{4,6}", text) and _is_character(int(text[2:], 16)):
         return int(text[2:], 16)
     raise DefinitionsError(
         f"{path}, line {line}: {text[:40]!r} is neither one character nor a code point such as U+9502"
@@ -233,8 +249,8 @@ def _chunks(url: str) -> Iterator[tuple[bytes, int | None]]:
             while chunk := response.read(1 << 16):
                 yield chunk, int(length) if length else None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise DefinitionsError(f"cannot fetch {url}: {reason}; {_HOW_TO_GET}") from error
+        why = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise DefinitionsError(f"cannot fetch {url}: {why}; {_HOW_TO_GET}") from error
 
 
 def _check_unihan(path: Path, url: str) -> None:
@@ -242,7 +258,7 @@ def _check_unihan(path: Path, url: str) -> None:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
         count = 0 if broken else len(read_definitions(path))
-    except (zipfile.BadZipFile, zlib.error, EOFError, DefinitionsError):
+    except (zipfile.BadZipFile, *_ZIP_ERRORS, zlib.error, EOFError, DefinitionsError):
         count = 0
     if count <= FEWEST_DEFINITIONS:
         raise DefinitionsError(f"what came from {url} is not a whole Unihan.zip; {_HOW_TO_GET}")
