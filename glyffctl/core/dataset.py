@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,7 @@ from glyffctl.core.imagefolder import (
     parse_radical,
     read_metadata,
 )
+from glyffctl.core.noise import permutation
 from glyffctl.core.reading import check_file, parse_json, read_bytes, read_json, shown
 
 MANIFEST = "manifest.json"
@@ -125,6 +127,19 @@ class GlyphSet:
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise IndexError(f"glyph index outside 0…{len(self) - 1}")
         return self.pixels(index).unsqueeze(1)
+
+    def sample(self, count: int) -> GlyphSet:
+        """`count` of the glyphs in their order, drawn at random and always the same; all where there are no more."""
+        if len(self) <= count:
+            return self
+        index = permutation(0, 0, len(self))[:count].sort().values
+        return replace(
+            self,
+            character_of=self.character_of[index],
+            font_of=self.font_of[index],
+            pixels=lambda rows: self.pixels(index[rows]),
+            identity=f"{count} of {self.identity}",
+        )
 
     @property
     def caption_of(self) -> Tensor:
@@ -294,6 +309,7 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
 
 _STRANGE = (KeyError, TypeError, ValueError, OverflowError, AttributeError)
 """What values of another kind than expected raise; only manifests of version 1 can have some."""
+_HELD = 2048  # pictures read before their pages are given back
 _LONGEST_HEAD = 1 << 24  # bytes; of 8192 pictures it has 115,000
 _CHANGED = "was changed after `prepare`; give your definitions with `glyffctl prepare --definitions FILE` instead"
 
@@ -301,6 +317,8 @@ _CHANGED = "was changed after `prepare`; give your definitions with `glyffctl pr
 class _Shard(NamedTuple):
     path: Path
     images: Tensor
+    pages: mmap.mmap
+    """What `images` lie in."""
     character: Tensor
     font: Tensor
     sums: Tensor | None
@@ -311,10 +329,13 @@ def _open_shard(path: Path, count: int, size: int, digest: str | None) -> _Shard
     try:
         if digest is not None and head_digest(path, count * size**2) != digest:
             raise DataError(f"{path} was changed after `prepare` wrote it; {_AGAIN}")
-        # safetensors checks the length of the file against its header and maps the file into memory.
+        # safetensors checks the length of the file against its header.
         with safe_open(path, framework="pt") as file:
             images, character, font = (file.get_tensor(name) for name in ("images", "character", "font"))
             sums = file.get_tensor("sums") if digest is not None else None
+        # Mapped once more, since only a mapping of our own can be told to forget.
+        with path.open("rb") as opened:
+            pages = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}; {_AGAIN}") from error
     except SafetensorError as error:
@@ -322,7 +343,8 @@ def _open_shard(path: Path, count: int, size: int, digest: str | None) -> _Shard
     shapes = [tuple(tensor.shape) for tensor in (images, character, font)]
     if images.dtype != torch.uint8 or shapes != [(count, size, size), (count,), (count,)]:
         raise DataError(f"{path} does not hold {count} glyphs of {size}×{size}; {_AGAIN}")
-    return _Shard(path, images, character.long(), font.long(), sums)
+    images = torch.frombuffer(pages, dtype=torch.uint8, offset=len(pages) - images.numel()).view(images.shape)
+    return _Shard(path, images, pages, character.long(), font.long(), None if sums is None else sums.clone())
 
 
 def head_digest(path: Path, pictures: int) -> str:
@@ -361,6 +383,7 @@ class _Shards:
 
     def __init__(self, shards: list[_Shard]) -> None:
         self.shards = shards
+        self.read = 0
         self.ends = torch.tensor([len(shard.images) for shard in shards]).cumsum(0)
 
     def __call__(self, index: Tensor) -> Tensor:
@@ -371,6 +394,13 @@ class _Shards:
             rows = index[here] - (self.ends[i] - len(shard.images))
             images[here] = shard.images[rows]
             _check_sums(shard, rows, images[here])
+        self.read += len(index)
+        if self.read >= _HELD:
+            # With each picture the system maps what is around it, and holds all of it for as long as there is room.
+            # Given back, it stays in the system's cache, but is no longer counted as memory of this process.
+            for shard in self.shards:
+                shard.pages.madvise(mmap.MADV_DONTNEED)
+            self.read = 0
         return images
 
 

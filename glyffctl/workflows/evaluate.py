@@ -35,6 +35,7 @@ from glyffctl.workflows.steps import save_plot, steps_table
 FEWEST = 16  # held-out glyphs without which distributions are not worth comparing
 COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05
 _CALIBRATION = 1000  # glyphs
+_MOST_JUDGED = 20_000
 _AT_ONCE = 256
 _LARGEST_SEED = 2**62
 
@@ -169,7 +170,7 @@ class _Real:
     training: Tensor
     """As many that are not held out."""
     all_held: Tensor
-    """Every held-out glyph with a known radical."""
+    """Every held-out glyph with a known radical, or `_MOST_JUDGED` of them, evenly spaced."""
 
     @staticmethod
     def open(data: Path, size: int, pictures: int) -> _Real:
@@ -191,7 +192,8 @@ class _Real:
                 f"{data} has {len(held)} glyphs of held-out characters; figures need at least {FEWEST}: "
                 "prepare more characters"
             )
-        return _Real(glyphs, _spread(held, count), _spread(training, count), held)
+        judged = _spread(held, min(len(held), _MOST_JUDGED))
+        return _Real(glyphs, _spread(held, count), _spread(training, count), judged)
 
     def accuracy(self, judge: Judge, prompts: list[Prompt]) -> list[Figure | None]:
         """How often the judge is right about held-out glyphs with each prompt's radical; None if there are none."""

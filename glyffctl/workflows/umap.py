@@ -24,6 +24,8 @@ from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.umap_drawn import Drawn, read_drawn, trace
 
 COLOURS = ("radical", "structure", "font", "density", "none")
+MOST = 100_000
+"""Glyphs in a map: neighbours of twice as many take four times as long, and no browser opens a page of a million."""
 _FEWEST = 10
 _AT_ONCE = 1024
 
@@ -105,8 +107,11 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     png, page = options.out / "umap.png", options.out / "umap.html"
     for file in (png, page):
         check_writable(file)
-    glyphs = open_glyphs(options.data)
+    everything = open_glyphs(options.data)
+    glyphs = everything.sample(MOST)
     _check_count(glyphs, options)
+    if len(glyphs) < len(everything):
+        yield Note(f"the map shows {len(glyphs):,} of the {len(everything):,} glyphs, drawn at random")
     operators = _operators(glyphs, options.ids) if options.ids else None
     groups = _groups(glyphs, operators, options.colour)
     pictures = read_drawn(options.drawn, glyphs.size)
@@ -123,7 +128,8 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
             f"{parted.pca:.1%}, by chance {parted.shuffled:.1%})"
         )
     thumbnails = yield from _thumbnails(glyphs)
-    yield from _draw(options, glyphs, drawn, groups, parted, thumbnails, pictures, trails, placing)
+    notes = _notes(options, glyphs, len(everything), parted)
+    yield from _draw(options, glyphs, drawn, groups, notes, thumbnails, pictures, trails, placing)
     seconds = time.perf_counter() - started
     placed = []
     for picture, at in zip(pictures, placing, strict=False):
@@ -273,7 +279,7 @@ def _draw(
     glyphs: GlyphSet,
     drawn: Map,
     groups: dict[str, Groups],
-    parted: Separation | None,
+    notes: list[str],
     thumbnails: Tensor,
     pictures: list[Drawn],
     trails: list[Drawn],
@@ -293,7 +299,7 @@ def _draw(
     side = thumbnails.shape[-1]
     scene = Scene(
         title=f"{len(glyphs):,} glyphs of {glyphs.size**2:,} numbers each, laid out in the plane by likeness",
-        notes=_notes(options, glyphs, parted),
+        notes=notes,
         points=drawn.points,
         thumbnails=thumbnails,
         density=thick,
@@ -314,10 +320,12 @@ def _draw(
     yield Progress("Drawing the map", 2, 2)
 
 
-def _notes(options: UmapOptions, glyphs: GlyphSet, parted: Separation | None) -> list[str]:
+def _notes(options: UmapOptions, glyphs: GlyphSet, all_there_are: int, parted: Separation | None) -> list[str]:
     """Small print."""
     settings = options.settings
     notes = [f"UMAP, {settings.neighbors} neighbours, min-dist {settings.min_dist:g}, seed {settings.seed}"]
+    if len(glyphs) < all_there_are:
+        notes.append(f"drawn at random from {all_there_are:,} glyphs")
     if len(glyphs.fonts) == 1:
         notes.append(glyphs.fonts[0].name)
     elif glyphs.fonts:
