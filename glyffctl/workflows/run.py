@@ -16,10 +16,11 @@ from glyffctl.core import checkpoint
 from glyffctl.core.checkpoint import Origin
 from glyffctl.core.config import BUDGETS
 from glyffctl.core.dataset import to_pixels
-from glyffctl.core.errors import EmbeddingError, Interrupted, OutputError, TrainingError, UsageError
+from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, OutputError, TrainingError, UsageError
 from glyffctl.core.files import reason, write_text
 from glyffctl.core.generate import Recipe, generate
 from glyffctl.core.images import near_square, save_png, sheet
+from glyffctl.core.reading import parse_json, read_bytes, shown
 from glyffctl.core.text import TextBatch, load_encoder
 from glyffctl.core.training import NotFiniteError, Trainer, TrainStep
 from glyffctl.core.unet import parameter_count
@@ -98,6 +99,11 @@ class Run:
                     f"{self.out} holds another run: {', '.join(changed[:4])}"
                     f"{' and more' if len(changed) > 4 else ''}; name another folder with --out"
                 )
+        if not (self.out / checkpoint.STATE_FILE).exists() and (self.out / checkpoint.MODEL_FILE).exists():
+            raise ModelError(
+                f"{self.out} has lost its {checkpoint.STATE_FILE}, without which it cannot go on; start from the "
+                f"weights of its model with --from {self.out} and another --out"
+            )
         checkpoint.save_origin(self.out, self.origin)
         if not (self.out / checkpoint.STATE_FILE).exists():
             write_text(self.out / LOG_FILE, "")
@@ -111,8 +117,11 @@ class Run:
         assert state is not None
         tensors, counters = state
         self.trainer.restore(tensors, counters)
-        self.seconds = float(counters["seconds"])
-        self.validation = {float(k): v for k, v in counters["validation"].items()}
+        try:
+            self.seconds = float(counters["seconds"])
+            self.validation = {float(level): float(loss) for level, loss in counters["validation"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ModelError(f"cannot use {self.out / checkpoint.STATE_FILE}: {shown(error)}") from error
         self._rewind_log()
 
     def spread(self) -> None:
@@ -133,14 +142,14 @@ class Run:
     def _rewind_log(self) -> None:
         """Drop what was logged after the checkpoint: those steps are made again."""
         path = self.out / LOG_FILE
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        lines = read_bytes(path, ModelError).decode("utf-8", "replace").split("\n") if path.exists() else []
         kept = []
         for line in lines:
             try:
-                if json.loads(line)["images"] <= self.trainer.images:
+                if parse_json(line)["images"] <= self.trainer.images:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
-                continue  # a line that a crash cut short
+                continue  # a line that a crash cut short; the run does not depend on any
         write_text(path, "".join(kept))
 
     def _save_state(self) -> None:
