@@ -309,7 +309,7 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
 
 _STRANGE = (KeyError, TypeError, ValueError, OverflowError, AttributeError)
 """What values of another kind than expected raise; only manifests of version 1 can have some."""
-_HELD = 2048  # pictures read before their pages are given back
+_HELD = 256  # pictures read before their pages are given back: the system maps up to 2 MB with each
 _LONGEST_HEAD = 1 << 24  # bytes; of 8192 pictures it has 115,000
 _CHANGED = "was changed after `prepare`; give your definitions with `glyffctl prepare --definitions FILE` instead"
 

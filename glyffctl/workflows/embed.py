@@ -14,6 +14,7 @@ from glyffctl.core.bundled import BUNDLED
 from glyffctl.core.dataset import open_glyphs
 from glyffctl.core.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
 from glyffctl.core.errors import EmbeddingError
+from glyffctl.core.files import check_writable
 from glyffctl.core.text import TextEncoder, load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 
@@ -73,6 +74,7 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
         yield Note(f"{options.data / FILE_NAME} is up to date: {len(captions):,} captions, {encoder.name}")
         return _report(options, cached, reused=True)
 
+    check_writable(options.data / FILE_NAME)
     ids = encoder.tokenize(captions)
     full = [text for text, row in zip(captions, ids, strict=True) if len(row) == options.max_tokens]
     cut = sum(encoder.is_cut(text) for text in full)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -116,12 +118,13 @@ class Run:
         state = checkpoint.load_state(self.out)
         assert state is not None
         tensors, counters = state
-        self.trainer.restore(tensors, counters)
         try:
+            self.trainer.restore(tensors, counters)
             self.seconds = float(counters["seconds"])
             self.validation = {float(level): float(loss) for level, loss in counters["validation"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise ModelError(f"cannot use {self.out / checkpoint.STATE_FILE}: {shown(error)}") from error
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ModelError) as error:
+            why = str(error) if isinstance(error, ModelError) else shown(error)
+            raise ModelError(f"cannot use {self.out / checkpoint.STATE_FILE}: {why}; start anew with --out") from error
         self._rewind_log()
 
     def spread(self) -> None:
@@ -341,11 +344,15 @@ class Run:
     def _write(self, row: dict[str, Any]) -> None:
         if not self.team.leads:
             return
+        path = self.out / LOG_FILE
+        length = path.stat().st_size if path.exists() else 0
         try:
-            with (self.out / LOG_FILE).open("a", encoding="utf-8") as file:
+            with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise OutputError(f"cannot write {self.out / LOG_FILE}: {reason(error)}") from error
+            with suppress(OSError):  # no half line
+                os.truncate(path, length)
+            raise OutputError(f"cannot write {path}: {reason(error)}") from error
         if self.tensorboard is not None:
             flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
             flat |= {f"validation/sigma {sigma:g}": loss for sigma, loss in row.get("validation", {}).items()}

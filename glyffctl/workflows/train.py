@@ -249,7 +249,8 @@ def _alone_in(out: Path) -> Iterator[None]:
             f"another `train` is at work in {out}; wait for it, or name another folder with --out"
         ) from None
     except (OSError, NotImplementedError) as error:
-        raise OutputError(f"cannot use {out} as run folder: {error}; name another with --out") from error
+        why = reason(error) if isinstance(error, OSError) else error
+        raise OutputError(f"cannot use {out} as run folder: {why}; name another with --out") from error
     try:
         yield
     finally:
