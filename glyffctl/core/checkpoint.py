@@ -61,6 +61,9 @@ class Origin:
         """
         try:
             encoder = EncoderInfo(**plain["encoder"])
+            kinds = [type(value) for value in (encoder.name, encoder.fingerprint, encoder.max_tokens, plain["data"])]
+            if kinds != [str, str, int, str]:
+                raise TypeError("of another kind")
             return Origin(parse(plain["config"]), encoder, plain["data"])
         except (KeyError, TypeError, AttributeError, GlyffError) as error:
             raise ModelError(f"cannot use {path}: its settings are not those of this version ({error})") from error
@@ -106,7 +109,10 @@ def load_model(path: Path) -> Model:
     if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
         raise ModelError(f"cannot use {file}: it holds weights that are not finite numbers")
     channels_last(network).eval().requires_grad_(False)
-    return Model(network, origin, int(header.get("images", 0)), digest(weights))
+    images = header.get("images", 0)
+    if type(images) is not int or images < 0:
+        raise ModelError(f"cannot use {file}: it does not say how many pictures it was trained on")
+    return Model(network, origin, images, digest(weights))
 
 
 def save_origin(folder: Path, origin: Origin) -> None:

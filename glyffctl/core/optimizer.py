@@ -79,9 +79,17 @@ class Optimizer:
         return self._parts[0].state.get(parameter, {}) if view is None else self._parts[1].state.get(view, {})
 
     def restore(self, parameter: nn.Parameter, state: dict[str, Tensor]) -> None:
-        """Remember what `state_of` gave."""
+        """Remember what `state_of` gave.
+
+        Raises:
+            ValueError: it is not that.
+        """
         view = self._views.get(parameter)
         owner, part = (parameter, self._parts[0]) if view is None else (view, self._parts[1])
+        expected = {"step", "exp_avg", "exp_avg_sq"} if view is None else {"momentum_buffer"}
+        shapes = {key: torch.Size() if key == "step" else owner.shape for key in expected}
+        if state and {key: value.shape for key, value in state.items()} != shapes:
+            raise ValueError("other moments than this optimizer keeps")
         # Files know no order of memory, and the fused AdamW goes through memory as it lies.
         part.state[owner] = {
             key: torch.empty_like(owner).copy_(value)

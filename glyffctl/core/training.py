@@ -11,7 +11,7 @@ import math
 import time
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -334,24 +334,26 @@ class Trainer:
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "ema": {}}
         moments: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
-            part, rest = name.split(".", 1)
+            part, _, rest = name.partition(".")
             if part == "optimizer":
-                key, owner = rest.split(".", 1)
+                key, _, owner = rest.partition(".")
                 moments.setdefault(owner, {})[key] = tensor
             else:
                 parts.setdefault(part, {})[rest] = tensor
         try:
             self.network.load_state_dict(parts["network"])
             self.ema.network.load_state_dict(parts["ema"])
-            self.images = int(counters["images"])
-            self.images_before = int(counters["images_before"])
-            self.precision = counters["precision"]
-            self._finite.fill_(True)
+            for name, parameter in self.network.named_parameters():
+                self.optimizer.restore(parameter, moments.get(name, {}))
         except (RuntimeError, KeyError, ValueError) as error:
-            raise ModelError(f"the training state does not fit the network: {error}") from error
-        for name, parameter in self.network.named_parameters():
-            held = moments.get(name, {})
-            self.optimizer.restore(parameter, held)
+            raise ModelError("its tensors do not fit the network of these settings") from error
+        images: Any = counters.get("images")
+        before: Any = counters.get("images_before")
+        precision: Any = counters.get("precision")
+        if not (type(images) is type(before) is int and min(images, before) >= 0 and precision in get_args(Precision)):
+            raise ModelError("it does not say how far the training is")
+        self.images, self.images_before, self.precision = images, before, precision
+        self._finite.fill_(True)
 
 
 def _spread(index: Tensor, count: int) -> Tensor:

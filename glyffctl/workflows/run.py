@@ -102,10 +102,7 @@ class Run:
                     f"{' and more' if len(changed) > 4 else ''}; name another folder with --out"
                 )
         if not (self.out / checkpoint.STATE_FILE).exists() and (self.out / checkpoint.MODEL_FILE).exists():
-            raise ModelError(
-                f"{self.out} has lost its {checkpoint.STATE_FILE}, without which it cannot go on; start from the "
-                f"weights of its model with --from {self.out} and another --out"
-            )
+            raise ModelError(f"{self.out} has lost its {checkpoint.STATE_FILE}; {self._instead}")
         checkpoint.save_origin(self.out, self.origin)
         if not (self.out / checkpoint.STATE_FILE).exists():
             write_text(self.out / LOG_FILE, "")
@@ -113,9 +110,16 @@ class Run:
         self._load()
         return True
 
+    @property
+    def _instead(self) -> str:
+        return f"name another --out to start anew, or with --from {self.out} from the weights of its model"
+
     def _load(self) -> None:
         """Go back to the last checkpoint."""
-        state = checkpoint.load_state(self.out)
+        try:
+            state = checkpoint.load_state(self.out)
+        except ModelError as error:
+            raise ModelError(f"{error}; {self._instead}") from error
         assert state is not None
         tensors, counters = state
         try:
@@ -124,7 +128,7 @@ class Run:
             self.validation = {float(level): float(loss) for level, loss in counters["validation"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ModelError) as error:
             why = str(error) if isinstance(error, ModelError) else shown(error)
-            raise ModelError(f"cannot use {self.out / checkpoint.STATE_FILE}: {why}; start anew with --out") from error
+            raise ModelError(f"cannot use {self.out / checkpoint.STATE_FILE}: {why}; {self._instead}") from error
         self._rewind_log()
 
     def spread(self) -> None:
