@@ -1,13 +1,10 @@
 """Text encoders: the vectors are those of the plain model, and what is wrong with one is told in one line."""
 
-import functools
-import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.text import TextEncoder, load_encoder
-from tests.stand_ins import DEFINITIONS, make_bert
+from tests.stand_ins import DEFINITIONS, make_bert, serve_hub
 
 
 @pytest.fixture(scope="session")
@@ -232,60 +229,6 @@ def test_nonsense_names(name: str) -> None:
     assert time.monotonic() - started < 30  # of its own it takes half a second; a hub that is asked, minutes
 
 
-class _Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub as a download needs: what a model's files are, and the files."""
-
-    COMMIT = "0123456789abcdef0123456789abcdef01234567"
-    asked: list[str]
-
-    def __init__(self, root: Path, asked: list[str], *args: object) -> None:
-        self.root, self.asked = root, asked
-        super().__init__(*args)  # type: ignore[arg-type]
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.asked.append(path)
-        if path.startswith("/api/models/"):
-            name, _, tree = path.removeprefix("/api/models/").partition("/tree/")
-            name = name.removesuffix("/revision/main")
-            if name == "some/silence":
-                time.sleep(1.5)
-            folder = self.root / name
-            files = [file for file in folder.iterdir() if file.is_file()] if folder.is_dir() else []
-            if not files:
-                self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
-            elif tree:
-                rows = [
-                    {"type": "file", "path": file.name, "size": file.stat().st_size, "oid": file.name} for file in files
-                ]
-                self.answer(200, json.dumps(rows).encode())
-            else:
-                siblings = [{"rfilename": file.name} for file in files]
-                info = {"id": name, "modelId": name, "sha": self.COMMIT, "siblings": siblings}
-                self.answer(200, json.dumps(info).encode())
-        else:
-            name, _, file_name = path[1:].partition(f"/resolve/{self.COMMIT}/")
-            data = (self.root / name / file_name).read_bytes()
-            self.answer(200, data, {"ETag": f'"{file_name}"', "X-Repo-Commit": self.COMMIT})
-
-    def answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        try:
-            self.send_response(status)
-            for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-                self.send_header(key, value)
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(body)
-        except BrokenPipeError:
-            pass  # who asked has gone
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
 @pytest.fixture
 def hub(t5: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     """A hub on this machine with two models, and the list of what it was asked for."""
@@ -293,12 +236,8 @@ def hub(t5: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
     (tmp_path / "hub/some/t5/flax_model.msgpack").write_bytes(b"another format")
     shutil.copytree(t5, tmp_path / "hub/some/pickle")
     _only_pickle(tmp_path / "hub/some/pickle")
-    asked: list[str] = []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Hub, tmp_path / "hub", asked))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
+    with serve_hub(tmp_path / "hub") as served:
+        yield served
 
 
 SCRIPT = """

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from glyffctl import __version__
 from glyffctl.core.config import Config, as_dict, parse
+from glyffctl.core.denoiser import Prediction
 from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.files import write_text
 from glyffctl.core.reading import read_json
+from glyffctl.core.schedule import Schedule, make_schedule
 from glyffctl.core.tensors import digest, load_tensors, save_tensors
 from glyffctl.core.unet import UNet, channels_last
 
@@ -79,6 +81,43 @@ class Model:
     """Pictures shown in training."""
     identity: str
     """A digest of the weights."""
+    reads_empty: bool = False
+    """The empty prompt is no caption, for which the network has learned a token."""
+    channels: int = 1
+    clip: float | None = 1.0
+    """Guesses of x0 are held in ±clip."""
+    low: float = -1.0
+    """The value of black."""
+
+    @property
+    def size(self) -> int:
+        """Height and width of a picture, in pixels."""
+        return self.network.config.size
+
+    @property
+    def text_width(self) -> int:
+        """D of the token vectors that the network reads."""
+        return self.network.config.text_width
+
+    @property
+    def schedule(self) -> Schedule:
+        """The levels that samplers visit."""
+        return make_schedule(self.origin.config.diffusion.schedule)
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the network predicts."""
+        return self.origin.config.diffusion.prediction
+
+    @property
+    def encoder(self) -> EncoderInfo:
+        """The text encoder that it was trained with."""
+        return self.origin.encoder
+
+    @property
+    def history(self) -> str:
+        """Where it comes from, in words."""
+        return f"trained on {self.images:,} pictures"
 
 
 def save_model(path: Path, network: UNet, origin: Origin, images: int, dtype: torch.dtype = torch.float32) -> None:
@@ -96,6 +135,8 @@ def load_model(path: Path) -> Model:
     """
     file = path / MODEL_FILE if path.is_dir() else path
     if path.is_dir() and not file.exists():
+        if (path / "model_index.json").exists():
+            raise ModelError(f"{path} holds a model of diffusers, which only `glyffctl sample` takes")
         raise ModelError(f"{path} holds no model yet: no {MODEL_FILE}; train one with `glyffctl train --out {path}`")
     weights, header = load_tensors(file, MODEL_KIND, ModelError)
     origin = Origin.parse(header, file)

@@ -144,10 +144,10 @@ def guide(
     return guided
 
 
-def clamp(denoise: Denoise) -> Denoise:
-    """Hold every guess of x0 in [−1, 1], the range of the data (static thresholding, arXiv 2205.11487, section 2.3)."""
+def clamp(denoise: Denoise, limit: float = 1.0) -> Denoise:
+    """Hold every guess of x0 in ±limit, the range of the data (static thresholding, arXiv 2205.11487, section 2.3)."""
 
     def clamped(x: Tensor, sigma: Tensor) -> Tensor:
-        return denoise(x, sigma).clamp(-1, 1)
+        return denoise(x, sigma).clamp(-limit, limit)
 
     return clamped

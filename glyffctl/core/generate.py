@@ -57,22 +57,30 @@ def generate(
     negative: TextBatch,
     seeds: Tensor,
     size: int,
+    *,
+    channels: int = 1,
+    clip: float | None = 1.0,
 ) -> Iterator[Step]:
-    """Draw B pictures, step by step; the last step's `x` (B, 1, size, size) float32 is the result, in about [−1, 1].
+    """Draw B pictures, step by step; the last step's `x` (B, channels, size, size) float32 is the result.
+
+    It has the values of the data that the network learned from: ours are in [−1, 1].
 
     Args:
         text: B prompts; a row whose mask is all False has none.
         negative: B prompts to be led away from.
         seeds: (B,) int64, one for each picture, on the device to draw on.
+        clip: guesses of x0 are held in ±clip; None leaves them as they are.
 
     Raises:
         UsageError: more steps than the schedule has levels.
     """
     sigmas = schedule.steps(recipe.steps)
-    shape = (1, size, size)
+    shape = (channels, size, size)
     # DDPM's start, z ~ N(0, 1) at the noisiest level, is √(1+σ²)·ε here.
     x = normal(0, seeds, shape, Stream.EPS) * math.sqrt(1 + float(sigmas[0]) ** 2)
-    denoise = clamp(guide(denoiser, text, negative, recipe.guidance, recipe.interval))
+    denoise = guide(denoiser, text, negative, recipe.guidance, recipe.interval)
+    if clip is not None:
+        denoise = clamp(denoise, clip)
     sampler = SAMPLERS[recipe.sampler]
     # `yield from`, not `return`: no_grad holds while this body runs, and the sampler runs only as it is iterated.
     yield from sampler(denoise, x, sigmas, lambda i: normal(0, seeds, shape, Stream.STEP + i))

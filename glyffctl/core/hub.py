@@ -2,15 +2,82 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from glyffctl.core.bundled import BUNDLED, pretrained
-from glyffctl.core.errors import EmbeddingError
+from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError
 
-# What loading a text encoder reads; nothing that could run code, and no other formats of the same weights.
-_WANTED = ["*.json", "*.safetensors", "*.model", "*.txt"]
-_UNWANTED = ["*/*"]
 _TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of reach
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A kind of model on the hub.
+
+    Attributes:
+        noun, example, option: what it is called, the name of one, and the option that takes it.
+        error: what is raised.
+        wanted, unwanted: the files that loading reads; nothing that could run code, and no other formats of the same
+            weights.
+        weights: what the file with the weights is called.
+        whole: whether a folder has all that loading needs.
+    """
+
+    noun: str
+    example: str
+    option: str
+    error: type[GlyffError]
+    wanted: tuple[str, ...]
+    unwanted: tuple[str, ...]
+    weights: Callable[[str], bool]
+    whole: Callable[[Path], bool]
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether `folder` holds safetensors weights, in one file or in shards."""
+    return any(folder.glob("*.safetensors"))
+
+
+_ENCODER = _Kind(
+    noun="text encoder",
+    example="google-t5/t5-small",
+    option="--encoder",
+    error=EmbeddingError,
+    wanted=("*.json", "*.safetensors", "*.model", "*.txt"),
+    unwanted=("*/*",),
+    weights=lambda name: name.endswith(".safetensors") and "/" not in name,
+    whole=lambda folder: (folder / "config.json").is_file() and has_weights(folder),
+)
+UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
+"""What diffusers calls the weights of a network."""
+_PIPELINE = _Kind(
+    noun="model",
+    example="yuewu/glyffuser",
+    option="--model",
+    error=ModelError,
+    wanted=(
+        "model_index.json",
+        "config.json",
+        "unet/config.json",
+        "scheduler/*.json",
+        UNET_WEIGHTS,
+        f"unet/{UNET_WEIGHTS}",
+        "text_encoder/*.json",
+        "text_encoder/model*.safetensors",
+        "tokenizer/*.json",
+        "tokenizer/*.model",
+        "tokenizer/*.txt",
+    ),
+    unwanted=("*/*/*", "text_encoder/*.fp16.*"),
+    weights=lambda name: name in (UNET_WEIGHTS, f"unet/{UNET_WEIGHTS}"),
+    whole=lambda folder: (
+        any((folder / name / UNET_WEIGHTS).is_file() for name in ("", "unet"))
+        and all(has_weights(config.parent) for config in folder.glob("text_encoder/config.json"))
+    ),
+)
 
 
 def is_local(name: str | Path) -> bool:
@@ -20,13 +87,8 @@ def is_local(name: str | Path) -> bool:
     return isinstance(name, Path) or name.startswith((".", "~", "/")) or (name != "" and Path(name).is_dir())
 
 
-def has_weights(folder: Path) -> bool:
-    """Whether `folder` holds safetensors weights, in one file or in shards."""
-    return any(folder.glob("*.safetensors"))
-
-
 def model_folder(name: str | Path) -> Path:
-    """The folder with the files of a pretrained model.
+    """The folder with the files of a pretrained text encoder.
 
     A model that was downloaded before is taken as it is, without asking the Hugging Face hub. Otherwise the
     hub has ten seconds to answer; the download itself may take as long as it needs.
@@ -45,26 +107,58 @@ def model_folder(name: str | Path) -> Path:
         if not folder.is_dir():
             raise EmbeddingError(f"no text encoder at {folder}: there is no such folder")
         return folder
-    return _downloaded(str(name)) or _download(str(name))
+    return _downloaded(str(name), _ENCODER) or _download(str(name), _ENCODER)
 
 
-def _downloaded(name: str) -> Path | None:
+def pipeline_folder(name: str) -> Path:
+    """The folder with a model of diffusers that is called `name` on the hub; as `model_folder` goes about it.
+
+    Raises:
+        ModelError: no such name, no network, or no safetensors weights there.
+    """
+    with _quiet():
+        return _downloaded(name, _PIPELINE) or _download(name, _PIPELINE)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the library's own log lines and bars off the terminal; errors still are exceptions."""
+    from huggingface_hub.utils import logging  # noqa: PLC0415
+    from huggingface_hub.utils.tqdm import (  # noqa: PLC0415
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    verbosity, bars = logging.get_verbosity(), not are_progress_bars_disabled()
+    logging.set_verbosity_error()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            enable_progress_bars()
+
+
+def _downloaded(name: str, kind: _Kind) -> Path | None:
     """The complete copy of `name` in the hub's cache on this machine, if there is one."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
+    wanted, unwanted = list(kind.wanted), list(kind.unwanted)
     try:
-        folder = Path(snapshot_download(name, allow_patterns=_WANTED, ignore_patterns=_UNWANTED, local_files_only=True))
+        folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
     except HFValidationError:
-        raise EmbeddingError(
-            f"{name!r} names no text encoder: give a folder, or a name on the hub such as google-t5/t5-small"
+        raise kind.error(
+            f"{name!r} names no {kind.noun}: give a folder, or a name on the hub such as {kind.example}"
         ) from None
-    return folder if (folder / "config.json").is_file() and has_weights(folder) else None
+    return folder if kind.whole(folder) else None
 
 
-def _download(name: str) -> Path:
+def _download(name: str, kind: _Kind) -> Path:
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError  # noqa: PLC0415
 
@@ -72,23 +166,23 @@ def _download(name: str) -> Path:
         # Asked first, because snapshot_download itself sets no limit on how long the hub may be silent.
         files = HfApi().model_info(name, timeout=_TIMEOUT).siblings or []
     except GatedRepoError:
-        raise EmbeddingError(
+        raise kind.error(
             f"{name} is only for people the hub knows: accept its terms there, then run `hf auth login`"
         ) from None
     except RepositoryNotFoundError:
-        raise EmbeddingError(f"there is no model {name} on the hub, and no folder of that name") from None
+        raise kind.error(f"there is no model {name} on the hub, and no folder of that name") from None
     except Exception as error:  # what a network can do has other types in every version of the library
-        raise EmbeddingError(
-            f"the text encoder {name} is not on this machine and the hub cannot be reached; run "
-            f"`hf download {name} --local-dir BUNDLED` on a machine with network, bring that folder here, "
-            "and use --encoder BUNDLED"
+        raise kind.error(
+            f"the {kind.noun} {name} is not on this machine and the hub cannot be reached; run "
+            f"`hf download {name} --local-dir FOLDER` on a machine with network, bring that folder here, "
+            f"and use {kind.option} FOLDER"
         ) from error
-    if not any(file.rfilename.endswith(".safetensors") and "/" not in file.rfilename for file in files):
-        raise EmbeddingError(
+    if not any(kind.weights(file.rfilename) for file in files):
+        raise kind.error(
             f"{name} has no safetensors weights on the hub; other formats can run code when they are loaded"
         )
     try:
-        return Path(snapshot_download(name, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
+        return Path(snapshot_download(name, allow_patterns=list(kind.wanted), ignore_patterns=list(kind.unwanted)))
     except Exception as error:
         cause = str(error).partition("\n")[0] or type(error).__name__
-        raise EmbeddingError(f"cannot download the text encoder {name}: {cause}; try again") from error
+        raise kind.error(f"cannot download the {kind.noun} {name}: {cause}; try again") from error

@@ -50,12 +50,15 @@ class Schedule:
         Raises:
             UsageError: `n` is not in 1…T.
         """
+        return torch.cat([self.sigmas[self.places(n)], torch.zeros(1, dtype=torch.float64)])
+
+    def places(self, n: int) -> Tensor:
+        """Where the levels of `steps` are in the table: (n,) int64, descending."""
         count = len(self.sigmas)
         if not 1 <= n <= count:
             raise UsageError(f"--steps must be between 1 and {count}, not {n}")
         # T·k is a whole number, so the quotient is exact at a half, where rounding would turn on the last bit.
-        index = (torch.arange(n, 0, -1, dtype=torch.float64) * count / n).round().long() - 1
-        return torch.cat([self.sigmas[index], torch.zeros(1, dtype=torch.float64)])
+        return (torch.arange(n, 0, -1, dtype=torch.float64) * count / n).round().long() - 1
 
 
 def from_betas(betas: Tensor) -> Schedule:

@@ -70,13 +70,25 @@ class TextEncoder:
         width: D, the size of one token vector.
         fingerprint: 32 hex digits that identify the weights and the tokenizer.
         max_tokens: longer captions are cut to this many tokens.
+        reads_empty: the empty text is encoded like any other, where otherwise it is no caption.
     """
 
-    def __init__(self, name: str, tokenizer: Any, model: Any, *, width: int, fingerprint: str, max_tokens: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        tokenizer: Any,
+        model: Any,
+        *,
+        width: int,
+        fingerprint: str,
+        max_tokens: int,
+        reads_empty: bool = False,
+    ) -> None:
         self.name = name
         self.width = width
         self.fingerprint = fingerprint
         self.max_tokens = max_tokens
+        self.reads_empty = reads_empty
         self._tokenizer = tokenizer
         self._model = model
 
@@ -91,7 +103,7 @@ class TextEncoder:
     def encode(self, texts: list[str]) -> TextBatch:
         """Encode texts, padded on the right to the longest: float32, on the encoder's device.
 
-        The empty text gives a row whose mask is all False.
+        The empty text gives a row whose mask is all False, unless `reads_empty`.
         """
         return self.encode_ids(self.tokenize(texts))
 
@@ -111,18 +123,23 @@ class TextEncoder:
 
     def _tokenize(self, texts: list[str], limit: int) -> list[list[int]]:
         # Tokenizers give even an empty text its end mark; and they refuse an empty list.
-        worded = [text for text in texts if text.strip()]
+        reads = [self.reads_empty or bool(text.strip()) for text in texts]
+        worded = [text for text, read in zip(texts, reads, strict=True) if read]
         ids = iter(self._tokenizer(worded, truncation=True, max_length=limit)["input_ids"] if worded else [])
-        return [list(next(ids)) if text.strip() else [] for text in texts]
+        return [list(next(ids)) if read else [] for read in reads]
 
 
-def load_encoder(name: str | Path, *, max_tokens: int = 64, device: torch.device | str = "cpu") -> TextEncoder:
+def load_encoder(
+    name: str | Path, *, max_tokens: int = 64, device: torch.device | str = "cpu", reads_empty: bool = False
+) -> TextEncoder:
     """Load a text encoder, in float32 and evaluation mode.
 
     Args:
-        name: "bundled", a folder, or a name on the Hugging Face hub such as "google-t5/t5-small".
+        name: "bundled", a folder, or a name on the Hugging Face hub such as "google-t5/t5-small". In a folder
+            "text_encoder" without a tokenizer, as pipelines of diffusers have, that of "tokenizer" beside it is taken.
         max_tokens: longer captions are cut, end mark kept; at least 2.
         device: where to encode.
+        reads_empty: see `TextEncoder`.
 
     Raises:
         EmbeddingError: it cannot be had, is broken, is not a text encoder, or takes fewer tokens.
@@ -136,7 +153,9 @@ def load_encoder(name: str | Path, *, max_tokens: int = 64, device: torch.device
             folder = model_folder(name)
             if is_local(name):
                 shown = str(folder)
-            return _load(folder, shown, max_tokens, device)
+            encoder = _load(folder, shown, max_tokens, device)
+            encoder.reads_empty = reads_empty
+            return encoder
         except EmbeddingError:
             raise
         except Exception as error:  # a broken folder can raise nearly anything, another type in every version
@@ -169,6 +188,9 @@ def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str)
 def _load_tokenizer(folder: Path, shown: str, config: Any) -> Any:
     from transformers import AutoTokenizer  # noqa: PLC0415
 
+    beside = folder.with_name("tokenizer")
+    if folder.name == "text_encoder" and beside.is_dir() and not any(folder.glob("tokenizer*")):
+        folder = beside
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_SAFE)
     except Exception as error:

@@ -12,29 +12,40 @@ from glyffctl.core.checkpoint import Model
 from glyffctl.core.config import Precision
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.denoiser import Denoiser
+from glyffctl.core.diffusers_model import DiffusersModel
 from glyffctl.core.errors import EmbeddingError, ModelError
 from glyffctl.core.generate import Recipe, generate
 from glyffctl.core.precision import settle
 from glyffctl.core.samplers import Step
-from glyffctl.core.schedule import Schedule, make_schedule
+from glyffctl.core.schedule import Schedule
 from glyffctl.core.text import TextBatch, TextEncoder, load_encoder
 from glyffctl.workflows.events import Event, Progress
 
 _ENCODE_AT_ONCE = 64  # texts
 
 
-def reader(model: Model, encoder: str | None) -> Generator[Event, None, TextEncoder]:
+def reader(model: Model | DiffusersModel, encoder: str | None) -> Generator[Event, None, TextEncoder]:
     """The text encoder that `model` was trained with; `encoder` says where it is, if it moved.
 
     Raises:
         EmbeddingError: it cannot be had, or is another one.
     """
-    trained = model.origin.encoder
+    trained = model.encoder
     name = encoder or trained.name
+    if not name:
+        raise EmbeddingError(
+            f"this model does not say which text encoder it was trained with; it reads vectors of {model.text_width} "
+            "numbers: name one with --encoder"
+        )
     yield Progress("Loading the text encoder", 0, 1)
-    loaded = load_encoder(name, max_tokens=trained.max_tokens)
+    loaded = load_encoder(name, max_tokens=trained.max_tokens, reads_empty=model.reads_empty)
     yield Progress("Loading the text encoder", 1, 1)
-    if loaded.fingerprint != trained.fingerprint:
+    if loaded.width != model.text_width:
+        raise EmbeddingError(
+            f"the text encoder {name} gives vectors of {loaded.width} numbers, this model reads {model.text_width}: "
+            "it was trained with another one; name that with --encoder"
+        )
+    if trained.fingerprint not in ("", loaded.fingerprint):
         raise EmbeddingError(
             f"the text encoder {name} is not the one this model was trained with ({trained.name}): "
             "its weights or tokenizer differ; say with --encoder where that one is"
@@ -60,6 +71,11 @@ class Pen:
     device: torch.device
     batch: int = 16
     """Pictures drawn at once."""
+    channels: int = 1
+    clip: float | None = 1.0
+    """Guesses of x0 are held in ±clip."""
+    low: float = -1.0
+    """The value of black in the data that the network learned from; white is 1."""
 
     @property
     def precision(self) -> Precision:
@@ -67,13 +83,24 @@ class Pen:
         return "fp32" if self.denoiser.autocast is None else "bf16"
 
     @staticmethod
-    def of(model: Model, device: torch.device, batch: int, precision: str = "auto") -> Pen:
+    def of(model: Model | DiffusersModel, device: torch.device, batch: int, precision: str = "auto") -> Pen:
         """A pen for a trained model, which is moved to `device`."""
-        config = model.origin.config
-        autocast = settle(precision, device)
-        denoiser = Denoiser(model.network.to(device), config.diffusion.prediction, autocast)
-        network = model.network.config
-        return Pen(denoiser, make_schedule(config.diffusion.schedule), network.size, network.text_width, device, batch)
+        return Pen(
+            Denoiser(model.network.to(device), model.prediction, settle(precision, device)),
+            model.schedule,
+            model.size,
+            model.text_width,
+            device,
+            batch,
+            model.channels,
+            model.clip,
+            model.low,
+        )
+
+    def pixels(self, x: Tensor) -> Tensor:
+        """(B, H, W) uint8 on the CPU: pictures (B, C, H, W) as the network knows them, their channels averaged."""
+        grey = x.mean(1)
+        return to_pixels(grey if self.low == -1 else (grey - self.low) * (2 / (1 - self.low)) - 1).cpu()
 
     def draw(
         self,
@@ -102,7 +129,15 @@ class Pen:
             away = (negative or TextBatch.none(1, self.width)).rows(torch.zeros_like(rows)).to(self.device)
             x = torch.empty(0)
             for step in generate(
-                self.denoiser, self.schedule, recipe, towards, away, seeds[rows].to(self.device), self.size
+                self.denoiser,
+                self.schedule,
+                recipe,
+                towards,
+                away,
+                seeds[rows].to(self.device),
+                self.size,
+                channels=self.channels,
+                clip=self.clip,
             ):
                 x = step.x
                 if watch is not None:
@@ -112,7 +147,7 @@ class Pen:
                 raise ModelError(
                     "the network's answer is not a finite number; try a smaller --guidance or another model"
                 )
-            pictures.append(to_pixels(x)[:, 0].cpu())
+            pictures.append(self.pixels(x))
             done += len(rows)
         return torch.cat(pictures)
 

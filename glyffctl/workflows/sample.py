@@ -15,13 +15,14 @@ from torch import Tensor
 
 from glyffctl.core.bundled import BUNDLED, pretrained
 from glyffctl.core.checkpoint import MODEL_FILE, Model, load_model
-from glyffctl.core.dataset import to_pixels
+from glyffctl.core.diffusers_model import DiffusersModel, load_diffusers
+from glyffctl.core.diffusers_settings import is_pipeline
 from glyffctl.core.errors import FontError, ModelError, UsageError
 from glyffctl.core.files import check_writable
 from glyffctl.core.fonts import system_fonts
+from glyffctl.core.hub import pipeline_folder
 from glyffctl.core.images import near_square, save_gif, save_png, sheet
 from glyffctl.core.samplers import Step
-from glyffctl.core.schedule import make_schedule
 from glyffctl.core.text import TextBatch
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Caution, Event, Note, Progress
@@ -46,12 +47,12 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
         GlyffError: the model, its encoder or the output cannot be used.
     """
     _check_outputs(options)
-    path, why = find_model(options.model)
-    model = load_model(path)
+    path, why = find_model(options.model, hub=True)
+    model = _load(path)
     if options.weights not in (None, model.identity):
         raise ModelError(f"the model at {path} has other weights than those the picture was made with")
-    make_schedule(model.origin.config.diffusion.schedule).steps(options.recipe.steps)  # complain before anything slow
-    yield Note(f"model: {path}{why}, trained on {model.images:,} pictures")
+    model.schedule.steps(options.recipe.steps)  # complain before anything slow
+    yield Note(f"model: {path}{why}, {model.history}")
     text, negative = yield from _encode(options, model)
     started = time.perf_counter()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -63,14 +64,20 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     return SampleReport(files, path, seconds)
 
 
-def find_model(given: Path | None) -> tuple[Path, str]:
+def find_model(given: Path | None, *, hub: bool = False) -> tuple[Path, str]:
     """The model to use, and in words why that one: the one given, else the newest run under runs/, else the bundled.
+
+    Args:
+        hub: also take a name on the Hugging Face hub, as it is.
 
     Raises:
         ModelError: there is none.
     """
     if given is not None and given != Path(BUNDLED):
         if not given.exists():
+            # runs/typo is no name on the hub where there is a folder runs.
+            if hub and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(given), re.ASCII) and not given.parent.exists():
+                return given, ""
             raise ModelError(f"there is no model at {given}; name a run folder, a model.safetensors, or {BUNDLED}")
         return given, ""
     files = [(file.stat().st_mtime, file) for file in Path("runs").glob(f"*/{MODEL_FILE}")]
@@ -81,6 +88,13 @@ def find_model(given: Path | None) -> tuple[Path, str]:
             "no model was found under runs/; train one with `glyffctl train`, or name one with --model FOLDER"
         )
     return pretrained(MODEL_FILE), " (it came with the program)"
+
+
+def _load(path: Path) -> Model | DiffusersModel:
+    """A model of ours, or one of diffusers from a folder or the hub."""
+    if not path.exists():
+        return load_diffusers(pipeline_folder(str(path)))
+    return load_diffusers(path) if path.is_dir() and is_pipeline(path) else load_model(path)
 
 
 def _check_outputs(options: SampleOptions) -> None:
@@ -95,11 +109,13 @@ def _check_outputs(options: SampleOptions) -> None:
         check_writable(options.gif)
 
 
-def _encode(options: SampleOptions, model: Model) -> Generator[Event, None, tuple[TextBatch, TextBatch]]:
+def _encode(
+    options: SampleOptions, model: Model | DiffusersModel
+) -> Generator[Event, None, tuple[TextBatch, TextBatch]]:
     """(P, L, D) the prompts, and (1, L, D) the negative one. The encoder is loaded only if there is text to read."""
-    width = model.network.config.text_width
+    width = model.text_width
     texts = [*options.prompts, options.negative]
-    if not any(text.strip() for text in texts):
+    if not model.reads_empty and not any(text.strip() for text in texts):
         return TextBatch.none(len(options.prompts), width), TextBatch.none(1, width)
     encoder = yield from reader(model, options.encoder)
     for text in texts:
@@ -122,16 +138,18 @@ def _draw(
     def keep(step: Step) -> None:
         if step.i in kept:
             # The DDPM view of x has the scale of a picture at every noise level.
-            frames[step.i].append(to_pixels(step.x / math.sqrt(1 + step.sigma**2))[:, 0].cpu())
+            frames[step.i].append(pen.pixels(step.x / math.sqrt(1 + step.sigma**2)))
 
     drawing = pen.draw(recipe, text.rows(prompt), seeds, negative=negative, watch=keep if options.gif else None)
     pictures = yield from told(drawing, Progress("Drawing", 0, len(prompt), "pictures"))
     return pictures, [torch.cat(parts) for parts in frames.values()] if options.gif else []
 
 
-def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, frames: list[Tensor]) -> list[Path]:
+def _write(
+    options: SampleOptions, model: Model | DiffusersModel, path: Path, pictures: Tensor, frames: list[Tensor]
+) -> list[Path]:
     """Write what was asked for; the paths of the files written."""
-    encoder = options.encoder or model.origin.encoder.name
+    encoder = options.encoder or model.encoder.name
     out = options.out or _unused(Path(f"{_slug(options.prompts[0])}.png"))
     font = _title_font(options.prompts)
     files = []

@@ -28,7 +28,8 @@ class SampleOptions:
 
     Attributes:
         prompts: each gives `count` pictures; "" draws without a condition.
-        model: a model file or run folder; None is the newest run under runs/, or the bundled model if there is none.
+        model: a model file or run folder, or a model of diffusers: its folder, or its name on the hub. None is the
+            newest run under runs/, or the bundled model if there is none.
         encoder: where the model's text encoder is now, if not where it was in training.
         negative: what to be led away from; "" is the empty prompt.
         seed: picture k of a prompt is drawn from seed + k.
@@ -92,7 +93,7 @@ def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str)
         "precision": options.precision,
         "only": options.only,
         # A picture goes around the world: where this machine keeps the program concerns nobody.
-        "model": BUNDLED if model == pretrained(MODEL_FILE) else str(model.absolute()),
+        "model": BUNDLED if model == pretrained(MODEL_FILE) else str(model.absolute() if model.exists() else model),
         "weights": weights,
         "encoder": encoder,
     }
