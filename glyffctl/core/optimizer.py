@@ -94,7 +94,7 @@ class Optimizer:
         part.state[owner] = {
             key: torch.empty_like(owner).copy_(value)
             if value.shape == owner.shape
-            else value.to(owner.device, copy=True)
+            else value.to(owner.device, torch.float32, copy=True)
             for key, value in state.items()
         }
 

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.hub import has_weights, is_local, model_folder
+from glyffctl.core.reading import check_file
 
 # Words, digits, brackets, accents and Han: tokenizers that treat any of these in their own way differ here.
 _PROBE = "Lithium (element 3, Li); naïve small swan 鋰 [U+92F0]"
@@ -165,6 +166,9 @@ def load_encoder(
 def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str) -> TextEncoder:
     from transformers import AutoConfig  # noqa: PLC0415
 
+    for file in folder.iterdir():
+        if file.suffix in (".json", ".safetensors", ".model", ".txt"):  # the libraries would wait for a pipe
+            check_file(file, EmbeddingError)
     if not (folder / "config.json").is_file():
         raise EmbeddingError(f"{shown} is not a text encoder: it has no config.json")
     if not has_weights(folder):
@@ -249,7 +253,7 @@ def _probe(tokenizer: Any, model: Any, shown: str) -> int:
 
 
 def _cause(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(": ") or type(error).__name__
+    return str(error).strip().partition("\n")[0].rstrip(": ")[:200] or type(error).__name__
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import time
 from collections.abc import Generator
@@ -125,6 +126,8 @@ class Run:
         try:
             self.trainer.restore(tensors, counters)
             self.seconds = float(counters["seconds"])
+            if not 0 <= self.seconds < math.inf:
+                raise ValueError(f"{self.seconds} seconds of training")
             self.validation = {float(level): float(loss) for level, loss in counters["validation"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ModelError) as error:
             why = str(error) if isinstance(error, ModelError) else shown(error)
@@ -238,7 +241,7 @@ class Run:
         if not self._steps or (count < LOG_EVERY and not at_once):
             return
         loss = float(self.team.mean(torch.stack([step.loss for step in self._steps]).mean()))
-        speed = count / (self.seconds - self._logged_seconds)
+        speed = count / max(1e-9, self.seconds - self._logged_seconds)
         self._log(self._steps[-1], loss, speed)
         epoch = self.trainer.images / self.trainer.epoch_size
         self._remark = f"epoch {epoch:.2f}  loss {loss:.4f}  {speed:.0f} pictures/s"
