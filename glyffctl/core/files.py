@@ -39,6 +39,11 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def as_text(name: str | Path) -> str:
+    """A name as UTF-8 can write it: what Python holds as halves of surrogate pairs, bytes that are no UTF-8, as '?'."""
+    return str(name).encode("utf-8", "replace").decode("utf-8")
+
+
 def _lock(path: Path) -> int | None:
     """Lock a file or folder; the descriptor that holds the lock, or None if another has it or there is none to have."""
     try:
@@ -153,11 +158,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if target.exists():
                 target.rename(replaced)
             temporary.rename(target)
+            _sync_folder(target.parent)
         except BaseException:  # Ctrl-C as well: between the two renames there is no folder at all
+            if not temporary.exists():
+                target.rename(temporary)
             if replaced.exists() and not target.exists():
                 replaced.rename(target)
             raise
-        _sync_folder(target.parent)
         shutil.rmtree(replaced, ignore_errors=True)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {reason(error)}") from error
