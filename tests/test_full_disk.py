@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -169,6 +170,19 @@ def test_a_new_run_on_a_full_disk_leaves_nothing_half_written(disk: Disk, worksh
         assert half_written(disk.folder) == [] and not (out / "state.safetensors").exists()
     disk.leave(AMPLE)
     succeeds(train(workshop, out, 96))
+
+
+@pytest.mark.slow
+def test_tensorboard_on_a_full_disk_is_told_in_a_line_too(disk: Disk, workshop: Workshop) -> None:
+    """Its thread says nothing of its own: looked at from outside."""
+    out = disk.folder / "run"
+    for room in (0, 1 << 12, 1 << 13):
+        disk.leave(room)
+        command = [sys.executable, "-m", "glyffctl", *map(str, train(workshop, out, 96)), "--tensorboard"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 1 and "Traceback" not in done.stderr and "Exception" not in done.stderr, done.stderr
+        assert done.stderr.splitlines()[-1].startswith(f"error: cannot write {out}"), done.stderr
+        print(done.stderr.splitlines()[-1])
 
 
 def prepare(out: Path, fonts: Path, unihan: Path, size: int, form: str) -> Command:

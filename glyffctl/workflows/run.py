@@ -6,9 +6,10 @@ import dataclasses
 import json
 import math
 import os
+import threading
 import time
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +33,7 @@ from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.signals import collected_signals
 
 LOG_FILE = "log.jsonl"
+TENSORBOARD = "tensorboard"
 LOG_EVERY = 1000  # pictures between lines of the log
 SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
 SHEET_COUNT = 16
@@ -364,9 +366,10 @@ class Run:
             flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
             flat |= {f"validation/sigma {sigma:g}": loss for sigma, loss in row.get("validation", {}).items()}
             flat |= {f"evaluation/{name}": value for name, value in row.get("evaluation", {}).items()}
-            for name, value in flat.items():
-                self.tensorboard.add_scalar(name, value, row["images"])
-            self.tensorboard.flush()
+            with _events_written(self.out):
+                for name, value in flat.items():
+                    self.tensorboard.add_scalar(name, value, row["images"])
+                self.tensorboard.flush()
 
 
 def _tensorboard(out: Path) -> Any:
@@ -374,7 +377,24 @@ def _tensorboard(out: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
     except ImportError:
         raise UsageError('--tensorboard needs the package tensorboard: pip install "glyffctl[tensorboard]"') from None
-    return SummaryWriter(out / "tensorboard")
+    heard = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not issubclass(failure.exc_type, OSError):
+            heard(failure)
+
+    # It writes in a thread, whose failure is raised once more by the next call: then it is told, in a line.
+    threading.excepthook = hook
+    with _events_written(out):
+        return SummaryWriter(out / TENSORBOARD)
+
+
+@contextmanager
+def _events_written(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {out / TENSORBOARD}: {reason(error)}") from error
 
 
 def _model_card(run: Run) -> str:

@@ -25,7 +25,7 @@ from glyffctl.core.training import Trainer
 from glyffctl.core.unet import parameter_count
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
-from glyffctl.workflows.run import Run
+from glyffctl.workflows.run import TENSORBOARD, Run
 
 LOCK_FILE = ".lock"
 HEARING = 5.0  # seconds before a process other than the first complains: it may be about to say the same, and be heard
@@ -261,7 +261,7 @@ def _check_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         foreign = not (out / checkpoint.CONFIG_FILE).exists() and any(
-            entry.name != LOCK_FILE and entry.suffix != ".tmp" for entry in out.iterdir()
+            entry.name not in (LOCK_FILE, TENSORBOARD) and entry.suffix != ".tmp" for entry in out.iterdir()
         )
     except OSError as error:
         raise OutputError(f"cannot use {out} as run folder: {reason(error)}; name another with --out") from error
