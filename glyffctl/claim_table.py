@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from glyffctl.console import printable
+from glyffctl.console import plain
 from glyffctl.core.claims import Claim
 from glyffctl.workflows.noise_demo import CheckReport
 
@@ -23,7 +23,7 @@ def show_claims(report: CheckReport, console: Console | None = None) -> None:
     """Print the claims on stdout: what is said, what was measured, and whether it holds."""
     console = console or Console(highlight=False)
     table = Table(
-        title=f"What is said of diffusion, measured on {escape(printable(report.source))}",
+        title=plain(f"What is said of diffusion, measured on {report.source}"),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
@@ -34,10 +34,10 @@ def show_claims(report: CheckReport, console: Console | None = None) -> None:
     table.add_column("what was measured", ratio=6)
     table.add_column("verdict", ratio=3)
     for claim in report.claims:
-        table.add_row(escape(claim.says), escape(claim.found), _verdict(claim))
+        table.add_row(plain(claim.says), plain(claim.found), _verdict(claim))
     console.print(table)
 
 
-def _verdict(claim: Claim) -> str:
-    correction = f": {escape(claim.correction)}" if claim.correction else ""
-    return f"[{_STYLES[claim.verdict]}]{claim.verdict}[/]{correction}"
+def _verdict(claim: Claim) -> Text:
+    correction = f": {claim.correction}" if claim.correction else ""
+    return Text.assemble((claim.verdict, _STYLES[claim.verdict]), plain(correction))

@@ -5,6 +5,7 @@ Workflows are imported when their command runs: `--help` loads neither torch nor
 
 from __future__ import annotations
 
+import io
 import math
 import signal
 import sys
@@ -109,6 +110,12 @@ def _run(workflow: Any, *, as_json: bool) -> Any:
     return result
 
 
+def _say(text: object) -> None:
+    from glyffctl.console import say
+
+    say(text)
+
+
 @app.command()
 def prepare(
     fonts: Annotated[
@@ -166,7 +173,7 @@ def prepare(
     report = _run(workflow.prepare(options), as_json=json)
     if not json:
         left_out = sum(count for why, count in report.left_out.items() if why != workflow.OUT_OF_RANGE)
-        typer.echo(
+        _say(
             f"{report.out}: {report.glyphs:,} glyphs of {report.characters:,} characters, {size}×{size}, in "
             f"{report.seconds:.1f} s; {left_out:,} left out, see {report.out / 'left_out.jsonl'}"
         )
@@ -191,7 +198,7 @@ def embed(
     options = workflow.EmbedOptions(data=data, encoder=encoder, max_tokens=max_tokens)
     report = _run(workflow.embed(options), as_json=json)
     if not json:
-        typer.echo(f"{report.path}: {report.captions:,} captions, {report.tokens:,} vectors of {report.width} numbers")
+        _say(f"{report.path}: {report.captions:,} captions, {report.tokens:,} vectors of {report.width} numbers")
 
 
 @app.command()
@@ -275,7 +282,7 @@ def train(
         raise typer.Exit(launch(sys.argv[1:], gpus))
     report = _run(workflow.train(options), as_json=json)
     if report is not None and not json:
-        typer.echo(f'{report.out}  (draw with it: glyffctl sample "lithium" --model {report.out})')
+        _say(f'{report.out}  (draw with it: glyffctl sample "lithium" --model {report.out})')
 
 
 @app.command()
@@ -353,7 +360,7 @@ def sample(
     report = _run(workflow.sample(options), as_json=json)
     if not json:
         for file in report.files if len(report.files) <= 3 else [report.files[0].parent]:
-            typer.echo(file)
+            _say(file)
 
 
 @app.command()
@@ -410,8 +417,8 @@ def evaluate(
         )
         if not json:
             for name, figure in learned.accuracy_of.items():
-                typer.echo(f"{figure.value:.1%} of held-out characters right in {name}")
-            typer.echo(f"{learned.out}: {learned.accuracy.value:.1%} right")
+                _say(f"{figure.value:.1%} of held-out characters right in {name}")
+            _say(f"{learned.out}: {learned.accuracy.value:.1%} right")
         return
     from glyffctl.core.generate import Recipe
     from glyffctl.workflows import evaluate as workflow
@@ -437,7 +444,7 @@ def evaluate(
 
         show_evaluation(report)
         for file in filter(None, (report.out, report.plot)):
-            typer.echo(file)
+            _say(file)
 
 
 @app.command("visualize-umap")
@@ -504,7 +511,7 @@ def visualize_umap(
     report = _run(workflow.visualize(options), as_json=json)
     if not json:
         for file in report.files:
-            typer.echo(file)
+            _say(file)
 
 
 @app.command("noise-demo")
@@ -571,7 +578,7 @@ def noise_demo(
         return
     report = _run(workflow.noise_demo(options), as_json=json)
     if not json:
-        typer.echo(report.page)
+        _say(report.page)
 
 
 def _choice(option: str, value: str, *choices: str) -> Any:
@@ -582,6 +589,9 @@ def _choice(option: str, value: str, *choices: str) -> Any:
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that has no Han shows their numbers
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from glyffctl.workflows import events
 
@@ -26,11 +26,11 @@ class Display:
     def __init__(self, *, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
-            TextColumn("{task.fields[amount]}"),
+            TextColumn("{task.fields[amount]}", markup=False),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", "dim", markup=False),
             console=self.console,
             transient=True,
         )
@@ -57,21 +57,22 @@ class Display:
     def _show(self, event: events.Event) -> None:
         match event:
             case events.Note(text):
-                self.console.print(escape(printable(text)))
+                self.console.print(plain(text))
             case events.Caution(text):
-                self.console.print(f"[yellow]note:[/] {escape(printable(text))}")
+                self.console.print(Text.assemble(("note:", "yellow"), " ", plain(text)))
             case events.Progress():
                 (self._bar if self.console.is_terminal else self._line)(event)
 
     def _bar(self, event: events.Progress) -> None:
         if event.task not in self._tasks:
-            self._tasks[event.task] = self._bars.add_task(event.task, total=event.total, amount="", note="")
+            name = printable(event.task)
+            self._tasks[event.task] = self._bars.add_task(name, total=event.total, amount="", note="")
         self._bars.update(
             self._tasks[event.task],
             completed=event.done,
             total=event.total,
             amount=_amount(event),
-            note=escape(printable(event.note)),
+            note=printable(event.note),
             visible=event.total is None or event.done < event.total,
         )
 
@@ -82,7 +83,7 @@ class Display:
         if now - self._spoken.get(event.task, begun) < pause:
             return
         self._spoken[event.task] = now
-        self.console.print(f"{event.task}: {_amount(event)}  {escape(printable(event.note))}".rstrip())
+        self.console.print(plain(f"{event.task}: {_amount(event)}  {event.note}".rstrip()))
 
 
 def _amount(event: events.Progress) -> str:
@@ -97,18 +98,29 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
 
 
+def plain(text: str) -> Text:
+    """`text` of anyone's for rich: printable, and nothing in it is taken for markup or the name of an emoji."""
+    return Text(printable(text))
+
+
+def say(text: object) -> None:
+    """Print one line of a result on stdout."""
+    sys.stdout.write(printable(str(text)) + "\n")
+
+
 def fail(message: str, label: str) -> None:
     """Say why the program ends, in one plain line behind `label`."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    console.print(f"[red]{label}[/]{escape(printable(message))}")
+    console.print(Text.assemble((label, "red"), plain(message)))
 
 
 def emit_json(result: Any) -> None:
-    """Print a report as one line of JSON on stdout, for programs."""
+    """Print a report as one line of JSON on stdout, for programs; in ASCII, which steers no terminal."""
 
-    def plain(value: Any) -> Any:
+    def path(value: Any) -> Any:
         if isinstance(value, Path):
             return str(value)
         raise TypeError(f"{type(value)} in a report")
 
-    sys.stdout.write(json.dumps(dataclasses.asdict(result), default=plain, ensure_ascii=False) + "\n")
+    text = json.dumps(dataclasses.asdict(result), default=path)
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")

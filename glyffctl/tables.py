@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from glyffctl.console import printable
+from glyffctl.console import plain
 from glyffctl.core.metrics import Figure
 from glyffctl.core.wordings import radical_character
 from glyffctl.workflows.evaluation import EvaluateReport
@@ -40,7 +39,7 @@ def _figures(report: EvaluateReport) -> Table:
     table.caption = _REAL
     table.caption_justify = "left"
     for row in report.figures:
-        table.add_row(escape(row.name), _figure(row.model, row.unit), _figure(row.real, row.unit))
+        table.add_row(plain(row.name), _figure(row.model, row.unit), _figure(row.real, row.unit))
     return table
 
 
@@ -48,7 +47,7 @@ def _prompts(report: EvaluateReport) -> Table:
     table = _table("Pictures with the radical asked for", "prompt", "", "this model", "real glyphs")
     for row in report.prompts:
         radicals = "".join(radical_character(number) for number in row.radicals)
-        table.add_row(escape(printable(row.prompt)), radicals, _figure(row.found, "share"), _figure(row.real, "share"))
+        table.add_row(plain(row.prompt), radicals, _figure(row.found, "share"), _figure(row.real, "share"))
     return table
 
 

@@ -45,7 +45,8 @@ from glyffctl.core.imagefolder import (
     read_metadata,
 )
 from glyffctl.core.noise import permutation
-from glyffctl.core.reading import check_file, parse_json, read_bytes, read_json, shown
+from glyffctl.core.reading import LARGEST_RECORD, parse_json, read_bytes, read_json, shown
+from glyffctl.core.tensors import check_tensors
 
 MANIFEST = "manifest.json"
 CHARACTERS = "characters.jsonl"
@@ -325,7 +326,7 @@ class _Shard(NamedTuple):
 
 
 def _open_shard(path: Path, count: int, size: int, digest: str | None) -> _Shard:
-    check_file(path, DataError)
+    check_tensors(path, DataError)
     try:
         if digest is not None and head_digest(path, count * size**2) != digest:
             raise DataError(f"{path} was changed after `prepare` wrote it; {_AGAIN}")
@@ -359,7 +360,7 @@ def _within(index: Tensor, count: int) -> bool:
 
 
 def _read_characters(path: Path, digest: str | None) -> list[Character]:
-    raw = read_bytes(path, DataError)
+    raw = read_bytes(path, DataError, LARGEST_RECORD)
     if digest is not None and checksum(raw) != digest:
         raise DataError(f"{path} {_CHANGED}")
     try:

@@ -6,9 +6,7 @@ of character (or code point) and definition; text files plain or packed with gzi
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import hashlib
 import http.client
 import io
@@ -24,7 +22,7 @@ from typing import NamedTuple
 
 from glyffctl.core.errors import DefinitionsError
 from glyffctl.core.files import atomic_file, reason
-from glyffctl.core.reading import check_file, parse_json, read_bytes
+from glyffctl.core.reading import LARGEST_TABLE, check_file, parse_json, read_packed, too_large
 
 UNIHAN_URL = "https://www.unicode.org/Public/UCD/latest/ucd/Unihan.zip"
 URL_VARIABLE = "GLYFFCTL_UNIHAN_URL"
@@ -58,7 +56,7 @@ def read_definitions(path: Path) -> dict[int, Entry]:
     Raises:
         DefinitionsError: no such file, not UTF-8, broken, in no format we know, or without any definition.
     """
-    check_file(path, DefinitionsError)
+    check_file(path, DefinitionsError, LARGEST_TABLE)
     try:
         if zipfile.is_zipfile(path):
             entries = _read_zip(path)
@@ -94,19 +92,22 @@ def _read_zip(path: Path) -> dict[int, Entry]:
         if _READINGS not in names:
             raise DefinitionsError(f"{path} holds no {_READINGS}; give Unicode's Unihan.zip")
         readings, sources = (
-            archive.read(names[name]).decode("utf-8") if name in names else "" for name in (_READINGS, _SOURCES)
+            _read_member(archive, names[name], path) if name in names else "" for name in (_READINGS, _SOURCES)
         )
     return _parse(readings, sources, path)
 
 
+def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> str:
+    with archive.open(name) as file:
+        data = file.read(LARGEST_TABLE + 1)
+    if len(data) > LARGEST_TABLE:
+        raise too_large(path / name, DefinitionsError, LARGEST_TABLE)
+    return data.decode("utf-8")
+
+
 def _read_text(path: Path) -> str:
-    data = read_bytes(path, DefinitionsError)
     try:
-        if data.startswith(b"\x1f\x8b"):
-            data = gzip.decompress(data)
-        elif data.startswith(b"BZh"):
-            data = bz2.decompress(data)
-        return data.decode("utf-8-sig")
+        return read_packed(path, DefinitionsError).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DefinitionsError(f"{path} is not UTF-8 text; convert it, or give another file") from error
     except (OSError, EOFError, zlib.error) as error:
@@ -117,7 +118,8 @@ _UNIHAN_LINE = re.compile(r"^U\+([0-9A-F]{4,6})\t(k\w+)\t(.+)$", re.MULTILINE)
 
 
 def _parse(text: str, sources: str, path: Path) -> dict[int, Entry]:
-    first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
+    lines = (match[0] for match in re.finditer(r"[^\r\n]+", text))
+    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     if _UNIHAN_LINE.match(first):
         definitions = _unihan_property(text, "kDefinition")
         radicals = _unihan_property(text, "kRSUnicode") | _unihan_property(sources, "kRSUnicode")
@@ -238,6 +240,8 @@ def download_unihan(target: Path) -> Iterator[tuple[int, int | None]]:
             for chunk, total in _chunks(url):
                 file.write(chunk)
                 done += len(chunk)
+                if done > LARGEST_TABLE:
+                    raise DefinitionsError(f"what comes from {url} has no end; {_HOW_TO_GET}")
                 yield done, total
         _check_unihan(temporary, url)
 

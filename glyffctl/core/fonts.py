@@ -18,8 +18,14 @@ from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
 from glyffctl.core.errors import FontError
+from glyffctl.core.files import as_text
+from glyffctl.core.reading import check_file
 
 FONT_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}
+LARGEST_FONT = 1 << 29
+"""Bytes of a font file: Source Han Sans, all faces in one, has 120 million."""
+LONGEST_NAME = 100
+"""Characters of a face's name that are told: OpenType asks for fewer than 64, and a file can hold 65,535 bytes."""
 Fit = Literal["ink", "metrics"]
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -99,6 +105,7 @@ def read_faces(path: Path) -> list[Face]:
     Raises:
         FontError: it is not a font, or it is cut short or broken.
     """
+    check_file(path, FontError, LARGEST_FONT)
     try:
         first, count = _read_face(path, 0)
         faces, sets = [first], {first.codepoints: first.codepoints}
@@ -134,7 +141,7 @@ def _read_face(path: Path, index: int) -> tuple[Face, int]:
             ascent, descent = font["OS/2"].sTypoAscender, font["OS/2"].sTypoDescender
         else:
             ascent, descent = font["hhea"].ascent, font["hhea"].descent
-        name = font["name"].getDebugName(4) or path.stem
+        name = as_text(font["name"].getDebugName(4) or path.stem)[:LONGEST_NAME]
         font.tables.clear()  # they hold the font, which holds them: 30 MB a face that would be freed late
         face = Face(path, index, name, frozenset(codepoints), ascent / em, descent / em)
         return face, getattr(font.reader, "numFonts", 1)

@@ -20,12 +20,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from glyffctl.core.errors import DataError
-from glyffctl.core.files import reason
-from glyffctl.core.reading import check_file, parse_json, shown
+from glyffctl.core.reading import LARGEST_PICTURE, check_file, parse_json, read_lines, shown
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 PAPER = 255
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # sizes that a few bytes can ask for
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""Pillow knows more; what it does with EPS, say, is to start Ghostscript."""
 KEPT = 1 << 30  # 65,536 pictures of 128×128
 
 
@@ -53,14 +54,11 @@ def read_metadata(path: Path) -> Iterator[Row]:
         DataError: not UTF-8, not JSON lines or CSV, no row, or one without `file_name` or `text`; names the line.
     """
     empty = True
-    check_file(path, DataError)
+    lines = read_lines(path, DataError)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for line, fields in _csv_rows(file) if path.suffix == ".csv" else _json_rows(file):
-                yield _row(fields, path, line)
-                empty = False
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {reason(error)}") from error
+        for line, fields in _csv_rows(lines) if path.suffix == ".csv" else _json_rows(lines):
+            yield _row(fields, path, line)
+            empty = False
     except (ValueError, csv.Error) as error:
         raise DataError(f"cannot read {path}: {error}; it must be UTF-8 with one row per picture") from error
     if empty:
@@ -176,11 +174,11 @@ def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     Raises:
         DataError: the file cannot be read as a picture.
     """
-    check_file(path, DataError)
+    check_file(path, DataError, LARGEST_PICTURE)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 return np.array(ImageOps.pad(_grey(image), (size, size), Image.Resampling.LANCZOS, color=PAPER))
     except (OSError, ValueError, SyntaxError, *_BOMBS) as error:
         raise DataError(f"cannot read the picture {path}: {error}; mend it or take out its row") from error

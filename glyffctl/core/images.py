@@ -16,7 +16,7 @@ from torch import Tensor
 
 from glyffctl.core.errors import GlyffError, UsageError
 from glyffctl.core.files import atomic_file
-from glyffctl.core.reading import check_file, parse_json
+from glyffctl.core.reading import LARGEST_PICTURE, check_file, parse_json
 
 SETTINGS_KEY = "glyffctl"
 _GIF_GREYS = 16
@@ -112,7 +112,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         GlyffError: there is no such file, or it is not a PNG.
         UsageError: the PNG has no settings of ours.
     """
-    check_file(path, GlyffError)
+    check_file(path, GlyffError, LARGEST_PICTURE)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own largest sheets are past it

@@ -7,7 +7,6 @@ program.
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from glyffctl.core.errors import DataError
 from glyffctl.core.files import reason
-from glyffctl.core.reading import read_bytes
+from glyffctl.core.reading import read_packed
 
 LEFT_RIGHT, TOP_BOTTOM = "⿰", "⿱"
 OPERATORS = {
@@ -41,15 +40,14 @@ VOTES = 15
 
 
 def read_structure(path: Path) -> dict[str, str]:
-    """The first operator of each character of an IDS file (plain or .gz); "" for characters that are not composed.
+    """The first operator of each character of an IDS file, plain or packed; "" for characters that are not composed.
 
     Raises:
         DataError: it cannot be read, or holds no sequences.
     """
     advice = "give a file of lines with code point, character and sequence, as CJKVI's ids.txt"
     try:
-        data = read_bytes(path, DataError)
-        text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode("utf-8-sig")
+        text = read_packed(path, DataError).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}; {advice}") from error
     except (EOFError, zlib.error, UnicodeDecodeError) as error:

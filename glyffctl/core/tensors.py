@@ -18,8 +18,38 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glyffctl.core.errors import GlyffError, OutputError
-from glyffctl.core.files import atomic_file, reason
+from glyffctl.core.files import as_text, atomic_file, reason
 from glyffctl.core.reading import check_file, parse_json, shown
+
+LARGEST_HEADER = 1 << 24
+"""Bytes; that of a checkpoint with a thousand tensors has a hundred thousand."""
+
+
+def check_tensors(path: Path, error: type[GlyffError]) -> None:
+    """See that `path` is a plain file whose header can be read, before safetensors believes it.
+
+    Raises:
+        error: it is not.
+    """
+    check_file(path, error)
+    check_name(path, error)
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    except OSError as cause:
+        raise error(f"cannot read {path}: {reason(cause)}") from cause
+    if length > LARGEST_HEADER:
+        raise error(f"cannot read {path}: it is cut short or not a safetensors file (a header of {length:,} bytes)")
+
+
+def check_name(path: Path, error: type[GlyffError]) -> None:
+    """See that the name of `path` is UTF-8: safetensors opens no other.
+
+    Raises:
+        error: it is not.
+    """
+    if as_text(path) != str(path):
+        raise error(f"cannot use {path}: its name is not UTF-8; rename it")
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -45,6 +75,7 @@ def save_tensors(path: Path, kind: str, tensors: Mapping[str, Tensor], header: M
     Raises:
         OutputError: the path cannot be written, or the disk is full.
     """
+    check_name(path, OutputError)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header, ensure_ascii=False)
     metadata = {"kind": kind, "header": text, "blake2b": _seal(text, held)}
@@ -61,7 +92,7 @@ def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[s
     Raises:
         error: there is no such file, it is of another kind or version, cut short, or damaged.
     """
-    check_file(path, error)
+    check_tensors(path, error)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -25,7 +25,7 @@ from glyffctl.core.definitions import (
     read_definitions,
 )
 from glyffctl.core.errors import FontError, OutputError, UsageError
-from glyffctl.core.files import atomic_folder
+from glyffctl.core.files import as_text, atomic_folder
 from glyffctl.core.font_workers import FontWorkers, font_workers
 from glyffctl.core.fonts import (
     Face,
@@ -138,7 +138,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         for done, drawn in enumerate(workers.draw(jobs, options.size, options.fit), start=1):
             name = drawn.face.name
             if drawn.picture is not None:
-                font = Font(drawn.face.file.name, drawn.face.index, name)
+                font = Font(as_text(drawn.face.file.name), drawn.face.index, name)
                 writer.add(characters[drawn.codepoint], font, drawn.picture)
                 glyphs_of[name] += 1
             else:
@@ -273,7 +273,7 @@ def _find_definitions(
                 yield Progress("fetching Unihan.zip", done, total, "bytes")
         yield Note(f"definitions from {path}")
     entries = read_definitions(path)
-    return {"source": path.name, "sha256": digest(path)}, entries
+    return {"source": as_text(path.name), "sha256": digest(path)}, entries
 
 
 def _read_fonts(

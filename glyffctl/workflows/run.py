@@ -24,7 +24,7 @@ from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, Output
 from glyffctl.core.files import reason, write_text
 from glyffctl.core.generate import Recipe, generate
 from glyffctl.core.images import near_square, save_png, sheet
-from glyffctl.core.reading import parse_json, read_bytes, shown
+from glyffctl.core.reading import LARGEST_RECORD, parse_json, read_bytes, shown
 from glyffctl.core.text import TextBatch, load_encoder
 from glyffctl.core.training import NotFiniteError, Trainer, TrainStep
 from glyffctl.core.unet import parameter_count
@@ -154,9 +154,9 @@ class Run:
     def _rewind_log(self) -> None:
         """Drop what was logged after the checkpoint: those steps are made again."""
         path = self.out / LOG_FILE
-        lines = read_bytes(path, ModelError).decode("utf-8", "replace").split("\n") if path.exists() else []
+        text = read_bytes(path, ModelError, LARGEST_RECORD).decode("utf-8", "replace") if path.exists() else ""
         kept = []
-        for line in lines:
+        for line in text.split("\n"):
             try:
                 if parse_json(line)["images"] <= self.trainer.images:
                     kept.append(line + "\n")

@@ -11,11 +11,11 @@ from glyffctl import __version__
 from glyffctl.core.bundled import BUNDLED, pretrained
 from glyffctl.core.checkpoint import MODEL_FILE
 from glyffctl.core.errors import UsageError
-from glyffctl.core.files import reason
+from glyffctl.core.files import as_text
 from glyffctl.core.generate import Recipe
 from glyffctl.core.images import read_settings
 from glyffctl.core.precision import check_precision
-from glyffctl.core.reading import shown
+from glyffctl.core.reading import read_text, shown
 
 MAX_PICTURES = 10_000
 MAX_PROMPT = 2000  # characters; encoders read a few hundred at most
@@ -93,9 +93,9 @@ def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str)
         "precision": options.precision,
         "only": options.only,
         # A picture goes around the world: where this machine keeps the program concerns nobody.
-        "model": BUNDLED if model == pretrained(MODEL_FILE) else str(model.absolute() if model.exists() else model),
+        "model": BUNDLED if model == pretrained(MODEL_FILE) else as_text(model.absolute() if model.exists() else model),
         "weights": weights,
-        "encoder": encoder,
+        "encoder": as_text(encoder),
     }
 
 
@@ -140,18 +140,7 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     Raises:
         UsageError: the file cannot be read, is too large, or holds no prompt.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_PROMPT_FILE + 1)
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {reason(error)}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
-    if len(data) > MAX_PROMPT_FILE:
-        raise UsageError(
-            f"{path} is larger than {MAX_PROMPT_FILE >> 20} MiB; at most {MAX_PICTURES:,} prompts are drawn"
-        )
+    text = read_text(path, UsageError, MAX_PROMPT_FILE)
     prompts = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not prompts:
         raise UsageError(f"{path} holds no prompt; write one on each line")
