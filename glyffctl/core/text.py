@@ -18,13 +18,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from glyffctl.core import reading
 from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.hub import has_weights, is_local, model_folder
-from glyffctl.core.reading import check_file
 
 # Words, digits, brackets, accents and Han: tokenizers that treat any of these in their own way differ here.
 _PROBE = "Lithium (element 3, Li); naïve small swan 鋰 [U+92F0]"
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
+_LARGEST_TOKENIZER = 1 << 28  # bytes; those of a quarter of a million tokens have 35 million
+_LONGEST_TOKEN = 10_000
+_MOST_LAYERS = 1000
 _SAMPLE = 256  # values of each parameter, at either end, that go into the fingerprint
 
 
@@ -168,7 +171,7 @@ def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str)
 
     for file in folder.iterdir():
         if file.suffix in (".json", ".safetensors", ".model", ".txt"):  # the libraries would wait for a pipe
-            check_file(file, EmbeddingError)
+            reading.check_file(file, EmbeddingError)
     if not (folder / "config.json").is_file():
         raise EmbeddingError(f"{shown} is not a text encoder: it has no config.json")
     if not has_weights(folder):
@@ -176,6 +179,9 @@ def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str)
             f"the text encoder {shown} has no safetensors weights; other formats can run code when loaded"
         )
     config = AutoConfig.from_pretrained(folder, **_SAFE)
+    layers = getattr(config, "num_hidden_layers", 0)
+    if type(layers) is not int or layers > _MOST_LAYERS:
+        raise EmbeddingError(f"cannot use {folder / 'config.json'}: {reading.shown(layers)} layers are no network")
     tokenizer = _load_tokenizer(folder, shown, config)
     limit = min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", math.inf))
     if max_tokens > limit:
@@ -195,6 +201,7 @@ def _load_tokenizer(folder: Path, shown: str, config: Any) -> Any:
     beside = folder.with_name("tokenizer")
     if folder.name == "text_encoder" and beside.is_dir() and not any(folder.glob("tokenizer*")):
         folder = beside
+    _check_vocabulary(folder / "tokenizer.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_SAFE)
     except Exception as error:
@@ -205,6 +212,20 @@ def _load_tokenizer(folder: Path, shown: str, config: Any) -> Any:
     if not any((folder / file).is_file() for file in tokenizer.vocab_files_names.values()):
         raise EmbeddingError(f"{shown} has no tokenizer; name a text encoder")
     return tokenizer
+
+
+def _check_vocabulary(path: Path) -> None:
+    """A token of a million letters ends the process: the library's trie of them is taken down by recursion."""
+    if not path.exists():
+        return
+    try:
+        text = reading.read_text(path, EmbeddingError, _LARGEST_TOKENIZER)
+        model = reading.parse_json(text)["model"]
+        longest = max((len(row if isinstance(row, str) else row[0]) for row in model["vocab"]), default=0)
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise EmbeddingError(f"cannot use {path}: it is no tokenizer ({reading.shown(error)})") from error
+    if longest > _LONGEST_TOKEN:
+        raise EmbeddingError(f"cannot use {path}: it has a token of {longest:,} letters")
 
 
 def _load_model(folder: Path, shown: str, config: Any) -> tuple[Any, set[str]]:
