@@ -312,8 +312,21 @@ def sample(
     negative: Annotated[str, typer.Option(help="Be led away from this instead of from nothing.")] = "",
     seed: Annotated[int, typer.Option(help="Picture k depends on seed + k, and on nothing before it.")] = 0,
     sampler: SamplerOption = "dpmpp-2m",
-    model: ModelOption = None,
-    encoder: MovedEncoderOption = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="A run folder, a model file, or bundled; or a model of diffusers, its folder or its name on the "
+            "Hugging Face hub such as yuewu/glyffuser. Without: the newest under runs/, else the bundled one.",
+            show_default=False,
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the model's text encoder is, if it moved since training, or if the model names none.",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -579,6 +592,41 @@ def noise_demo(
     report = _run(workflow.noise_demo(options), as_json=json)
     if not json:
         _say(report.page)
+
+
+@app.command()
+def export(
+    model: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A run folder, a model file, or bundled. Without: the newest under runs/, else the bundled one.",
+            show_default=False,
+            metavar="MODEL",
+        ),
+    ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            help="onnx: denoiser and text encoder as graphs that run without PyTorch. diffusers: the network as a "
+            "UNet2DConditionModel, with scheduler and text encoder."
+        ),
+    ] = "onnx",
+    encoder: MovedEncoderOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to make. Without: model-FORMAT.", show_default=False)
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a model for other programs: ONNX or diffusers, with a page that says how to draw with it."""
+    from glyffctl.workflows import export as workflow
+
+    options = workflow.ExportOptions(
+        model=model, format=_choice("--format", format, "diffusers", "onnx"), encoder=encoder, out=out
+    )
+    report = _run(workflow.export(options), as_json=json)
+    if not json:
+        tried = "" if report.difference is None else f", its answers within {report.difference:.0e} of the model's"
+        typer.echo(f"{report.out}: {len(report.files)} files{tried}; {report.out / 'README.md'} says how to draw")
 
 
 def _choice(option: str, value: str, *choices: str) -> Any:

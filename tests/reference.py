@@ -22,7 +22,7 @@ def reference() -> str:
     parts = []
     for name, command in group.commands.items():
         arguments = [p for p in command.params if p.param_type_name == "argument"]
-        usage = " ".join(["glyffctl", name, *(f"[{p.metavar or p.name.upper()}]…" for p in arguments)])
+        usage = " ".join(["glyffctl", name, *(_usage(argument) for argument in arguments)])
         parts.append(f"### `{usage}`\n\n{command.help}\n")
         rows = [f"| `{p.metavar or p.name.upper()}` | {_cell(p.help)} | |" for p in arguments]
         for option in command.params:
@@ -30,6 +30,10 @@ def reference() -> str:
                 rows.append(f"| `{', '.join(option.opts)}` | {_cell(option.help)} | {_default(option)} |")
         parts.append("| option | what it does | default |\n|---|---|---|\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
+
+
+def _usage(argument: Any) -> str:
+    return f"[{argument.metavar or argument.name.upper()}]" + ("…" if argument.nargs == -1 else "")
 
 
 def _cell(text: str | None) -> str:

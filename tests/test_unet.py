@@ -1,6 +1,5 @@
 """The network: number for number diffusers' `UNet2DConditionModel`, and what it adds to that."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 from glyffctl.core.config import Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
 from glyffctl.core.dataset import Character, Font, GlyphSet, caption_table, to_unit
 from glyffctl.core.denoiser import Denoiser
+from glyffctl.core.diffusers_export import diffusers_name, unet_config, unet_weights
 from glyffctl.core.embeddings import Embeddings
 from glyffctl.core.errors import UsageError
 from glyffctl.core.fonts import draw_glyphs, read_faces
@@ -45,39 +45,6 @@ CONFIGS = {
 }
 CONFIGS = {name: replace(config, text_width=20, pooled_text=False) for name, config in CONFIGS.items()}
 
-# What each of our parts is called in diffusers; applied one after the other.
-NAMES = [
-    (r"^embed_label\.0\.", "time_embedding.linear_1."),
-    (r"^embed_label\.2\.", "time_embedding.linear_2."),
-    (r"^norm_out\.", "conv_norm_out."),
-    (r"^shrink\.(\d)\.", r"down_blocks.\1.downsamplers.0.conv."),
-    (r"^grow\.(\d)\.", r"up_blocks.\1.upsamplers.0.conv."),
-    (r"^(down|up)\.(\d)\.(\d)\.res\.", r"\1_blocks.\2.resnets.\3."),
-    (r"^(down|up)\.(\d)\.(\d)\.transformer\.", r"\1_blocks.\2.attentions.\3."),
-    (r"^middle_in\.res\.", "mid_block.resnets.0."),
-    (r"^middle_in\.transformer\.", "mid_block.attentions.0."),
-    (r"^middle_out\.res\.", "mid_block.resnets.1."),
-    (r"\.embed\.", ".time_emb_proj."),
-    (r"\.skip\.", ".conv_shortcut."),
-    (r"\.inward\.", ".proj_in."),
-    (r"\.outward\.", ".proj_out."),
-    (r"(attentions\.\d)\.(norm\d|look|read|think)\.", r"\1.transformer_blocks.0.\2."),
-    (r"\.look\.", ".attn1."),
-    (r"\.read\.", ".attn2."),
-    (r"\.(attn\d)\.query\.", r".\1.to_q."),
-    (r"\.(attn\d)\.key\.", r".\1.to_k."),
-    (r"\.(attn\d)\.value\.", r".\1.to_v."),
-    (r"\.(attn\d)\.out\.", r".\1.to_out.0."),
-    (r"\.think\.up\.", ".ff.net.0.proj."),
-    (r"\.think\.down\.", ".ff.net.2."),
-]
-
-
-def diffusers_name(name: str) -> str:
-    for ours, theirs in NAMES:
-        name = re.sub(ours, theirs, name)
-    return name
-
 
 def shaken(network: UNet, seed: int = 0) -> UNet:
     """`network` moved off its start, where zeros and ones would hide half of it."""
@@ -90,29 +57,10 @@ def shaken(network: UNet, seed: int = 0) -> UNet:
 
 def in_diffusers(network: UNet) -> Any:
     """The same network with the same weights in diffusers."""
-    config = network.config
-    kinds = ["CrossAttn" if level in config.attention else "" for level in range(len(config.channels))]
-    other = UNet2DConditionModel(
-        in_channels=config.patch**2,
-        out_channels=config.patch**2,
-        block_out_channels=config.channels,
-        layers_per_block=config.blocks,
-        down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
-        mid_block_type="UNetMidBlock2DCrossAttn",
-        up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
-        cross_attention_dim=config.context_width,
-        attention_head_dim=tuple(width // config.head_width for width in config.channels),  # there the count of heads
-        use_linear_projection=True,
-        resnet_time_scale_shift="scale_shift",
-        norm_num_groups=32,
-    )
+    other = UNet2DConditionModel(**unet_config(network))
     nn.Module.to(other, next(network.parameters()).dtype)  # their own `to` logs a warning about nothing
-    weights = {
-        diffusers_name(name): tensor
-        for name, tensor in network.state_dict().items()
-        if not name.startswith(("text_in.", "null_token"))
-    }
-    other.load_state_dict(weights)  # strict: every weight of theirs has one of ours, and the other way round
+    # Strict: every weight of theirs has one of ours, and the other way round.
+    other.load_state_dict(unet_weights(network))
     return other.eval()
 
 

@@ -28,6 +28,8 @@ from glyffctl.core.unet import UNet, channels_last
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.safetensors"
 CONFIG_FILE = "config.json"
+EXPORT_FILE = "glyffctl.json"
+"""In a folder that `export` wrote: what the files beside it are."""
 MODEL_KIND = "glyffctl-model/1"
 STATE_KIND = "glyffctl-training-state/1"
 
@@ -137,6 +139,8 @@ def load_model(path: Path) -> Model:
     if path.is_dir() and not file.exists():
         if (path / "model_index.json").exists():
             raise ModelError(f"{path} holds a model of diffusers, which only `glyffctl sample` takes")
+        if (path / EXPORT_FILE).exists():
+            raise ModelError(f"{path} was exported for other programs; name the model that it was made from")
         raise ModelError(f"{path} holds no model yet: no {MODEL_FILE}; train one with `glyffctl train --out {path}`")
     weights, header = load_tensors(file, MODEL_KIND, ModelError)
     origin = Origin.parse(header, file)

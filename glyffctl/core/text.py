@@ -125,6 +125,27 @@ class TextEncoder:
             tokens[worded] = _hidden(self._model, padded[worded], mask[worded])
         return TextBatch(tokens.masked_fill(~mask[..., None], 0.0), mask)
 
+    @contextmanager
+    def plain_attention(self) -> Iterator[Any]:
+        """The network with attention as matrix products, which exporters can follow; as it was when the block ends."""
+        known = self._model.config._attn_implementation
+        self._model.set_attn_implementation("eager")
+        try:
+            yield self._model
+        finally:
+            self._model.set_attn_implementation(known)
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer's files, as transformers reads them."""
+        with _quiet():
+            self._tokenizer.save_pretrained(folder)
+
+    def save_model(self, folder: Path) -> str:
+        """Write the network's config.json and weights; the name of its class in transformers."""
+        with _quiet():
+            self._model.save_pretrained(folder)
+        return type(self._model).__name__
+
     def _tokenize(self, texts: list[str], limit: int) -> list[list[int]]:
         # Tokenizers give even an empty text its end mark; and they refuse an empty list.
         reads = [self.reads_empty or bool(text.strip()) for text in texts]
@@ -223,7 +244,9 @@ def _check_vocabulary(path: Path) -> None:
         model = reading.parse_json(text)["model"]
         longest = max((len(row if isinstance(row, str) else row[0]) for row in model["vocab"]), default=0)
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise EmbeddingError(f"cannot use {path}: it is no tokenizer ({reading.shown(error)})") from error
+        raise EmbeddingError(
+            f"{path.parent} has no tokenizer that can be read ({_cause(error)}); name a text encoder"
+        ) from error
     if longest > _LONGEST_TOKEN:
         raise EmbeddingError(f"cannot use {path}: it has a token of {longest:,} letters")
 

@@ -1,0 +1,183 @@
+"""`glyffctl export`: a model for other programs, with all that drawing needs and a page that says how."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from glyffctl import __version__
+from glyffctl.core.checkpoint import EXPORT_FILE, Model, load_model
+from glyffctl.core.diffusers_export import compare, scheduler_config, text_weights, unet_config, unet_weights
+from glyffctl.core.diffusers_settings import NETWORK
+from glyffctl.core.errors import ModelError, OutputError, UsageError
+from glyffctl.core.files import atomic_folder, check_writable
+from glyffctl.core.generate import Recipe
+from glyffctl.core.hub import UNET_WEIGHTS
+from glyffctl.core.onnx_export import DenoiserGraph, check_packages, export_denoiser, export_encoder, session
+from glyffctl.core.text import TextEncoder
+from glyffctl.workflows.draw import reader
+from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.export_pages import diffusers_page, onnx_page
+from glyffctl.workflows.sample import find_model
+
+Format = Literal["diffusers", "onnx"]
+_ALLOWED = 1e-3  # of the network's largest answer: rounding gives a hundredth of it
+
+_EXAMPLES = ("lithium", "a kind of fish", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What `export` is asked to do.
+
+    Attributes:
+        model: as in `sample`.
+        format: "diffusers" or "onnx".
+        encoder: where the model's text encoder is now, if not where it was in training.
+        out: the folder to make; None is model-FORMAT.
+    """
+
+    model: Path | None = None
+    format: Format = "onnx"
+    encoder: str | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written."""
+
+    out: Path
+    files: list[Path]
+    model: Path
+    difference: float | None
+    """Between the answers of what was written and of the model, at most; None where nothing could run it here."""
+
+
+def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
+    """Write a model for other programs. See `ExportOptions`.
+
+    Raises:
+        GlyffError: the model, its encoder or the output cannot be used, or a package is missing.
+    """
+    out = options.out or Path(f"model-{options.format}")
+    _check_output(out)
+    if options.format == "onnx":
+        check_packages()
+    path, why = find_model(options.model)
+    model = load_model(path)
+    yield Note(f"model: {path}{why}, {model.history}")
+    if options.format == "diffusers":
+        unet_config(model.network)  # complain before anything slow
+    encoder = yield from reader(model, options.encoder)
+    with atomic_folder(out) as folder:
+        write = _write_diffusers if options.format == "diffusers" else _write_onnx
+        difference = yield from write(folder, model, encoder)
+        told = json.dumps(_told(model, encoder, options.format), indent=1, ensure_ascii=False)
+        (folder / EXPORT_FILE).write_text(told + "\n", encoding="utf-8")
+        files = sorted(out / file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return ExportReport(out, files, path, difference)
+
+
+def _check_output(out: Path) -> None:
+    """Only an export of ours, or an empty folder, is replaced."""
+    if out.is_dir() and any(out.iterdir()) and not (out / EXPORT_FILE).is_file():
+        raise OutputError(f"{out} holds other files; name a new folder with --out")
+    check_writable(out)
+
+
+def _told(model: Model, encoder: TextEncoder, format: Format) -> dict[str, Any]:
+    """What a program must know to draw, and where the model comes from."""
+    recipe = Recipe()
+    return {
+        "glyffctl": __version__,
+        "format": format,
+        "weights": model.identity,
+        "images": model.images,
+        "config": model.origin.as_dict()["config"],
+        "picture": {"size": model.size, "black": -1, "white": 1},
+        "text": {"width": model.text_width, "max_tokens": encoder.max_tokens},
+        "schedule": {"name": model.origin.config.diffusion.schedule, "sigmas": model.schedule.sigmas.tolist()},
+        "sampling": {"sampler": recipe.sampler, "steps": recipe.steps, "guidance": recipe.guidance, "clip": model.clip},
+    }
+
+
+def _write_diffusers(folder: Path, model: Model, encoder: TextEncoder) -> Generator[Event, None, float | None]:
+    network = model.network
+    held = {name: tensor.contiguous() for name, tensor in unet_weights(network).items()}
+    config = {"_class_name": NETWORK, **unet_config(network)}
+    _write_json(folder / "unet" / "config.json", config)
+    save_file(held, folder / "unet" / UNET_WEIGHTS, {"format": "pt"})
+    scheduler = {"_class_name": "DPMSolverMultistepScheduler", **scheduler_config(model.schedule, model.prediction)}
+    _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
+    save_file({name: t.contiguous() for name, t in text_weights(network).items()}, folder / "text.safetensors")
+    kind = encoder.save_model(folder / "text_encoder")
+    encoder.save_tokenizer(folder / "tokenizer")
+    page = diffusers_page(network.config, kind, encoder.max_tokens)
+    (folder / "README.md").write_text(page, encoding="utf-8")
+    try:
+        difference = compare(network, unet_config(network), folder / "unet" / UNET_WEIGHTS)
+    except UsageError:
+        yield Caution("diffusers is not installed here, so what was written was not tried")
+        return None
+    _check(difference)
+    return difference
+
+
+def _write_onnx(folder: Path, model: Model, encoder: TextEncoder) -> Generator[Event, None, float | None]:
+    yield Progress("Exporting", 0, 3, note="text encoder")
+    export_encoder(folder / "text_encoder.onnx", encoder)
+    encoder.save_tokenizer(folder / "tokenizer")
+    if not (folder / "tokenizer" / "tokenizer.json").is_file():
+        yield Caution("the tokenizer has no tokenizer.json: read it with transformers, not with tokenizers")
+    yield Progress("Exporting", 1, 3, note="denoiser")
+    export_denoiser(folder / "denoiser.onnx", model.network, model.prediction)
+    (folder / "README.md").write_text(onnx_page(), encoding="utf-8")
+    yield Progress("Exporting", 2, 3, note="trying it")
+    difference = _difference(folder, model, encoder)
+    _check(difference)
+    yield Progress("Exporting", 3, 3)
+    return difference
+
+
+@torch.no_grad()
+def _difference(folder: Path, model: Model, encoder: TextEncoder) -> float:
+    """The largest difference of D(x, σ) from text to picture, in the graphs and here, beside its largest value."""
+    ids = encoder.tokenize([text for text in _EXAMPLES if text])
+    length = max(map(len, ids))
+    rows = torch.tensor([row + [0] * (length - len(row)) for row in ids])
+    mask = torch.arange(length) < torch.tensor([[len(row)] for row in ids])
+    tokens = session(folder / "text_encoder.onnx")({"ids": rows, "mask": mask})
+    nothing = torch.zeros(1, length, model.text_width)
+    tokens, mask = torch.cat([tokens, nothing]), torch.cat([mask, torch.zeros(1, length, dtype=torch.bool)])
+    here = encoder.encode(list(_EXAMPLES))
+    ask, graph = session(folder / "denoiser.onnx"), DenoiserGraph(model.network, model.prediction)
+    generator = torch.Generator().manual_seed(0)
+    worst = 0.0
+    for sigma in model.schedule.steps(5)[:-1].float().tolist():
+        x = (1 + sigma**2) ** 0.5 * torch.randn(len(mask), 1, model.size, model.size, generator=generator)
+        level = torch.full((len(mask),), sigma)
+        expected: Tensor = graph(x, level, here.tokens, here.mask)
+        answer = ask({"x": x, "sigma": level, "tokens": tokens, "mask": mask})
+        worst = max(worst, float((answer - expected).abs().max() / expected.abs().max().clamp(min=1)))
+    return worst
+
+
+def _check(difference: float) -> None:
+    if not difference < _ALLOWED:
+        raise ModelError(
+            f"what was written answers otherwise than the model, by {difference:.1e}, and was thrown away: the "
+            "packages it was written with may not fit together; try other versions of them"
+        )
+
+
+def _write_json(path: Path, plain: dict[str, Any]) -> None:
+    path.parent.mkdir()
+    path.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,169 @@
+"""The README.md that goes with an exported model: a program that draws with it, in full."""
+
+from __future__ import annotations
+
+from glyffctl.core.unet import UNetConfig
+
+_ONNX = '''# A glyffctl model as ONNX
+
+English definition → glyph. `denoiser.onnx` is D(x, σ, text), the best guess of a clean picture x0 in [−1, 1] (−1 is
+black) for x = x0 + σ·ε; `text_encoder.onnx` turns token ids into its text. Sizes, noise levels and what the model was
+trained as are in `glyffctl.json`.
+
+| graph | input | type and shape |
+|---|---|---|
+| `denoiser.onnx` | `x` | float32 (batch, 1, size, size) |
+| | `sigma` | float32 (batch) |
+| | `tokens` | float32 (batch, length, width) |
+| | `mask` | bool (batch, length); a row that is all false has no caption |
+| `text_encoder.onnx` | `ids` | int64 (batch, length) |
+| | `mask` | bool (batch, length) |
+
+To draw (DPM-Solver++ 2M with guidance; `pip install numpy onnxruntime tokenizers`):
+
+```python
+import json
+import math
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+about = json.load(open("glyffctl.json", encoding="utf-8"))
+tokenizer = Tokenizer.from_file("tokenizer/tokenizer.json")
+tokenizer.no_padding()
+tokenizer.enable_truncation(about["text"]["max_tokens"])
+text_encoder = onnxruntime.InferenceSession("text_encoder.onnx")
+denoiser = onnxruntime.InferenceSession("denoiser.onnx")
+
+
+def read(prompt, count):
+    """A prompt for `count` pictures: its token vectors, and which of them there are. "" is no caption."""
+    if not prompt.strip():
+        return np.zeros((count, 1, about["text"]["width"]), np.float32), np.zeros((count, 1), bool)
+    ids = np.array([tokenizer.encode(prompt).ids] * count)
+    mask = np.ones(ids.shape, bool)
+    return text_encoder.run(None, {"ids": ids, "mask": mask})[0], mask
+
+
+def draw(prompt, noise, steps=20, guidance=4.0):
+    """Pictures in [−1, 1], (count, 1, size, size), from standard normal noise of that shape."""
+    table = np.array(about["schedule"]["sigmas"])
+    levels = [table[round(len(table) * k / steps) - 1] for k in range(steps, 0, -1)] + [0.0]
+    towards, away = read(prompt, len(noise)), read("", len(noise))
+
+    def guess(x, sigma, text):
+        sigmas = np.full(len(x), sigma, np.float32)
+        return denoiser.run(None, {"x": x, "sigma": sigmas, "tokens": text[0], "mask": text[1]})[0]
+
+    x = (noise * math.sqrt(1 + levels[0] ** 2)).astype(np.float32)
+    before, before_h = None, 0.0
+    for sigma, target in zip(levels, levels[1:]):
+        x0 = guess(x, sigma, away)
+        x0 = np.clip(x0 + guidance * (guess(x, sigma, towards) - x0), -1, 1)
+        h = math.log(sigma / target) if target > 0 else math.inf
+        direction = x0
+        if before is not None and target > 0:
+            direction = x0 + (x0 - before) * (h / before_h / 2)
+        x = (x * (target / sigma) - direction * math.expm1(-h)).astype(np.float32)
+        before, before_h = x0, h
+    return x
+
+
+size = about["picture"]["size"]
+pictures = draw("lithium", np.random.default_rng(0).standard_normal((4, 1, size, size)))
+pixels = ((pictures[:, 0] + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+```
+'''
+
+_DIFFUSERS = '''# A glyffctl model for diffusers
+
+English definition → glyph. The network in `unet/` is a `UNet2DConditionModel` with the trained weights, the noise
+levels in `scheduler/` are those of a `DPMSolverMultistepScheduler`. Three things are done outside the network:
+
+{outside}
+Pictures are in [−1, 1]; −1 is black. What the model was trained as is in `glyffctl.json`.
+
+To draw:
+
+```python
+import torch
+from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
+from safetensors.torch import load_file
+from torch.nn import functional as F
+from transformers import AutoTokenizer, {kind}
+
+unet = UNet2DConditionModel.from_pretrained("unet").eval()
+scheduler = DPMSolverMultistepScheduler.from_pretrained("scheduler")
+tokenizer = AutoTokenizer.from_pretrained("tokenizer")
+text_encoder = {kind}.from_pretrained("text_encoder").eval()
+text = load_file("text.safetensors")
+
+
+def read(prompt):
+    """A prompt as the network takes it. "" is no caption."""
+    tokens = text["null_token"][None, None]
+    if prompt.strip():
+        ids = tokenizer(prompt, truncation=True, max_length={max_tokens}, return_tensors="pt").input_ids
+        tokens = text_encoder(ids).last_hidden_state
+        tokens = F.layer_norm(tokens, tokens.shape[-1:], text["norm.weight"], text["norm.bias"])
+        tokens = F.linear(tokens, text["linear.weight"], text["linear.bias"])
+{pooled}
+
+@torch.no_grad()
+def draw(prompt, noise, steps=20, guidance=4.0):
+    """Pictures in [−1, 1], (count, 1, {size}, {size}), from standard normal noise of that shape."""
+
+    def ask(z, label, text):
+        text = {{name: t.expand(len(z), *t.shape[1:]) for name, t in text.items()}}
+        return F.pixel_shuffle(unet(F.pixel_unshuffle(z, {patch}), label, **text).sample, {patch})
+
+    z, towards, away = noise, read(prompt), read("")
+    scheduler.set_timesteps(steps)
+    for t in scheduler.timesteps:
+        alpha_bar = scheduler.alphas_cumprod[t].double()
+        label = (125 * ((1 - alpha_bar) / alpha_bar).log()).float()
+        answer = ask(z, label, away)
+        answer = answer + guidance * (ask(z, label, towards) - answer)
+        z = scheduler.step(answer, t, z).prev_sample
+    return z
+
+
+pictures = draw("lithium", torch.randn(4, 1, {size}, {size}, generator=torch.Generator().manual_seed(0)))
+pixels = ((pictures[:, 0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+```
+'''
+_OUTSIDE = """\
+- A picture goes in, and an answer comes out, as blocks of {patch}×{patch} pixels, each pixel of a block a channel.
+- The network is told the noise level as 125·ln σ² = 125·ln((1−ᾱ)/ᾱ), not as a number of steps.
+- Text vectors are normalised and projected with `text.safetensors`; where there is no caption its `null_token` is the
+  text.
+"""
+_POOLED = """\
+  The mean token, normalised, goes in as `class_labels` besides.
+"""
+_RETURN = """\
+    return {"encoder_hidden_states": tokens}
+"""
+_RETURN_POOLED = """\
+    pooled = tokens.mean(1)
+    pooled = F.layer_norm(pooled, pooled.shape[-1:], text["pool_norm.weight"], text["pool_norm.bias"])
+    return {"encoder_hidden_states": tokens, "class_labels": pooled}
+"""
+
+
+def onnx_page() -> str:
+    """README.md of an ONNX export."""
+    return _ONNX
+
+
+def diffusers_page(config: UNetConfig, kind: str, max_tokens: int) -> str:
+    """README.md of an export for diffusers; `kind` is the class of the text encoder in transformers."""
+    return _DIFFUSERS.format(
+        outside=_OUTSIDE.format(patch=config.patch) + (_POOLED if config.pooled_text else ""),
+        kind=kind,
+        max_tokens=max_tokens,
+        pooled=_RETURN_POOLED if config.pooled_text else _RETURN,
+        size=config.size,
+        patch=config.patch,
+    )

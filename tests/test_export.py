@@ -1,0 +1,279 @@
+"""`glyffctl export`: other programs draw what the model draws, with the very program that the exported README gives."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor
+
+from glyffctl.core.checkpoint import EXPORT_FILE, Model, load_model, save_model
+from glyffctl.core.config import parse, read_preset
+from glyffctl.core.denoiser import Denoiser
+from glyffctl.core.diffusers_export import compare, diffusers_name, scheduler_config, unet_config, unet_weights
+from glyffctl.core.errors import ModelError, OutputError, UsageError
+from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.noise import normal
+from glyffctl.core.schedule import make_schedule
+from glyffctl.core.text import TextBatch, load_encoder
+from glyffctl.core.unet import UNet, UNetConfig
+from glyffctl.workflows.events import Caution, finish
+from glyffctl.workflows.export import ExportOptions, ExportReport, export
+from tests.conftest import Workshop, follow
+from tests.test_unet import shaken
+
+# diffusers hands tensors to np.array, which numpy 2 warns about.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+PROMPTS = ["gold", "river, stream; water", ""]
+STEPS = 10
+
+
+@pytest.fixture(scope="module")
+def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny run with weights that draw with contrast, as hardly trained ones do not; tests only read it."""
+    folder = tmp_path_factory.mktemp("runs") / "shaken"
+    folder.mkdir()
+    model = load_model(tiny_run)
+    save_model(folder / "model.safetensors", shaken(model.network), model.origin, model.images)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def onnx(run: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    return finish(export(ExportOptions(model=run, format="onnx", out=tmp_path_factory.mktemp("exports") / "onnx")))
+
+
+@pytest.fixture(scope="module")
+def diffusers(run: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    out = tmp_path_factory.mktemp("exports") / "diffusers"
+    return finish(export(ExportOptions(model=run, format="diffusers", out=out)))
+
+
+def texts(model: Model) -> TextBatch:
+    return load_encoder(model.encoder.name, max_tokens=model.encoder.max_tokens).encode(PROMPTS)
+
+
+def drawn(model: Model, noise_seeds: Tensor, prompt: str) -> Tensor:
+    """What `sample` draws in `STEPS` steps, before it is rounded to greys."""
+    encoder = load_encoder(model.encoder.name, max_tokens=model.encoder.max_tokens)
+    count = len(noise_seeds)
+    *_, last = generate(
+        Denoiser(model.network, model.prediction),
+        model.schedule,
+        Recipe(steps=STEPS),
+        encoder.encode([prompt] * count),
+        TextBatch.none(count, encoder.width),
+        noise_seeds,
+        model.size,
+    )
+    return last.x
+
+
+def their_drawing(folder: Path, noise: Tensor, prompt: str) -> Tensor:
+    """What the program in an exported README draws from `noise`, in a process that knows nothing of glyffctl."""
+    [program] = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    made = folder.parent / "made"
+    made.mkdir(exist_ok=True)
+    np.save(made / "noise.npy", noise.numpy())
+    given = f"import numpy as np\nnoise = np.load({str(made / 'noise.npy')!r})\n"
+    if "import torch" in program:
+        given += "noise = torch.from_numpy(noise)\n"
+    given += f"np.save({str(made / 'drawn.npy')!r}, np.asarray(draw({prompt!r}, noise, steps={STEPS})))\n"
+    ends = "assert pixels.shape == (4, 32, 32) and np.asarray(pixels).std() > 20\n"
+    ends += "import sys\nassert 'glyffctl' not in sys.modules\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program + given + ends],
+        cwd=folder, capture_output=True, text=True, timeout=300, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return torch.from_numpy(np.load(made / "drawn.npy"))
+
+
+def test_onnx_files(onnx: ExportReport, run: Path) -> None:
+    assert {"denoiser.onnx", "text_encoder.onnx", "README.md", EXPORT_FILE} < {file.name for file in onnx.files}
+    assert (onnx.out / "tokenizer" / "tokenizer.json").is_file()
+    about = json.loads((onnx.out / EXPORT_FILE).read_text(encoding="utf-8"))
+    model = load_model(run)
+    assert about["weights"] == model.identity
+    assert about["schedule"]["sigmas"] == model.schedule.sigmas.tolist()
+    assert about["picture"] == {"size": 32, "black": -1, "white": 1}
+    assert str(model.encoder.name) not in (onnx.out / EXPORT_FILE).read_text(encoding="utf-8")
+    assert onnx.difference is not None and onnx.difference < 1e-4
+
+
+@torch.no_grad()
+def test_onnx_answers_as_the_network_does(onnx: ExportReport, run: Path) -> None:
+    """In any batch and length, at every noise level, with and without captions."""
+    model = load_model(run)
+    text = texts(model)
+    session = onnxruntime.InferenceSession(onnx.out / "denoiser.onnx", providers=["CPUExecutionProvider"])
+    denoiser = Denoiser(model.network, model.prediction)
+    worst = 0.0
+    for count, length, noise in [(3, text.mask.shape[1], 0.05), (1, 1, 0.5), (2, 3, 2.0), (5, 9, 20.0), (1, 40, 150.0)]:
+        index = torch.arange(count) % 3
+        tokens = torch.zeros(count, length, model.text_width)
+        mask = torch.zeros(count, length, dtype=torch.bool)
+        most = min(length, text.mask.shape[1])
+        tokens[:, :most], mask[:, :most] = text.tokens[index, :most], text.mask[index, :most]
+        x = normal(1, torch.arange(count), (1, 32, 32), 0) * (1 + noise**2) ** 0.5
+        sigma = torch.full((count,), noise) * torch.linspace(1, 1.5, count)
+        expected = denoiser(x, sigma, model.network.encode_text(TextBatch(tokens, mask)))
+        inputs = {"x": x, "sigma": sigma, "tokens": tokens, "mask": mask}
+        answer = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+        assert expected.std() > 0.01
+        worst = max(worst, float(np.abs(answer - expected.numpy()).max()))
+    print(f"D(x, σ): {worst:.1e}")
+    assert worst < 1e-4
+
+
+@torch.no_grad()
+def test_onnx_reads_as_the_text_encoder_does(onnx: ExportReport, run: Path) -> None:
+    encoder = load_encoder(load_model(run).encoder.name)
+    session = onnxruntime.InferenceSession(onnx.out / "text_encoder.onnx", providers=["CPUExecutionProvider"])
+    prompts = ["gold", "river, stream; water", "an old name for a district in present-day Henan province"]
+    for some in (prompts, prompts[:1], prompts[::-1][:2]):
+        text, ids = encoder.encode(some), encoder.tokenize(some)
+        length = text.mask.shape[1]
+        padded = np.array([row + [0] * (length - len(row)) for row in ids])
+        answer = session.run(None, {"ids": padded, "mask": text.mask.numpy()})[0]
+        worst = float(np.abs(answer - text.tokens.numpy()).max())
+        print(f"text: {worst:.1e}")
+        assert worst < 1e-4
+
+
+@pytest.mark.parametrize("prompt", ["gold", ""])
+def test_onnx_draws_in_numpy(onnx: ExportReport, run: Path, prompt: str) -> None:
+    seeds = torch.arange(3)
+    theirs = their_drawing(onnx.out, normal(0, seeds, (1, 32, 32), 0), prompt)
+    ours = drawn(load_model(run), seeds, prompt)
+    assert float(ours.std()) > 0.2
+    worst = float((theirs - ours).abs().max())
+    print(f"{STEPS} steps: {worst:.1e}")
+    assert worst < 1e-3  # of 2 between black and white
+
+
+def test_diffusers_draws_by_itself(diffusers: ExportReport, run: Path) -> None:
+    assert diffusers.difference is not None and diffusers.difference < 1e-5
+    seeds = torch.arange(3)
+    theirs = their_drawing(diffusers.out, normal(0, seeds, (1, 32, 32), 0), "river, stream; water")
+    ours = drawn(load_model(run), seeds, "river, stream; water")
+    worst = float((theirs - ours).abs().max())
+    print(f"{STEPS} steps: {worst:.1e}")
+    assert worst < 2e-3  # diffusers' table of noise levels is in float32
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "karras"])
+def test_the_scheduler_has_our_levels(name: Any) -> None:
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+    schedule = make_schedule(name)
+    scheduler = DPMSolverMultistepScheduler(**json.loads(json.dumps(scheduler_config(schedule, "v"))))
+    for n in (1, 5, 20):
+        scheduler.set_timesteps(n)
+        torch.testing.assert_close(scheduler.sigmas.double(), schedule.steps(n), rtol=2e-3, atol=0)
+
+
+@pytest.mark.parametrize("preset", ["cpu", "gpu", "glyffuser"])
+def test_every_preset_is_to_be_had_in_diffusers(preset: str) -> None:
+    """Names and shapes of all weights, without the weights."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    with torch.device("meta"):
+        network = UNet(parse(read_preset(preset)).network)
+        other = UNet2DConditionModel(**unet_config(network))
+    ours = {name: tensor.shape for name, tensor in unet_weights(network).items()}
+    assert ours == {name: tensor.shape for name, tensor in other.state_dict().items()}
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize(
+    "config",
+    [
+        UNetConfig(size=16, patch=2, channels=(32, 64), blocks=2, attention=(1,), head_width=16, context_width=24),
+        UNetConfig(size=16, patch=1, channels=(96, 64, 32), blocks=1, attention=(0,), head_width=8, context_width=24),
+    ],
+)
+def test_the_network_in_diffusers_gives_the_same_numbers(config: UNetConfig, pooled: bool, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    network = shaken(UNet(replace(config, pooled_text=pooled, text_width=20)).eval().requires_grad_(False))
+    file = tmp_path / "x.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in unet_weights(network).items()}, file)
+    assert compare(network, unet_config(network), file) < 1e-5
+    damaged = unet_weights(network)
+    damaged["mid_block.attentions.0.proj_out.bias"] = damaged["mid_block.attentions.0.proj_out.bias"] + 0.1
+    save_file({name: tensor.contiguous() for name, tensor in damaged.items()}, file)
+    assert compare(network, unet_config(network), file) > 1e-3
+
+
+def test_names_of_many_blocks() -> None:
+    assert diffusers_name("down.0.10.res.conv1.weight") == "down_blocks.0.resnets.10.conv1.weight"
+    assert diffusers_name("up.1.10.transformer.look.query.weight") == (
+        "up_blocks.1.attentions.10.transformer_blocks.0.attn1.to_q.weight"
+    )
+
+
+def test_widths_that_diffusers_cannot_normalise(run: Path, tmp_path: Path) -> None:
+    model = load_model(run)
+    network = replace(model.network.config, channels=(32, 48), head_width=16)
+    config = replace(model.origin.config, network=network)
+    save_model(tmp_path / "odd.safetensors", UNet(network), replace(model.origin, config=config), 1)
+    asked = ExportOptions(model=tmp_path / "odd.safetensors", format="diffusers", out=tmp_path / "out")
+    with pytest.raises(ModelError, match=r"16 and 32.*\[32, 48\].*--format onnx") as caught:
+        finish(export(asked))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_exports_are_replaced(diffusers: ExportReport, run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="other files"):
+        finish(export(ExportOptions(model=run, format="diffusers", out=out)))
+    assert [file.name for file in out.iterdir()] == ["thesis.txt"]
+    before = Path(shutil.copytree(diffusers.out, tmp_path / "before"))
+    (before / "old").write_text("of an earlier export")
+    report = finish(export(ExportOptions(model=run, format="diffusers", out=before)))
+    assert not (before / "old").exists()
+    assert sorted(before.rglob("*.*")) == [file for file in report.files if file.suffix]
+    with pytest.raises(ModelError, match="exported for other programs"):
+        load_model(before)
+
+
+def test_an_export_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("glyffctl.workflows.export.compare", lambda *_: float("nan"))
+    with pytest.raises(ModelError, match="thrown away"):
+        finish(export(ExportOptions(model=run, format="diffusers", out=tmp_path / "out")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_packages_are_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(UsageError, match=r'package onnxscript: pip install "glyffctl\[onnx\]"'):
+        finish(export(ExportOptions(model=run, format="onnx", out=tmp_path / "out")))
+    # The files for diffusers are written without it, and that they were not tried is said.
+    for name in [name for name in sys.modules if name.startswith("diffusers")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    events, report = follow(export(ExportOptions(model=run, format="diffusers", out=tmp_path / "out")))
+    assert report.difference is None
+    assert any(isinstance(event, Caution) and "not tried" in event.text for event in events)
+
+
+def test_the_encoder_that_moved(run: Path, workshop: Workshop, tmp_path: Path) -> None:
+    moved = Path(shutil.copytree(workshop.encoder, tmp_path / "moved"))
+    report = finish(export(ExportOptions(model=run, format="diffusers", out=tmp_path / "out", encoder=str(moved))))
+    encoder = load_encoder(report.out / "text_encoder")
+    assert encoder.fingerprint == load_encoder(workshop.encoder).fingerprint
