@@ -18,6 +18,7 @@ from glyffctl.core.precision import check_precision
 from glyffctl.core.reading import read_text, shown
 
 MAX_PICTURES = 10_000
+MAX_BATCH = 1024  # a network of 14 million parameters takes 2.5 MB for each
 MAX_PROMPT = 2000  # characters; encoders read a few hundred at most
 MAX_PROMPT_FILE = 10 * 2**20  # bytes
 
@@ -64,12 +65,14 @@ class SampleOptions:
             raise UsageError('name a prompt: glyffctl sample "lithium"')
         if self.count < 1 or self.count * len(self.prompts) > MAX_PICTURES:
             raise UsageError(f"--count times the number of prompts must be in 1…{MAX_PICTURES:,}")
+        if self.only is not None and not 0 <= self.only < self.count * len(self.prompts):
+            raise UsageError(f"there is no picture {self.only} among {self.count * len(self.prompts):,}")
         if not 0 <= self.seed < 2**62:
             raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
         if not 0 < self.fps <= 50:
             raise UsageError(f"--fps must be more than 0 and at most 50, not {self.fps}")
-        if self.batch < 1:
-            raise UsageError(f"--batch must be at least 1, not {self.batch}")
+        if not 1 <= self.batch <= MAX_BATCH:  # a picture to make again says it, too
+            raise UsageError(f"--batch must be in 1…{MAX_BATCH:,}, not {self.batch}")
         check_precision(self.precision)
         for prompt in (*self.prompts, self.negative):
             if any("\ud800" <= character <= "\udfff" for character in prompt):  # how Python passes undecodable bytes
