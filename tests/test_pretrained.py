@@ -79,8 +79,8 @@ def test_the_model_is_one_that_train_made_with_the_preset_and_reads_our_encoder(
 
 
 def test_one_line_in_an_empty_folder_draws_what_was_asked(tmp_path: Path) -> None:
-    """The README's line, by a user without network or settings: each glyph has its radical (measured: all of them)."""
-    prompts = {"gold": 167, "a kind of fish": 195, "to speak": 149, "a river": 85}
+    """The README's line, by a user without network or settings: each glyph has its radical (measured: 15 of the 16)."""
+    prompts = {"gold": 167, "lithium": 167, "a kind of fish": 195, "to speak": 149}
     command = [
         sys.executable,
         "-m",
