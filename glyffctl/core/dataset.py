@@ -434,7 +434,7 @@ def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], si
             length = (folder / row.file_name).stat().st_size
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{metadata} names {str(folder / row.file_name)[:300]}, which cannot be read; add it or take out its row"
+                f"{metadata} names {str(folder / row.file_name)[:300]}, which cannot be read; add it or remove its row"
             ) from error
         identity.update(json.dumps([*row, length]).encode())
         files.append(row.file_name)
