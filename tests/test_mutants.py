@@ -46,6 +46,7 @@ from glyffctl.workflows import prepare as preparing
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
+from glyffctl.workflows.train import TrainOptions, train
 from tests.conftest import Workshop
 
 SEED = 5
@@ -607,15 +608,23 @@ def test_definitions(tmp_path: Path, font: Path, unihan: Path, shared_workers: N
     hold(victims, count)
 
 
-@pytest.fixture
-def tiny(workshop: Workshop, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def tiny(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Settings for the smallest run that looks at every picture."""
-    path = tmp_path / "tiny.toml"
+    path = tmp_path_factory.mktemp("settings") / "tiny.toml"
     text = workshop.config.read_text("utf-8")
     for old, new in (("patch = 4", "patch = 8"), ("images = 96", "images = 72"), ("batch = 8", "batch = 24")):
         text = text.replace(old, new)
     path.write_text(text.replace("checkpoint_every = 32", "checkpoint_every = 100"), "utf-8")
     return path
+
+
+@pytest.fixture(scope="module")
+def trained(workshop: Workshop, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with these settings that has had its budget; tests only read it."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    finish(train(TrainOptions(data=workshop.data, config=tiny, gpus=0, out=out)))
+    return out
 
 
 def _train(data: Path, config: Path, out: Path) -> list[str | Path]:
@@ -676,37 +685,35 @@ def test_embeddings(workshop: Workshop, tmp_path: Path, tiny: Path, count: int) 
 
 
 @counts(32)
-def test_checkpoints(workshop: Workshop, tiny_run: Path, tmp_path: Path, count: int) -> None:
+def test_checkpoints(workshop: Workshop, tiny: Path, trained: Path, tmp_path: Path, count: int) -> None:
     run, sheet = tmp_path / "run", tmp_path / "sheet.png"
-    shutil.copytree(tiny_run, run)
+    shutil.copytree(trained, run)
     draw: list[str | Path] = ["sample", "", "--model", run, "--steps", "1", "--count", "1", "--out", sheet]
-    go_on = _train(workshop.data, workshop.config, run)
-    farther = [*go_on, "--images", "104"]  # one step, with what the file says
+    go_on = _train(workshop.data, tiny, run)
+    farther = [*go_on, "--images", "96"]  # one step, with what the file says
     hold(
         [
             Victim(run / "model.safetensors", draw, TENSORS, True, (sheet,), weight=2),
             Victim(run / "model.safetensors", draw, FORGED, False, (sheet,), places=False),
-            Victim(run / "state.safetensors", go_on, TENSORS, True, (run,), fresh=tiny_run, weight=2),
-            Victim(run / "state.safetensors", farther, FORGED, False, (run,), fresh=tiny_run, places=False),
-            Victim(run / "log.jsonl", go_on, TEXT, False, (run,), fresh=tiny_run),
+            Victim(run / "state.safetensors", go_on, TENSORS, True, (run,), fresh=trained, weight=2),
+            Victim(run / "state.safetensors", farther, FORGED, False, (run,), fresh=trained, places=False),
+            Victim(run / "log.jsonl", go_on, TEXT, False, (run,), fresh=trained),
         ],
         count,
     )
 
 
 @counts(16)
-def test_settings(workshop: Workshop, tiny_run: Path, tiny: Path, tmp_path: Path, count: int) -> None:
+def test_settings(workshop: Workshop, trained: Path, tiny: Path, tmp_path: Path, count: int) -> None:
     run, out, shown = tmp_path / "run", tmp_path / "new", tmp_path / "shown.toml"
-    shutil.copytree(tiny_run, run)
+    shutil.copytree(trained, run)
     begin = [*_train(workshop.data, shown, out), "--images", "8"]
     done = CliRunner().invoke(app, [str(word) for word in [*begin[:-2], "--show-config", "--config", tiny]])
     shown.write_text(done.stdout, "utf-8")
     hold(
         [
             Victim(shown, begin, TEXT, False, (out,), weight=4, settings=True),
-            Victim(
-                run / "config.json", _train(workshop.data, workshop.config, run), TEXT, False, (run,), fresh=tiny_run
-            ),
+            Victim(run / "config.json", _train(workshop.data, tiny, run), TEXT, False, (run,), fresh=trained),
         ],
         count,
     )
@@ -733,11 +740,11 @@ def known(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Pat
 
 
 @counts(8)
-def test_judges_and_prompts(known: Path, tiny_run: Path, tmp_path: Path, count: int) -> None:
+def test_judges_and_prompts(known: Path, trained: Path, tmp_path: Path, count: int) -> None:
     judge, prompts, out = tmp_path / "judge.safetensors", tmp_path / "prompts.toml", tmp_path / "evaluation.json"
     shutil.copy(pretrained("judge.safetensors"), judge)
     prompts.write_text('[prompts]\n"man" = 9\n"ice" = [15, 85]\n"knife" = 18\n', "utf-8")
-    evaluate: list[str | Path] = ["evaluate", "--data", known, "--model", tiny_run, "--out", out, "--pictures", "16"]
+    evaluate: list[str | Path] = ["evaluate", "--data", known, "--model", trained, "--out", out, "--pictures", "16"]
     evaluate += ["--count", "1", "--steps", "1", "--judge", judge, "--prompts", prompts]
     hold(
         [
@@ -750,10 +757,10 @@ def test_judges_and_prompts(known: Path, tiny_run: Path, tmp_path: Path, count: 
 
 
 @pytest.mark.parametrize("kinds", [("cut short", "a pipe"), pytest.param((*TENSORS, *PLACES), marks=pytest.mark.slow)])
-def test_as_a_program_of_its_own(tiny_run: Path, tmp_path: Path, kinds: tuple[str, ...]) -> None:
+def test_as_a_program_of_its_own(trained: Path, tmp_path: Path, kinds: tuple[str, ...]) -> None:
     """What a person at the terminal sees: one line on stderr, nothing on stdout, nothing written."""
     run, sheet = tmp_path / "run", tmp_path / "sheet.png"
-    shutil.copytree(tiny_run, run)
+    shutil.copytree(trained, run)
     file = run / "model.safetensors"
     whole = file.read_bytes()
     for kind in kinds:
