@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from glyffctl.core.names import printable
 from glyffctl.workflows import events
 
 _PLAIN_EVERY = 10.0  # seconds between plain progress lines in the first minute of a task
@@ -91,11 +92,6 @@ def _amount(event: events.Progress) -> str:
         return f"{event.done / 60:.1f} of {event.total / 60:g} min"
     total = "" if event.total is None else f"/{event.total:,.0f}"
     return f"{event.done:,.0f}{total} {event.unit}".rstrip()
-
-
-def printable(text: str) -> str:
-    """`text` with control and bidi characters shown as escapes: a file name cannot steer a terminal."""
-    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(text: str) -> Text:

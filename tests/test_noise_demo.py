@@ -314,8 +314,8 @@ def test_a_model_of_another_size(data: Data, tmp_path: Path) -> None:
         ({"char": " "}, "one character"),
         ({"char": "\udcff"}, "one character"),
         ({"seed": -1}, "--seed"),
-        ({"prompt": "x" * 5000}, "--prompt"),
-        ({"prompt": "\udcff"}, "--prompt"),
+        ({"prompt": "x" * 5000}, "a prompt has 5,000"),
+        ({"prompt": "\udcff"}, "a prompt is not UTF-8"),
     ],
 )
 def test_options_that_make_no_sense(settings: dict[str, Any], words: str) -> None:

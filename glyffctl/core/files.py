@@ -39,11 +39,6 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def as_text(name: str | Path) -> str:
-    """A name as UTF-8 can write it: what Python holds as halves of surrogate pairs, bytes that are no UTF-8, as '?'."""
-    return str(name).encode("utf-8", "replace").decode("utf-8")
-
-
 def _lock(path: Path) -> int | None:
     """Lock a file or folder; the descriptor that holds the lock, or None if another has it or there is none to have."""
     try:

@@ -18,14 +18,12 @@ from fontTools.ttLib import TTFont
 from PIL import Image, ImageDraw, ImageFont
 
 from glyffctl.core.errors import FontError
-from glyffctl.core.files import as_text
+from glyffctl.core.names import LONGEST_NAME, as_text
 from glyffctl.core.reading import check_file
 
 FONT_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}
 LARGEST_FONT = 1 << 29
 """Bytes of a font file: Source Han Sans, all faces in one, has 120 million."""
-LONGEST_NAME = 100
-"""Characters of a face's name that are told: OpenType asks for fewer than 64, and a file can hold 65,535 bytes."""
 Fit = Literal["ink", "metrics"]
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 

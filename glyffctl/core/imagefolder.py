@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from glyffctl.core.errors import DataError
+from glyffctl.core.names import LONGEST_NAME, check_inside
 from glyffctl.core.reading import LARGEST_PICTURE, check_file, parse_json, read_lines, shown
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
@@ -27,6 +28,7 @@ PAPER = 255
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # sizes that a few bytes can ask for
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Pillow knows more; what it does with EPS, say, is to start Ghostscript."""
+_LONGEST_CHARACTER = 2  # code points: one may select a variant
 KEPT = 1 << 30  # 65,536 pictures of 128×128
 
 
@@ -87,13 +89,15 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
     file_name, text = fields.get("file_name"), fields.get("text", fields.get("caption"))
     if not isinstance(file_name, str) or not file_name or not isinstance(text, str):
         raise DataError(f"{path}, line {line}: a row needs file_name and text (or caption)")
+    check_inside(file_name, path, DataError)
+    character = str(fields.get("character") or "")
     radical, wordings = fields.get("radical"), fields.get("wordings")
     return Row(
         file_name=file_name,
         text=text,
         codepoint=parse_codepoint(fields.get("codepoint")),
-        character=str(fields.get("character") or ""),
-        font=str(fields.get("font") or ""),
+        character=character if len(character) <= _LONGEST_CHARACTER else "",
+        font=str(fields.get("font") or "")[:LONGEST_NAME],
         radical=parse_radical(radical),
         wordings=tuple(map(str, wordings)) if isinstance(wordings, list) else (),
     )

@@ -13,6 +13,9 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.judge import RADICALS
 from glyffctl.core.reading import read_toml, shown
 
+LONGEST_PROMPT = 2000
+"""Characters; encoders read a few hundred at most."""
+
 
 class Prompt(NamedTuple):
     """A prompt and the Kangxi radicals that answer it: one, or several that fonts draw alike, the usual one first."""
@@ -37,11 +40,24 @@ def read_prompts(path: Path) -> list[Prompt]:
         raise UsageError(f'{path} has no prompts; write [prompts], and below it lines such as "a kind of fish" = 195')
     prompts = []
     for prompt, answer in table.items():
+        check_prompt(prompt)
         radicals = answer if isinstance(answer, list) else [answer]
         if not radicals or not all(type(radical) is int and 1 <= radical <= RADICALS for radical in radicals):
             raise UsageError(f"{path}: {shown(prompt)} needs a radical from 1 to {RADICALS}, or a list of them")
         prompts.append(Prompt(prompt, tuple(radicals)))
     return prompts
+
+
+def check_prompt(text: str) -> None:
+    """See that an encoder can read `text`.
+
+    Raises:
+        UsageError: it is not UTF-8, or too long.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in text):  # how Python passes undecodable bytes
+        raise UsageError("a prompt is not UTF-8 text")
+    if len(text) > LONGEST_PROMPT:
+        raise UsageError(f"a prompt has {len(text):,} characters; at most {LONGEST_PROMPT:,} can be read")
 
 
 def accepted(prompts: list[Prompt]) -> Tensor:

@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glyffctl.core.errors import GlyffError, OutputError
-from glyffctl.core.files import as_text, atomic_file, reason
+from glyffctl.core.files import atomic_file, reason
+from glyffctl.core.names import as_text
 from glyffctl.core.reading import check_file, parse_json, shown
 
 LARGEST_HEADER = 1 << 24

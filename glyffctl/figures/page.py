@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from html import escape
+from html import escape as escape_markup
 from typing import NamedTuple
+
+from glyffctl.core.names import printable
 
 
 class Section(NamedTuple):
@@ -38,6 +40,11 @@ img { max-width: 100%; height: auto; }
 @media (max-width: 40rem) { nav ol { columns: 1; } }
 @media print { body { max-width: none; padding: 0; } nav { display: none; } section { break-inside: avoid; } }
 """
+
+
+def escape(text: str) -> str:
+    """Text of anyone's for the page, in characters that can be seen."""
+    return escape_markup(printable(text))
 
 
 def page(title: str, about: Sequence[str], sections: Sequence[Section]) -> str:

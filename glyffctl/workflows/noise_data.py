@@ -176,7 +176,7 @@ def letters(character: str, font: Path | None) -> str:
     """`character` as a label, or "the glyph" where the font for labels has no letter for it."""
     try:
         path = system_fonts()[0] if font is None else font
-        known = bool(character) and get_font(str(path)).get_char_index(ord(character)) != 0
+        known = len(character) == 1 and get_font(str(path)).get_char_index(ord(character)) != 0
     except (FontError, OSError, RuntimeError):
         known = False
     return character if known else "the glyph"

@@ -17,6 +17,7 @@ from glyffctl.core.dataset import to_unit
 from glyffctl.core.errors import DataError, ModelError, OutputError, UsageError
 from glyffctl.core.files import atomic_file, check_writable, reason
 from glyffctl.core.images import save_gif
+from glyffctl.core.prompts import check_prompt
 from glyffctl.core.schedule import ScheduleName
 from glyffctl.core.solvers import spectrum, thinned
 from glyffctl.figures import gaussians, plane, process, schedules, solvers
@@ -28,7 +29,6 @@ from glyffctl.figures.style import save_figure, style
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.noise_data import Material, gather, scene_of
 from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, Artist, artist
-from glyffctl.workflows.sample_options import MAX_PROMPT
 
 PAGE = "index.html"
 GIF_FPS = 12.0
@@ -83,16 +83,7 @@ class NoiseDemoOptions:
             raise UsageError(f"--char takes one character, not {self.char!r}")
         if not 0 <= self.seed < 2**63 - 10_000:
             raise UsageError(f"--seed must be a whole number from 0 up, not {self.seed}")
-        if len(self.prompt) > MAX_PROMPT or not _encodable(self.prompt):
-            raise UsageError(f"--prompt must be text of at most {MAX_PROMPT} characters")
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+        check_prompt(self.prompt)
 
 
 @dataclass(frozen=True)
@@ -240,7 +231,7 @@ def _write(
     for entry, file, data, measured in contents:
         _save(options.out / file.name, data)
         reports.append(FigureReport(entry.name, options.out / file.name, measured))
-    _save(options.out / PAGE, page("How diffusion works, on glyphs", about, sections).encode("utf-8"))
+    _save(options.out / PAGE, page("How diffusion works, on glyphs", about, sections).encode())
     return NoiseDemoReport(options.out / PAGE, reports, material.source, time.monotonic() - started)
 
 

@@ -25,7 +25,7 @@ from glyffctl.core.definitions import (
     read_definitions,
 )
 from glyffctl.core.errors import FontError, OutputError, UsageError
-from glyffctl.core.files import as_text, atomic_folder
+from glyffctl.core.files import atomic_folder
 from glyffctl.core.font_workers import FontWorkers, font_workers
 from glyffctl.core.fonts import (
     Face,
@@ -34,6 +34,7 @@ from glyffctl.core.fonts import (
     find_font_files,
     system_fonts,
 )
+from glyffctl.core.names import as_text
 from glyffctl.core.reading import read_json
 from glyffctl.core.wordings import radical_character, wordings
 from glyffctl.workflows.events import Caution, Event, Note, Progress

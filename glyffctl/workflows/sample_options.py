@@ -11,15 +11,15 @@ from glyffctl import __version__
 from glyffctl.core.bundled import BUNDLED, pretrained
 from glyffctl.core.checkpoint import MODEL_FILE
 from glyffctl.core.errors import UsageError
-from glyffctl.core.files import as_text
 from glyffctl.core.generate import Recipe
 from glyffctl.core.images import read_settings
+from glyffctl.core.names import as_text
 from glyffctl.core.precision import check_precision
+from glyffctl.core.prompts import check_prompt
 from glyffctl.core.reading import read_text, shown
 
 MAX_PICTURES = 10_000
 MAX_BATCH = 1024  # a network of 14 million parameters takes 2.5 MB for each
-MAX_PROMPT = 2000  # characters; encoders read a few hundred at most
 MAX_PROMPT_FILE = 10 * 2**20  # bytes
 
 
@@ -75,10 +75,7 @@ class SampleOptions:
             raise UsageError(f"--batch must be in 1…{MAX_BATCH:,}, not {self.batch}")
         check_precision(self.precision)
         for prompt in (*self.prompts, self.negative):
-            if any("\ud800" <= character <= "\udfff" for character in prompt):  # how Python passes undecodable bytes
-                raise UsageError("a prompt is not UTF-8 text")
-            if len(prompt) > MAX_PROMPT:
-                raise UsageError(f"a prompt has {len(prompt):,} characters; at most {MAX_PROMPT:,} can be read")
+            check_prompt(prompt)
 
 
 def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from glyffctl.core.groups import Groups, by_font, by_radical, by_structure
 from glyffctl.core.layout import PLACED_BY, Map, MapSettings, lay_out, load_map, place, save_map
 from glyffctl.core.neighbours import Neighbours, nearest, project
 from glyffctl.core.noise import permutation
+from glyffctl.core.prompts import check_prompt
 from glyffctl.core.structure import VOTES, read_structure, separation, two_kinds
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.umap_drawn import Drawn, read_drawn, trace
@@ -58,6 +59,8 @@ class UmapOptions:
             raise UsageError(f"--color must be {', '.join(COLOURS)}, not {self.colour!r}")
         if self.colour == "structure" and self.ids is None:
             raise UsageError("--color structure needs --ids FILE, a table of ideographic description sequences")
+        for prompt in self.trace:
+            check_prompt(prompt)
 
 
 @dataclass(frozen=True)

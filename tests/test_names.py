@@ -1,0 +1,464 @@
+"""Names stay inside: what strangers call things is shown as text, and no file outside the folder asked for is written.
+
+Prompts, characters, definitions, faces of fonts, files on disk and members of archives come from anyone. Every command
+that shows or writes them is run as if on a terminal, with all that is written anywhere on the machine recorded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import sys
+import tempfile
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pytest
+import torch
+from fontTools.ttLib import TTFont
+from fontTools.ttLib.tables._n_a_m_e import makeName
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from typer.testing import CliRunner
+
+from glyffctl.cli import app
+from glyffctl.core.claims import Claim
+from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.images import SETTINGS_KEY, read_settings, save_png
+from glyffctl.core.layout import Map, MapSettings, save_map
+from glyffctl.core.metrics import Figure
+from glyffctl.core.names import as_text, printable
+from glyffctl.core.neighbours import Subspace
+from glyffctl.core.prompts import read_prompts
+from glyffctl.workflows import evaluate as evaluate_workflow
+from glyffctl.workflows import judge as judge_workflow
+from glyffctl.workflows import noise_demo as noise_workflow
+from glyffctl.workflows.evaluation import EvaluateReport, PromptRow, Row
+from glyffctl.workflows.events import Event, Progress
+from glyffctl.workflows.judge import JudgeReport
+from glyffctl.workflows.noise_demo import CheckReport
+from tests.conftest import Workshop
+from tests.fontmaker import make_font
+
+OUTSIDE = (
+    "..", ".", "../escape", "../../../../escape", "a/../../../b", "....//....//escape", "/tmp/escape", "/etc/passwd",
+    "//host/share/escape", "~/escape", "./-", "..\\..\\escape", "C:\\escape", "%2e%2e%2fescape", "file:///tmp/escape",
+)  # fmt: skip
+STEERING = (
+    "nul\0byte", "two\nlines", "tab\tabbed", "\r\x1b[2K\x1b[1Aoverwritten", "bell\a\b\b\bback", "\x7fdeleted\x7f",
+    "\x1b[2J\x1b[H", "\x1b]0;title\x07", "\x1b]8;;http://example.com\x1b\\link\x1b]8;;\x1b\\", "\x1b]52;c;ZXZpbA==\x07",
+    "\x1bP$q\x1b\\", "\x1b[5;41mblink\x1b[0m", "\x1b[6n", "\x9b5;41mcsi", "\x90dcs\x9c", "\x85next\x8dreverse",
+    "\u202egnp.exe", "\u2066\u2067isolated\u2069", "zero\u200bwidth\u200d\u2060", "\ufeffmark", "soft\xadhyphen",
+    "\u2028line\u2029paragraph", "tags\U000e0041\U000e007f",
+)  # fmt: skip
+TOO_MUCH = ("很" * 120, "x" * 300, "🐉" * 80, "e" + "\u0301" * 200, "👩\u200d👩\u200d👧", "İIıi ﬃ Ａ")
+MEANT = (
+    "CON", "nul.txt", "LPT1", ".git", "-rf", "--out=/tmp/escape", "$(id)`id`;id|id", "*?[a-z]<>:\"'", "", " ",
+    "[red]wolf[/red]", "[link=http://example.com]fish[/link]", "[/]", ":bomb: :smile:", "\\[bold]", "end\\",
+    "[@click=id]x", "{0} {task} %s %n", "</script><script>hit=1</script>", "<img src=x onerror=hit=1>", "{{data}}",
+    "$\\frac$", "$x",
+)  # fmt: skip
+HALVES = ("half \ud800 pair", "\udcff\udcfe bytes")
+NAMES = (*OUTSIDE, *STEERING, *TOO_MUCH, *MEANT, *HALVES)
+
+assert len(NAMES) >= 50 and len(set(NAMES)) == len(NAMES)
+
+
+def whole(names: tuple[str, ...]) -> list[str]:
+    """Those that UTF-8 can write."""
+    return [name for name in names if name not in HALVES]
+
+
+def on_disk(names: tuple[str, ...], suffix: str) -> list[str]:
+    """Those that a file can have; too long ones are cut to 255 bytes."""
+    files = [os.fsdecode(os.fsencode(name)[: 255 - len(suffix)]) for name in names if name != HALVES[0]]
+    return [name + suffix for name in files if "\0" not in name and "/" not in name and name not in ("", ".", "..")]
+
+
+# What is written ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Watch:
+    """Every path that this process makes, writes, renames or removes while `on`."""
+
+    on: bool = False
+    paths: set[str] = field(default_factory=set)
+
+    def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.on:
+            return
+        match event, arguments:
+            case "open", (path, mode, flags):
+                writes = set(mode or "") & set("wax+") or (flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+                if writes:
+                    self.add(path)
+            case "os.mkdir", (path, *_) if not Path(os.fsdecode(path)).is_dir():
+                self.add(path)
+            case (("os.remove" | "os.rmdir"), (path, folder)):
+                self.add(path if folder == -1 else Path(f"/proc/self/fd/{folder}") / os.fsdecode(path))
+            case (("os.truncate" | "os.chmod"), (path, *_)):
+                self.add(path)
+            case (("os.rename" | "os.link" | "os.symlink"), (source, target, *_)):
+                self.add(source, target)
+
+    def add(self, *paths: Any) -> None:
+        self.paths |= {os.path.realpath(os.fsdecode(path)) for path in paths if not isinstance(path, int)}
+
+
+WATCH = Watch()
+sys.addaudithook(WATCH.hear)
+OWN = [Path(os.path.realpath(path)) for path in ("/dev", mpl.get_cachedir(), mpl.get_configdir())]
+
+
+IN_THE_MAKING = re.compile(r"/\.([^/]+)\.[0-9a-f]{8}\.(?:tmp|old)(?=/|$)", re.DOTALL)
+"""What stands for a file or folder until it is whole, see `core.files`."""
+
+
+@contextmanager
+def only_inside(*folders: Path, nothing: bool = False) -> Iterator[None]:
+    """Nothing is written but in `folders`, and where libraries keep what they have computed; `nothing` may be, too."""
+    inside = [Path(os.path.realpath(folder)) for folder in folders] + OWN
+    WATCH.paths.clear()
+    WATCH.on = True
+    try:
+        yield
+    finally:
+        WATCH.on = False
+    written = {Path(IN_THE_MAKING.sub(r"/\1", path)) for path in WATCH.paths if "__pycache__" not in path}
+    outside = [path for path in written if not any(path.is_relative_to(folder) for folder in inside)]
+    assert (written or nothing) and not outside, outside
+
+
+# What is shown --------------------------------------------------------------------------------------------------------
+
+RICH = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|2K|1A)|\r")
+TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "160", "HF_HUB_OFFLINE": "1"}
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a command has shown, without the colours and the bars' movements."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run(*arguments: object, code: int | None = 0) -> Screen:
+    """Run a command as if on a terminal; nothing that it shows steers it."""
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], env=TERMINAL)
+    assert done.exception is None or isinstance(done.exception, SystemExit), (arguments, done.exception)
+    assert code in (None, done.exit_code), (arguments, done.stderr[-2000:])
+    for text in (done.stdout, done.stderr):
+        for name in STEERING:
+            assert name not in text
+        assert "\x1b]" not in text and "\x1b[5" not in text
+        rest = RICH.sub("", text)
+        strange = {c for c in rest if not c.isprintable() and c != "\n"}
+        assert not strange, (arguments, strange)
+    return Screen(done.exit_code, RICH.sub("", done.stdout), RICH.sub("", done.stderr))
+
+
+# The commands ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class World:
+    """Data that were made from strangers' names, and where."""
+
+    folder: Path
+    fonts: Path
+    data: Path
+    out: str
+    err: str
+
+
+CHARACTERS = range(0x4E00, 0x4E00 + 40)
+
+
+def make_fonts(folder: Path, names: tuple[str, ...]) -> Path:
+    """A font for each name: that is what its face is called, and its file, where a file can be called so."""
+    boxes = {c: (100 + 5 * k, 0, 900 - 7 * k, 800 - 11 * (k % 9)) for k, c in enumerate(CHARACTERS)}
+    plain = make_font(folder / "plain.ttf", boxes)
+    files = iter(on_disk(names, ".ttf"))
+    with TTFont(plain) as font:
+        for number, name in enumerate(names):
+            font["name"].names = [makeName(name.encode("utf-16-be", "surrogatepass"), 4, 3, 1, 0x409)]
+            font.save(folder / next(files, f"{number}.ttf"))
+    plain.unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("world")
+    fonts, data = make_fonts(folder / "fonts\x1b[2J\u202e", NAMES), folder / "[red]data"
+    table = folder / "\x1b]0;definitions\x07.jsonl"
+    rows = [{"character": chr(c), "definition": name} for c, name in zip(CHARACTERS, MEANT * 2, strict=False)]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    with only_inside(data):
+        shown = run("prepare", fonts, "--definitions", table, "--size", "32", "--out", data)
+    return World(folder, fonts, data, shown.out, shown.err)
+
+
+def test_data_from_strangers_fonts_and_tables(world: World) -> None:
+    glyphs = open_glyphs(world.data)
+    assert len(glyphs.fonts) == len(NAMES)
+    told = [font.name for font in glyphs.fonts]
+    assert max(map(len, told)) <= 100 and "[red]wolf[/red]" in told and ":bomb: :smile:" in told
+    assert {path.name for path in world.data.iterdir()} == {
+        "manifest.json", "characters.jsonl", "glyphs-00000.safetensors", "cleaning.jsonl", "left_out.jsonl",
+    }  # fmt: skip
+    assert "/[red]data: " in world.out
+    print(f"{len(NAMES)} faces and {len(glyphs.characters)} definitions: written in {world.data.name} alone")
+
+
+@pytest.mark.parametrize("form", ["glyphs", "imagefolder"])
+def test_archives_and_fonts_that_cannot_be_read(tmp_path: Path, world: World, form: str) -> None:
+    """A member's name is looked at and no more; each broken font is named as it is called."""
+    members = [name for name in NAMES if name not in HALVES]
+    archive = tmp_path / "Unihan.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in members:
+            file.writestr(name or "empty", "x")
+        lines = [f"U+{c:04X}\tkDefinition\t{name}\n" for c, name in zip(CHARACTERS, STEERING[2:] + MEANT, strict=False)]
+        file.writestr("../../Unihan_Readings.txt", "".join(lines))
+    fonts = tmp_path / "broken"
+    fonts.mkdir()
+    names = on_disk(NAMES, ".otf")
+    for name in names:
+        (fonts / name).write_bytes(b"no font")
+    good = next(world.fonts.glob("*CON.ttf"))
+    out = tmp_path / "data"
+    with only_inside(out):
+        shown = run(
+            "prepare", fonts, good, "--definitions", archive, "--size", "16", "--format", form, "--out", out
+        )  # fmt: skip
+    for name in names:
+        assert f"broken/{printable(name)} as a font" in shown.err
+    open_glyphs(out)
+    print(f"{len(members)} members and {len(names)} broken fonts: none has written or steered anything")
+
+
+@pytest.fixture(scope="module")
+def hostile_run(world: World, workshop: Workshop) -> Path:
+    """A run whose data, folder and settings have strangers' names."""
+    config, out = world.folder / "\x1b[6n[red].toml", world.folder / "runs" / "\x1b]0;run\x07\u202e:bomb:"
+    config.write_text(workshop.config.read_text(encoding="utf-8"), encoding="utf-8")
+    with only_inside(world.data):
+        shown = run("embed", "--data", world.data, "--encoder", workshop.encoder)
+    assert "[red]data/embeddings.safetensors: " in shown.out
+    with only_inside(out.parent):
+        shown = run(
+            "train", "--data", world.data, "--config", config, "--images", "8", "--gpus", "0", "--out", out
+        )  # fmt: skip
+    assert printable(out.name) in shown.out and printable(out.name) in shown.err
+    return out
+
+
+def test_a_sheet_or_picture_for_each_prompt(tmp_path: Path, hostile_run: Path) -> None:
+    prompts = whole(NAMES)
+    command = ["sample", "--model", hostile_run, "--count", "1", "--steps", "1", "--batch", "64"]
+    with only_inside(tmp_path / "all"):
+        shown = run(*command, "--out", tmp_path / "all", "--", *prompts)
+    files = sorted((tmp_path / "all").iterdir())
+    assert len(files) == len(prompts) and shown.out == f"{tmp_path / 'all'}\n"
+    assert all(re.fullmatch(r"[\w-]+-0\.png", file.name) and not file.name.startswith("-") for file in files)
+    assert [read_settings(file)["prompts"][k] for k, file in enumerate(files)] == prompts
+    listed = tmp_path / "\x1b[2J\u202e.txt"
+    listed.write_text("\n".join(prompts), encoding="utf-8")
+    sheet, film = tmp_path / "sheet", tmp_path / "\x1b]0;film\x07.gif"
+    with only_inside(sheet.with_suffix(".png"), film):
+        shown = run(*command, "--from-file", listed, "--out", f"{sheet}.png", "--gif", film)
+    assert printable(film.name) in shown.out
+    with Image.open(film) as image:
+        assert image.info.get("comment", b"") == b""
+    again = tmp_path / "\x1b[2Jagain[red].png"
+    with only_inside(again):
+        made = json.loads(run("sample", "--again", f"{sheet}.png", "--out", again, "--json").out)
+    assert made["files"] == [str(again)] and again.read_bytes() == sheet.with_suffix(".png").read_bytes()
+    print(f"{len(prompts)} prompts: {len(files)} files in the folder, none elsewhere")
+
+
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_sheet_named_after_its_prompt(
+    tmp_path: Path, hostile_run: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [name for k, name in enumerate(NAMES) if k % every == 0 or name in HALVES]
+    made = set()
+    for name in names:
+        command = ["sample", "--model", hostile_run, "--count", "1", "--steps", "1", "--json", "--", name]
+        if name in HALVES:
+            assert run(*command, code=2).err == "error: a prompt is not UTF-8 text\n"
+            continue
+        with only_inside(tmp_path):
+            (file,) = json.loads(run(*command).out)["files"]
+        assert re.fullmatch(r"[\w-]+\.png", file) and file not in made and len(os.fsencode(file)) < 200
+        assert read_settings(tmp_path / file)["prompts"] == [name]
+        made.add(file)
+    assert {path.name for path in tmp_path.iterdir()} == made
+    print(f"{len(names)} prompts without --out: {len(made)} sheets here, none elsewhere")
+
+
+FIELDS = ("prompts", "negative", "seed", "count", "recipe", "batch", "precision", "only", "model", "weights", "encoder")
+
+
+@pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_picture_to_make_again_names_no_place_to_write_to(tmp_path: Path, hostile_run: Path, every: int) -> None:
+    """Each of what a picture says replaced by a stranger's name, and the whole of it."""
+    picture = tmp_path / "picture.png"
+    run("sample", "", "--model", hostile_run, "--count", "1", "--steps", "1", "--out", picture)
+    settings = read_settings(picture)
+    blank = Image.new("L", (40, 40), 255)
+    codes = Counter[int]()
+    for k, (name, place) in enumerate(itertools.product(whole(NAMES), (*FIELDS, ""))):
+        if k % every:
+            continue
+        if place:
+            save_png(picture, blank, settings | {place: [name] if place == "prompts" else name})
+        else:
+            chunks = PngInfo()
+            chunks.add_itxt(SETTINGS_KEY, name)
+            blank.save(picture, pnginfo=chunks)
+        before = {path.name for path in tmp_path.iterdir()}
+        with only_inside(tmp_path, nothing=True):
+            screen = run("sample", "--again", picture, "--encoder", tmp_path / "none", code=None)
+        codes[screen.code] += 1
+        assert {path.name for path in tmp_path.iterdir()} - before <= {"picture-again.png"}
+        if screen.code:
+            assert re.search(r"(^|\n[^\n]*)error: [^\n]+\n$", screen.err), screen.err
+    assert codes[0] + codes[1] + codes[2] == sum(codes.values()) and min(codes[0], codes[1], codes[2]) > 0
+    print(f"{sum(codes.values())} hostile pictures: {codes[0]} made again beside themselves, the others told in a line")
+
+
+class Page(HTMLParser):
+    """The elements and the attributes of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.elements: Counter[str] = Counter()
+        self.attributes: set[str] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements[tag] += 1
+        self.attributes |= {name for name, _ in attrs}
+
+
+def test_a_map_of_strangers_fonts_and_pictures(tmp_path: Path, world: World, hostile_run: Path) -> None:
+    prompts = whole(NAMES)
+    pictures, out = tmp_path / "\x1b[2Jpictures", tmp_path / "\x1b]0;map\x07[red]"
+    draw = ["sample", "--model", hostile_run, "--count", "1", "--steps", "1", "--batch", "64", "--out"]
+    run(*draw, pictures, "--", *prompts)
+    (pictures / "\u202e[link=x].png").write_bytes(next(pictures.iterdir()).read_bytes())
+    glyphs = open_glyphs(world.data)
+    points = torch.rand(len(glyphs), 2)  # laying them out takes longer than all the rest, and no names
+    basis = torch.linalg.qr(torch.randn(32**2, 8))[0]
+    drawn = Map(points, points.flip(1), Subspace(torch.full((32**2,), 200.0), basis))
+    save_map(world.data, drawn, glyphs.fingerprint(), MapSettings())
+    traced = [word for name in (STEERING[1], STEERING[8], MEANT[10], MEANT[18]) for word in ("--trace", name)]
+    command = ["visualize-umap", "--data", world.data, "--with", pictures, "--model", hostile_run, *traced]
+    with only_inside(out):
+        shown = run(*command, "--out", out)
+    assert shown.out.splitlines() == [printable(str(out / name)) for name in ("umap.png", "umap.html")]
+    page, text = Page(out / "umap.html"), (out / "umap.html").read_text(encoding="utf-8")
+    assert page.elements["script"] == 2 and page.elements["img"] == 0 and "onerror" not in page.attributes
+    assert all(c.isprintable() or c == "\n" for c in text)
+    with Image.open(out / "umap.png") as image:
+        assert all(c.isprintable() for value in image.info.values() if isinstance(value, str) for c in value)
+    for name in HALVES:
+        assert run(*command, "--out", tmp_path / "none", "--trace", name, code=2).err.endswith("is not UTF-8 text\n")
+    print(f"{len(prompts) + 1} pictures and {len(glyphs.fonts)} fonts in a map: all elements and files are ours")
+
+
+def strangers_pictures(folder: Path) -> Path:
+    """An image–caption folder in which every field of a row is a stranger's name."""
+    folder.mkdir()
+    rows = []
+    for k, name in enumerate(whole(NAMES)):
+        file = next((file for file in on_disk((name,), ".png") if file == as_text(file)), f"{k}.png")
+        Image.new("L", (32, 32), 40 + 3 * k).save(folder / file)
+        rows.append({"file_name": file, "text": name, "character": name, "font": name, "radical": 1 + k % 3})
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+def test_figures_for_strangers_prompts_and_characters(
+    tmp_path: Path, world: World, hostile_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    pictures = strangers_pictures(tmp_path / "\x1b[2Jpictures\u202e[red]")
+    of_model = ("--model", hostile_run, "--figure", "beside")
+    for data, prompt, figures in ((world.data, STEERING[8], of_model), (pictures, MEANT[19], ("--figure", "pixels"))):
+        out = tmp_path / f"\x1b]0;{figures[-1]}\x07[red]"
+        with only_inside(out, temporary):
+            shown = run("noise-demo", "--data", data, "--prompt", prompt, "--out", out, *figures)
+        assert printable(str(out / "index.html")) in shown.out
+        page, text = Page(out / "index.html"), (out / "index.html").read_text(encoding="utf-8")
+        assert page.elements["script"] == 0 and page.elements["img"] == 1 and "onerror" not in page.attributes
+        assert all(c.isprintable() or c == "\n" for c in text)
+    for name in (*(name for name in NAMES if len(name) != 1), "\0", "\x1b", "\x9b", "\u202e", "\u200b", "\ud800"):
+        done = run("noise-demo", "--data", pictures, "--char", name, "--out", tmp_path / "none", code=2)
+        assert re.fullmatch(r"error: --char takes one character, not [^\n]+\n", done.err)
+    assert not (tmp_path / "none").exists()
+
+
+def hostile_prompts(path: Path) -> Path:
+    """A file for --prompts: strangers' prompts and a radical for each."""
+    lines = [f"{json.dumps(name, ensure_ascii=False)} = {1 + k % 214}" for k, name in enumerate(whole(NAMES))]
+    path.write_text("\n".join(["[prompts]", *lines]).replace("\x7f", "\\u007f"), encoding="utf-8")
+    assert [prompt.text for prompt in read_prompts(path)] == whole(NAMES)
+    return path
+
+
+def returns(report: Any) -> Callable[[Any], Iterator[Any]]:
+    def workflow(options: Any) -> Generator[Event, None, Any]:
+        yield Progress(NAMES[22], 1, 2, "glyphs", NAMES[23])
+        return report
+
+    return workflow
+
+
+def test_names_in_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables of reports that hold strangers' names, in a terminal and as JSON."""
+    figure = Figure(0.5, 0.25, 0.75, 16)
+    rows = [PromptRow(prompt.text, list(prompt.radicals), figure, None)
+            for prompt in read_prompts(hostile_prompts(tmp_path / "prompts.toml"))]  # fmt: skip
+    out = tmp_path / "\x1b[2J[red].json"
+    evaluation = EvaluateReport(out, out, {}, {}, {}, {}, [Row("ink", figure, figure, "share", "")], rows, 1.0, [], 1.0)
+    judged = JudgeReport(out, 100, figure, dict.fromkeys(NAMES, figure), 1.0)
+    claims = CheckReport([Claim(name, name, name, "does not hold", name) for name in NAMES], NAMES[22], 1.0)
+    monkeypatch.setattr(evaluate_workflow, "evaluate", returns(evaluation))
+    monkeypatch.setattr(judge_workflow, "make_judge", returns(judged))
+    monkeypatch.setattr(noise_workflow, "check", returns(claims))
+    monkeypatch.setitem(TERMINAL, "COLUMNS", "2000")
+    for command in (["evaluate"], ["evaluate", "--train-judge"], ["noise-demo", "--check"]):
+        told, plain = run(*command).out, run(*command, "--json").out
+        assert json.loads(plain) and plain.isascii() and plain.count("\n") == 1
+        for name in whole(NAMES):
+            assert printable(name).strip() in told
+    print(f"{len(NAMES)} names in 3 tables and 3 lines of JSON")
+
+
+@pytest.mark.slow
+def test_strangers_prompts_are_evaluated(tmp_path: Path, noto_sans: Path, unihan: Path, tiny_run: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "\x1b[2J\u202e[red].json"
+    run("prepare", noto_sans, "--definitions", unihan, "--range", "4EBA-51FF", "--size", "32", "--out", data)
+    command = ["evaluate", "--data", data, "--model", tiny_run, "--prompts", hostile_prompts(tmp_path / "x.toml")]
+    with only_inside(tmp_path):
+        shown = run(*command, "--count", "1", "--pictures", "24", "--steps", "1", "--batch", "64", "--out", out)
+    assert printable(out.name) in shown.out.replace("\n", "")
+    assert [row["prompt"] for row in json.loads(out.read_text(encoding="utf-8"))["prompts"]] == whole(NAMES)
