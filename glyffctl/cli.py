@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from glyffctl import __version__
 from glyffctl.core.errors import GlyffError, UsageError
+from glyffctl.core.names import printable
 
 
 class _Terminated(BaseException):
@@ -46,6 +47,10 @@ class _Commands(TyperGroup):
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
                 raise
             message, code = "not enough memory on the GPU; make --batch or the network smaller", 1
+        except Exception as error:
+            if hasattr(error, "message"):  # of the parser's own, which repeats what was typed
+                error.message = printable(error.message)
+            raise
         except KeyboardInterrupt:
             message, code = "stopped", 130
         except _Terminated:
@@ -626,7 +631,7 @@ def export(
     report = _run(workflow.export(options), as_json=json)
     if not json:
         tried = "" if report.difference is None else f", its answers within {report.difference:.0e} of the model's"
-        typer.echo(f"{report.out}: {len(report.files)} files{tried}; {report.out / 'README.md'} says how to draw")
+        _say(f"{report.out}: {len(report.files)} files{tried}; {report.out / 'README.md'} says how to draw")
 
 
 def _choice(option: str, value: str, *choices: str) -> Any:

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -32,7 +33,7 @@ from typer.testing import CliRunner
 
 from glyffctl.cli import app
 from glyffctl.core.claims import Claim
-from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.dataset import open_glyphs, seal
 from glyffctl.core.images import SETTINGS_KEY, read_settings, save_png
 from glyffctl.core.layout import Map, MapSettings, save_map
 from glyffctl.core.metrics import Figure
@@ -462,3 +463,61 @@ def test_strangers_prompts_are_evaluated(tmp_path: Path, noto_sans: Path, unihan
         shown = run(*command, "--count", "1", "--pictures", "24", "--steps", "1", "--batch", "64", "--out", out)
     assert printable(out.name) in shown.out.replace("\n", "")
     assert [row["prompt"] for row in json.loads(out.read_text(encoding="utf-8"))["prompts"]] == whole(NAMES)
+
+
+def test_pictures_and_shards_outside_their_folder_are_not_read(tmp_path: Path, workshop: Workshop) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("L", (32, 32)).save(tmp_path / "secret.png")
+    for name in ("../secret.png", str(tmp_path / "secret.png"), "a/../../secret.png", "..", "\x1b[2J/../x.png"):
+        (folder / "metadata.jsonl").write_text(json.dumps({"file_name": name, "text": "x"}) + "\n", encoding="utf-8")
+        shown = run("embed", "--data", folder, code=1)
+        assert shown.err.endswith("which is outside its folder\n")
+    data = tmp_path / "data"
+    shutil.copytree(workshop.data, data)
+    (data / "glyphs-00000.safetensors").rename(tmp_path / "secret.safetensors")
+    manifest = json.loads((data / "manifest.json").read_text(encoding="utf-8"))
+    manifest["shards"][0]["file"] = "../secret.safetensors"
+    del manifest["blake2b"]
+    text = json.dumps(manifest, indent=2).removesuffix("\n}")
+    (data / "manifest.json").write_bytes(seal(text.encode()))
+    assert run("embed", "--data", data, code=1).err.endswith("which is outside its folder\n")
+
+
+def test_names_that_are_no_utf8(tmp_path: Path, workshop: Workshop, tiny_run: Path, noto_sans: Path) -> None:
+    """Fonts and pictures may have them; what safetensors could not open again is refused before the work."""
+    odd = os.fsdecode(b"\xff\xfe")
+    (tmp_path / f"{odd}.ttc").symlink_to(noto_sans)
+    table = tmp_path / f"{odd}.tsv"
+    table.write_text("一\tone\n丁\tnail\n", encoding="utf-8")
+    prepare = ["prepare", tmp_path / f"{odd}.ttc", "--definitions", table, "--size", "32", "--out"]
+    run(*prepare, tmp_path / "data")
+    assert open_glyphs(tmp_path / "data").fonts[0].file == "??.ttc"
+    draw = ["sample", "", "--model", tiny_run, "--count", "1", "--steps", "1", "--out"]
+    assert run(*draw, tmp_path / f"{odd}.png").out == f"{tmp_path}/\\udcff\\udcfe.png\n"
+    (made,) = json.loads(run(*draw, tmp_path / f"{odd}.png", "--json").out)["files"]
+    assert Path(made).is_file()
+    before = sorted(tmp_path.iterdir())
+    for command in (
+        prepare,
+        ["train", "--data", workshop.data, "--config", workshop.config, "--gpus", "0", "--out"],
+        ["export", tiny_run, "--encoder", workshop.encoder, "--format", "diffusers", "--out"],
+        ["evaluate", "--train-judge", "--data", workshop.data, "--judge"],
+        ["sample", "x", "--model"],
+        ["embed", "--data", workshop.data, "--encoder"],
+    ):
+        refused = run(*command, tmp_path / odd, code=1)
+        assert re.search(r"error: [^\n]*\\udcff\\udcfe[^\n]*\n$", refused.err)
+    assert sorted(tmp_path.iterdir()) == before
+    assert "\\u202e" in run("sample", "x", "--\u202e", code=2).err
+
+
+def test_an_export_of_a_strangers_run(tmp_path: Path, hostile_run: Path) -> None:
+    out = tmp_path / "\x1b]0;export\x07[red]\u202e"
+    with only_inside(out):
+        shown = run("export", hostile_run, "--format", "diffusers", "--out", out)
+    assert shown.out.startswith(f"{printable(str(out))}: ")
+    for file in out.rglob("*"):
+        assert file.suffix not in (".md", ".json") or all(
+            c.isprintable() or c in "\n\t" for c in file.read_text("utf-8")
+        )

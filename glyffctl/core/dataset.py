@@ -44,6 +44,7 @@ from glyffctl.core.imagefolder import (
     parse_radical,
     read_metadata,
 )
+from glyffctl.core.names import check_inside
 from glyffctl.core.noise import permutation
 from glyffctl.core.reading import LARGEST_RECORD, parse_json, read_bytes, read_json, shown
 from glyffctl.core.tensors import check_tensors
@@ -276,7 +277,7 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
         own_size = int(manifest["size"])
         fonts = [Font(font["file"], font["face"], font["name"]) for font in manifest["fonts"]]
         shards = [
-            _open_shard(folder / shard["file"], int(shard["count"]), own_size, shard.get("blake2b"))
+            _open_shard(_inside(folder, shard["file"]), int(shard["count"]), own_size, shard.get("blake2b"))
             for shard in manifest["shards"]
         ]
         moments = float(manifest["mean"]), float(manifest["std"])
@@ -313,6 +314,11 @@ _STRANGE = (KeyError, TypeError, ValueError, OverflowError, AttributeError)
 _HELD = 256  # pictures read before their pages are given back: the system maps up to 2 MB with each
 _LONGEST_HEAD = 1 << 24  # bytes; of 8192 pictures it has 115,000
 _CHANGED = "was changed after `prepare`; give your definitions with `glyffctl prepare --definitions FILE` instead"
+
+
+def _inside(folder: Path, name: str) -> Path:
+    check_inside(name, folder / MANIFEST, DataError)
+    return folder / name
 
 
 class _Shard(NamedTuple):

@@ -20,6 +20,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
 
 
+def check_name(path: Path, error: type[GlyffError]) -> None:
+    """See that the name of `path` is UTF-8: safetensors opens no other, and would say so after the work.
+
+    Raises:
+        error: it is not.
+    """
+    if as_text(path) != str(path):
+        raise error(f"cannot use {path}: its name is not UTF-8; choose another")
+
+
 def check_inside(name: str, where: Path, error: type[GlyffError]) -> None:
     """See that the file `name` of a list in `where` stays in the folder of the list.
 
@@ -28,4 +38,4 @@ def check_inside(name: str, where: Path, error: type[GlyffError]) -> None:
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
-        raise error(f"{where} names {name!r}, which is outside its folder; take out its row")
+        raise error(f"{where} names {name!r}, which is outside its folder")

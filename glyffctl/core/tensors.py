@@ -19,7 +19,7 @@ from torch import Tensor
 
 from glyffctl.core.errors import GlyffError, OutputError
 from glyffctl.core.files import atomic_file, reason
-from glyffctl.core.names import as_text
+from glyffctl.core.names import check_name
 from glyffctl.core.reading import check_file, parse_json, shown
 
 LARGEST_HEADER = 1 << 24
@@ -41,16 +41,6 @@ def check_tensors(path: Path, error: type[GlyffError]) -> None:
         raise error(f"cannot read {path}: {reason(cause)}") from cause
     if length > LARGEST_HEADER:
         raise error(f"cannot read {path}: it is cut short or not a safetensors file (a header of {length:,} bytes)")
-
-
-def check_name(path: Path, error: type[GlyffError]) -> None:
-    """See that the name of `path` is UTF-8: safetensors opens no other.
-
-    Raises:
-        error: it is not.
-    """
-    if as_text(path) != str(path):
-        raise error(f"cannot use {path}: its name is not UTF-8; rename it")
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:

@@ -20,6 +20,7 @@ from glyffctl.core.errors import ModelError, OutputError, UsageError
 from glyffctl.core.files import atomic_folder, check_writable
 from glyffctl.core.generate import Recipe
 from glyffctl.core.hub import UNET_WEIGHTS
+from glyffctl.core.names import check_name
 from glyffctl.core.onnx_export import DenoiserGraph, check_packages, export_denoiser, export_encoder, session
 from glyffctl.core.text import TextEncoder
 from glyffctl.workflows.draw import reader
@@ -91,6 +92,7 @@ def _check_output(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()) and not (out / EXPORT_FILE).is_file():
         raise OutputError(f"{out} holds other files; name a new folder with --out")
     check_writable(out)
+    check_name(out, OutputError)
 
 
 def _told(model: Model, encoder: TextEncoder, format: Format) -> dict[str, Any]:

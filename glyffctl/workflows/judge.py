@@ -12,11 +12,12 @@ from torch import Tensor
 
 from glyffctl import __version__
 from glyffctl.core.dataset import GlyphSet, open_glyphs
-from glyffctl.core.errors import DataError
+from glyffctl.core.errors import DataError, OutputError
 from glyffctl.core.files import check_writable
 from glyffctl.core.judge import SIZE, Judge, look, save_judge
 from glyffctl.core.judge_training import faster_precision, labels, split, train_judge
 from glyffctl.core.metrics import Figure, share
+from glyffctl.core.names import check_name
 from glyffctl.workflows.events import Event, Note, Progress
 
 _SHOWN = 800_000  # glyphs, where neither limit below is in the way
@@ -61,6 +62,7 @@ def make_judge(options: JudgeOptions) -> Generator[Event, None, JudgeReport]:
         OutputError: the judge cannot be written.
     """
     check_writable(options.out)
+    check_name(options.out, OutputError)
     glyphs = open_glyphs(options.data, SIZE)
     index, held = split(glyphs)
     if not len(index) or not len(held):

@@ -34,7 +34,7 @@ from glyffctl.core.fonts import (
     find_font_files,
     system_fonts,
 )
-from glyffctl.core.names import as_text
+from glyffctl.core.names import as_text, check_name
 from glyffctl.core.reading import read_json
 from glyffctl.core.wordings import radical_character, wordings
 from glyffctl.workflows.events import Caution, Event, Note, Progress
@@ -109,6 +109,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
     if not SMALLEST <= options.size <= LARGEST:
         raise UsageError(f"--size is {options.size}; pictures can be {SMALLEST} to {LARGEST} pixels wide")
     ranges = parse_ranges(options.ranges) if options.ranges else None
+    check_name(options.out, OutputError)
     previous = _replaceable(options.out)
     with atomic_folder(options.out) as folder, font_workers() as workers:
         font_files = yield from _find_fonts(options.fonts)

@@ -20,6 +20,7 @@ from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, rea
 from glyffctl.core.dataset import GlyphSet, open_glyphs
 from glyffctl.core.errors import GlyffError, Interrupted, OutputError, TrainingError, UsageError
 from glyffctl.core.files import reason
+from glyffctl.core.names import check_name
 from glyffctl.core.processes import Place, Team, in_job, join, place
 from glyffctl.core.training import Trainer
 from glyffctl.core.unet import parameter_count
@@ -258,6 +259,7 @@ def _alone_in(out: Path) -> Iterator[None]:
 
 
 def _check_folder(out: Path) -> None:
+    check_name(out, OutputError)
     try:
         out.mkdir(parents=True, exist_ok=True)
         foreign = not (out / checkpoint.CONFIG_FILE).exists() and any(
