@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from glyffctl.core.names import printable
@@ -31,8 +32,10 @@ class Display:
             BarColumn(bar_width=28),
             TextColumn("{task.fields[amount]}", markup=False),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[note]}", "dim", markup=False),
+            # The last column gives way where a line is too short for all.
+            TextColumn("{task.fields[note]}", "dim", markup=False, table_column=Column(no_wrap=True, ratio=1)),
             console=self.console,
+            expand=True,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
