@@ -479,7 +479,7 @@ def test_the_command_with_no_option_and_stopped(data: Path, mapped: tuple[UmapRe
         [*command, "--out", str(other), "--seed", "77"],
         cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    # When numba's compiler is loaded, the layout is about to begin, however fast the machine; compiling it takes seconds.
+    # When numba is loaded, the layout is about to begin, however fast the machine; compiling it takes seconds.
     while stopped.poll() is None and "llvmlite" not in Path(f"/proc/{stopped.pid}/maps").read_text():
         time.sleep(0.05)
     time.sleep(1)
