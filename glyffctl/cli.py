@@ -29,6 +29,9 @@ def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     raise _Terminated
 
 
+_NO_MEMORY = "not enough memory; make --batch, --size or the network smaller"
+
+
 class _Commands(TyperGroup):
     """The one place where errors end."""
 
@@ -42,11 +45,14 @@ class _Commands(TyperGroup):
             where = f"{error.filename}: " if error.filename else ""
             message, code = f"{where}{error.strerror or error}", 1
         except MemoryError:
-            message, code = "not enough memory; make --batch, --size or the network smaller", 1
-        except RuntimeError as error:
-            if type(error).__name__ != "OutOfMemoryError":  # torch's, which is not imported here
+            message, code = _NO_MEMORY, 1
+        except RuntimeError as error:  # torch's, which is not imported here
+            if type(error).__name__ == "OutOfMemoryError":
+                message, code = "not enough memory on the GPU; make --batch or the network smaller", 1
+            elif "DefaultCPUAllocator" in str(error):
+                message, code = _NO_MEMORY, 1
+            else:
                 raise
-            message, code = "not enough memory on the GPU; make --batch or the network smaller", 1
         except Exception as error:
             if hasattr(error, "message"):  # of the parser's own, which repeats what was typed
                 error.message = printable(error.message)

@@ -150,13 +150,22 @@ def fields(raw: bytes, dice: Dice) -> bytes:
     return raw[:a] + raw[c:d] + raw[b:c] + raw[a:b] + raw[d:]
 
 
+def enormous_number(raw: bytes, dice: Dice) -> bytes:
+    """A number that is one, of the right kind, and asks for more than there is."""
+    found = [match.span() for match in re.finditer(rb"(?<![\w.])\d+\b(?![.])", raw)]
+    if not found:
+        return flip(raw, dice)
+    start, end = dice.choice(found)
+    return raw[:start] + str(dice.choice((10**9, 2**40, 2**62, 2**63 - 1))).encode() + raw[end:]
+
+
 BYTES: dict[str, Damage] = {
     "flipped bits": flip, "cut short": cut, "block inserted": insert, "block deleted": delete,
     "block doubled": double, "blocks swapped": swap, "block filled": fill, "empty": empty,
 }  # fmt: skip
 TEXT: dict[str, Damage] = BYTES | {
     "number replaced": _replace(NUMBER), "string replaced": _replace(STRING), "word replaced": _replace(TOKEN),
-    "fields swapped": fields, "not UTF-8": not_text, "byte order mark": bom,
+    "enormous number": enormous_number, "fields swapped": fields, "not UTF-8": not_text, "byte order mark": bom,
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import resource
 import shutil
 import signal
 import subprocess
@@ -207,6 +208,8 @@ def test_what_cannot_be_trained_is_one_line_that_says_what_to_do(
     wide.write_text(workshop.config.read_text().replace("[network]", "[network]\ntext_width = 512"))
     large = tmp_path / "large.toml"
     large.write_text(workshop.config.read_text().replace("[network]", "[network]\nsize = 64"))
+    deep = tmp_path / "deep.toml"
+    deep.write_text(workshop.config.read_text().replace("[network]", "[network]\nblocks = 1_000_000"))
 
     cases: list[tuple[TrainOptions, type[GlyffError], str]] = [
         (replace(base, data=tmp_path / "nowhere"), DataError, "glyffctl prepare"),
@@ -220,6 +223,8 @@ def test_what_cannot_be_trained_is_one_line_that_says_what_to_do(
         (replace(base, preset="huge"), UsageError, "cpu"),
         (replace(base, config=wide), TrainingError, "512"),
         (replace(base, overrides={"batch": 0}), UsageError, "batch"),
+        (replace(base, overrides={"batch": 10**9}), TrainingError, "this machine has"),
+        (replace(base, config=deep), UsageError, "deep.toml"),
         (replace(base, encoder=str(tmp_path / "no-encoder")), EmbeddingError, "no-encoder"),
     ]
     for asked, kind, words in cases:
@@ -230,6 +235,22 @@ def test_what_cannot_be_trained_is_one_line_that_says_what_to_do(
     assert not list(tmp_path.rglob("*.tmp"))
     # A stated size makes the pictures be read at that size: the data folder is resized, not refused.
     finish(train(replace(base, config=large, out=tmp_path / "large", overrides={"images": 8})))
+
+
+def test_a_batch_that_memory_cannot_hold_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
+    def little_memory() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+
+    asked = {"data": workshop.data, "config": workshop.config, "out": tmp_path / "run", "batch": 10**5, "images": 10**5}
+    command = [sys.executable, "-m", "glyffctl", "train", "--gpus", "0"]
+    command += [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=little_memory, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "not enough memory; make --batch" in done.stderr
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    # What the line says can be done: nothing has been learned that the same folder would have to keep.
+    report = finish(train(options(workshop, tmp_path / "run", images=8)))
+    assert report and report.images == 8
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v", "x0"])

@@ -185,6 +185,8 @@ def test_shapes(config: UNetConfig, grids: set[int]) -> None:
         ({"patch": -1}, ["positive"]),
         ({"attention": (2,)}, ["levels 0…1", "[2]"]),
         ({"attention": (-1,)}, ["levels 0…1", "[-1]"]),
+        ({"channels": (32, 1 << 40)}, ["65,536"]),
+        ({"blocks": 10**9}, ["blocks to 64"]),
         ({"head_width": 48}, ["[64]", "48"]),
         ({"dropout": 1.0}, ["dropout", "1.0"]),
         ({"dropout": float("nan")}, ["dropout", "nan"]),

@@ -142,7 +142,10 @@ def load_model(path: Path) -> Model:
         if (path / EXPORT_FILE).exists():
             raise ModelError(f"{path} was exported for other programs; name the model that it was made from")
         raise ModelError(f"{path} holds no model yet: no {MODEL_FILE}; train one with `glyffctl train --out {path}`")
-    weights, header = load_tensors(file, MODEL_KIND, ModelError)
+    try:
+        weights, header = load_tensors(file, MODEL_KIND, ModelError)
+    except ModelError as error:
+        raise ModelError(f"{error}; get the file again, or name another model") from error
     origin = Origin.parse(header, file)
     # Building on the meta device skips the random start that the weights would overwrite.
     with torch.device("meta"):

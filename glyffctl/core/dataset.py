@@ -332,7 +332,10 @@ class _Shard(NamedTuple):
 
 
 def _open_shard(path: Path, count: int, size: int, digest: str | None) -> _Shard:
-    check_tensors(path, DataError)
+    try:
+        check_tensors(path, DataError)
+    except DataError as error:
+        raise DataError(f"{error}; {_AGAIN}") from error
     try:
         if digest is not None and head_digest(path, count * size**2) != digest:
             raise DataError(f"{path} was changed after `prepare` wrote it; {_AGAIN}")

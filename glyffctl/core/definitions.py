@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import http.client
-import io
 import os
 import re
 import urllib.error
@@ -22,13 +21,14 @@ from typing import NamedTuple
 
 from glyffctl.core.errors import DefinitionsError
 from glyffctl.core.files import atomic_file, reason
-from glyffctl.core.reading import LARGEST_TABLE, check_file, parse_json, read_packed, too_large
+from glyffctl.core.reading import LARGEST_TABLE, check_file, check_lines, csv_rows, parse_json, read_packed, too_large
 
 UNIHAN_URL = "https://www.unicode.org/Public/UCD/latest/ucd/Unihan.zip"
 URL_VARIABLE = "GLYFFCTL_UNIHAN_URL"
 FEWEST_DEFINITIONS = 20_000
 """A Unihan.zip with no more than this is not whole: version 15 has 22,903."""
 
+_LARGEST_ZIP = 1 << 24  # bytes; Unihan.zip of version 15 has 7 million, and its directory is read whole
 _SYSTEM_FOLDER = Path("/usr/share/unicode")
 _READINGS, _SOURCES = "Unihan_Readings.txt", "Unihan_IRGSources.txt"
 _PACKINGS = ("", ".bz2", ".gz")
@@ -87,6 +87,7 @@ def digest(path: Path) -> str:
 
 
 def _read_zip(path: Path) -> dict[int, Entry]:
+    check_file(path, DefinitionsError, _LARGEST_ZIP)
     with zipfile.ZipFile(path) as archive:
         names = {Path(name).name: name for name in archive.namelist()}
         if _READINGS not in names:
@@ -102,6 +103,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> str:
         data = file.read(LARGEST_TABLE + 1)
     if len(data) > LARGEST_TABLE:
         raise too_large(path / name, DefinitionsError, LARGEST_TABLE)
+    check_lines(data, path / name, DefinitionsError)
     return data.decode("utf-8")
 
 
@@ -152,7 +154,7 @@ _VALUES = ("definition", "text", "caption")
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(_lines(text), start=1):
         if not line.strip():
             continue
         try:
@@ -169,11 +171,19 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, str]]:
         yield _codepoint(str(key), path, number), str(value)
 
 
+def _lines(text: str) -> Iterator[str]:
+    """One after the other: a list of them all takes many times what they take themselves."""
+    return (match[0] for match in re.finditer(r"^.*", text, re.MULTILINE))
+
+
+_CSV_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+
+
 def _table_rows(text: str, first: str, path: Path) -> Iterator[tuple[int, str]]:
     # TSV has no quoting: a definition may begin with a quotation mark.
-    table: Iterable[list[str]] = csv.reader(io.StringIO(text, newline=""))
+    table: Iterable[list[str]] = (row for _, row in csv_rows(match[0] for match in _CSV_LINE.finditer(text)))
     if "\t" in first:
-        table = (line.rstrip("\r").split("\t") for line in text.split("\n"))
+        table = (line.rstrip("\r").split("\t") for line in _lines(text))
     columns: tuple[int, int] | None = None
     for number, row in enumerate(table, start=1):
         if not any(row) or row[0].startswith("#"):

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from glyffctl.core.denoiser import Prediction
 from glyffctl.core.diffusers_model import unet_class
+from glyffctl.core.diffusers_settings import PREDICTIONS
 from glyffctl.core.errors import ModelError
 from glyffctl.core.schedule import Schedule
 from glyffctl.core.text import TextBatch
@@ -60,7 +61,6 @@ _TEXT_NAMES = {
     "embed_text.0.weight": "pool_norm.weight",
     "embed_text.0.bias": "pool_norm.bias",
 }
-_PREDICTIONS: dict[Prediction, str] = {"eps": "epsilon", "v": "v_prediction", "x0": "sample"}
 
 
 def diffusers_name(name: str) -> str:
@@ -120,7 +120,7 @@ def scheduler_config(schedule: Schedule, prediction: Prediction) -> dict[str, An
     return {
         "num_train_timesteps": len(betas),
         "trained_betas": betas.tolist(),
-        "prediction_type": _PREDICTIONS[prediction],
+        "prediction_type": next(theirs for theirs, ours in PREDICTIONS.items() if ours == prediction),
         "timestep_spacing": "trailing",
         # With a largest value of 1, "dynamic" thresholding is a clamp to ±1.
         "thresholding": True,

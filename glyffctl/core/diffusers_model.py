@@ -127,12 +127,11 @@ class DiffusersModel:
     def history(self) -> str:
         """Where it comes from, in words."""
         settings = self.settings
-        if not settings.pipeline:
-            return "a network of diffusers alone: taken to be DDPM's, with linear β and noise prediction"
-        told = f"a {settings.pipeline} of diffusers"
-        if settings.sampler:
-            told += f", whose own scheduler is like --sampler {settings.sampler}"
-        return f"{told} without guidance (--guidance 1)" if settings.pipeline == GLYFFUSER else told
+        told = f"{settings.pipeline}, a pipeline of diffusers" if settings.pipeline else "a model of diffusers"
+        if not settings.sampler:
+            return f"{told} without a scheduler: taken to be DDPM's, with linear β and noise prediction"
+        told += f", whose own scheduler is like --sampler {settings.sampler}"
+        return f"{told}, without guidance (--guidance 1)" if settings.pipeline == GLYFFUSER else told
 
 
 def load_diffusers(folder: Path) -> DiffusersModel:
@@ -143,6 +142,7 @@ def load_diffusers(folder: Path) -> DiffusersModel:
         UsageError: diffusers is not installed.
     """
     settings = read_pipeline(folder)
+    unet_class()  # complain before anything slow
     weights = _weights(settings.weights)
     unet = _build(settings, weights)
     network = DiffusersNetwork(unet, settings.schedule.sigmas).eval().requires_grad_(False)

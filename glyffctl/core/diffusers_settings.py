@@ -1,8 +1,9 @@
 """A model folder of diffusers as settings: what its JSON says, checked before anything is built or read.
 
-Two layouts: a pipeline (`model_index.json`, `unet/`, `scheduler/`, perhaps `text_encoder/` and `tokenizer/`), or a bare
-network (`config.json` and its weights). What is not known is refused by name: a setting that is passed over would draw
-something else than its author meant.
+Two layouts: a pipeline (`unet/`, and as far as there are such, `scheduler/`, `text_encoder/`, `tokenizer/` and
+`model_index.json`), or a bare network (`config.json` and its weights, perhaps `scheduler_config.json`). What is not known
+is refused by name: a setting that is passed over would draw something else than its author meant. Only one that is off
+(null or false) may be unknown: every version of diffusers writes all settings that it has.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from glyffctl.core.reading import check_file, read_json, shown
 from glyffctl.core.schedule import Schedule, cosine, from_betas, linear
 
 INDEX_FILE = "model_index.json"
+_SCHEDULER_FILE = "scheduler_config.json"
+_PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")
 NETWORK = "UNet2DConditionModel"
 GLYFFUSER = "GlyffuserPipeline"
 """The pipeline of yue-here/glyffuser. Black is 0 and white is 1 in its pictures, where diffusers' own have −1 and 1."""
@@ -74,12 +77,12 @@ class PipelineSettings:
     Attributes:
         network: the arguments of UNet2DConditionModel.
         weights: the file with its weights.
-        pipeline: the name of its pipeline, or "" for a bare network.
+        pipeline: the name of its pipeline, or "" where the folder names none.
         schedule: its noise levels and their spacing.
         prediction: what the network predicts.
         clip: guesses of x0 are held in ±clip; None leaves them as they are.
         low: the value of black; white is 1.
-        sampler: ours that is like its own scheduler.
+        sampler: ours that is like its own scheduler, or "" where it has none: then it is taken to be DDPM's.
         encoder: its text encoder: a folder, a name on the hub, or "" where it names none.
         max_tokens: longer captions are cut.
     """
@@ -114,7 +117,8 @@ class PipelineSettings:
 
 def is_pipeline(folder: Path) -> bool:
     """Whether `folder` is laid out as diffusers does, whatever is in its files."""
-    return (folder / INDEX_FILE).exists() or any(folder.glob(f"{Path(UNET_WEIGHTS).stem}*"))
+    named = any((folder / name).exists() for name in (INDEX_FILE, "unet"))
+    return named or any(folder.glob(f"{Path(UNET_WEIGHTS).stem}*"))
 
 
 def read_pipeline(folder: Path) -> PipelineSettings:
@@ -123,44 +127,56 @@ def read_pipeline(folder: Path) -> PipelineSettings:
     Raises:
         ModelError: a file is missing or broken, or says something that is not known here.
     """
-    bare = not (folder / INDEX_FILE).is_file()
-    place = folder if bare else folder / "unet"
+    index = folder / INDEX_FILE
+    place = folder / "unet" if index.exists() or (folder / "unet").is_dir() else folder
     weights = place / UNET_WEIGHTS
     if not weights.exists():
         raise ModelError(
-            f"{folder} has no {weights.relative_to(folder)}; weights in other formats can run code when they are loaded"
+            f"{folder} has no {weights.relative_to(folder)}; weights in other formats can run code when they are loaded: "
+            "where you trust them, load them with diffusers and save them again with save_pretrained"
         )
     check_file(weights, ModelError)
     network = _network(place / "config.json")
-    if bare:
-        return PipelineSettings(network=network, weights=weights)
-    index = folder / INDEX_FILE
-    parts = read_json(index, ModelError)
-    pipeline = parts.get("_class_name", "")
-    held = {name: value for name, value in parts.items() if not name.startswith("_") and value != [None, None]}
-    for name, value in held.items():
-        if name not in ("unet", "scheduler", "text_encoder", "tokenizer"):
-            raise ModelError(f"cannot use {index}: its pipeline has a part {shown(name)}, which is not known here")
-        if not (isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)):
-            raise ModelError(f"cannot use {index}: {name} must be a library and a class, not {shown(value)}")
-    if "unet" not in held or held["unet"][1] != NETWORK:
-        raise ModelError(f"cannot use {index}: it has no {NETWORK} as its unet")
-    if not isinstance(pipeline, str) or not pipeline:
-        raise ModelError(f"cannot use {index}: it does not say the _class_name of its pipeline")
+    if index.exists():
+        pipeline, parts = _index(index)
+    else:
+        pipeline, parts = "", {name for name in _PARTS if (folder / name).is_dir()}
     settings = PipelineSettings(network=network, weights=weights, pipeline=pipeline)
-    if "scheduler" in held:
-        settings = _scheduler(folder / "scheduler" / "scheduler_config.json", settings)
+    scheduler = folder / "scheduler" / _SCHEDULER_FILE
+    if "scheduler" in parts and not scheduler.exists():
+        raise ModelError(f"{folder} has no {scheduler.relative_to(folder)}, without which its noise levels are not known")
+    if place == folder and not scheduler.exists():
+        scheduler = folder / _SCHEDULER_FILE
+    if scheduler.exists():
+        settings = _scheduler(scheduler, settings)
     if pipeline == GLYFFUSER:
         settings = replace(settings, low=0.0)
         name, width = GLYFFUSER_ENCODER
         if settings.text_width == width:
             settings = replace(settings, encoder=name)
-    if "text_encoder" in held:
+    if "text_encoder" in parts:
         encoder = folder / "text_encoder"
         if not has_weights(encoder):
-            raise ModelError(f"{folder} has no safetensors weights of its text encoder, which {index.name} names")
+            raise ModelError(f"{folder} has no safetensors weights of its text encoder in {encoder.name}/")
         settings = replace(settings, encoder=str(encoder.absolute()), max_tokens=_longest(folder / "tokenizer"))
     return settings
+
+
+def _index(path: Path) -> tuple[str, set[str]]:
+    """The name of a pipeline, and which parts it has."""
+    plain = read_json(path, ModelError)
+    held = {name: value for name, value in plain.items() if not name.startswith("_") and value != [None, None]}
+    for name, value in held.items():
+        if name not in _PARTS:
+            raise ModelError(f"cannot use {path}: its pipeline has a part {shown(name)}, which is not known here")
+        if not (isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)):
+            raise ModelError(f"cannot use {path}: {name} must be a library and a class, not {shown(value)}")
+    if "unet" not in held or held["unet"][1] != NETWORK:
+        raise ModelError(f"cannot use {path}: it has no {NETWORK} as its unet")
+    pipeline = plain.get("_class_name")
+    if not isinstance(pipeline, str) or not pipeline:
+        raise ModelError(f"cannot use {path}: it does not say the _class_name of its pipeline")
+    return pipeline, set(held)
 
 
 def _longest(tokenizer: Path) -> int:
@@ -262,8 +278,10 @@ def _network(path: Path) -> dict[str, Any]:
     """The arguments of the network."""
     plain = read_json(path, ModelError)
     if plain.get("_class_name") != NETWORK:
-        raise ModelError(f"cannot use {path}: it is a {shown(plain.get('_class_name'))}, not a {NETWORK}")
-    config = {name: value for name, value in plain.items() if not name.startswith("_")}
+        raise ModelError(
+            f"cannot use {path}: it is a {shown(plain.get('_class_name'))}, not a {NETWORK}, and only those are known here"
+        )
+    config = _settings(plain, {*_NETWORK_RULES, *_BLOCKS})
     for name in _NETWORK_NEEDED:
         if name not in config:
             raise ModelError(f"cannot use {path}: it does not say {name}")
@@ -286,6 +304,15 @@ def _network(path: Path) -> dict[str, Any]:
             "both must be the picture's"
         )
     return {"encoder_hid_dim": None} | config
+
+
+def _settings(plain: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    """What a JSON file sets: without remarks, and without what is not known and is off."""
+    return {
+        name: value
+        for name, value in plain.items()
+        if not name.startswith("_") and (name in known or (value is not None and value is not False))
+    }
 
 
 def _check(config: dict[str, Any], rules: dict[str, _Rule], path: Path) -> None:
@@ -369,9 +396,10 @@ def _scheduler(path: Path, settings: PipelineSettings) -> PipelineSettings:
     if name not in _SCHEDULERS:
         raise ModelError(f"cannot use {path}: unknown scheduler {shown(name)}; known are {', '.join(_SCHEDULERS)}")
     known = _SCHEDULERS[name]
-    config = {key: value for key, value in plain.items() if not key.startswith("_")}
-    trained = config.pop("trained_betas", None)
-    _check(config, _SCHEDULE_RULES | known.rules, path)
+    rules = _SCHEDULE_RULES | known.rules
+    trained = plain.pop("trained_betas", None)
+    config = _settings(plain, set(rules))
+    _check(config, rules, path)
     thresholds = config.get("thresholding", False)
     if thresholds and config.get("sample_max_value", 1.0) > 1:
         raise ModelError(f"cannot use {path}: thresholding beyond ±1 (sample_max_value) is not known here")

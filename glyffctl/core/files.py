@@ -148,6 +148,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         descriptor = _lock(temporary)
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                file.chmod(0o666 & ~_umask())  # some libraries write files that only their owner can read
         _sync_folder(temporary)
         try:
             if target.exists():

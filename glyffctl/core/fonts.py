@@ -23,7 +23,7 @@ from glyffctl.core.reading import check_file
 
 FONT_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}
 LARGEST_FONT = 1 << 29
-"""Bytes of a font file: Source Han Sans, all faces in one, has 120 million."""
+"""Bytes of a font file; the largest of Noto CJK has 27 million."""
 Fit = Literal["ink", "metrics"]
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 

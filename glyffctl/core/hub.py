@@ -61,6 +61,7 @@ _PIPELINE = _Kind(
     wanted=(
         "model_index.json",
         "config.json",
+        "scheduler_config.json",
         "unet/config.json",
         "scheduler/*.json",
         UNET_WEIGHTS,

@@ -11,6 +11,7 @@ import csv
 import warnings
 from array import array
 from collections.abc import Iterator
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from glyffctl.core.errors import DataError
 from glyffctl.core.names import LONGEST_NAME, check_inside
-from glyffctl.core.reading import LARGEST_PICTURE, check_file, parse_json, read_lines, shown
+from glyffctl.core.reading import LARGEST_PICTURE, check_file, csv_rows, parse_json, read_lines, shown
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 PAPER = 255
@@ -29,6 +30,8 @@ _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # sizes
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Pillow knows more; what it does with EPS, say, is to start Ghostscript."""
 _LONGEST_CHARACTER = 2  # code points: one may select a variant
+_MOST_PIXELS = 160_000_000  # bytes as Pillow holds them: 40 million in colour
+_STRIP = 1 << 20  # pixels
 KEPT = 1 << 30  # 65,536 pictures of 128×128
 
 
@@ -72,6 +75,8 @@ def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
         if line.strip():
             try:
                 fields = parse_json(line)
+            except JSONDecodeError as error:
+                raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
             except ValueError as error:
                 raise ValueError(f"line {number}: {error}") from error
             if not isinstance(fields, dict):
@@ -80,9 +85,10 @@ def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _csv_rows(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(lines)
-    for fields in reader:
-        yield reader.line_num, fields
+    rows = ((number, row) for number, row in csv_rows(lines) if row)
+    _, names = next(rows, (0, []))
+    for number, row in rows:
+        yield number, dict(zip(names, row, strict=False))
 
 
 def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
@@ -183,12 +189,23 @@ def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height * (1 if image.mode in ("1", "L", "P") else 4) > _MOST_PIXELS:
+                    raise ValueError(f"{image.width}×{image.height} pixels are too many")
                 return np.array(ImageOps.pad(_grey(image), (size, size), Image.Resampling.LANCZOS, color=PAPER))
     except (OSError, ValueError, SyntaxError, *_BOMBS) as error:
         raise DataError(f"cannot read the picture {path}: {error}; mend it or take out its row") from error
 
 
 def _grey(image: Image.Image) -> Image.Image:
+    """`image` in grey on white paper, a strip at a time: a large one whole would take four times its own memory."""
+    grey, rows = Image.new("L", image.size), max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        grey.paste(_grey_strip(image.crop((0, top, image.width, bottom))), (0, top))
+    return grey
+
+
+def _grey_strip(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips instead of scaling
         return Image.fromarray((np.asarray(image, dtype=np.uint32) // 257).clip(0, 255).astype(np.uint8))
     if image.has_transparency_data:

@@ -20,6 +20,7 @@ from glyffctl.core.reading import LARGEST_PICTURE, check_file, parse_json
 
 SETTINGS_KEY = "glyffctl"
 _GIF_GREYS = 16
+_MOST_PIXELS = 180_000_000  # bytes; a sheet of 10,000 glyphs of 128×128 has 174 million
 _LAST_FRAME_MS = 1500
 _GAP, _TITLE = 4, 22  # pixels of a sheet: between pictures, and a line of title
 
@@ -105,22 +106,33 @@ def save_png(path: Path, image: Image.Image, settings: dict[str, Any] | None = N
         image.save(temporary, "PNG", pnginfo=chunks)
 
 
-def read_settings(path: Path) -> dict[str, Any]:
-    """The settings that `save_png` put into `path`.
+def read_png(path: Path) -> Image.Image:
+    """A PNG, with its pixels.
 
     Raises:
-        GlyffError: there is no such file, or it is not a PNG.
-        UsageError: the PNG has no settings of ours.
+        GlyffError: there is no such file, it is not a PNG, or its pixels would take more than `_MOST_PIXELS` bytes.
     """
     check_file(path, GlyffError, LARGEST_PICTURE)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own largest sheets are past it
             with Image.open(path, formats=["PNG"]) as image:
+                if image.width * image.height * len(image.getbands()) > _MOST_PIXELS:
+                    raise ValueError(f"{image.width}×{image.height} pixels are too many")
                 image.load()
-                text = getattr(image, "text", {}).get(SETTINGS_KEY)
+                return image
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise GlyffError(f"cannot read {path} as a PNG picture: {error}") from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings that `save_png` put into `path`.
+
+    Raises:
+        GlyffError: see `read_png`.
+        UsageError: the PNG has no settings of ours.
+    """
+    text = getattr(read_png(path), "text", {}).get(SETTINGS_KEY)
     try:
         settings = parse_json(text or "")
     except ValueError:

@@ -130,7 +130,10 @@ def load_judge(path: Path | None = None) -> tuple[Judge, dict[str, Any]]:
     """
     if path is None:
         path = pretrained("judge.safetensors")
-    weights, header = load_tensors(path, JUDGE_KIND, ModelError)
+    try:
+        weights, header = load_tensors(path, JUDGE_KIND, ModelError)
+    except ModelError as error:
+        raise ModelError(f"{error}; make one with `glyffctl evaluate --train-judge`, or leave --judge out") from error
     judge = Judge()
     counters = {name: t for name, t in judge.state_dict().items() if name.endswith("num_batches_tracked")}
     try:

@@ -7,30 +7,36 @@ read further than what is expected can reach: a few bytes can claim gigabytes, a
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import io
 import json
+import re
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from glyffctl.core.errors import GlyffError
 from glyffctl.core.files import reason
 
-LARGEST_SETTINGS = 1 << 24
-"""Bytes of a file of settings, at most; the largest of ours has a few thousand."""
-LARGEST_TABLE = 1 << 26
+LARGEST_SETTINGS = 1 << 22
+"""Bytes of a file of settings, at most; that of a data folder of 10,000 fonts has 1.5 million."""
+LARGEST_TOML = 1 << 20
+"""Bytes; ten thousand prompts have 500,000."""
+LARGEST_TABLE = 1 << 25
 """Bytes of a table of characters, unpacked; the largest of Unihan's has 12 million."""
 LARGEST_RECORD = 1 << 28
-"""Bytes of what the program itself writes down of characters or steps; for 21,000 glyphs 5 million."""
+"""Bytes of what the program itself writes down of characters or steps; for 21,000 glyphs 4.5 million."""
 LARGEST_PICTURE = 1 << 28
 """Bytes of a file that holds a picture: a sheet of 10,000 takes a tenth of it."""
 LONGEST_LINE = 1 << 20
 """Characters."""
 _LONGEST_NUMBER = 300  # digits: what has more is none as a float either
 _LONGEST_SHOWN = 60
+# A key of TOML with more than 30 parts (a.b.c…): tomllib's memory and time grow with their square, to 1 TB for 1 MB.
+_MANY_PARTS = re.compile(r"""(?<![\w\\-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
 
 
 def check_file(path: Path, error: type[GlyffError], most: int | None = None) -> None:
@@ -81,7 +87,7 @@ def read_packed(path: Path, error: type[GlyffError], most: int = LARGEST_TABLE) 
     """All of a file, unpacked if it is packed with gzip or bzip2.
 
     Raises:
-        error: see `read_bytes`; `most` holds before and after.
+        error: see `read_bytes`; `most` holds before and after. Or a line has more than `LONGEST_LINE` bytes.
         OSError, EOFError, zlib.error: it is damaged.
     """
     data = read_bytes(path, error, most)
@@ -91,7 +97,18 @@ def read_packed(path: Path, error: type[GlyffError], most: int = LARGEST_TABLE) 
         data = bz2.BZ2File(io.BytesIO(data)).read(most + 1)
     if len(data) > most:
         raise too_large(path, error, most)
+    check_lines(data, path, error)
     return data
+
+
+def check_lines(data: bytes, path: Path, error: type[GlyffError]) -> None:
+    """See that no line has more than `LONGEST_LINE` bytes: what parses it takes many times as much.
+
+    Raises:
+        error: one has.
+    """
+    if any(len(line) > LONGEST_LINE for line in io.BytesIO(data)):
+        raise error(f"cannot read {path}: it has a line of more than {LONGEST_LINE:,} bytes")
 
 
 def read_text(path: Path, error: type[GlyffError], most: int = LARGEST_SETTINGS) -> str:
@@ -124,6 +141,29 @@ def read_lines(path: Path, error: type[GlyffError], longest: int = LONGEST_LINE)
         raise error(f"cannot read {path}: {reason(cause)}") from cause
 
 
+def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """The rows of CSV, each with the number of its last line; of an empty line [].
+
+    Raises:
+        ValueError: a row has more than `LONGEST_LINE` characters, as lines that all end inside quotation marks have.
+        csv.Error: it is not CSV.
+    """
+    held = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal held
+        for line in lines:
+            held += len(line)
+            if held > LONGEST_LINE:
+                raise ValueError(f"it has a row of more than {LONGEST_LINE:,} characters")
+            yield line
+
+    reader = csv.reader(counted())
+    for row in reader:
+        held = 0
+        yield reader.line_num, row
+
+
 def read_json(path: Path, error: type[GlyffError]) -> dict[str, Any]:
     """A file that is one JSON object.
 
@@ -145,8 +185,11 @@ def read_toml(path: Path, error: type[GlyffError]) -> dict[str, Any]:
     Raises:
         error: see `read_text`; or it is not that.
     """
+    text = read_text(path, error, LARGEST_TOML)
+    if _MANY_PARTS.search(text):
+        raise error(f"cannot use {path}: it has a key of more than 30 parts")
     try:
-        return tomllib.loads(read_text(path, error))
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise error(f"{path} is not a TOML file: {cause}") from cause
     except ValueError as cause:  # Python's own limit

@@ -21,11 +21,13 @@ from torch.nn import functional as F
 from glyffctl.core import reading
 from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.hub import has_weights, is_local, model_folder
+from glyffctl.core.tensors import check_tensors
 
 # Words, digits, brackets, accents and Han: tokenizers that treat any of these in their own way differ here.
 _PROBE = "Lithium (element 3, Li); naïve small swan 鋰 [U+92F0]"
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
-_LARGEST_TOKENIZER = 1 << 28  # bytes; those of a quarter of a million tokens have 35 million
+_LARGEST_TOKENIZER = 1 << 26  # bytes; those of a quarter of a million tokens have 35 million
+_WITH_TOKENS = ("tokenizer.json", "vocab.json", "tokenizer_config.json", "added_tokens.json")
 _LONGEST_TOKEN = 10_000
 _MOST_LAYERS = 1000
 _SAMPLE = 256  # values of each parameter, at either end, that go into the fingerprint
@@ -184,15 +186,21 @@ def load_encoder(
         except EmbeddingError:
             raise
         except Exception as error:  # a broken folder can raise nearly anything, another type in every version
-            raise EmbeddingError(f"cannot load the text encoder {shown}: {_cause(error)}") from error
+            raise EmbeddingError(
+                f"cannot load the text encoder {shown}: {_cause(error)}; get it again, or name another"
+            ) from error
 
 
 def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str) -> TextEncoder:
     from transformers import AutoConfig  # noqa: PLC0415
 
     for file in folder.iterdir():
-        if file.suffix in (".json", ".safetensors", ".model", ".txt"):  # the libraries would wait for a pipe
-            reading.check_file(file, EmbeddingError)
+        # The libraries would wait for a pipe, and read whatever there is.
+        if file.suffix == ".safetensors":
+            check_tensors(file, EmbeddingError)
+        elif file.suffix in (".json", ".model", ".txt"):
+            whole = file.name in _WITH_TOKENS or file.suffix != ".json"
+            reading.check_file(file, EmbeddingError, _LARGEST_TOKENIZER if whole else reading.LARGEST_SETTINGS)
     if not (folder / "config.json").is_file():
         raise EmbeddingError(f"{shown} is not a text encoder: it has no config.json")
     if not has_weights(folder):

@@ -8,6 +8,7 @@ generators to save.
 from __future__ import annotations
 
 import math
+import os
 import time
 from functools import cached_property
 from hashlib import blake2b
@@ -27,7 +28,7 @@ from glyffctl.core.optimizer import Optimizer
 from glyffctl.core.processes import ALONE, Team
 from glyffctl.core.schedule import Schedule, make_schedule
 from glyffctl.core.text import TextBatch
-from glyffctl.core.unet import UNet, channels_last
+from glyffctl.core.unet import UNet, channels_last, parameter_count
 
 VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
 _VALIDATION_GLYPHS = 128
@@ -74,6 +75,32 @@ def draw_sigmas(config: Config, schedule: Schedule, number: Tensor) -> Tensor:
         return (diffusion.level_mean + diffusion.level_std * torch.special.ndtri(share)).exp()
     sigmas = schedule.sigmas.to(share.device)
     return sigmas[(share * len(sigmas)).long()]
+
+
+def check_memory(config: Config, size: int, processes: int) -> None:
+    """Complain about settings that cannot be trained on the CPU here, before the system ends the process for it.
+
+    Counts what is certain: five numbers for each parameter (weight, gradient, two moments, average) and four for each
+    pixel of a process's share of a batch (x0, ε, z, F). What is between the layers comes on top.
+
+    Args:
+        size: of the pictures, in pixels along a side.
+        processes: that share a batch, anywhere.
+
+    Raises:
+        TrainingError: that alone is more than the memory of this machine.
+    """
+    with torch.device("meta"):
+        parameters = parameter_count(UNet(config.network))
+    batch = config.training.batch // processes
+    needed = 4 * (5 * parameters + 4 * batch * size**2)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise TrainingError(
+            f"{parameters / 1e6:,.1f} million parameters and {batch:,} pictures of {size}×{size} at a time need "
+            f"{needed / 2**30:,.0f} GiB at least, this machine has {memory / 2**30:,.0f}; make the network or "
+            "training.batch smaller"
+        )
 
 
 class _Objective(nn.Module):

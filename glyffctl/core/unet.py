@@ -19,7 +19,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from glyffctl.core.errors import UsageError
+from glyffctl.core.reading import shown
 from glyffctl.core.text import TextBatch
+
+_LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +59,11 @@ class UNetConfig:
         numbers = (self.size, self.patch, self.blocks, self.head_width, self.text_width, self.context_width)
         if min(numbers) < 1 or not self.channels or min(self.channels) < 2:
             raise UsageError("network: sizes, widths and block counts must be positive")
+        if max(*numbers, *self.channels) > _LARGEST or self.blocks > _MOST_BLOCKS or len(self.channels) > _MOST_LEVELS:
+            raise UsageError(
+                f"network: sizes and widths go up to {_LARGEST:,}, blocks to {_MOST_BLOCKS}, channels has at most "
+                f"{_MOST_LEVELS} of them"
+            )
         if any(width % 2 for width in self.channels):
             raise UsageError(f"network: channels must be even, not {list(self.channels)}")
         grid = self.patch * 2 ** (len(self.channels) - 1)
@@ -65,7 +73,9 @@ class UNetConfig:
                 f"(patch {self.patch}, halved {len(self.channels) - 1} times); change size, patch or channels"
             )
         if any(level not in range(len(self.channels)) for level in self.attention):
-            raise UsageError(f"network: attention names levels 0…{len(self.channels) - 1}, not {list(self.attention)}")
+            raise UsageError(
+                f"network: attention names levels 0…{len(self.channels) - 1}, not {shown(list(self.attention))}"
+            )
         attending = {self.channels[level] for level in (*self.attention, -1)}
         if any(width % self.head_width for width in attending):
             raise UsageError(f"network: {sorted(attending)} channels do not divide into heads of {self.head_width}")

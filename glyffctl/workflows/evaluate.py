@@ -94,6 +94,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     if options.out.suffix.lower() != ".json":
         raise UsageError(f"--out takes a .json file, not {options.out}")
     check_writable(options.out)
+    prompts = read_prompts(options.prompts) if options.prompts else radical_prompts()
     judge, known = load_judge(options.judge)
     path, why = find_model(options.model)
     model = load_model(path)
@@ -104,7 +105,6 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     if origin.config.training.holdout < HOLDOUT:
         yield Caution("the model was trained on some of the characters that are held out here")
 
-    prompts = read_prompts(options.prompts) if options.prompts else radical_prompts()
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
     encoder = yield from reader(model, options.encoder)

@@ -95,15 +95,20 @@ class Run:
             TrainingError: another run is in the folder.
             ModelError: its files are damaged.
         """
-        there = checkpoint.load_origin(self.out)
+        try:
+            there = checkpoint.load_origin(self.out)
+        except ModelError as error:
+            raise ModelError(f"{error}; name another folder with --out") from error
         if there is not None:
             old, new = _comparable(there), _comparable(self.origin)
             changed = [f"{name} ({old.get(name)} there, {new[name]} now)" for name in new if old.get(name) != new[name]]
-            if changed:
+            if changed and self._begun():
                 raise TrainingError(
                     f"{self.out} holds another run: {', '.join(changed[:4])}"
                     f"{' and more' if len(changed) > 4 else ''}; name another folder with --out"
                 )
+            if changed:
+                (self.out / checkpoint.STATE_FILE).unlink(missing_ok=True)
         if not (self.out / checkpoint.STATE_FILE).exists() and (self.out / checkpoint.MODEL_FILE).exists():
             raise ModelError(f"{self.out} has lost its {checkpoint.STATE_FILE}; {self._instead}")
         checkpoint.save_origin(self.out, self.origin)
@@ -112,6 +117,19 @@ class Run:
             return False
         self._load()
         return True
+
+    def _begun(self) -> bool:
+        """Whether the run in the folder has learned from any picture: another may take the place of one that has not.
+
+        One that memory could not hold leaves such a state, and is tried again with other settings.
+        """
+        if (self.out / checkpoint.MODEL_FILE).exists():
+            return True
+        try:
+            state = checkpoint.load_state(self.out)
+        except ModelError:
+            return True
+        return state is not None and state[1].get("images") != 0
 
     @property
     def _instead(self) -> str:

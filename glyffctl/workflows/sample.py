@@ -15,7 +15,7 @@ from torch import Tensor
 
 from glyffctl.core.bundled import BUNDLED, pretrained
 from glyffctl.core.checkpoint import MODEL_FILE, Model, load_model
-from glyffctl.core.diffusers_model import DiffusersModel, load_diffusers
+from glyffctl.core.diffusers_model import DiffusersModel, load_diffusers, unet_class
 from glyffctl.core.diffusers_settings import is_pipeline
 from glyffctl.core.errors import FontError, ModelError, UsageError
 from glyffctl.core.files import check_writable
@@ -48,7 +48,9 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     """
     _check_outputs(options)
     path, why = find_model(options.model, hub=True)
+    yield Progress("Loading the model", 0, 1)
     model = _load(path)
+    yield Progress("Loading the model", 1, 1)
     if options.weights not in (None, model.identity):
         raise ModelError(f"the model at {path} has other weights than those the picture was made with")
     model.schedule.steps(options.recipe.steps)  # complain before anything slow
@@ -93,6 +95,7 @@ def find_model(given: Path | None, *, hub: bool = False) -> tuple[Path, str]:
 def _load(path: Path) -> Model | DiffusersModel:
     """A model of ours, or one of diffusers from a folder or the hub."""
     if not path.exists():
+        unet_class()  # complain before the download
         return load_diffusers(pipeline_folder(str(path)))
     return load_diffusers(path) if path.is_dir() and is_pipeline(path) else load_model(path)
 

@@ -22,7 +22,7 @@ from glyffctl.core.errors import GlyffError, Interrupted, OutputError, TrainingE
 from glyffctl.core.files import reason
 from glyffctl.core.names import check_name
 from glyffctl.core.processes import Place, Team, in_job, join, place
-from glyffctl.core.training import Trainer
+from glyffctl.core.training import Trainer, check_memory
 from glyffctl.core.unet import parameter_count
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
@@ -103,10 +103,12 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
     start = checkpoint.load_model(options.start) if options.start else None
     if start is not None:
         sections["network"] = as_dict(start.origin.config)["network"]
-    parse(sections)  # complain about settings before minutes are spent on embedding
+    config = parse(sections)  # complain about settings before minutes are spent on embedding
     team.told(sections)
 
     glyphs = open_glyphs(options.data, sections["network"].get("size"))
+    if device.type == "cpu":
+        check_memory(config, glyphs.size, team.size)
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
         yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or BUNDLED))
     team.wait()
@@ -204,7 +206,13 @@ def _settings(options: TrainOptions, device: torch.device) -> tuple[str, dict[st
     layers = [read_preset(preset)]
     if options.config is not None:
         layers.append(read_toml(options.config))
-    return preset, merge(*layers, {"training": options.overrides})
+    try:
+        sections = merge(*layers, {"training": options.overrides})
+        parse(sections)
+    except UsageError as error:
+        where = f" (with the settings of {options.config})" if options.config else ""
+        raise UsageError(f"{error}{where}") from error
+    return preset, sections
 
 
 def _device(gpus: int, where: Place) -> torch.device:

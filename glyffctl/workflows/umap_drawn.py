@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from glyffctl.core.checkpoint import load_model
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.errors import UsageError
 from glyffctl.core.generate import Recipe
-from glyffctl.core.images import cut, near_square
+from glyffctl.core.images import cut, near_square, read_png
 from glyffctl.core.samplers import Step
 from glyffctl.core.text import TextBatch
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.sample import find_model
-from glyffctl.workflows.sample_options import again
+from glyffctl.workflows.sample_options import SampleOptions, again
 
 MAX_DRAWN = 400
 
@@ -47,9 +46,11 @@ def read_drawn(paths: Sequence[Path], size: int) -> list[Drawn]:
         if not found:
             raise UsageError(f"{path} holds no PNG; name pictures of `glyffctl sample`")
         files += found
-    drawn = [one for file in files for one in _pictures(file)]
-    if len(drawn) > MAX_DRAWN:
-        raise UsageError(f"--with names {len(drawn):,} pictures; at most {MAX_DRAWN} can be told apart in a map")
+    made = [again(file) for file in files]
+    count = sum(len(options.prompts) * options.count if options.only is None else 1 for options in made)
+    if count > MAX_DRAWN:
+        raise UsageError(f"--with names {count:,} pictures; at most {MAX_DRAWN} can be told apart in a map")
+    drawn = [one for file, options in zip(files, made, strict=True) for one in _pictures(file, options)]
     for one in drawn:
         if one.pictures.shape[-1] != size:
             has = one.pictures.shape[-1]
@@ -60,9 +61,8 @@ def read_drawn(paths: Sequence[Path], size: int) -> list[Drawn]:
     return drawn
 
 
-def _pictures(file: Path) -> list[Drawn]:
-    options = again(file)
-    with Image.open(file) as image:
+def _pictures(file: Path, options: SampleOptions) -> list[Drawn]:
+    with read_png(file) as image:
         if options.only is not None:
             prompt = options.prompts[options.only // options.count]
             if image.width != image.height:
