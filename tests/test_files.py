@@ -115,8 +115,11 @@ def test_permissions_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> N
     with umask(mask):
         with atomic_file(path) as temporary:
             temporary.touch(0o600)  # as libraries do that make their own files
-        make_folder(folder)
+        with atomic_folder(folder) as temporary:
+            (temporary / "inner").mkdir()
+            (temporary / "inner" / "file").touch(0o600)
         assert os.umask(mask) == mask
+    assert stat.S_IMODE((folder / "inner" / "file").stat().st_mode) == mode
     assert stat.S_IMODE(path.stat().st_mode) == mode
     assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~mask
 

@@ -148,9 +148,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.mkdir(parents=True)
         descriptor = _lock(temporary)
         yield temporary
+        mode = 0o666 & ~_umask()
         for file in temporary.rglob("*"):
             if file.is_file() and not file.is_symlink():
-                file.chmod(0o666 & ~_umask())  # some libraries write files that only their owner can read
+                file.chmod(mode)  # as above
         _sync_folder(temporary)
         try:
             if target.exists():
