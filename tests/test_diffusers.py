@@ -1,5 +1,7 @@
 """Models of diffusers: their own loop and ours draw the same, and what we do not know is refused in one line."""
 
+import functools
+import importlib
 import json
 import os
 import shutil
@@ -118,6 +120,7 @@ def copy(pipeline: Path, tmp_path: Path) -> Path:
 
 
 CLASSES = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpmsolver_multistep"}
+LIKE = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpmpp-2m"}
 
 
 def scheduler_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -337,7 +340,11 @@ def test_its_own_encoder_is_read_and_the_empty_prompt_is_text(pipeline: Path, tm
     workflow = sample(options(pipeline, tmp_path / "x.png", "fish", "", recipe=Recipe(steps=4, guidance=4.0)))
     for event in workflow:
         events.append(event)
-    assert any(isinstance(event, Note) and "a SomePipeline of diffusers" in event.text for event in events)
+    assert any(
+        isinstance(event, Note)
+        and "SomePipeline, a pipeline of diffusers, whose own scheduler is like --sampler dpmpp-2m" in event.text
+        for event in events
+    )
     settings = read_settings(tmp_path / "x.png")
     assert settings["encoder"] == str(pipeline / "text_encoder")
     assert settings["model"] == str(pipeline)
@@ -401,6 +408,55 @@ def test_a_bare_network(tmp_path: Path) -> None:
     wrong = make_t5(tmp_path / "wrong", 48)
     with pytest.raises(EmbeddingError, match=r"48 numbers, this model reads 64"):
         finish(sample(options(tmp_path / "bare", tmp_path / "x.png", "fish", encoder=str(wrong))))
+
+
+@pytest.mark.parametrize("layout", ["parts", "beside"])
+@pytest.mark.parametrize("name", CLASSES)
+@torch.no_grad()
+def test_what_save_pretrained_writes(name: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Network and scheduler saved one by one: in folders of their own, or beside each other; no model_index.json."""
+    module = importlib.import_module(f"diffusers.schedulers.scheduling_{CLASSES[name]}")
+    scheduler = getattr(module, name)(beta_end=0.015, timestep_spacing="trailing")
+    folder = tmp_path / "model"
+    encoder = make_t5(folder / "text_encoder" if layout == "parts" else tmp_path / "t5", WIDTH)
+    make_unet(folder / "unet" if layout == "parts" else folder, SMALL)
+    scheduler.save_pretrained(folder / "scheduler" if layout == "parts" else folder)
+    recipe = Recipe(sampler=LIKE[name], steps=5, guidance=2.0)
+    given = None if layout == "parts" else str(encoder)
+    report = finish(sample(options(folder, tmp_path / "out", "fish", recipe=recipe, encoder=given)))
+
+    text = load_encoder(encoder, reads_empty=True)
+    index = torch.arange(2)
+    noise = (normal(0, index, (1, 16, 16), 16 + i) for i in range(5))
+    if name == "DDPMScheduler":
+        monkeypatch.setattr(module, "randn_tensor", lambda *_, **__: next(noise))
+    if name == "DDIMScheduler":
+        monkeypatch.setattr(scheduler, "step", functools.partial(scheduler.step, use_clipped_model_output=True))
+    towards, away = (text.encode([prompt] * 2) for prompt in ("fish", ""))
+    z = their_loop(load_diffusers(folder), scheduler, towards, away, normal(0, index, (1, 16, 16), 0), 5, 2.0)
+    expected = ((z[:, 0] + 1) * 127.5).round().clamp(0, 255).numpy()
+    drawn = np.stack([grey(file) for file in report.files])
+    assert 30 < drawn.std() < 130
+    assert np.abs(drawn - expected).max() <= 1  # a grey at the border of two
+
+
+def test_without_a_scheduler_what_is_taken_is_told(pipeline: Path, tmp_path: Path) -> None:
+    make_unet(tmp_path / "bare", SMALL)
+    parts = {"unet": ["diffusers", "UNet2DConditionModel"], "scheduler": [None, None]}
+    write_json(tmp_path / "named/model_index.json", {"_class_name": "SomePipeline", **parts})
+    make_unet(tmp_path / "named/unet", SMALL)
+    for folder in ("bare", "named"):
+        assert "without a scheduler: taken to be DDPM's" in load_diffusers(tmp_path / folder).history
+    assert "without a scheduler" not in load_diffusers(pipeline).history
+
+
+def test_a_setting_of_other_versions_that_is_off_is_passed_over(pipeline: Path, copy: Path) -> None:
+    _network(something_new=None)(copy)
+    _scheduler(something_newer=False)(copy)
+    assert load_diffusers(copy).identity == load_diffusers(pipeline).identity
+    _scheduler(something_newer=0)(copy)
+    with pytest.raises(ModelError, match="unknown setting 'something_newer'"):
+        load_diffusers(copy)
 
 
 def _network(**values: object) -> Callable[[Path], None]:
@@ -502,9 +558,9 @@ def _weights(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], 
         (_index(unet=3), "library and a class"),
         (_index(_class_name=None), "_class_name"),
         (_text("model_index.json", "[" * 100_000), "not JSON"),
-        (lambda folder: (folder / "scheduler/scheduler_config.json").unlink(), "does not exist"),
+        (lambda folder: (folder / "scheduler/scheduler_config.json").unlink(), "get the folder again, whole"),
         (lambda folder: (folder / "text_encoder/model.safetensors").unlink(), "no safetensors weights of its text"),
-        (_only_pickle, "other formats can run code"),
+        (_only_pickle, "other formats can run code when they are loaded: where you trust them, load them with"),
         (_cut, "cut short"),
         (_text(WEIGHTS, "hello"), "not a safetensors file"),
         (_weights(lambda weights: weights.popitem()), "weights do not fit"),

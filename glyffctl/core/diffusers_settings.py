@@ -1,9 +1,9 @@
 """A model folder of diffusers as settings: what its JSON says, checked before anything is built or read.
 
 Two layouts: a pipeline (`unet/`, and as far as there are such, `scheduler/`, `text_encoder/`, `tokenizer/` and
-`model_index.json`), or a bare network (`config.json` and its weights, perhaps `scheduler_config.json`). What is not known
-is refused by name: a setting that is passed over would draw something else than its author meant. Only one that is off
-(null or false) may be unknown: every version of diffusers writes all settings that it has.
+`model_index.json`), or a bare network (`config.json` and its weights, perhaps `scheduler_config.json`). What is not
+known is refused by name: a setting that is passed over would draw something else than its author meant. Only one that
+is off (null or false) may be unknown: every version of diffusers writes all settings that it has.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def read_pipeline(folder: Path) -> PipelineSettings:
     weights = place / UNET_WEIGHTS
     if not weights.exists():
         raise ModelError(
-            f"{folder} has no {weights.relative_to(folder)}; weights in other formats can run code when they are loaded: "
-            "where you trust them, load them with diffusers and save them again with save_pretrained"
+            f"{folder} has no {weights.relative_to(folder)}; weights in other formats can run code when they are "
+            "loaded: where you trust them, load them with diffusers and save them again with save_pretrained"
         )
     check_file(weights, ModelError)
     network = _network(place / "config.json")
@@ -144,7 +144,10 @@ def read_pipeline(folder: Path) -> PipelineSettings:
     settings = PipelineSettings(network=network, weights=weights, pipeline=pipeline)
     scheduler = folder / "scheduler" / _SCHEDULER_FILE
     if "scheduler" in parts and not scheduler.exists():
-        raise ModelError(f"{folder} has no {scheduler.relative_to(folder)}, without which its noise levels are not known")
+        raise ModelError(
+            f"{folder} has no {scheduler.relative_to(folder)}, without which its noise levels are not known; "
+            "get the folder again, whole"
+        )
     if place == folder and not scheduler.exists():
         scheduler = folder / _SCHEDULER_FILE
     if scheduler.exists():
@@ -279,7 +282,8 @@ def _network(path: Path) -> dict[str, Any]:
     plain = read_json(path, ModelError)
     if plain.get("_class_name") != NETWORK:
         raise ModelError(
-            f"cannot use {path}: it is a {shown(plain.get('_class_name'))}, not a {NETWORK}, and only those are known here"
+            f"cannot use {path}: it is a {shown(plain.get('_class_name'))}, not a {NETWORK}; no other network of "
+            "diffusers is known here"
         )
     config = _settings(plain, {*_NETWORK_RULES, *_BLOCKS})
     for name in _NETWORK_NEEDED:
@@ -350,7 +354,8 @@ _SCHEDULE_RULES: dict[str, _Rule] = {
 }
 _CLIP_RULES = {"clip_sample": _SWITCH, "clip_sample_range": _Rule(low=1e-6, high=1e9, whole=False)}
 _ANY = _Rule(low=-1e9, high=1e9, whole=False)
-# How a step is taken is --sampler's business; which levels there are and what an answer means is not.
+# How a step is taken is --sampler's business; which levels there are and what an answer means is not. So DDIM is ours:
+# where a guess of x0 is clipped the noise follows, as in diffusers with use_clipped_model_output, which is off there.
 _SCHEDULERS: dict[str, _Scheduler] = {
     "DDPMScheduler": _Scheduler(
         "ddpm",
