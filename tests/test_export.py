@@ -14,9 +14,11 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.checkpoint import EXPORT_FILE, Model, load_model, save_model
+from glyffctl.core.bundled import pretrained
+from glyffctl.core.checkpoint import EXPORT_FILE, MODEL_FILE, Model, load_model, save_model
 from glyffctl.core.config import parse, read_preset
 from glyffctl.core.denoiser import Denoiser
 from glyffctl.core.diffusers_export import compare, diffusers_name, scheduler_config, unet_config, unet_weights
@@ -91,12 +93,16 @@ def their_drawing(folder: Path, noise: Tensor, prompt: str) -> Tensor:
     given += f"np.save({str(made / 'drawn.npy')!r}, np.asarray(draw({prompt!r}, noise, steps={STEPS})))\n"
     ends = "assert pixels.shape == (4, 32, 32) and np.asarray(pixels).std() > 20\n"
     ends += "import sys\nassert 'glyffctl' not in sys.modules\n"
+    if "import torch" not in program:
+        ends += "assert 'torch' not in sys.modules\n"
     done = subprocess.run(
         [sys.executable, "-c", program + given + ends],
         cwd=folder, capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    with Image.open(folder / "lithium.png") as image:
+        assert image.size == (4 * 32, 32)
     return torch.from_numpy(np.load(made / "drawn.npy"))
 
 
@@ -133,6 +139,29 @@ def test_onnx_answers_as_the_network_does(onnx: ExportReport, run: Path) -> None
         answer = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
         assert expected.std() > 0.01
         worst = max(worst, float(np.abs(answer - expected.numpy()).max()))
+    print(f"D(x, σ): {worst:.1e}")
+    assert worst < 1e-4
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_model_in_the_box_as_onnx(tmp_path: Path) -> None:
+    """Prompts from none to the longest, at levels of all sizes: D(x, σ) within 1e-4 of ours."""
+    model = load_model(pretrained(MODEL_FILE))
+    finish(export(ExportOptions(model=pretrained(MODEL_FILE), format="onnx", out=tmp_path / "onnx")))
+    encoder = load_encoder(model.encoder.name, max_tokens=model.encoder.max_tokens)
+    text = encoder.encode(["", "gold", "a kind of fish", "an old name for a district in Henan province; " * 9])
+    assert text.mask.sum(1).tolist()[::3] == [0, encoder.max_tokens]
+    session = onnxruntime.InferenceSession(tmp_path / "onnx/denoiser.onnx", providers=["CPUExecutionProvider"])
+    denoiser = Denoiser(model.network, model.prediction)
+    context = model.network.encode_text(text)
+    worst = 0.0
+    for level in (0.002, 0.05, 0.5, 2.0, 20.0, 160.0):
+        x = normal(1, torch.arange(4), (1, model.size, model.size), 0) * (1 + level**2) ** 0.5
+        sigma = torch.full((4,), level)
+        inputs = {"x": x, "sigma": sigma, "tokens": text.tokens, "mask": text.mask}
+        answer = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
+        worst = max(worst, float(np.abs(answer - denoiser(x, sigma, context).numpy()).max()))
     print(f"D(x, σ): {worst:.1e}")
     assert worst < 1e-4
 

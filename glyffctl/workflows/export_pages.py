@@ -19,7 +19,7 @@ trained as are in `glyffctl.json`.
 | `text_encoder.onnx` | `ids` | int64 (batch, length) |
 | | `mask` | bool (batch, length) |
 
-To draw (DPM-Solver++ 2M with guidance; `pip install numpy onnxruntime tokenizers`):
+To draw (DPM-Solver++ 2M with guidance), in this folder, after `pip install numpy onnxruntime pillow tokenizers`:
 
 ```python
 import json
@@ -27,6 +27,7 @@ import math
 
 import numpy as np
 import onnxruntime
+from PIL import Image
 from tokenizers import Tokenizer
 
 about = json.load(open("glyffctl.json", encoding="utf-8"))
@@ -73,6 +74,7 @@ def draw(prompt, noise, steps=20, guidance=4.0):
 size = about["picture"]["size"]
 pictures = draw("lithium", np.random.default_rng(0).standard_normal((4, 1, size, size)))
 pixels = ((pictures[:, 0] + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+Image.fromarray(np.hstack(pixels)).save("lithium.png")
 ```
 '''
 
@@ -84,11 +86,12 @@ levels in `scheduler/` are those of a `DPMSolverMultistepScheduler`. Three thing
 {outside}
 Pictures are in [−1, 1]; −1 is black. What the model was trained as is in `glyffctl.json`.
 
-To draw:
+To draw, in this folder, after `pip install torch diffusers pillow transformers`:
 
 ```python
 import torch
 from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
+from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional as F
 from transformers import AutoTokenizer, {kind}
@@ -131,6 +134,7 @@ def draw(prompt, noise, steps=20, guidance=4.0):
 
 pictures = draw("lithium", torch.randn(4, 1, {size}, {size}, generator=torch.Generator().manual_seed(0)))
 pixels = ((pictures[:, 0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+Image.fromarray(torch.hstack(list(pixels)).numpy()).save("lithium.png")
 ```
 '''
 _OUTSIDE = """\
