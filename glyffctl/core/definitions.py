@@ -154,7 +154,7 @@ _VALUES = ("definition", "text", "caption")
 
 
 def _json_rows(text: str, path: Path) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(_lines(text), start=1):
+    for number, line in _lines(text):
         if not line.strip():
             continue
         try:
@@ -171,21 +171,25 @@ def _json_rows(text: str, path: Path) -> Iterator[tuple[int, str]]:
         yield _codepoint(str(key), path, number), str(value)
 
 
-def _lines(text: str) -> Iterator[str]:
-    """One after the other: a list of them all takes many times what they take themselves."""
-    return (match[0] for match in re.finditer(r"^.*", text, re.MULTILINE))
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Those that are not empty, with their numbers: a list of them takes many times what they take themselves."""
+    number, before = 1, 0
+    for match in re.finditer(r"[^\n]+", text):
+        number += text.count("\n", before, match.start())
+        before = match.start()
+        yield number, match[0]
 
 
-_CSV_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_CSV_LINE = re.compile(r"[^\r\n]*[\r\n]+|[^\r\n]+")
 
 
 def _table_rows(text: str, first: str, path: Path) -> Iterator[tuple[int, str]]:
     # TSV has no quoting: a definition may begin with a quotation mark.
-    table: Iterable[list[str]] = (row for _, row in csv_rows(match[0] for match in _CSV_LINE.finditer(text)))
+    table: Iterable[tuple[int, list[str]]] = csv_rows(match[0] for match in _CSV_LINE.finditer(text))
     if "\t" in first:
-        table = (line.rstrip("\r").split("\t") for line in _lines(text))
+        table = ((number, line.rstrip("\r").split("\t")) for number, line in _lines(text))
     columns: tuple[int, int] | None = None
-    for number, row in enumerate(table, start=1):
+    for number, row in table:
         if not any(row) or row[0].startswith("#"):
             continue
         if columns is None:

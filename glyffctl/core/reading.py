@@ -142,26 +142,30 @@ def read_lines(path: Path, error: type[GlyffError], longest: int = LONGEST_LINE)
 
 
 def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows of CSV, each with the number of its last line; of an empty line [].
+    """The rows of CSV, each with the number of the line where it begins; of an empty line [].
+
+    `lines` have their ends, and may have the ends of empty lines behind them.
 
     Raises:
         ValueError: a row has more than `LONGEST_LINE` characters, as lines that all end inside quotation marks have.
         csv.Error: it is not CSV.
     """
-    held = 0
+    begun, seen, held = 1, 0, 0
 
     def counted() -> Iterator[str]:
-        nonlocal held
+        nonlocal begun, seen, held
         for line in lines:
-            held += len(line)
+            if not held:
+                begun = seen + 1
+            seen += max(1, line.count("\n"))
+            held += len(line.rstrip("\r\n")) + 1
             if held > LONGEST_LINE:
                 raise ValueError(f"it has a row of more than {LONGEST_LINE:,} characters")
             yield line
 
-    reader = csv.reader(counted())
-    for row in reader:
+    for row in csv.reader(counted()):
         held = 0
-        yield reader.line_num, row
+        yield begun, row
 
 
 def read_json(path: Path, error: type[GlyffError]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ program.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,7 @@ def read_structure(path: Path) -> dict[str, str]:
     except (EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: it is no UTF-8 text or a damaged .gz; {advice}") from error
     found = {}
-    for line in text.splitlines():
+    for line in (match[0] for match in re.finditer(r"[^\r\n]+", text)):
         fields = line.split("\t")
         if len(fields) >= 3 and len(fields[1]) == 1 and not line.startswith("#"):
             found[fields[1]] = fields[2][:1] if fields[2][:1] in OPERATORS else ""
