@@ -26,10 +26,12 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
+from glyffctl.core import imagefolder
 from tests.conftest import Workshop
 from tests.test_processes import ENVIRONMENT
 
@@ -428,3 +430,14 @@ def test_bombs_are_refused_in_seconds_and_little_memory(world: Path, command: st
         print(f"{done.seconds:5.2f} s {(done.peak - base.peak) / 1e6:6.1f} MB over {base.peak / 1e6:.0f}  {bomb}")
         wrong += faults(bomb, done, base)
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"])
+def test_a_picture_is_the_same_in_strips(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """A large one is made grey a strip at a time, for that takes a third of the memory."""
+    pixels = torch.randint(0, 256, (50, 30, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
+    image = Image.fromarray(pixels, "RGBA")
+    image = Image.fromarray(pixels[..., :2].copy().view("<u2")[..., 0]) if mode == "I;16" else image.convert(mode)
+    whole = imagefolder._grey(image)
+    monkeypatch.setattr(imagefolder, "_STRIP", 210)
+    assert imagefolder._grey(image).tobytes() == whole.tobytes()
