@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
 from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import Tensor, nn
@@ -68,6 +69,7 @@ def _loop(trainer: Trainer, precision: str) -> Iterator[None]:
     """The reference's training loop (yue-here/glyffuser), a step each time it is asked."""
     training = trainer.config.training
     model: Any = _Patched(trainer)
+    AcceleratorState._reset_state(reset_partial_state=True)  # else the first precision of a process is its last
     accelerator = Accelerator(mixed_precision=precision.replace("fp32", "no"), cpu=device().type == "cpu")
     optimizer: Any = torch.optim.AdamW(model.parameters(), lr=1e-4)
     loader: Any = DataLoader(
