@@ -450,6 +450,19 @@ def test_without_a_scheduler_what_is_taken_is_told(pipeline: Path, tmp_path: Pat
     assert "without a scheduler" not in load_diffusers(pipeline).history
 
 
+def test_captions_are_as_long_as_the_tokenizer_says(copy: Path) -> None:
+    for limit, tokens in ((512, 256), (77, 77), (10**30, 256), (1, 256), ("77", 256)):
+        edit_json(copy / "tokenizer/tokenizer_config.json", model_max_length=limit)
+        assert read_pipeline(copy).max_tokens == tokens
+
+
+@pytest.mark.parametrize("settings", [{"prediction_type": "v_prediction"}, {"thresholding": True}, {"beta_end": 0.01}])
+def test_what_changes_a_drawing_changes_the_identity(settings: dict[str, Any], pipeline: Path, copy: Path) -> None:
+    assert load_diffusers(copy).identity == load_diffusers(pipeline).identity
+    _scheduler(**settings)(copy)
+    assert load_diffusers(copy).identity != load_diffusers(pipeline).identity
+
+
 def test_a_setting_of_other_versions_that_is_off_is_passed_over(pipeline: Path, copy: Path) -> None:
     _network(something_new=None)(copy)
     _scheduler(something_newer=False)(copy)

@@ -180,7 +180,8 @@ def _download(name: str, kind: _Kind) -> Path:
         ) from error
     if not any(kind.weights(file.rfilename) for file in files):
         raise kind.error(
-            f"{name} has no safetensors weights on the hub; other formats can run code when they are loaded"
+            f"{name} has no safetensors weights on the hub; other formats can run code when they are loaded: "
+            f"name another {kind.noun}"
         )
     try:
         return Path(snapshot_download(name, allow_patterns=list(kind.wanted), ignore_patterns=list(kind.unwanted)))
