@@ -36,7 +36,7 @@ from tests.conftest import Workshop
 from tests.test_processes import ENVIRONMENT
 
 SECONDS = 15  # of a process, its start and all it imports in it; a busy machine has room
-EXTRA = 150 << 20  # bytes above the same command refusing a file of one byte
+EXTRA = 125_000_000  # bytes above the same command refusing a file of one byte
 KEPT = 8 << 30  # bytes of data a process may have: one that does not refuse ends, and not the machine
 LONGEST_LINE = 600  # characters of a message
 GB = 10**9
