@@ -42,6 +42,7 @@ LONGEST_LINE = 600  # characters of a message
 GB = 10**9
 TOLD = "Unihan_Readings.txt"
 SMALL = b"\xff"  # neither text nor anything else
+LENIENT = ("run/log.jsonl",)  # lines of it may be damaged: what is no file is refused
 
 # Bombs ----------------------------------------------------------------------------------------------------------------
 
@@ -420,7 +421,7 @@ def test_bombs_are_refused_in_seconds_and_little_memory(world: Path, command: st
     """Each in a process of its own, held against one that refuses a single byte in the same place."""
     bombs = [bomb for bomb in BOMBS if bomb.command == command]
     bases = {
-        file: refused(world, Bomb(command, file, "one byte", start(SMALL)),
+        file: refused(world, Bomb(command, file, "base", pipe if file in LENIENT else start(SMALL)),
                       lambda arguments: alone(world, arguments))
         for file in dict.fromkeys(bomb.file for bomb in bombs)
     }  # fmt: skip
