@@ -47,6 +47,22 @@ def test_help_is_fast_and_loads_nothing_heavy(command: list[str]) -> None:
     assert time.perf_counter() - started < 5  # 0.3 s when the machine has nothing else to do
 
 
+def test_drawing_with_the_model_in_the_box_starts_fast(tmp_path: Path) -> None:
+    """None of what takes long to import: transformers, torch's compiler, scipy."""
+    code = (
+        "import sys, runpy; sys.argv = ['glyffctl', *sys.argv[1:]]\n"
+        "try: runpy.run_module('glyffctl', run_name='__main__')\n"
+        "except SystemExit as leave: assert not leave.code\n"
+        "heavy = {'transformers', 'torch._dynamo', 'sympy', 'scipy', 'huggingface_hub'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    job = ["sample", "gold", "--model", "bundled", "--count", "1", "--steps", "1", "--out", str(tmp_path / "x.png")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *job], capture_output=True, text=True, env=ENVIRONMENT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_help_names_every_sampler() -> None:
     text = " ".join(glyffctl("sample", "--help").stdout.replace("│", " ").split())
     for name in SAMPLERS:

@@ -13,7 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from glyffctl.core.bundled import BUNDLED, pretrained
 from glyffctl.core.errors import EmbeddingError, UsageError
+from glyffctl.core.t5 import T5Encoder
 from glyffctl.core.text import TextEncoder, load_encoder
 from tests.stand_ins import DEFINITIONS, make_bert, serve_hub
 
@@ -298,3 +300,26 @@ def test_a_name_is_downloaded_once_and_quietly(hub: tuple[str, list[str]], t5: P
     assert lines[0] == f"some/t5 {encoder.fingerprint} {shape}"
     assert "hf download google-t5/t5-small --local-dir" in lines[1]
     assert time.monotonic() - started < 60
+
+
+def test_the_encoder_in_the_box_is_what_transformers_makes_of_it() -> None:
+    ours, theirs = load_encoder(BUNDLED), load_encoder(BUNDLED, with_transformers=True)
+    assert (ours.fingerprint, ours.width) == (theirs.fingerprint, theirs.width)
+    texts = ["lithium", "", "naïve 鋰 [U+92F0]", "x" * 300, "a kind of fish, the carp; " * 12]
+    assert ours.tokenize(texts) == theirs.tokenize(texts)
+    assert [ours.is_cut(text) for text in texts] == [theirs.is_cut(text) for text in texts] == [False] * 3 + [True] * 2
+    a, b = ours.encode(texts), theirs.encode(texts)
+    assert torch.equal(a.mask, b.mask)
+    assert float((a.tokens - b.tokens).abs().max()) < 1e-5 * float(b.tokens.abs().max())
+    with pytest.raises(EmbeddingError, match="at most 512 tokens"):
+        load_encoder(BUNDLED, max_tokens=513)
+
+
+def test_distances_share_buckets_as_in_transformers() -> None:
+    from transformers.models.t5.modeling_t5 import T5Attention
+
+    encoder = T5Encoder(pretrained("encoder"), "cpu")
+    place = torch.arange(512)
+    bucket = T5Attention._relative_position_bucket(place - place[:, None], num_buckets=32, max_distance=128)
+    table = encoder._weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
+    assert torch.equal(encoder._bias(512)[0], table[bucket].permute(2, 0, 1))

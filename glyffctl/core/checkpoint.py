@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from glyffctl import __version__
 from glyffctl.core.config import Config, as_dict, parse
@@ -147,8 +148,7 @@ def load_model(path: Path) -> Model:
     except ModelError as error:
         raise ModelError(f"{error}; get the file again, or name another model") from error
     origin = Origin.parse(header, file)
-    # Building on the meta device skips the random start that the weights would overwrite.
-    with torch.device("meta"):
+    with _Unfilled():
         network = UNet(origin.config.network)
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
@@ -161,6 +161,19 @@ def load_model(path: Path) -> Model:
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {file}: it does not say how many pictures it was trained on")
     return Model(network, origin, images, digest(weights))
+
+
+class _Unfilled(TorchFunctionMode):
+    """Networks built under this skip the random start, for weights that overwrite it.
+
+    So they do on torch's meta device; but to draw at random there torch imports its compiler, for most of a second.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def save_origin(folder: Path, origin: Origin) -> None:

@@ -24,8 +24,12 @@ from glyffctl.workflows.events import Event, Progress
 _ENCODE_AT_ONCE = 64  # texts
 
 
-def reader(model: Model | DiffusersModel, encoder: str | None) -> Generator[Event, None, TextEncoder]:
+def reader(
+    model: Model | DiffusersModel, encoder: str | None, *, with_transformers: bool = False
+) -> Generator[Event, None, TextEncoder]:
     """The text encoder that `model` was trained with; `encoder` says where it is, if it moved.
+
+    `with_transformers` as in `load_encoder`.
 
     Raises:
         EmbeddingError: it cannot be had, or is another one.
@@ -38,7 +42,9 @@ def reader(model: Model | DiffusersModel, encoder: str | None) -> Generator[Even
             "numbers: name one with --encoder"
         )
     yield Progress("Loading the text encoder", 0, 1)
-    loaded = load_encoder(name, max_tokens=trained.max_tokens, reads_empty=model.reads_empty)
+    loaded = load_encoder(
+        name, max_tokens=trained.max_tokens, reads_empty=model.reads_empty, with_transformers=with_transformers
+    )
     yield Progress("Loading the text encoder", 1, 1)
     if loaded.width != model.text_width:
         raise EmbeddingError(

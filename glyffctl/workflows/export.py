@@ -77,7 +77,7 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
     yield Note(f"model: {path}{why}, {model.history}")
     if options.format == "diffusers":
         unet_config(model.network)  # complain before anything slow
-    encoder = yield from reader(model, options.encoder)
+    encoder = yield from reader(model, options.encoder, with_transformers=True)
     with atomic_folder(out) as folder:
         write = _write_diffusers if options.format == "diffusers" else _write_onnx
         difference = yield from write(folder, model, encoder)

@@ -88,6 +88,17 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
+# What a process took at most is counted from the size of the one that started it: a small one has to.
+_STARTED = """
+import os, subprocess, sys, time
+began = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(time.perf_counter() - began, usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 def processes(commands: dict[str, Sequence[str]], repeats: int) -> dict[str, Timing]:
     """Each command in turn, as a process of its own in an empty folder that it is told as {out}."""
     seconds: dict[str, list[float]] = {name: [] for name in commands}
@@ -95,21 +106,18 @@ def processes(commands: dict[str, Sequence[str]], repeats: int) -> dict[str, Tim
     for _ in range(repeats):
         for name, command in commands.items():
             with tempfile.TemporaryDirectory() as folder:
-                began = time.perf_counter()
-                process = subprocess.Popen(
-                    [part.replace("{out}", folder) for part in command],
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
+                done = subprocess.run(
+                    [sys.executable, "-c", _STARTED, *(part.replace("{out}", folder) for part in command)],
+                    capture_output=True,
+                    text=True,
                     env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+                    check=False,
                 )
-                assert process.stderr is not None
-                complaint = process.stderr.read()
-                _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
-                if process.returncode:
-                    raise RuntimeError(f"{' '.join(command)}: {complaint.decode()[-2000:]}")
-                seconds[name].append(time.perf_counter() - began)
-                peaks[name] = max(peaks[name], usage.ru_maxrss * 1024)
+                if done.returncode:
+                    raise RuntimeError(f"{' '.join(command)}: {done.stderr[-2000:]}")
+                took, kilobytes = done.stdout.split()
+                seconds[name].append(float(took))
+                peaks[name] = max(peaks[name], int(kilobytes) * 1024)
     return {name: Timing(seconds[name], peaks[name]) for name in commands}
 
 

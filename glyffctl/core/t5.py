@@ -1,0 +1,113 @@
+"""The text encoder in the box, run without transformers: importing that takes as long as drawing sixteen pictures.
+
+T5's encoder (Raffel et al., "Exploring the limits of transfer learning with a unified text-to-text transformer", 2020,
+section 2.1) as its first version has it: layers without biases, RMS norms before each part, attention without a scale
+and with a bias for how far apart two tokens are, ReLU in between. Weights and numbers are those of transformers'
+`T5EncoderModel`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+
+
+class Hidden(NamedTuple):
+    """What an encoder answers, under the name that transformers gives it."""
+
+    last_hidden_state: Tensor  # (B, L, D)
+
+
+class WordPieces:
+    """A tokenizer that is called as those of transformers are."""
+
+    def __init__(self, file: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(file))
+        self._tokenizer.no_padding()
+
+    def __len__(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def __call__(
+        self, texts: list[str], *, truncation: bool = False, max_length: int = 0
+    ) -> dict[str, list[list[int]]]:
+        """The ids of each text, end mark included; with `truncation` at most `max_length` of them, end mark kept."""
+        if truncation:
+            self._tokenizer.enable_truncation(max_length)
+        else:
+            self._tokenizer.no_truncation()
+        return {"input_ids": [read.ids for read in self._tokenizer.encode_batch(texts)]}
+
+
+class T5Encoder:
+    """The encoder of a folder that transformers' `T5EncoderModel` wrote, in float32.
+
+    Attributes:
+        width: D, of the vectors.
+        longest: the most tokens that its tokenizer allows.
+    """
+
+    def __init__(self, folder: Path, device: torch.device | str) -> None:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        self.width: int = config["d_model"]
+        self.longest: int = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
+            "model_max_length"
+        ]
+        self._layers, self._heads = range(config["num_layers"]), config["num_heads"]
+        self._farthest, self._epsilon = config["relative_attention_max_distance"], config["layer_norm_epsilon"]
+        held = load_file(folder / "model.safetensors")
+        self._weights = {name: tensor.float().to(device) for name, tensor in held.items()}
+
+    @property
+    def device(self) -> torch.device:
+        return self._weights["shared.weight"].device
+
+    def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
+        """The weights, under their names in transformers."""
+        yield from self._weights.items()
+
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Hidden:
+        """Vectors (B, L, D) of token ids (B, L) int64; `attention_mask` (B, L) is 0 where a row has no token."""
+        x = F.embedding(input_ids, self._weights["shared.weight"])
+        bias = self._bias(x.shape[1]).masked_fill(attention_mask[:, None, None, :] == 0, -math.inf)
+        for layer in self._layers:
+            block = f"encoder.block.{layer}.layer"
+            x = x + self._attend(self._norm(x, f"{block}.0.layer_norm"), f"{block}.0.SelfAttention", bias)
+            inner = self._linear(self._norm(x, f"{block}.1.layer_norm"), f"{block}.1.DenseReluDense.wi")
+            x = x + self._linear(F.relu(inner), f"{block}.1.DenseReluDense.wo")
+        return Hidden(self._norm(x, "encoder.final_layer_norm"))
+
+    def _linear(self, x: Tensor, name: str) -> Tensor:
+        return F.linear(x, self._weights[f"{name}.weight"])
+
+    def _norm(self, x: Tensor, name: str) -> Tensor:
+        return F.rms_norm(x, (self.width,), self._weights[f"{name}.weight"], self._epsilon)
+
+    def _attend(self, x: Tensor, name: str, bias: Tensor) -> Tensor:
+        q, k, v = (self._linear(x, f"{name}.{part}").unflatten(-1, (self._heads, -1)).transpose(1, 2) for part in "qkv")
+        answer = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)
+        return self._linear(answer.transpose(1, 2).flatten(2), f"{name}.o")
+
+    def _bias(self, length: int) -> Tensor:
+        """(1, heads, L, L) added to the products of queries and keys; the first block's goes for all.
+
+        Distances share 16 buckets to either side: 0 to 7 have one each, larger ones go by their logarithm.
+        """
+        table = self._weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
+        side = len(table) // 2
+        exact = side // 2
+        place = torch.arange(length, device=table.device)
+        distance = place - place[:, None]  # from the token that attends to the one attended to
+        apart = distance.abs()
+        far = (apart.clamp(min=exact) / exact).log() / math.log(self._farthest / exact) * (side - exact)
+        bucket = torch.where(apart < exact, apart, (exact + far.long()).clamp(max=side - 1))
+        return F.embedding(bucket + side * (distance > 0), table).permute(2, 0, 1)[None]
