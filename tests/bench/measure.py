@@ -173,7 +173,7 @@ def write_table(rows: list[Row]) -> str:
         if row.ratio is not None:
             middle, least, most = row.ratio
             ratio = f"**{middle:.3g}** ({least:.3g}–{most:.3g})" if len(row.ours.seconds) > 1 else f"**{middle:.3g}**"  # type: ignore[union-attr]
-        theirs = f"{_time(row.theirs)} {row.instead}".strip() if row.theirs else row.instead or "—"
+        theirs = f"{_time(row.theirs)} {row.instead}" if row.theirs else "—" if row.ours else "not measured"
         asked = f"{row.asked:g}" if row.asked else ""
         name = f"{row.name} ({row.note})" if row.note else row.name
         lines.append(f"| {name} | {_time(row.ours)} | {theirs} | {ratio} | {asked} |")

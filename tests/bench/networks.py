@@ -26,6 +26,8 @@ def rows(repeats: int) -> Iterator[Row]:
         for precision in ("bf16",) if cuda else ("fp32", "bf16"):
             for compiled in (False, True) if cuda else (False,):
                 yield from _compare(preset, config, batch, precision, compiled, repeats)
+        if not cuda:
+            yield Row(group="networks", name=f"network of the `{preset}` preset, on a GPU", ours=None, asked=1.5)
 
 
 def in_groups(channels: tuple[int, ...]) -> tuple[int, ...]:
