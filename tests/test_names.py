@@ -143,6 +143,7 @@ def only_inside(*folders: Path, nothing: bool = False) -> Iterator[None]:
 # What is shown --------------------------------------------------------------------------------------------------------
 
 RICH = re.compile(r"\x1b\[(?:[0-9;]*m|\?25[lh]|2K|1A)|\r")
+ERASED = re.compile(r"[^\n]*\r\x1b\[2K")  # a bar that was drawn, if the command took long enough, and taken away
 TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "160", "HF_HUB_OFFLINE": "1"}
 
 
@@ -167,7 +168,7 @@ def run(*arguments: object, code: int | None = 0) -> Screen:
         rest = RICH.sub("", text)
         strange = {c for c in rest if not c.isprintable() and c != "\n"}
         assert not strange, (arguments, strange)
-    return Screen(done.exit_code, RICH.sub("", done.stdout), RICH.sub("", done.stderr))
+    return Screen(done.exit_code, *(RICH.sub("", ERASED.sub("", text)) for text in (done.stdout, done.stderr)))
 
 
 # The commands ---------------------------------------------------------------------------------------------------------
