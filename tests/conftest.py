@@ -1,14 +1,20 @@
 """Real data for the tests: Noto CJK and Unihan, from the packages fonts-noto-cjk and unicode-data."""
 
-from collections.abc import Generator
+import json
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
-from glyffctl.workflows.events import Event, Result, finish
+from glyffctl.workflows.events import Event, Progress, Result, finish
 from tests.stand_ins import make_t5
+
+if TYPE_CHECKING:
+    from glyffctl.core.dataset import GlyphSet
+    from glyffctl.workflows.umap import UmapReport
 
 # A busy machine is no failure: how long one example takes says nothing about what it shows.
 settings.register_profile("glyffctl", deadline=None)
@@ -23,6 +29,20 @@ def follow(workflow: Generator[Event, None, Result]) -> tuple[list[Event], Resul
             events.append(next(workflow))
         except StopIteration as stop:
             return events, stop.value
+
+
+def last(steps: Iterator[Any]) -> Any:
+    """What the last of the steps of something slow holds."""
+    *_, end = steps
+    return end.result
+
+
+def page_data(path: Path) -> dict[str, Any]:
+    """What is written into the page of `visualize-umap`."""
+    text = path.read_text(encoding="utf-8")
+    begin = text.index('id="data">') + len('id="data">')
+    content: dict[str, Any] = json.loads(text[begin : text.index("</script>", begin)])
+    return content
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +123,35 @@ def tiny_run(workshop: Workshop) -> Path:
     out = workshop.folder / "runs" / "tiny"
     finish(train(TrainOptions(data=workshop.data, config=workshop.config, gpus=0, out=out)))
     return out
+
+
+@pytest.fixture(scope="session")
+def map_data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
+    """400 glyphs at 32×32 from two places of the code chart: many with the radical grass, many with fish or metal."""
+    from glyffctl.workflows.prepare import PrepareOptions, prepare
+
+    out = tmp_path_factory.mktemp("map") / "data"
+    ranges = "U+8279-U+8360,U+9491-U+9540,U+9C7C-U+9CA0"
+    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges=ranges, out=out)))
+    return out
+
+
+@pytest.fixture(scope="session")
+def map_glyphs(map_data: Path) -> "GlyphSet":
+    """The glyphs of `map_data`."""
+    from glyffctl.core.dataset import open_glyphs
+
+    return open_glyphs(map_data)
+
+
+@pytest.fixture(scope="session")
+def mapped(map_data: Path, tmp_path_factory: pytest.TempPathFactory) -> "tuple[UmapReport, Path]":
+    """The map of `map_data`, made once; the layout is in `map_data` then."""
+    from glyffctl.workflows.umap import UmapOptions, visualize
+
+    out = tmp_path_factory.mktemp("map") / "out"
+    events, report = follow(visualize(UmapOptions(data=map_data, out=out)))
+    epochs = [event.done for event in events if isinstance(event, Progress) and event.task == "Laying out"]
+    assert not report.cached
+    assert len(epochs) > 3 and epochs == sorted(epochs) and epochs[-1] == 500
+    return report, out

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
 from glyffctl.core.errors import GlyffError, OutputError, UsageError
-from glyffctl.core.images import near_square, read_settings, save_gif, save_png, sheet
+from glyffctl.core.images import cut, near_square, read_settings, save_gif, save_png, sheet
 
 SETTINGS = {"prompts": ["鋰 “naïve”\n🜍\u0000"], "seed": 2**60, "recipe": {"interval": [0.1, None]}, "guidance": 4.0}
 JSON = st.recursive(
@@ -311,3 +311,11 @@ def test_settings_are_readable_json(tmp_path: Path) -> None:
         text = image.text["glyffctl"]  # type: ignore[attr-defined]
     assert "鋰" in text
     assert json.loads(text) == SETTINGS
+
+
+def test_a_sheet_is_cut_as_it_was_laid_out() -> None:
+    pictures = torch.randint(0, 256, (12, 32, 32), dtype=torch.uint8)
+    assert torch.equal(cut(sheet(pictures, near_square(12)), 12, near_square(12), titled=False), pictures)
+    assert torch.equal(cut(sheet(pictures, 3, titles=["a", "b", "c", "d"]), 12, 3, titled=True), pictures)
+    with pytest.raises(UsageError, match="does not hold"):
+        cut(Image.new("L", (100, 50)), 12, 4, titled=False)
