@@ -155,3 +155,13 @@ def mapped(map_data: Path, tmp_path_factory: pytest.TempPathFactory) -> "tuple[U
     assert not report.cached
     assert len(epochs) > 3 and epochs == sorted(epochs) and epochs[-1] == 500
     return report, out
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small pipeline of diffusers with its own encoder; tests only read it."""
+    from tests.stand_in_pipelines import add_encoder, make_pipeline
+
+    folder = make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
+    add_encoder(folder)
+    return folder
