@@ -9,5 +9,5 @@ from glyffctl.core.checkpoint import load_model, save_model
 
 run, file = map(Path, sys.argv[1:])
 model = load_model(run)
-save_model(file, model.network, model.origin, model.images, torch.float16)
+save_model(file, model.network, model.origin, model.images, model.epochs, torch.float16)
 print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, trained on {model.images:,} pictures")

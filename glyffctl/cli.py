@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -29,7 +31,22 @@ def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
     raise _Terminated
 
 
+_TRACEBACK = "GLYFFCTL_TRACEBACK"
 _NO_MEMORY = "not enough memory; make --batch, --size or the network smaller"
+
+
+def _fault(error: Exception) -> str:
+    """What nobody foresaw is a fault of ours, whatever file was being read: say so, and where."""
+    package = Path(__file__).parent
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if package in Path(frame.filename).parents]
+    place = (own or frames)[-1]
+    where = Path(place.filename).relative_to(package.parent) if own else Path(place.filename).name
+    said = str(error).strip().partition("\n")[0][:300]
+    return (
+        f"a fault in glyffctl {__version__}, at {where}:{place.lineno}, {type(error).__name__}"
+        f"{': ' + said if said else ''}; please report it, with the command and what it prints under {_TRACEBACK}=1"
+    )
 
 
 class _Commands(TyperGroup):
@@ -46,21 +63,24 @@ class _Commands(TyperGroup):
             message, code = f"{where}{error.strerror or error}", 1
         except MemoryError:
             message, code = _NO_MEMORY, 1
-        except RuntimeError as error:  # torch's, which is not imported here
-            if type(error).__name__ == "OutOfMemoryError":
-                message, code = "not enough memory on the GPU; make --batch or the network smaller", 1
-            elif "DefaultCPUAllocator" in str(error):
-                message, code = _NO_MEMORY, 1
-            else:
-                raise
-        except Exception as error:
-            if hasattr(error, "message"):  # of the parser's own, which repeats what was typed
-                error.message = printable(error.message)
-            raise
         except KeyboardInterrupt:
             message, code = "stopped", 130
         except _Terminated:
             message, code = "stopped", 143
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if hasattr(error, "message"):  # of the parser's own, which repeats what was typed
+                error.message = printable(error.message)
+                raise
+            if os.environ.get(_TRACEBACK):
+                raise
+            if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+                message, code = "not enough memory on the GPU; make --batch or the network smaller", 1
+            elif "DefaultCPUAllocator" in str(error):
+                message, code = _NO_MEMORY, 1
+            else:
+                message, code = _fault(error), 1
         from glyffctl.console import fail
 
         fail(message, "error: " if code <= 2 else "")
@@ -105,6 +125,10 @@ ModelOption = Annotated[
 MovedEncoderOption = Annotated[
     str | None,
     typer.Option(help="Where the model's text encoder is, if it moved since training.", show_default=False),
+]
+DeviceOption = Annotated[
+    str,
+    typer.Option(help="auto (a CUDA GPU where there is one, else the CPU), cpu, cuda, cuda:1, or mps (Apple's GPUs)."),
 ]
 SamplerOption = Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")]
 DrawingPrecisionOption = Annotated[
@@ -201,12 +225,13 @@ def embed(
         ),
     ] = "bundled",
     max_tokens: Annotated[int, typer.Option(help="Captions are cut to this many tokens.")] = 64,
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
     """Encode every caption once, into a file beside the glyphs."""
     from glyffctl.workflows import embed as workflow
 
-    options = workflow.EmbedOptions(data=data, encoder=encoder, max_tokens=max_tokens)
+    options = workflow.EmbedOptions(data=data, encoder=encoder, max_tokens=max_tokens, device=device)
     report = _run(workflow.embed(options), as_json=json)
     if not json:
         _say(f"{report.path}: {report.captions:,} captions, {report.tokens:,} vectors of {report.width} numbers")
@@ -224,6 +249,7 @@ def train(
             min=0,
         ),
     ] = 1,
+    device: DeviceOption = "auto",
     preset: Annotated[
         str | None,
         typer.Option(help="cpu, gpu or glyffuser. Without: what fits the machine.", show_default=False),
@@ -277,6 +303,7 @@ def train(
         data=data,
         out=out,
         gpus=gpus,
+        device=device,
         preset=preset,
         config=config,
         overrides={name: value for name, value in asked.items() if value is not None},
@@ -349,6 +376,7 @@ def sample(
     fps: Annotated[float, typer.Option(help="Frames of the gif in a second.")] = 12.0,
     batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
     precision: DrawingPrecisionOption = "auto",
+    device: DeviceOption = "auto",
     again: Annotated[
         Path | None,
         typer.Option(help="Make this PNG again, from the settings it carries, byte for byte.", show_default=False),
@@ -365,7 +393,7 @@ def sample(
     from glyffctl.workflows import sample_options
 
     if again is not None:
-        options = sample_options.again(again, model=model, encoder=encoder, out=out)
+        options = sample_options.again(again, model=model, encoder=encoder, out=out, device=device)
     else:
         options = sample_options.SampleOptions(
             prompts=sample_options.read_prompts(from_file) if from_file else tuple(prompts or ()),
@@ -380,6 +408,7 @@ def sample(
             fps=fps,
             batch=batch,
             precision=precision,
+            device=device,
         )
     report = _run(workflow.sample(options), as_json=json)
     if not json:
@@ -406,6 +435,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
     batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
     precision: DrawingPrecisionOption = "auto",
+    device: DeviceOption = "auto",
     prompts: Annotated[
         Path | None,
         typer.Option(
@@ -436,7 +466,9 @@ def evaluate(
         from glyffctl.workflows import judge as judging
 
         learned = _run(
-            judging.make_judge(judging.JudgeOptions(data=data, out=judge or Path("judge.safetensors"), seed=seed)),
+            judging.make_judge(
+                judging.JudgeOptions(data=data, out=judge or Path("judge.safetensors"), seed=seed, device=device)
+            ),
             as_json=json,
         )
         if not json:
@@ -459,6 +491,7 @@ def evaluate(
         seed=seed,
         batch=batch,
         precision=precision,
+        device=device,
         steps_table=steps_table,
         out=out,
     )
@@ -515,6 +548,7 @@ def visualize_umap(
     seed: Annotated[int, typer.Option(help="Of the layout, and of glyphs drawn for --trace.")] = 0,
     model: ModelOption = None,
     encoder: MovedEncoderOption = None,
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
     """Map all glyphs in the plane, like beside like: umap.png, and umap.html to walk about in."""
@@ -531,6 +565,7 @@ def visualize_umap(
         trace=tuple(trace or ()),
         model=model,
         encoder=encoder,
+        device=device,
     )
     report = _run(workflow.visualize(options), as_json=json)
     if not json:
@@ -557,6 +592,7 @@ def noise_demo(
     seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
     model: ModelOption = None,
     encoder: MovedEncoderOption = None,
+    device: DeviceOption = "auto",
     data: Annotated[
         Path | None,
         typer.Option(
@@ -589,6 +625,7 @@ def noise_demo(
         seed=seed,
         model=model,
         encoder=encoder,
+        device=device,
         data=data,
         font=font,
         out=out,
@@ -648,6 +685,9 @@ def _choice(option: str, value: str, *choices: str) -> Any:
 
 def main() -> None:
     """The console script."""
+    # Waiting threads of OpenMP spin, and starve whoever else is at work: beside one busy process drawing took two and a
+    # half times as long. Asleep they cost nothing when alone. Read when torch is loaded: for this program alone.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that has no Han shows their numbers
             stream.reconfigure(errors="backslashreplace")

@@ -37,6 +37,11 @@ def last(steps: Iterator[Any]) -> Any:
     return end.result
 
 
+def crashed(output: str) -> bool:
+    """Whether a program's words are those of a fault of its own."""
+    return "Traceback" in output or "a fault in glyffctl" in output
+
+
 def page_data(path: Path) -> dict[str, Any]:
     """What is written into the page of `visualize-umap`."""
     text = path.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 
 from glyffctl import __version__
 from glyffctl.core.samplers import SAMPLERS
-from tests.conftest import Workshop
+from tests.conftest import Workshop, crashed
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"}
 
@@ -122,7 +122,7 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, arguments: list[str], code:
     done = glyffctl(*arguments, folder=tmp_path)
     assert done.returncode == code, done.stderr
     assert words in done.stderr
-    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert not crashed(done.stderr) and done.stdout == ""
     if done.stderr.startswith("error:"):
         assert done.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
@@ -143,7 +143,41 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, tiny_run: Path) 
         )
         assert done.returncode == 1
         assert "No space left on device" in done.stderr and str(out) in done.stderr
-        assert "Traceback" not in done.stderr
+        assert not crashed(done.stderr)
         assert list(small.iterdir()) == []
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_what_nobody_foresaw_is_called_a_fault_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not a traceback, and not the user's file: one line that says where, and how to show more."""
+    from typer.testing import CliRunner
+
+    from glyffctl import cli
+    from glyffctl.core import dataset
+
+    def broken(*_: object) -> None:
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("glyffctl.workflows.embed.open_glyphs", lambda *_: dataset.to_unit(broken()))
+    done = CliRunner().invoke(cli.app, ["embed"])
+    assert done.exit_code == 1 and crashed(done.stderr)
+    [line] = done.stderr.splitlines()
+    for words in ("glyffctl/workflows/embed.py:", "TypeError: can't convert cuda:0", "please report", "TRACEBACK"):
+        assert words in line
+    monkeypatch.setenv("GLYFFCTL_TRACEBACK", "1")
+    assert isinstance(CliRunner().invoke(cli.app, ["embed"]).exception, TypeError)
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
+    show = (
+        "import os, sys; from glyffctl import cli; sys.argv[1:] = ['--version']\n"
+        "try: cli.main()\n"
+        "except SystemExit: print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    )
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {name: value for name, value in ENVIRONMENT.items() if name != "OMP_WAIT_POLICY"}
+        environment |= {"OMP_WAIT_POLICY": given} if given else {}
+        done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, env=environment, check=True)
+        assert done.stdout.splitlines()[-1] == f"{expected} False"

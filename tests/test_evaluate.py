@@ -258,15 +258,15 @@ def test_checkup(data: Path, tiny_run: Path, workshop: Workshop):
     held = held_out(glyphs, 0.05).nonzero().flatten()
     pen = Pen.of(model, torch.device("cpu"), 16)
     checkup = Checkup(load_encoder(workshop.encoder), glyphs, held)
-    health = checkup(pen.denoiser, pen.schedule, pen.size, pen.device)
+    health = finish(checkup(pen))
     assert health.adherence.count == 32
     assert health.kernel_distance.value > 0
     assert health.grey.value > checkup.real["grey"].value + 0.3
-    assert health.as_dict() == checkup(pen.denoiser, pen.schedule, pen.size, pen.device).as_dict()
+    assert health.as_dict() == finish(checkup(pen)).as_dict()
     assert all(math.isfinite(value) for value in health.as_dict().values())
     with torch.random.fork_rng():
         before = torch.random.get_rng_state()
-        checkup(pen.denoiser, pen.schedule, pen.size, pen.device)
+        finish(checkup(pen))
         assert torch.equal(before, torch.random.get_rng_state())
 
 

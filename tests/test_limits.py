@@ -32,7 +32,7 @@ from typer.testing import CliRunner
 
 from glyffctl.cli import app
 from glyffctl.core import imagefolder
-from tests.conftest import Workshop
+from tests.conftest import Workshop, crashed
 from tests.test_processes import ENVIRONMENT
 
 SECONDS = 15  # of a process, its start and all it imports in it; a busy machine has room
@@ -335,7 +335,7 @@ def faults(bomb: Bomb, done: Done, base: Done) -> list[str]:
     wrong = []
     if done.code not in (1, 2):
         wrong.append(f"exit status {done.code}")
-    if len(errors) != 1 or "Traceback" in done.told or len(errors[0]) > LONGEST_LINE:
+    if len(errors) != 1 or crashed(done.told) or len(errors[0]) > LONGEST_LINE:
         wrong.append(f"it says {done.told[-800:]!r}")
     elif (bomb.said or Path(bomb.file).name) not in errors[0]:
         wrong.append(f"the file is not named: {errors[0]}")

@@ -41,7 +41,7 @@ from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.train import TrainOptions, train
-from tests.conftest import Workshop
+from tests.conftest import Workshop, crashed
 from tests.damage import BYTES, FORGED, MISSING, PLACES, TENSORS, TEXT, Damage, Dice, inside
 
 SEED = 5
@@ -165,7 +165,7 @@ def _verdict(code: int, stderr: str, exception: BaseException | None) -> str:
         return f"exit code {code}"
     lines = stderr.splitlines()
     told = [line for line in lines if line.startswith("error: ")]
-    if len(told) != 1 or lines[-1] != told[0]:
+    if crashed(stderr) or len(told) != 1 or lines[-1] != told[0]:
         return f"not one plain line: {stderr[-300:]!r}"
     if len(told[0]) > LONGEST_LINE or not told[0].isprintable():
         return f"no plain line: {told[0][:200]!r}…, {len(told[0])} characters"

@@ -69,11 +69,13 @@ def test_the_model_is_one_that_train_made_with_the_preset_and_reads_our_encoder(
     model = load_model(pretrained(MODEL_FILE))
     trained = model.origin.encoder
     assert (trained.name, trained.fingerprint) == (BUNDLED, encoder.fingerprint)
-    settings, preset = as_dict(model.origin.config), as_dict(parse(read_preset("cpu")))
+    settings, preset = as_dict(model.origin.config), as_dict(parse(read_preset("gpu")))
     data_decides = {"size": 128, "text_width": encoder.width}
     assert settings["network"] == preset["network"] | data_decides
     assert settings["diffusion"] == preset["diffusion"]
-    assert model.images > 100_000
+    had, has = settings["training"], preset["training"]
+    assert {name for name in has if had[name] != has[name]} <= {"epochs", "minutes"}
+    assert model.images > 1_000_000 and model.epochs == pytest.approx(72, abs=1)
     assert all(bool(p.isfinite().all()) for p in model.network.parameters())
     assert torch.get_default_dtype() == next(model.network.parameters()).dtype
 

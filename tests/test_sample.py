@@ -12,15 +12,16 @@ import torch
 from PIL import Image, ImageSequence
 
 from glyffctl.core import bundled
-from glyffctl.core.checkpoint import load_model
+from glyffctl.core.checkpoint import load_model, save_model
 from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError, OutputError, UsageError
 from glyffctl.core.generate import Recipe
 from glyffctl.core.images import read_settings
 from glyffctl.core.samplers import SAMPLERS
 from glyffctl.workflows.events import Caution, finish
-from glyffctl.workflows.sample import find_model, sample
+from glyffctl.workflows.models import find_model
+from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, again, read_prompts
-from tests.conftest import Workshop
+from tests.conftest import Workshop, follow
 from tests.stand_ins import make_t5
 
 FAST = Recipe(steps=3)
@@ -124,16 +125,39 @@ def test_without_out_the_file_is_named_after_the_prompt(
 
 def test_the_newest_run_is_found(tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    path, why = find_model(None)
+    path, why = finish(find_model(None))
     assert path == bundled.pretrained("model.safetensors") and "came with the program" in why
     with monkeypatch.context() as patch:  # as in a source tree from which it was taken out
-        patch.setattr("glyffctl.workflows.sample.pretrained", lambda name: tmp_path / name)
+        patch.setattr("glyffctl.workflows.models.pretrained", lambda name: tmp_path / name)
         with pytest.raises(ModelError, match="glyffctl train"):
-            find_model(None)
+            finish(find_model(None))
     for age, name in ((200, "old"), (100, "new"), (300, "older")):
         shutil.copytree(tiny_run, Path("runs") / name)
         os.utime(Path("runs") / name / "model.safetensors", (1e9 - age, 1e9 - age))
-    assert find_model(None)[0] == Path("runs/new")
+    assert follow(find_model(None)) == ([], (Path("runs/new"), " (the newest under runs/)"))
+
+
+def test_a_run_that_has_not_seen_its_data_once_is_passed_over_and_named(
+    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = load_model(tiny_run)
+    for age, name, epochs in ((300, "oldest", 2.0), (200, "begun", 0.12)):
+        file = Path("runs") / name / "model.safetensors"
+        save_model(file, model.network, model.origin, 96, epochs)
+        os.utime(file, (1e9 - age, 1e9 - age))
+    [caution], (path, _) = follow(find_model(None))
+    assert path == Path("runs/oldest")
+    assert isinstance(caution, Caution) and "runs/begun" in caution.text and "12%" in caution.text
+    shutil.rmtree("runs/oldest")
+    [caution], (path, _) = follow(find_model(None))
+    assert path == bundled.pretrained("model.safetensors") and isinstance(caution, Caution)
+    # Asked for by name it is taken, and so it is where there is nothing else; either way it says what to expect.
+    [caution], (path, _) = follow(find_model(Path("runs/begun")))
+    assert path == Path("runs/begun") and isinstance(caution, Caution)
+    monkeypatch.setattr("glyffctl.workflows.models.pretrained", lambda name: tmp_path / name)
+    [caution], (path, _) = follow(find_model(None))
+    assert path == Path("runs/begun") and isinstance(caution, Caution)
 
 
 def test_long_prompts_are_cut_and_say_so(tiny_run: Path, tmp_path: Path) -> None:

@@ -5,21 +5,24 @@ from pathlib import Path
 import pytest
 import torch
 
+from glyffctl.core import precision
 from glyffctl.core.config import Config, merge, parse, read_preset, read_toml
 from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.device import CPU
 from glyffctl.core.embeddings import load_embeddings
 from glyffctl.core.errors import TrainingError
 from glyffctl.core.schedule import linear
 from glyffctl.core.training import Trainer, draw_sigmas, held_out
+from glyffctl.workflows.events import finish
 from tests.conftest import Workshop
 
 
-def make_trainer(workshop: Workshop, **training: object) -> Trainer:
+def make_trainer(workshop: Workshop, device: torch.device = CPU, **training: object) -> Trainer:
     glyphs = open_glyphs(workshop.data)
     embeddings = load_embeddings(workshop.data, glyphs.captions)
     network = {"size": glyphs.size, "text_width": embeddings.width}
     config = merge(read_preset("cpu"), read_toml(workshop.config), {"network": network, "training": training})
-    return Trainer(parse(config), glyphs, embeddings, torch.device("cpu"))
+    return Trainer(parse(config), glyphs, embeddings, device)
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -83,10 +86,10 @@ def test_going_on_from_a_state_is_going_on(workshop: Workshop) -> None:
 
 def test_the_loss_falls(workshop: Workshop) -> None:
     trainer = make_trainer(workshop, learning_rate=2e-3)
-    before = trainer.validate()
+    before = finish(trainer.validate())
     for _ in range(60):
         trainer.step(0.0)
-    after = trainer.validate()
+    after = finish(trainer.validate())
     assert before.keys() == after.keys() and len(after) == 8
     assert sum(after.values()) < 0.8 * sum(before.values())
 
@@ -143,12 +146,14 @@ def test_a_gradient_that_is_no_number_changes_nothing(workshop: Workshop, monkey
         assert torch.equal(tensor, before[name]), name
 
 
-def test_precision_is_settled_by_measuring_and_leaves_no_trace(workshop: Workshop) -> None:
+@pytest.mark.parametrize(("speedup", "expected"), [(0.1, "fp32"), (4.0, "bf16")])
+def test_precision_is_settled_by_the_one_probe_and_leaves_no_trace(
+    workshop: Workshop, speedup: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_speedup", lambda _: speedup)
     trainer, plain = make_trainer(workshop, precision="auto"), make_trainer(workshop)
-    speeds = trainer.settle_precision()
-    assert set(speeds) == {"fp32", "bf16"} and min(speeds.values()) > 0
-    assert speeds[trainer.precision] == max(speeds.values())
-    assert trainer.settle_precision() == {}
+    trainer.settle_precision()
+    assert trainer.precision == expected and plain.precision == "fp32"
     for name, tensor in weights(plain).items():
         assert torch.equal(tensor, weights(trainer)[name]), name
 

@@ -8,6 +8,7 @@ A run folder holds `config.json` (written first), `state.safetensors` (all that 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.files import write_text
 from glyffctl.core.reading import read_json
 from glyffctl.core.schedule import Schedule, make_schedule
-from glyffctl.core.tensors import digest, load_tensors, save_tensors
+from glyffctl.core.tensors import digest, load_tensors, read_header, save_tensors
 from glyffctl.core.unet import UNet, channels_last
 
 MODEL_FILE = "model.safetensors"
@@ -82,6 +83,8 @@ class Model:
     origin: Origin
     images: int
     """Pictures shown in training."""
+    epochs: float | None
+    """How often it has seen its data; None where the file does not say."""
     identity: str
     """A digest of the weights."""
     reads_empty: bool = False
@@ -120,12 +123,20 @@ class Model:
     @property
     def history(self) -> str:
         """Where it comes from, in words."""
-        return f"trained on {self.images:,} pictures"
+        epochs = "" if self.epochs is None else f" ({self.epochs:.3g} epochs)"
+        return f"trained on {self.images:,} pictures{epochs}"
 
 
-def save_model(path: Path, network: UNet, origin: Origin, images: int, dtype: torch.dtype = torch.float32) -> None:
-    """Write the weights of `network`, in `dtype`, with all that sampling needs."""
-    header = {**origin.as_dict(), "images": images, "glyffctl": __version__}
+def save_model(
+    path: Path,
+    network: UNet,
+    origin: Origin,
+    images: int,
+    epochs: float | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write the weights of `network`, in `dtype`, with all that sampling needs; the rest is as in `Model`."""
+    header = {**origin.as_dict(), "images": images, "epochs": epochs, "glyffctl": __version__}
     weights = {name: tensor.to(dtype) for name, tensor in network.state_dict().items()}
     save_tensors(path, MODEL_KIND, weights, header)
 
@@ -160,7 +171,24 @@ def load_model(path: Path) -> Model:
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {file}: it does not say how many pictures it was trained on")
-    return Model(network, origin, images, digest(weights))
+    return Model(network, origin, images, _epochs(header), digest(weights))
+
+
+def epochs_seen(path: Path) -> float | None:
+    """How often the model in a file or run folder has seen its data; None where that cannot be read.
+
+    Reads the header alone. What is wrong with a file is for `load_model` to say.
+    """
+    file = path / MODEL_FILE if path.is_dir() else path
+    try:
+        return _epochs(read_header(file, MODEL_KIND, ModelError))
+    except ModelError:
+        return None
+
+
+def _epochs(header: dict[str, Any]) -> float | None:
+    epochs = header.get("epochs")
+    return float(epochs) if type(epochs) in (int, float) and 0 <= epochs < math.inf else None
 
 
 class _Unfilled(TorchFunctionMode):

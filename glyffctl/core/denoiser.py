@@ -11,7 +11,8 @@ scale of the data at every σ, and a noise label ¼·ln σ:
     x0           0             1
 
 Regressing F on (x0 − c_skip·x)/c_out gives the usual target of each, so there is one loss. The score of the noisy data
-is (D(x, σ) − x)/σ². Everything that depends on σ alone is computed in float64.
+is (D(x, σ) − x)/σ². Everything that depends on σ alone is computed in float64 where σ is, which should be the CPU
+wherever x is: no device has to be waited for then, and not every device has float64.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from glyffctl.core.device import send
 from glyffctl.core.text import TextBatch
 
 Prediction = Literal["eps", "v", "x0"]
@@ -34,7 +36,7 @@ LARGEST_SNR = 25.0  # of the weighting "v": σ = 0.2
 
 
 class Denoise(Protocol):
-    """x and the result: (B, 1, H, W), data in [−1, 1] plus noise. sigma: (B,)."""
+    """x and the result: (B, 1, H, W), data in [−1, 1] plus noise. sigma: (B,), on the CPU."""
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
 
@@ -77,7 +79,7 @@ def loss_weight(weighting: Weighting, prediction: Prediction, sigma: Tensor) -> 
 
 
 def _column(values: Tensor, x: Tensor) -> Tensor:
-    return values.to(x.dtype).reshape(-1, 1, 1, 1)
+    return send(values.to(x.dtype), x.device).reshape(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +100,8 @@ class Denoiser:
         sigma = sigma.double()
         z = x * _column((1 + sigma**2).rsqrt(), x)
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-            return self.network(z, (sigma.log() / 4).to(x.dtype), context).to(x.dtype)
+            label = send((sigma.log() / 4).to(x.dtype), x.device)
+            return self.network(z, label, context).to(x.dtype)
 
     def __call__(self, x: Tensor, sigma: Tensor, context: object) -> Tensor:
         """D(x, σ): x (B, 1, H, W), sigma (B,), context from `network.encode_text`."""

@@ -8,7 +8,6 @@ thickened, thinned, blurred, faded and speckled by random amounts.
 from __future__ import annotations
 
 import math
-import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -157,23 +156,3 @@ def _bend(count: int, random: torch.Generator) -> Tensor:
     grid = F.affine_grid(matrix, [count, 1, SIZE, SIZE], align_corners=False)
     wave = torch.randn(count, 2, 4, 4, generator=random) * (torch.rand(count, 1, 1, 1, generator=random) * 1.3 * pixel)
     return grid + F.interpolate(wave, (SIZE, SIZE), mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
-
-
-def faster_precision(device: torch.device) -> torch.dtype | None:
-    """bfloat16 where a training step is faster in it on this machine, else None."""
-    judge = Judge().to(device)
-    ink = torch.zeros(64, 1, SIZE, SIZE, device=device)
-
-    def seconds(autocast: torch.dtype | None) -> float:
-        started = time.perf_counter()
-        with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            loss = judge(ink)[1].float().sum()
-        loss.backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - started
-
-    # The best of three: the first pays for starting up.
-    single = min(seconds(None) for _ in range(3))
-    half = min(seconds(torch.bfloat16) for _ in range(3))
-    return torch.bfloat16 if half < single else None

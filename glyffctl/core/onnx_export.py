@@ -100,7 +100,7 @@ def _export(path: Path, graph: Any, example: tuple[Tensor, ...], dynamic: tuple[
         raise
     except Exception as error:  # the exporter has a type of its own for each of its steps, in every version others
         cause = str(error.__cause__ or error).strip().partition("\n")[0][:200]
-        raise ModelError(f"cannot write {path.name}: this network is not to be had as ONNX ({cause})") from error
+        raise ModelError(f"PyTorch's exporter could not turn this network into {path.name}: {cause}") from error
 
 
 def session(path: Path) -> Callable[[dict[str, Tensor]], Tensor]:

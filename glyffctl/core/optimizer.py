@@ -1,9 +1,7 @@
 """What turns gradients into steps: AdamW, or Muon for the matrices and AdamW for the rest.
 
-Muon (Jordan et al. 2024; Liu et al. 2025, arXiv 2502.16982) gives all singular directions of a matrix's momentum the
-same length, so that what is seen seldom moves the weights as much as what is seen always. The kernels of convolutions
-count as matrices of out × (k·k·in). Its steps are scaled to the root mean square of AdamW's, and take the same
-learning rate.
+The kernels of convolutions count as matrices of out × (k·k·in). Muon's steps are scaled to the root mean square of
+AdamW's, and take the same learning rate.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from glyffctl.core.muon import Muon
 from glyffctl.core.unet import UNet
 
 OptimizerName = Literal["adamw", "muon"]
@@ -35,48 +34,42 @@ class Optimizer:
         matrices = [p for p in network.parameters() if name == "muon" and p.ndim > 1 and p not in ends]
         self._views = {p: nn.Parameter(_as_matrix(p.detach())) for p in matrices}
         rest = [p for p in network.parameters() if p not in self._views]
-        self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(
-                [
-                    # Norms, biases and the null token are no directions to shrink.
-                    {"params": [p for p in rest if p.ndim > 1], "weight_decay": weight_decay},
-                    {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
-                ],
-                lr=learning_rate,
-                betas=betas,
-                fused=True,
-            )
-        ]
-        if matrices:
-            self._parts.append(
-                torch.optim.Muon(
-                    list(self._views.values()),
-                    lr=learning_rate,
-                    weight_decay=weight_decay,
-                    adjust_lr_fn="match_rms_adamw",
-                )
-            )
+        self._adamw = torch.optim.AdamW(
+            [
+                # Norms, biases and the null token are no directions to shrink.
+                {"params": [p for p in rest if p.ndim > 1], "weight_decay": weight_decay},
+                {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=learning_rate,
+            betas=betas,
+            fused=True,
+        )
+        self._muon = Muon(list(self._views.values()), weight_decay=weight_decay)
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter, view in self._views.items():
             parameter.grad = view.grad = None
-        self._parts[0].zero_grad(set_to_none=True)
+        self._adamw.zero_grad(set_to_none=True)
 
-    def step(self, learning_rate: float) -> None:
-        """One step down the gradients that the parameters hold."""
+    def step(self, learning_rate: float, dtype: torch.dtype | None = None) -> None:
+        """One step down the gradients that the parameters hold.
+
+        Args:
+            dtype: of Muon's iteration; None is that of the weights.
+        """
         for parameter, view in self._views.items():
             # One order of memory, always: momentum takes on the gradient's, and sums of bfloat16 depend on it.
             view.grad = None if parameter.grad is None else _as_matrix(parameter.grad).contiguous()
-        for part in self._parts:
-            for group in part.param_groups:
-                group["lr"] = learning_rate
-            part.step()
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
+        self._adamw.step()
+        self._muon.step(learning_rate, dtype)
 
     def state_of(self, parameter: nn.Parameter) -> dict[str, Any]:
         """What is remembered of a parameter; empty before the first step."""
         view = self._views.get(parameter)
-        return self._parts[0].state.get(parameter, {}) if view is None else self._parts[1].state.get(view, {})
+        return self._adamw.state.get(parameter, {}) if view is None else self._muon.state.get(view, {})
 
     def restore(self, parameter: nn.Parameter, state: dict[str, Tensor]) -> None:
         """Remember what `state_of` gave.
@@ -85,13 +78,13 @@ class Optimizer:
             ValueError: it is not that.
         """
         view = self._views.get(parameter)
-        owner, part = (parameter, self._parts[0]) if view is None else (view, self._parts[1])
+        owner = parameter if view is None else view
         expected = {"step", "exp_avg", "exp_avg_sq"} if view is None else {"momentum_buffer"}
         shapes = {key: torch.Size() if key == "step" else owner.shape for key in expected}
         if state and {key: value.shape for key, value in state.items()} != shapes:
             raise ValueError("other moments than this optimizer keeps")
         # Files know no order of memory, and the fused AdamW goes through memory as it lies.
-        part.state[owner] = {
+        (self._adamw if view is None else self._muon).state[owner] = {
             key: torch.empty_like(owner).copy_(value)
             if value.shape == owner.shape
             else value.to(owner.device, torch.float32, copy=True)

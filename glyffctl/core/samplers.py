@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from glyffctl.core.denoiser import Denoise
@@ -44,7 +45,8 @@ def _levels(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
 
 
 def _at(denoise: Denoise, x: Tensor, sigma: float) -> Tensor:
-    return denoise(x, x.new_full((len(x),), sigma))
+    # On the CPU in float64, wherever x is: no GPU has to be waited for, and Apple's have no float64.
+    return denoise(x, torch.full((len(x),), sigma, dtype=torch.float64))
 
 
 def _split(sigma: float, target: float, eta: float) -> tuple[float, float]:

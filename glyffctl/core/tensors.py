@@ -77,6 +77,33 @@ def save_tensors(path: Path, kind: str, tensors: Mapping[str, Tensor], header: M
             raise OutputError(f"cannot write {path}: {error}") from error
 
 
+def read_header(path: Path, kind: str, error: type[GlyffError]) -> dict[str, Any]:
+    """The header of what `save_tensors` wrote, without a look at the tensors, and so without the check of the seal.
+
+    Raises:
+        error: there is no such file, it is of another kind or version, or its header cannot be read.
+    """
+    check_tensors(path, error)
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = parse_json(_metadata(path, file, kind, error)["header"])
+    except OSError as cause:
+        raise error(f"cannot read {path}: {reason(cause)}") from cause
+    except (SafetensorError, KeyError, ValueError) as cause:
+        raise error(f"cannot read {path}: it is cut short or not a safetensors file ({str(cause)[:200]})") from cause
+    if not isinstance(header, dict):
+        raise error(f"cannot use {path}: its header is not one of glyffctl")
+    return header
+
+
+def _metadata(path: Path, file: Any, kind: str, error: type[GlyffError]) -> dict[str, str]:
+    metadata: dict[str, str] = file.metadata() or {}
+    found = metadata.get("kind", "not a file of glyffctl")
+    if found != kind:
+        raise error(f"cannot use {path}: it is {shown(found)}, this version reads {kind!r}")
+    return metadata
+
+
 def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read what `save_tensors` wrote: the tensors, on the CPU, and the header.
 
@@ -86,10 +113,7 @@ def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[s
     check_tensors(path, error)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            found = metadata.get("kind", "not a file of glyffctl")
-            if found != kind:
-                raise error(f"cannot use {path}: it is {shown(found)}, this version reads {kind!r}")
+            metadata = _metadata(path, file, kind, error)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         intact = _seal(metadata["header"], tensors) == metadata["blake2b"]
         header = parse_json(metadata["header"]) if intact else None

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -191,12 +192,8 @@ def load_encoder(
             if is_local(name):
                 shown = str(folder)
             encoder = (_load_own if own else _load)(folder, shown, max_tokens, device)
-    except EmbeddingError:
-        raise
-    except Exception as error:  # a broken folder can raise nearly anything, another type in every version
-        raise EmbeddingError(
-            f"cannot load the text encoder {shown}: {_cause(error)}; get it again, or name another"
-        ) from error
+    except (SafetensorError, OSError) as error:
+        raise EmbeddingError(f"cannot load the text encoder {shown}: {_cause(error)}") from error
     encoder.reads_empty = reads_empty
     return encoder
 
@@ -229,7 +226,8 @@ def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str)
         raise EmbeddingError(
             f"the text encoder {shown} has no safetensors weights; other formats can run code when loaded"
         )
-    config = AutoConfig.from_pretrained(folder, **_SAFE)
+    with _reading(shown):
+        config = AutoConfig.from_pretrained(folder, **_SAFE)
     layers = getattr(config, "num_hidden_layers", 0)
     if type(layers) is not int or layers > _MOST_LAYERS:
         raise EmbeddingError(f"cannot use {folder / 'config.json'}: {reading.shown(layers)} layers are no network")
@@ -288,15 +286,16 @@ def _load_model(folder: Path, shown: str, config: Any) -> tuple[Any, set[str]]:
 
     # The mapping knows the encoder half of encoder-decoders such as T5; the rest are taken whole.
     kind = AutoModelForTextEncoding if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
-    model, loaded = kind.from_pretrained(
-        folder,
-        config=config,
-        dtype=torch.float32,
-        use_safetensors=True,
-        ignore_mismatched_sizes=True,
-        output_loading_info=True,
-        **_SAFE,
-    )
+    with _reading(shown):
+        model, loaded = kind.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **_SAFE,
+        )
     # What is missing is random now. Many encoders come without the pooling layer, which we do not use.
     missing = {*loaded["missing_keys"], *(key for key, *_ in loaded["mismatched_keys"])}
     unfit = sorted(key for key in missing if "pooler" not in key)
@@ -314,8 +313,11 @@ def _probe(tokenizer: Any, model: Any, shown: str) -> int:
     try:
         hidden = _hidden(model, ids, torch.ones_like(ids, dtype=torch.bool))
         vocabulary = model.get_input_embeddings().num_embeddings
-    except Exception as error:
-        raise EmbeddingError(f"{shown} is not a text encoder: {_cause(error)}") from error
+    except (TypeError, ValueError, AttributeError, NotImplementedError, IndexError, RuntimeError) as error:
+        # What networks for other things say to a word. A GPU that is full, or broken, says it in a type of its own.
+        if type(error).__module__.startswith("torch"):
+            raise
+        raise EmbeddingError(f"{shown} is not a text encoder: asked to read a word it says: {_cause(error)}") from error
     if len(tokenizer) > vocabulary:
         raise EmbeddingError(
             f"the tokenizer of the text encoder {shown} has {len(tokenizer):,} tokens, its weights know only "
@@ -324,6 +326,20 @@ def _probe(tokenizer: Any, model: Any, shown: str) -> int:
     if not hidden.isfinite().all():
         raise EmbeddingError(f"the text encoder {shown} has broken weights: its vectors are not finite")
     return hidden.shape[-1]
+
+
+@contextmanager
+def _reading(shown: str) -> Iterator[None]:
+    """Around what transformers reads from a stranger's folder, which can raise nearly anything, never the same twice.
+
+    Nothing of ours belongs in this block: its faults would be taken for the folder's.
+    """
+    try:
+        yield
+    except EmbeddingError:
+        raise
+    except Exception as error:
+        raise EmbeddingError(f"cannot load the text encoder {shown}: transformers says: {_cause(error)}") from error
 
 
 def _cause(error: Exception) -> str:
@@ -349,7 +365,7 @@ def _fingerprint(tokenizer: Any, model: Any, ignore: set[str]) -> str:
             flat = value.detach().flatten()
             ends = torch.cat([flat[:_SAMPLE], flat[-_SAMPLE:]]).float()
             digest.update(f"{key} {tuple(value.shape)}".encode())
-            digest.update(ends.numpy().tobytes())
+            digest.update(ends.cpu().numpy().tobytes())
     digest.update(f"{len(tokenizer)} {tokenizer([_PROBE])['input_ids'][0]}".encode())
     return digest.hexdigest()
 

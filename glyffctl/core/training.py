@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-import time
+from collections.abc import Generator
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, NamedTuple, get_args
@@ -20,11 +20,13 @@ from torch import Tensor, nn
 from glyffctl.core.config import Config, Precision
 from glyffctl.core.dataset import GlyphSet, to_unit
 from glyffctl.core.denoiser import Denoiser, Prediction, coefficients, loss_weight
+from glyffctl.core.device import send
 from glyffctl.core.ema import EMA
 from glyffctl.core.embeddings import Embeddings
 from glyffctl.core.errors import ModelError, TrainingError
 from glyffctl.core.noise import Stream, normal, permutation, uniform
 from glyffctl.core.optimizer import Optimizer
+from glyffctl.core.precision import settle
 from glyffctl.core.processes import ALONE, Team
 from glyffctl.core.schedule import Schedule, make_schedule
 from glyffctl.core.text import TextBatch
@@ -32,7 +34,7 @@ from glyffctl.core.unet import UNet, channels_last, parameter_count
 
 VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
 _VALIDATION_GLYPHS = 128
-_VALIDATION_BATCH = 64
+_VALIDATION_BATCH = 32
 _RESIDENT_BYTES = 8 * 2**30  # a data set up to this size is kept on the GPU
 
 
@@ -68,13 +70,12 @@ def held_out(glyphs: GlyphSet, share: float) -> Tensor:
 
 
 def draw_sigmas(config: Config, schedule: Schedule, number: Tensor) -> Tensor:
-    """(B,) float64: the noise level of each sample `number` (B,)."""
+    """(B,) float64: the noise level of each sample `number` (B,), on the CPU as they are."""
     share = uniform(config.training.seed, number, Stream.SIGMA)
     diffusion = config.diffusion
     if diffusion.levels == "lognormal":
         return (diffusion.level_mean + diffusion.level_std * torch.special.ndtri(share)).exp()
-    sigmas = schedule.sigmas.to(share.device)
-    return sigmas[(share * len(sigmas)).long()]
+    return schedule.sigmas[(share * len(schedule.sigmas)).long()]
 
 
 def check_memory(config: Config, size: int, processes: int) -> None:
@@ -151,9 +152,6 @@ class Trainer:
         if len(self.train_index) == 0:
             raise TrainingError("no glyph is left to train on; prepare more characters or lower training.holdout")
         self.embeddings = embeddings.to(device)
-        self.caption_of = glyphs.caption_of.to(device)
-        self.character_of = glyphs.character_of.to(device)
-        self.wordings = glyphs.wordings.to(device)
         self.schedule = make_schedule(config.diffusion.schedule)
         self.images = 0
         self._finite = torch.ones((), dtype=torch.bool, device=device)
@@ -172,11 +170,11 @@ class Trainer:
             betas=(training.beta1, training.beta2),
         )
         self.precision: Precision = training.precision
-        if training.compile:
+        if training.compile and device.type != "mps":
             self.network.compile()
         self._objective = team.wrap(_Objective(self.network, config.diffusion.prediction), device)
         # Shapes that change from batch to batch would be compiled, and waited for, again and again.
-        self.text_length = embeddings.longest if device.type == "cuda" else None
+        self.text_length = None if device.type == "cpu" else embeddings.longest
 
     def start_from(self, network: UNet, images: int) -> None:
         """Begin with the weights of `network`, which has been shown `images` pictures, in place of random ones.
@@ -200,27 +198,10 @@ class Trainer:
         """The denoiser of the averaged network: the one to draw with."""
         return Denoiser(self.ema.network, self.config.diffusion.prediction, self._autocast)
 
-    def settle_precision(self) -> dict[str, float]:
-        """Turn "auto" into the faster precision here; pictures a second of each, or {} if there was no choice."""
-        if self.precision != "auto":
-            return {}
-        # The best of three: the first pays for starting up.
-        fp32 = max(self._speed("fp32") for _ in range(3))
-        bf16 = max(self._speed("bf16") for _ in range(3))
-        fp32, bf16 = self.team.told([fp32, bf16])
-        self.precision = "bf16" if bf16 > fp32 else "fp32"
-        self.optimizer.zero_grad()
-        return {"fp32": fp32, "bf16": bf16}
-
-    def _speed(self, precision: Precision) -> float:
-        """Pictures a second of one forward and backward pass."""
-        self.precision = precision
-        number = torch.arange(self.config.training.batch)
-        start = time.perf_counter()
-        self.loss(number).backward()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return len(number) / (time.perf_counter() - start)
+    def settle_precision(self) -> None:
+        """Turn "auto" into what `precision.settle` finds to be faster here: for the whole team, what its first does."""
+        if self.precision == "auto":
+            self.precision = self.team.told("fp32" if settle("auto", self.device) is None else "bf16")
 
     @property
     def steps(self) -> int:
@@ -250,7 +231,7 @@ class Trainer:
     @cached_property
     def _resident(self) -> Tensor | None:
         """The whole data set as uint8 on the GPU, where there is one and it fits."""
-        if self.device.type != "cuda" or len(self.glyphs) * self.glyphs.size**2 > _RESIDENT_BYTES:
+        if self.device.type == "cpu" or len(self.glyphs) * self.glyphs.size**2 > _RESIDENT_BYTES:
             return None
         return torch.cat(
             [self.glyphs.images(part).to(self.device) for part in torch.arange(len(self.glyphs)).split(4096)]
@@ -258,7 +239,7 @@ class Trainer:
 
     def _pictures(self, index: Tensor) -> Tensor:
         if self._resident is not None:
-            return to_unit(self._resident[index.to(self.device)]).to(self.dtype)
+            return to_unit(self._resident[send(index, self.device)]).to(self.dtype)
         return to_unit(self.glyphs.images(index).to(self.device)).to(self.dtype)
 
     def loss(self, number: Tensor) -> Tensor:
@@ -269,17 +250,19 @@ class Trainer:
         """
         config, count = self.config, len(number)
         number = self.team.share(number)
+        # All that is one number a sample is decided on the CPU, in float64; what is large is made on the device.
         index = self.sample_glyphs(number)
-        x0 = self._pictures(index)
-        number, index = number.to(self.device), index.to(self.device)
-        eps = normal(config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
         sigma = draw_sigmas(config, self.schedule, number)
         keep = uniform(config.training.seed, number, Stream.DROP) >= config.diffusion.caption_dropout
         share = uniform(config.training.seed, number, Stream.WORDING)
-        caption = self.wordings.pick(self.character_of[index], share)
+        caption = self.glyphs.wordings.pick(self.glyphs.character_of[index], share)
+        weight = loss_weight(config.diffusion.weighting, config.diffusion.prediction, sigma).to(self.dtype)
+
+        x0 = self._pictures(index)
+        number, caption, keep, weight = (send(part, self.device) for part in (number, caption, keep, weight))
+        eps = normal(config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
         text = self.embeddings.batch(caption, length=self.text_length, keep=keep, dtype=self.dtype)
         errors = self._objective(x0, eps, sigma, text, self._autocast)
-        weight = loss_weight(config.diffusion.weighting, config.diffusion.prediction, sigma)
         return (errors * weight.to(errors.dtype)).sum() * (self.team.size / count)
 
     def learning_rate(self, progress: float) -> float:
@@ -305,7 +288,7 @@ class Trainer:
         self._finite &= norm.isfinite()
         if self.device.type == "cpu" and not self.finite:  # on a GPU, asking would stall every step
             raise NotFiniteError(self.images)
-        self.optimizer.step(rate)
+        self.optimizer.step(rate, self._autocast)
         self.ema.update(self.network, self.steps)
         self.images += training.batch
         return TrainStep(self.images, loss.detach(), norm.detach(), rate)
@@ -315,29 +298,33 @@ class Trainer:
         """Whether all gradients since the last `restore` were finite: to be asked before anything is saved."""
         return bool(self._finite)
 
-    @torch.no_grad()
-    def validate(self) -> dict[float, float]:
+    def validate(self) -> Generator[float, None, dict[float, float]]:
         """The averaged network's loss on held-out characters at each of `VALIDATION_SIGMAS`, always with the same
         noise.
 
         The mean squared error of D against x0, which means the same whatever the network predicts. Empty where nothing
-        is held out.
+        is held out. Yields how much is done, from 0 to 1.
         """
+        batches = self.validation_index.split(_VALIDATION_BATCH) if len(self.validation_index) else ()
+        errors: dict[float, list[Tensor]] = {sigma: [] for sigma in VALIDATION_SIGMAS if batches}
+        for number, held in enumerate(batches):
+            x0 = self._pictures(held)
+            eps = normal(0, send(held, self.device), tuple(x0.shape[1:]), Stream.EPS, self.dtype)
+            caption = send(self.glyphs.caption_of[held], self.device)
+            text = self.embeddings.batch(caption, length=self.text_length, dtype=self.dtype)
+            for place, sigma in enumerate(errors):
+                yield (number + place / len(errors)) / len(batches)
+                errors[sigma].append(self._error(x0, eps, sigma, text))
+        return {sigma: float(torch.cat(parts).mean()) for sigma, parts in errors.items()}
+
+    @torch.no_grad()
+    def _error(self, x0: Tensor, eps: Tensor, sigma: float, text: TextBatch) -> Tensor:
+        """(B,): the mean squared error of the averaged denoiser on x0 + σ·ε."""
         denoiser = self.ema_denoiser
-        losses = {}
-        for sigma in VALIDATION_SIGMAS if len(self.validation_index) else ():
-            errors = []
-            for held in self.validation_index.split(_VALIDATION_BATCH):
-                x0 = self._pictures(held)
-                index = held.to(self.device)
-                eps = normal(0, index, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
-                text = self.embeddings.batch(self.caption_of[index], length=self.text_length, dtype=self.dtype)
-                context = self.ema.network.encode_text(text)
-                level = torch.full((len(x0),), sigma, device=self.device, dtype=torch.float64)
-                _, c_out = coefficients(denoiser.prediction, level)
-                errors.append(denoiser.loss(x0, eps, level, context) * c_out**2)
-            losses[sigma] = float(torch.cat(errors).mean())
-        return losses
+        level = torch.full((len(x0),), sigma, dtype=torch.float64)
+        _, c_out = coefficients(denoiser.prediction, level)
+        loss = denoiser.loss(x0, eps, level, self.ema.network.encode_text(text))
+        return loss * float(c_out[0]) ** 2
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that resuming needs, as tensors and counters."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from glyffctl.core.dataset import GlyphSet, to_pixels
-from glyffctl.core.denoiser import Denoiser
-from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.dataset import GlyphSet
+from glyffctl.core.generate import Recipe
 from glyffctl.core.judge import load_judge, look
 from glyffctl.core.metrics import Figure, kernel_distance, mean, share
 from glyffctl.core.prompts import followed, radical_prompts
-from glyffctl.core.schedule import Schedule
 from glyffctl.core.strokes import measure
-from glyffctl.core.text import TextBatch, TextEncoder
+from glyffctl.core.text import TextEncoder
+from glyffctl.workflows.draw import Pen, told
+from glyffctl.workflows.events import Event, Progress
 
 PROMPTS = 32
 RECIPE = Recipe(steps=10, guidance=4.0)
@@ -76,18 +77,11 @@ class Checkup:
         self.real = {"grey": mean(strokes.grey), "ink": mean(strokes.ink), "width": mean(strokes.width)}
         """What grey, ink and width are of real glyphs."""
 
-    def __call__(self, denoiser: Denoiser, schedule: Schedule, size: int, device: torch.device) -> Health:
-        """Measure the model behind `denoiser`, which draws pictures of `size`×`size` on `device`."""
+    def __call__(self, pen: Pen) -> Generator[Event, None, Health]:
+        """Measure the model that `pen` draws with."""
         started = time.perf_counter()
-        pictures = []
-        text = self.text.to(device)
-        for rows in torch.arange(len(self.prompts)).split(16):
-            towards = text.rows(rows.to(device))
-            away = TextBatch(torch.zeros_like(towards.tokens), torch.zeros_like(towards.mask))
-            for step in generate(denoiser, schedule, RECIPE, towards, away, rows.to(device), size):
-                x = step.x
-            pictures.append(to_pixels(x)[:, 0].cpu())
-        drawn = torch.cat(pictures)
+        drawing = pen.draw(RECIPE, self.text, torch.arange(len(self.prompts)))
+        drawn = yield from told(drawing, Progress("Drawing for figures", 0, len(self.prompts), "pictures"))
         verdict, strokes = look(self.judge, [drawn]), measure(drawn)
         hits = followed(self.prompts, verdict.radical[:, None])
         return Health(

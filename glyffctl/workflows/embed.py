@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glyffctl.core.bundled import BUNDLED
 from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.device import choose_device
 from glyffctl.core.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.files import check_writable
@@ -30,7 +31,7 @@ class EmbedOptions:
     encoder: str = BUNDLED
     max_tokens: int = 64
     device: str = "auto"
-    """A torch device, or "auto" for the GPU if there is one."""
+    """Where to encode, see `core.device.choose_device`."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,9 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
         EmbeddingError: the encoder cannot be had or used, and there is no cache it made before.
         OutputError: the cache cannot be written.
     """
+    device = choose_device(options.device)
     captions = open_glyphs(options.data).captions
     cached = _cached(options, captions)
-    device = options.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     yield Note(f"loading the text encoder {options.encoder}")
     try:
         encoder = load_encoder(options.encoder, max_tokens=options.max_tokens, device=device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from glyffctl.core.checkpoint import load_model
 from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.files import check_writable, write_text
 from glyffctl.core.generate import Recipe
@@ -29,7 +30,7 @@ from glyffctl.core.training import held_out
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.evaluation import EvaluateReport, PromptRow, Row, StepsRow, as_json
 from glyffctl.workflows.events import Caution, Event, Note, Progress
-from glyffctl.workflows.sample import find_model
+from glyffctl.workflows.models import find_model
 from glyffctl.workflows.steps import save_plot, steps_table
 
 FEWEST = 16  # held-out glyphs without which distributions are not worth comparing
@@ -46,7 +47,7 @@ class EvaluateOptions:
 
     Attributes:
         data: real glyphs to compare with, in the fonts that the model was trained on.
-        model: a run folder or model file; None is what `sample.find_model` takes.
+        model: a run folder or model file; None is what `models.find_model` takes.
         encoder: where the model's text encoder is, if it moved.
         judge: a file of `make_judge`; None is the judge that comes with the program.
         prompts: a file of `core.prompts.read_prompts`; None is the prompts that come with the program.
@@ -54,6 +55,7 @@ class EvaluateOptions:
         pictures: of definitions of held-out characters, at most, and as many without a prompt.
         seed: picture k, counted over all that is drawn, depends on seed + k.
         precision: of the network while drawing, as in `sample`.
+        device: where to draw and to look, see `core.device.choose_device`.
         steps_table: whether all samplers are compared at several numbers of steps.
         out: the JSON file; the plot of the steps goes beside it.
     """
@@ -69,6 +71,7 @@ class EvaluateOptions:
     seed: int = 0
     batch: int = 16
     precision: str = "auto"
+    device: str = "auto"
     steps_table: bool = False
     out: Path = Path("evaluation.json")
 
@@ -96,7 +99,8 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     check_writable(options.out)
     prompts = read_prompts(options.prompts) if options.prompts else radical_prompts()
     judge, known = load_judge(options.judge)
-    path, why = find_model(options.model)
+    device = choose_device(options.device)
+    path, why = yield from find_model(options.model)
     model = load_model(path)
     origin = model.origin
     make_schedule(origin.config.diffusion.schedule).steps(options.recipe.steps)  # complain before anything slow
@@ -109,7 +113,6 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
     encoder = yield from reader(model, options.encoder)
     text = read(encoder, [*(prompt.text for prompt in prompts), *definitions])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pen = Pen.of(model, device, options.batch, options.precision)
     prompted, defined, empty = yield from _draw(pen, options, text, len(prompts))
 

@@ -43,7 +43,7 @@ class Caution:
 Event = Progress | Note | Caution
 
 
-def finish(workflow: Generator[Event, None, Result]) -> Result:
+def finish(workflow: Generator[object, None, Result]) -> Result:
     """Run a workflow to its end, ignoring its events, and return its result."""
     while True:
         try:
@@ -51,3 +51,15 @@ def finish(workflow: Generator[Event, None, Result]) -> Result:
         except StopIteration as stop:
             result: Result = stop.value
             return result
+
+
+def shares(work: Generator[float, None, Result], task: str) -> Generator[Event, None, Result]:
+    """Tell of work that yields how much of it is done, from 0 to 1."""
+    while True:
+        try:
+            done = next(work)
+        except StopIteration as stop:
+            yield Progress(task, 1, 1)
+            result: Result = stop.value
+            return result
+        yield Progress(task, done, 1)

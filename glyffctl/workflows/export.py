@@ -26,7 +26,7 @@ from glyffctl.core.text import TextEncoder
 from glyffctl.workflows.draw import reader
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.export_pages import diffusers_page, onnx_page
-from glyffctl.workflows.sample import find_model
+from glyffctl.workflows.models import find_model
 
 Format = Literal["diffusers", "onnx"]
 _ALLOWED = 1e-3  # of the network's largest answer: rounding gives a hundredth of it
@@ -72,7 +72,7 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
     _check_output(out)
     if options.format == "onnx":
         check_packages()
-    path, why = find_model(options.model)
+    path, why = yield from find_model(options.model)
     model = load_model(path)
     yield Note(f"model: {path}{why}, {model.history}")
     if options.format == "diffusers":

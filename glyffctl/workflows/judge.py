@@ -12,12 +12,14 @@ from torch import Tensor
 
 from glyffctl import __version__
 from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError
 from glyffctl.core.files import check_writable
 from glyffctl.core.judge import SIZE, Judge, look, save_judge
-from glyffctl.core.judge_training import faster_precision, labels, split, train_judge
+from glyffctl.core.judge_training import labels, split, train_judge
 from glyffctl.core.metrics import Figure, share
 from glyffctl.core.names import check_name
+from glyffctl.core.precision import settle
 from glyffctl.workflows.events import Event, Note, Progress
 
 _SHOWN = 800_000  # glyphs, where neither limit below is in the way
@@ -33,12 +35,14 @@ class JudgeOptions:
         data: a folder of `prepare`, best of several fonts.
         passes: how often each glyph is shown; None takes as many as show 800,000, but 5 to 40.
         seed: of all that is drawn at random.
+        device: where it learns, see `core.device.choose_device`.
     """
 
     data: Path = Path("data")
     out: Path = Path("judge.safetensors")
     passes: float | None = None
     seed: int = 0
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -69,9 +73,9 @@ def make_judge(options: JudgeOptions) -> Generator[Event, None, JudgeReport]:
         raise DataError(
             f"{options.data} has too few glyphs whose radical is known; prepare more with `glyffctl prepare`"
         )
+    device = choose_device(options.device)
     passes = options.passes or min(_MOST, max(_FEWEST, _SHOWN / len(index)))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    autocast = faster_precision(device)
+    autocast = settle("auto", device)
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         judge = Judge().to(device)

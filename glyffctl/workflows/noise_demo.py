@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from glyffctl.core import claims
 from glyffctl.core.claims import Claim
 from glyffctl.core.dataset import to_unit
+from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, ModelError, OutputError, UsageError
 from glyffctl.core.files import atomic_file, check_writable, reason
 from glyffctl.core.images import save_gif
@@ -58,7 +59,7 @@ class NoiseDemoOptions:
         char: the character that is shown; None is 锂, or another where the data lack it.
         data: a data folder; None is data/ if it is there and no font is named.
         font: a font with Han, for the glyphs (unless `data` is named) and for labels.
-        model, encoder: as in `sample`.
+        model, encoder, device: as in `sample`.
     """
 
     figures: tuple[str, ...] = ()
@@ -68,6 +69,7 @@ class NoiseDemoOptions:
     seed: int = 0
     model: Path | None = None
     encoder: str | None = None
+    device: str = "auto"
     data: Path | None = None
     font: Path | None = None
     out: Path = Path("noise-demo")
@@ -156,7 +158,9 @@ def _find_artist(options: NoiseDemoOptions, wanted: list[Entry], scene: Scene) -
         return None
     needed = any(entry.needs_model for entry in wanted) and bool(options.figures)
     try:
-        found = yield from artist(options.model, options.encoder, options.prompt, options.seed)
+        found = yield from artist(
+            options.model, options.encoder, options.prompt, options.seed, choose_device(options.device)
+        )
     except ModelError as error:
         if options.model is not None or needed:
             raise

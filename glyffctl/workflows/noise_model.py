@@ -27,8 +27,8 @@ from glyffctl.figures import drawn
 from glyffctl.figures.process import Guess
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Event, Note, Progress
+from glyffctl.workflows.models import find_model
 from glyffctl.workflows.noise_data import Material
-from glyffctl.workflows.sample import find_model
 
 PROMPT = "gold"
 GOLD = ("gold", 167)
@@ -73,7 +73,7 @@ class Artist:
         @torch.no_grad()
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             nothing = self.model.network.encode_text(TextBatch.none(len(x), self.pen.width).to(device))
-            return self.pen.denoiser(x.to(device), sigma.to(device), nothing).cpu()
+            return self.pen.denoiser(x.to(device), sigma, nothing).cpu()
 
         return denoise
 
@@ -86,15 +86,16 @@ class Artist:
         return read(self.readers[0], prompts)
 
 
-def artist(path: Path | None, encoder: str | None, prompt: str, seed: int) -> Generator[Event, None, Artist]:
+def artist(
+    path: Path | None, encoder: str | None, prompt: str, seed: int, device: torch.device
+) -> Generator[Event, None, Artist]:
     """Load a model; without `path` the one that `sample` would take.
 
     Raises:
         ModelError: there is none, or it cannot be used.
     """
-    found, why = find_model(path)
+    found, why = yield from find_model(path)
     model = load_model(found)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     yield Note(f"model: {found}{why}, trained on {model.images:,} pictures")
     return Artist(model, Pen.of(model, device, COUNT), found, prompt, encoder, seed)
 

@@ -14,27 +14,29 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
 
 from glyffctl.core import checkpoint
 from glyffctl.core.checkpoint import Origin
 from glyffctl.core.config import BUDGETS
-from glyffctl.core.dataset import to_pixels
 from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, OutputError, TrainingError, UsageError
 from glyffctl.core.files import reason, write_text
-from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.generate import Recipe
 from glyffctl.core.images import near_square, save_png, sheet
 from glyffctl.core.reading import LARGEST_RECORD, parse_json, read_bytes, shown
-from glyffctl.core.text import TextBatch, load_encoder
+from glyffctl.core.text import load_encoder
 from glyffctl.core.training import NotFiniteError, Trainer, TrainStep
 from glyffctl.core.unet import parameter_count
 from glyffctl.workflows.checkup import FEWEST_REAL, Checkup
-from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.draw import Pen, told
+from glyffctl.workflows.events import Caution, Event, Note, Progress, shares
+from glyffctl.workflows.models import FEWEST_EPOCHS
 from glyffctl.workflows.signals import collected_signals
 
 LOG_FILE = "log.jsonl"
 TENSORBOARD = "tensorboard"
 LOG_EVERY = 1000  # pictures between lines of the log
+_REMARK_EVERY = 1.0  # seconds between remarks on the bar, where reading a loss costs nothing
+_TIMED = 4.0  # seconds of steps after the first, or two at least, that a forecast is made from
 SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
 SHEET_COUNT = 16
 MOST_FALLS = 3
@@ -59,6 +61,7 @@ class Run:
     _tick: float
     _steps: list[TrainStep]
     _remark: str
+    _remarked: float
 
     def __init__(self, out: Path, origin: Origin, trainer: Trainer, *, tensorboard: bool) -> None:
         self.out, self.origin, self.trainer = out, origin, trainer
@@ -68,6 +71,8 @@ class Run:
         self.tensorboard = _tensorboard(out) if tensorboard else None
         self.checkup: Checkup | None = None
         self._falls = 0  # since the last checkpoint
+        self._first: tuple[int, float] | None = None  # pictures and seconds after this session's first step
+        self._foretold = False
         self._mark()
 
     # The budget -----------------------------------------------------------------------------------------------------
@@ -190,11 +195,13 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint: first the state, then the model and its card, which follow from it."""
         self._save_state()
+        shown = self.trainer.images_before + self.trainer.images
         checkpoint.save_model(
             self.out / checkpoint.MODEL_FILE,
             self.trainer.ema.network,
             self.origin,
-            self.trainer.images_before + self.trainer.images,
+            shown,
+            shown / self.trainer.epoch_size,
         )
         write_text(self.out / "README.md", _model_card(self))
 
@@ -214,7 +221,8 @@ class Run:
             while True:
                 progress, signal = self.team.agree(self.done / self.total, max(received, default=0))
                 self._log_steps(at_once=progress >= 1)
-                if trainer.images > started:
+                yield from self._forecast()
+                if progress < 1 or trainer.images > started:
                     unit = "s" if self.origin.config.training.minutes else "pictures"
                     yield Progress("Training", min(self.done, self.total), self.total, unit, self._remark)
                 if signal:
@@ -230,15 +238,21 @@ class Run:
                     continue
                 now = time.perf_counter()
                 self.seconds, self._tick = self.seconds + now - self._tick, now
+                self._first = self._first or (trainer.images, self.seconds)
             if self.team.told(not (self.out / checkpoint.MODEL_FILE).exists()):
                 yield from self._milestone()
             elif trainer.images == started:
                 yield Note(f"{self.out} has had its whole budget already; a larger one goes on with it")
 
     def _get_ready(self) -> Generator[Event, None, None]:
-        if speeds := self.trainer.settle_precision():
-            tried = ", ".join(f"{name} {speed:.0f} pictures/s" for name, speed in speeds.items())
-            yield Note(f"computing in {self.trainer.precision}: {tried}")
+        if self.trainer.precision == "auto":
+            yield Progress("Trying bfloat16", 0, 1)
+            self.trainer.settle_precision()
+            yield Progress("Trying bfloat16", 1, 1)
+            faster = "faster here" if self.trainer.precision == "bf16" else "bfloat16 is not faster here"
+            yield Note(f"computing in {self.trainer.precision}: {faster}")
+        if self.origin.config.training.compile:
+            yield Note("compiling the network: the first step takes about a minute")
         if self.team.leads:
             if self.origin.config.training.evaluate and self.checkup is None:
                 self.checkup = yield from self._checkup()
@@ -253,20 +267,55 @@ class Run:
         self._logged_seconds = self.seconds
         self._tick = time.perf_counter()
         self._steps = []  # not logged yet
-        self._remark = ""
+        self._remark, self._remarked = "", 0.0
 
     def _log_steps(self, *, at_once: bool) -> None:
-        """A line of the log about the last steps, if there are enough of them. Here alone the device is waited for."""
+        """A line of the log about the last steps, if there are enough of them. Here alone a GPU is waited for."""
         count = self.trainer.images - self._logged
-        if not self._steps or (count < LOG_EVERY and not at_once):
+        if not self._steps:
+            return
+        speed = count / max(1e-9, self.seconds - self._logged_seconds)
+        if count < LOG_EVERY and not at_once:
+            if self.trainer.device.type == "cpu" and self.seconds - self._remarked > _REMARK_EVERY:
+                self._comment(float(torch.stack([step.loss for step in self._steps]).mean()), speed)
             return
         loss = float(self.team.mean(torch.stack([step.loss for step in self._steps]).mean()))
-        speed = count / max(1e-9, self.seconds - self._logged_seconds)
         self._log(self._steps[-1], loss, speed)
-        epoch = self.trainer.images / self.trainer.epoch_size
-        self._remark = f"epoch {epoch:.2f}  loss {loss:.4f}  {speed:.0f} pictures/s"
+        self._comment(loss, speed)
         self._logged, self._logged_seconds = self.trainer.images, self.seconds
         self._steps.clear()
+
+    def _comment(self, loss: float, speed: float) -> None:
+        """What stands beside the bar."""
+        epoch = self.trainer.images / self.trainer.epoch_size
+        self._remark = f"epoch {epoch:.2f}  loss {loss:.4f}  {speed:.{speed < 10:d}f} pictures/s"
+        self._remarked = self.seconds
+
+    def _forecast(self) -> Generator[Event, None, None]:
+        """As soon as the speed is known: how long an epoch and the budget take, and whether that is enough to learn."""
+        trainer, training = self.trainer, self.origin.config.training
+        if self._foretold or self._first is None:
+            return
+        images, seconds = trainer.images - self._first[0], self.seconds - self._first[1]
+        if images < 2 * training.batch or (seconds < _TIMED and self.done < self.total):
+            return
+        self._foretold = True
+        speed = images / max(1e-9, seconds)
+        epoch = trainer.epoch_size / speed
+        whole = trainer.images + max(0.0, self.total - self.done) * (speed if training.minutes else 1)
+        epochs = whole / trainer.epoch_size
+        left = (whole - trainer.images) / speed
+        yield Note(
+            f"{speed:.{speed < 10:d}f} pictures/s: an epoch takes {duration(epoch)}; the budget ends after "
+            f"{epochs:.2g} epochs, in {duration(left)}"
+        )
+        before = trainer.images_before / trainer.epoch_size
+        if before + epochs < FEWEST_EPOCHS:
+            yield Caution(
+                f"this budget shows {epochs:.0%} of the glyphs once, too few to draw anything but smudges: train "
+                f"longer (10 epochs take {duration(10 * epoch)}), prepare fewer characters (--range 4E00-5FFF), start "
+                "from the model in the box with --from bundled, or use a GPU"
+            )
 
     def _leave(self, signal: int) -> NoReturn:
         """Save, and go, as a signal asked."""
@@ -307,18 +356,20 @@ class Run:
         self._tick = time.perf_counter()  # the budget of time is for training, not for looking at its result
 
     def _look(self) -> Generator[Event, None, None]:
-        self.validation = self.trainer.validate()
+        self.validation = yield from shares(self.trainer.validate(), "Checking held-out characters")
+        yield Progress("Saving", 0, 1)
         self.save()
+        yield Progress("Saving", 1, 1)
         if self.validation:
             self._write({"images": self.trainer.images, "validation": self.validation})
         path = self.out / "samples" / f"{self.trainer.images:09d}.png"
-        self._draw(path)
+        yield from self._draw(path)
         losses = self.validation.values()
         held_out = f", loss on held-out characters {sum(losses) / len(losses):.4f}" if losses else ""
         yield Note(f"{self.trainer.images:,} pictures{held_out}: {path}")
         if self.checkup is not None:
             trainer = self.trainer
-            health = self.checkup(trainer.ema_denoiser, trainer.schedule, trainer.glyphs.size, trainer.device)
+            health = yield from self.checkup(self._pen)
             self._write({"images": trainer.images, "evaluation": health.as_dict()})
             yield Note(health.summary())
 
@@ -336,24 +387,23 @@ class Run:
         held = trainer.validation_index
         return Checkup(encoder, trainer.glyphs, held if len(held) >= FEWEST_REAL else trainer.train_index)
 
-    def _draw(self, path: Path) -> None:
+    @property
+    def _pen(self) -> Pen:
+        """What draws with the averaged weights as they are now."""
+        trainer, network = self.trainer, self.origin.config.network
+        return Pen(trainer.ema_denoiser, trainer.schedule, network.size, network.text_width, trainer.device)
+
+    def _draw(self, path: Path) -> Generator[Event, None, None]:
         """A sheet of glyphs for held-out captions, always with the same noise."""
         trainer = self.trainer
         index = trainer.validation_index if len(trainer.validation_index) else trainer.train_index
         index = index[torch.linspace(0, len(index) - 1, SHEET_COUNT).long()]
-        caption = trainer.caption_of[index.to(trainer.device)]
-        text = trainer.embeddings.batch(caption, length=trainer.text_length)
-        nothing = TextBatch(text.tokens, torch.zeros_like(text.mask))
-        config = self.origin.config
-        seeds = torch.arange(SHEET_COUNT, device=trainer.device)
-        x: Tensor | None = None
-        for step in generate(
-            trainer.ema_denoiser, trainer.schedule, SHEET_RECIPE, text, nothing, seeds, config.network.size
-        ):
-            x = step.x
-        assert x is not None
-        captions = [trainer.glyphs.captions[int(i)] for i in caption]
-        image = sheet(to_pixels(x)[:, 0].cpu(), near_square(SHEET_COUNT))
+        caption = trainer.glyphs.caption_of[index]
+        text = trainer.embeddings.batch(caption.to(trainer.device))
+        drawing = self._pen.draw(SHEET_RECIPE, text, torch.arange(SHEET_COUNT))
+        pictures = yield from told(drawing, Progress("Drawing samples", 0, SHEET_COUNT, "pictures"))
+        captions = [trainer.glyphs.captions[i] for i in caption.tolist()]
+        image = sheet(pictures, near_square(SHEET_COUNT))
         save_png(path, image, {"captions": captions, **dataclasses.asdict(SHEET_RECIPE), "images": trainer.images})
 
     def _log(self, step: TrainStep, loss: float, speed: float) -> None:
@@ -388,6 +438,14 @@ class Run:
                 for name, value in flat.items():
                     self.tensorboard.add_scalar(name, value, row["images"])
                 self.tensorboard.flush()
+
+
+def duration(seconds: float) -> str:
+    """A span of time in words: 40 s, 28 min, 3.5 h, 12 days."""
+    for limit, unit, name in ((100, 1, "s"), (6000, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {name}" if seconds >= 10 * unit else f"{seconds / unit:.2g} {name}"
+    return f"{seconds / 86400:,.0f} days"
 
 
 def _tensorboard(out: Path) -> Any:

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.bundled import BUNDLED, pretrained
-from glyffctl.core.checkpoint import MODEL_FILE, Model, load_model
+from glyffctl.core.checkpoint import Model, load_model
+from glyffctl.core.device import choose_device
 from glyffctl.core.diffusers_model import DiffusersModel, load_diffusers, unet_class
 from glyffctl.core.diffusers_settings import is_pipeline
 from glyffctl.core.errors import FontError, ModelError, UsageError
@@ -26,6 +26,7 @@ from glyffctl.core.samplers import Step
 from glyffctl.core.text import TextBatch
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample_options import SampleOptions, to_settings
 
 _GIF_FRAMES = 60
@@ -47,7 +48,8 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
         GlyffError: the model, its encoder or the output cannot be used.
     """
     _check_outputs(options)
-    path, why = find_model(options.model, hub=True)
+    device = choose_device(options.device)
+    path, why = yield from find_model(options.model, hub=True)
     yield Progress("Loading the model", 0, 1)
     model = _load(path)
     yield Progress("Loading the model", 1, 1)
@@ -57,39 +59,12 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     yield Note(f"model: {path}{why}, {model.history}")
     text, negative = yield from _encode(options, model)
     started = time.perf_counter()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pen = Pen.of(model, device, options.batch, options.precision)
     pictures, frames = yield from _draw(options, pen, text, negative)
     seconds = time.perf_counter() - started
     files = _write(replace(options, precision=pen.precision), model, path, pictures, frames)
     yield Note(f"drew {len(pictures):,} pictures in {seconds:.1f} s")
     return SampleReport(files, path, seconds)
-
-
-def find_model(given: Path | None, *, hub: bool = False) -> tuple[Path, str]:
-    """The model to use, and in words why that one: the one given, else the newest run under runs/, else the bundled.
-
-    Args:
-        hub: also take a name on the Hugging Face hub, as it is.
-
-    Raises:
-        ModelError: there is none.
-    """
-    if given is not None and given != Path(BUNDLED):
-        if not given.exists():
-            # runs/typo is no name on the hub where there is a folder runs.
-            if hub and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(given), re.ASCII) and not given.parent.exists():
-                return given, ""
-            raise ModelError(f"there is no model at {given}; name a run folder, a model.safetensors, or {BUNDLED}")
-        return given, ""
-    files = [(file.stat().st_mtime, file) for file in Path("runs").glob(f"*/{MODEL_FILE}")]
-    if files and given is None:
-        return max(files)[1].parent, " (the newest under runs/)"
-    if not pretrained(MODEL_FILE).is_file():
-        raise ModelError(
-            "no model was found under runs/; train one with `glyffctl train`, or name one with --model FOLDER"
-        )
-    return pretrained(MODEL_FILE), " (it came with the program)"
 
 
 def _load(path: Path) -> Model | DiffusersModel:

@@ -40,6 +40,7 @@ class SampleOptions:
         batch: pictures drawn at once; changes memory and speed, and the pictures only by rounding.
         precision: of the inside of the network; changes speed, and the pictures only by rounding. "auto" is bfloat16
             where this machine is faster with it.
+        device: where to draw, see `core.device.choose_device`.
         only: draw all, but write this picture alone (counted over all prompts).
         weights: the identity the model must have; None takes any.
     """
@@ -56,6 +57,7 @@ class SampleOptions:
     fps: float = 12.0
     batch: int = 16
     precision: str = "auto"
+    device: str = "auto"
     only: int | None = None
     weights: str | None = None
 
@@ -100,7 +102,12 @@ def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str)
 
 
 def again(
-    file: Path, *, model: Path | None = None, encoder: str | None = None, out: Path | None = None
+    file: Path,
+    *,
+    model: Path | None = None,
+    encoder: str | None = None,
+    out: Path | None = None,
+    device: str = "auto",
 ) -> SampleOptions:
     """The options that make the picture `file` again; `model` and `encoder` say where those are now, if they moved.
 
@@ -129,6 +136,7 @@ def again(
             weights=str(settings["weights"]),
             encoder=encoder or str(settings["encoder"]),
             out=out or file.with_name(f"{file.stem}-again.png"),
+            device=device,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{file} does not say in full how it was made ({shown(error)})") from error

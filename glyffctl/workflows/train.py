@@ -18,6 +18,7 @@ from glyffctl.core.bundled import BUNDLED
 from glyffctl.core.checkpoint import EncoderInfo, Origin
 from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, read_toml
 from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.device import CPU, choose_device
 from glyffctl.core.errors import GlyffError, Interrupted, OutputError, TrainingError, UsageError
 from glyffctl.core.files import reason
 from glyffctl.core.names import check_name
@@ -39,6 +40,7 @@ class TrainOptions:
 
     Attributes:
         gpus: 0 trains on the CPU, 1 on a GPU, or on the CPU where there is none; more only in as many processes.
+        device: another device for the only process, see `core.device.choose_device`.
         preset: a name from `config.preset_names`; None is "gpu" on a GPU and "cpu" without.
         config: a TOML file laid over the preset.
         overrides: settings of the section [training] laid over both.
@@ -51,6 +53,7 @@ class TrainOptions:
     data: Path = Path("data")
     out: Path | None = None
     gpus: int = 1
+    device: str = "auto"
     preset: str | None = None
     config: Path | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +85,7 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     where = place()
-    device = _device(options.gpus, where)
+    device = _device(options, where)
     with join(where, device) as team:
         if team.leads:
             return (yield from _lead(options, device, team))
@@ -97,7 +100,7 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
 
 
 def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[Event, None, TrainReport]:
-    if options.gpus and device.type == "cpu":
+    if options.gpus and options.device == "auto" and device.type == "cpu":
         yield Caution("no GPU was found: training on the CPU (--gpus 0 says so without this line)")
     preset, sections = _settings(options, device)
     start = checkpoint.load_model(options.start) if options.start else None
@@ -110,7 +113,7 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
     if device.type == "cpu":
         check_memory(config, glyphs.size, team.size)
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
-        yield from embed(EmbedOptions(data=options.data, encoder=options.encoder or BUNDLED))
+        yield from embed(EmbedOptions(options.data, options.encoder or BUNDLED, device=str(device)))
     team.wait()
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
     if start is not None and start.origin.config.network.text_width != cached.width:
@@ -189,7 +192,7 @@ def _run(
 
 def show_settings(options: TrainOptions) -> str:
     """All settings that `train` would use, as TOML that --config takes."""
-    _, sections = _settings(options, _device(options.gpus, place()))
+    _, sections = _settings(options, _device(options, place()))
     lines = []
     for section, values in as_dict(parse(sections)).items():
         lines.append(f"[{section}]")
@@ -215,15 +218,24 @@ def _settings(options: TrainOptions, device: torch.device) -> tuple[str, dict[st
     return preset, sections
 
 
-def _device(gpus: int, where: Place) -> torch.device:
+def _device(options: TrainOptions, where: Place) -> torch.device:
     """The device of this process; in a job `gpus` says no more than whether to use one."""
+    gpus, name = options.gpus, options.device
     if gpus > 1 and not in_job():
         raise UsageError(f"--gpus {gpus} needs as many processes: `glyffctl train` starts them, as does torchrun")
-    if not gpus or not torch.cuda.is_available():
-        return torch.device("cpu")
-    if where.local >= torch.cuda.device_count():
-        raise UsageError(f"process {where.local} of this machine has no GPU: it has {torch.cuda.device_count()}")
-    device = torch.device("cuda", where.local)
+    if where.size > 1 and name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"in a job every process takes a GPU of its own; leave out --device {name}")
+    if not gpus:
+        if name not in ("auto", "cpu"):
+            raise UsageError(f"--gpus 0 is the CPU, --device {name} is not; leave one of them out")
+        return CPU
+    device = choose_device(name)
+    if device.type != "cuda":
+        return device
+    if where.size > 1:
+        if where.local >= torch.cuda.device_count():
+            raise UsageError(f"process {where.local} of this machine has no GPU: it has {torch.cuda.device_count()}")
+        device = torch.device("cuda", where.local)
     torch.cuda.set_device(device)
     return device
 
@@ -232,7 +244,10 @@ def _device_name(device: torch.device, team: Team) -> str:
     times = f"{team.size} × " if team.size > 1 else ""
     if device.type == "cuda":
         return times + torch.cuda.get_device_name(device)
-    return f"{times}the CPU ({torch.get_num_threads()} threads)"
+    if device.type == "mps":
+        return "the Apple GPU"
+    threads = torch.get_num_threads()
+    return f"{times}the CPU ({threads} thread{'s' * (threads > 1)})"
 
 
 def _fit(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from glyffctl.core.dataset import GlyphSet, open_glyphs
 from glyffctl.core.density import density
+from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError, UsageError
 from glyffctl.core.files import check_writable
 from glyffctl.core.groups import Groups, by_font, by_radical, by_structure
@@ -40,7 +41,7 @@ class UmapOptions:
         colour: one of `COLOURS`; None is structure with `ids`, else the first that the data know.
         drawn: pictures of `sample` to place in the map, or folders of them.
         trace: prompts to draw a glyph for, and to follow its guesses through the map.
-        model, encoder: to draw them with, as in `SampleOptions`.
+        model, encoder, device: to draw them with, as in `SampleOptions`.
     """
 
     data: Path = Path("data")
@@ -52,6 +53,7 @@ class UmapOptions:
     trace: tuple[str, ...] = ()
     model: Path | None = None
     encoder: str | None = None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         """Raise UsageError for values that make no sense."""
@@ -108,6 +110,7 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     """
     started = time.perf_counter()
     png, page = options.out / "umap.png", options.out / "umap.html"
+    device = choose_device(options.device)
     for file in (png, page):
         check_writable(file)
     everything = open_glyphs(options.data)
@@ -120,7 +123,8 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     pictures = read_drawn(options.drawn, glyphs.size)
     trails = []
     for prompt in options.trace:
-        trails.append((yield from trace(prompt, options.model, options.encoder, options.settings.seed, glyphs.size)))
+        drawing = trace(prompt, options.model, options.encoder, options.settings.seed, glyphs.size, device)
+        trails.append((yield from drawing))
 
     drawn, projected, cached = yield from _map(glyphs, options)
     placing = yield from _place(glyphs, drawn, projected, [*pictures, *trails])

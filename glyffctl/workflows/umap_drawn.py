@@ -18,7 +18,7 @@ from glyffctl.core.samplers import Step
 from glyffctl.core.text import TextBatch
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Event, Note, Progress
-from glyffctl.workflows.sample import find_model
+from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample_options import SampleOptions, again
 
 MAX_DRAWN = 400
@@ -79,13 +79,15 @@ def _pictures(file: Path, options: SampleOptions) -> list[Drawn]:
     return [Drawn(prompt, picture[None], file) for prompt, picture in zip(prompts, pictures, strict=True)]
 
 
-def trace(prompt: str, model: Path | None, encoder: str | None, seed: int, size: int) -> Generator[Event, None, Drawn]:
+def trace(
+    prompt: str, model: Path | None, encoder: str | None, seed: int, size: int, device: torch.device
+) -> Generator[Event, None, Drawn]:
     """Draw one glyph as `sample` does without options, and keep the model's guess x0 after each step.
 
     Raises:
         GlyffError: the model or its encoder cannot be used, or it draws at another size.
     """
-    path, why = find_model(model)
+    path, why = yield from find_model(model)
     loaded = load_model(path)
     if loaded.network.config.size != size:
         has = loaded.network.config.size
@@ -101,7 +103,6 @@ def trace(prompt: str, model: Path | None, encoder: str | None, seed: int, size:
     def keep(step: Step) -> None:
         guesses.append(to_pixels(step.x0)[:, 0].cpu())
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     drawing = Pen.of(loaded, device, 1).draw(Recipe(), text, torch.tensor([seed]), watch=keep)
     yield from told(drawing, Progress(f"Drawing {prompt[:30]!r}", 0, 1, "glyphs"))
     return Drawn(prompt or "(no prompt)", torch.cat(guesses))

@@ -1,0 +1,65 @@
+"""Which model a command works with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from pathlib import Path
+
+from glyffctl.core.bundled import BUNDLED, pretrained
+from glyffctl.core.checkpoint import MODEL_FILE, epochs_seen
+from glyffctl.core.errors import ModelError
+from glyffctl.workflows.events import Caution, Event
+
+FEWEST_EPOCHS = 1.0
+"""Below this a model draws smudges or noise: it has not seen every glyph of its data once."""
+
+
+def find_model(given: Path | None, *, hub: bool = False) -> Generator[Event, None, tuple[Path, str]]:
+    """The model to use, and in words why that one.
+
+    It is the one given, else the newest run under runs/ that has seen its data once, else the one in the box. A run
+    that is passed over, or taken though it has seen less, is named in a caution.
+
+    Args:
+        hub: also take a name on the Hugging Face hub, as it is.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if given is not None and given != Path(BUNDLED):
+        if not given.exists():
+            # runs/typo is no name on the hub where there is a folder runs.
+            if hub and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(given), re.ASCII) and not given.parent.exists():
+                return given, ""
+            raise ModelError(f"there is no model at {given}; name a run folder, a model.safetensors, or {BUNDLED}")
+        seen = epochs_seen(given)
+        if seen is not None and seen < FEWEST_EPOCHS:
+            yield Caution(f"{given} has seen {_of_an_epoch(seen)}: expect smudges or noise; train it longer")
+        return given, ""
+    boxed = pretrained(MODEL_FILE).is_file()
+    files = sorted(Path("runs").glob(f"*/{MODEL_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
+    runs = [(file.parent, epochs_seen(file)) for file in files] if given is None else []
+    ready = next((run for run, seen in runs if seen is None or seen >= FEWEST_EPOCHS), None)
+    if runs:
+        newest, seen = runs[0]
+        if newest == ready:
+            return newest, " (the newest under runs/)"
+        assert seen is not None
+        if ready is None and not boxed:
+            yield Caution(f"{newest} has seen {_of_an_epoch(seen)}: expect smudges or noise; train it longer")
+            return newest, " (the newest under runs/)"
+        yield Caution(
+            f"{newest} has seen {_of_an_epoch(seen)}, too little to draw with; --model {newest} takes it all the same"
+        )
+        if ready is not None:
+            return ready, " (the newest under runs/ that has seen an epoch)"
+    if not boxed:
+        raise ModelError(
+            "no model was found under runs/; train one with `glyffctl train`, or name one with --model FOLDER"
+        )
+    return pretrained(MODEL_FILE), " (it came with the program)"
+
+
+def _of_an_epoch(seen: float) -> str:
+    return f"{seen:.0%} of an epoch" if seen >= 0.01 else "less than 1 % of an epoch"
