@@ -22,6 +22,7 @@ from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, Output
 from glyffctl.core.files import reason, write_text
 from glyffctl.core.generate import Recipe
 from glyffctl.core.images import near_square, save_png, sheet
+from glyffctl.core.learning_curve import reference
 from glyffctl.core.reading import LARGEST_RECORD, parse_json, read_bytes, shown
 from glyffctl.core.text import load_encoder
 from glyffctl.core.training import NotFiniteError, Trainer, TrainStep
@@ -40,6 +41,7 @@ _TIMED = 4.0  # seconds of steps after the first, or two at least, that a foreca
 SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
 SHEET_COUNT = 16
 MOST_FALLS = 3
+SMUDGES = 15_000  # pictures until strokes are seen in samples, with the `cpu` preset: see examples/LOG.md
 
 
 def _comparable(origin: Origin) -> dict[str, Any]:
@@ -360,15 +362,21 @@ class Run:
         yield Progress("Saving", 0, 1)
         self.save()
         yield Progress("Saving", 1, 1)
+        trainer = self.trainer
+        usual = reference(trainer.glyphs.size, trainer.config.training.batch, trainer.images)
         if self.validation:
-            self._write({"images": self.trainer.images, "validation": self.validation})
+            beside = {"reference": usual.error} if usual is not None else {}
+            self._write({"images": trainer.images, "validation": self.validation, **beside})
         path = self.out / "samples" / f"{self.trainer.images:09d}.png"
         yield from self._draw(path)
         losses = self.validation.values()
         held_out = f", loss on held-out characters {sum(losses) / len(losses):.4f}" if losses else ""
-        yield Note(f"{self.trainer.images:,} pictures{held_out}: {path}")
+        if usual is not None and losses:
+            held_out += f" ({usual.verdict(self.validation)})"
+        yield Note(f"{trainer.images:,} pictures{held_out}: {path}")
+        if trainer.images_before + trainer.images < SMUDGES:
+            yield Note(f"before some {SMUDGES:,} pictures samples look like noise, then like smudges")
         if self.checkup is not None:
-            trainer = self.trainer
             health = yield from self.checkup(self._pen)
             self._write({"images": trainer.images, "evaluation": health.as_dict()})
             yield Note(health.summary())
@@ -432,7 +440,8 @@ class Run:
             raise OutputError(f"cannot write {path}: {reason(error)}") from error
         if self.tensorboard is not None:
             flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
-            flat |= {f"validation/sigma {sigma:g}": loss for sigma, loss in row.get("validation", {}).items()}
+            for kind in ("validation", "reference"):
+                flat |= {f"{kind}/sigma {sigma:g}": loss for sigma, loss in row.get(kind, {}).items()}
             flat |= {f"evaluation/{name}": value for name, value in row.get("evaluation", {}).items()}
             with _events_written(self.out):
                 for name, value in flat.items():

@@ -27,11 +27,11 @@ from glyffctl.core.training import Trainer, check_memory
 from glyffctl.core.unet import parameter_count
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
+from glyffctl.workflows.preflight import preflight
 from glyffctl.workflows.run import TENSORBOARD, Run
 
 LOCK_FILE = ".lock"
 HEARING = 5.0  # seconds before a process other than the first complains: it may be about to say the same, and be heard
-BRIGHTNESS_LEFT = 0.5  # standard deviations; above this, pure noise is not where the data is at T
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,33 +133,22 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
             f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
             f"{preset} preset on {_device_name(device, team)}, into {out}"
         )
-        yield from _warn_of_brightness(trainer)
         if run.resume():
             yield Note(f"going on from {trainer.images:,} pictures")
-        elif start is not None:
-            trainer.start_from(start.network, start.images)
-            yield Note(f"starting from the weights of {options.start}, trained on {start.images:,} pictures")
-            if start.origin.encoder.fingerprint != origin.encoder.fingerprint:
-                yield Caution(
-                    f"{options.start} has read text through another encoder than the captions are embedded with; "
-                    "it has to get used to the new one"
-                )
+        else:
+            if start is not None:
+                trainer.start_from(start.network, start.images)
+                yield Note(f"starting from the weights of {options.start}, trained on {start.images:,} pictures")
+                if start.origin.encoder.fingerprint != origin.encoder.fingerprint:
+                    yield Caution(
+                        f"{options.start} has read text through another encoder than the captions are embedded with; "
+                        "it has to get used to the new one"
+                    )
+            yield from preflight(trainer)
         run.spread()
         yield from run.go()
         return TrainReport(
             out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation
-        )
-
-
-def _warn_of_brightness(trainer: Trainer) -> Generator[Event, None, None]:
-    """Where the noisiest level of the schedule is not noisy enough for pictures of this size."""
-    size, schedule = trainer.glyphs.size, trainer.config.diffusion.schedule
-    left = trainer.schedule.brightness_left(trainer.glyphs.mean, size)
-    if left > BRIGHTNESS_LEFT:
-        yield Caution(
-            f"at the noisiest level of the {schedule} schedule the brightness of {size}×{size} pictures still shows "
-            f"({left:.1f} standard deviations), so the pure noise where samplers start is not quite like it; "
-            'diffusion.schedule = "cosine" goes further'
         )
 
 
