@@ -21,23 +21,34 @@ function pan(dx, dy) {
   redraw();
 }
 
-function whole() { flight++; leave(); Object.assign(view, { x: 0.5, y: 0.5, scale: home }); redraw(); }
-
 const panels = () => ["find", "key", "notes", "tools"].map((id) => at(id).getBoundingClientRect()).filter((box) => box.width);
 
-// The largest part of the window that no panel covers.
-function free() {
+// The part of the window that no panel covers and that has most of what is looked for: area, or room for a shape.
+function free(gain = (wide, high) => wide * high) {
   const boxes = panels(), ends = (low, high, most) => [...new Set([0, most, ...boxes.flatMap((b) => [b[low], b[high]])])].sort((a, b) => a - b);
   const across = ends("left", "right", width), down = ends("top", "bottom", height);
   let best = { left: 0, right: width, top: 0, bottom: height }, most = 0;
   for (const left of across) for (const right of across) for (const top of down) for (const bottom of down) {
-    const area = Math.max(0, right - left) * Math.max(0, bottom - top);
-    if (area <= most || boxes.some((b) => b.left < right && b.right > left && b.top < bottom && b.bottom > top)) continue;
-    most = area;
+    const gained = right > left && bottom > top ? gain(right - left, bottom - top) : 0;
+    if (gained <= most || boxes.some((b) => b.left < right && b.right > left && b.top < bottom && b.bottom > top)) continue;
+    most = gained;
     best = { left, right, top, bottom };
   }
   return best;
 }
+
+// With little room the panels would lie over the map, so it goes where they are not.
+function whole() {
+  flight++;
+  leave();
+  const room = narrow.matches ? free(Math.min) : { left: 0, right: width, top: 0, bottom: height };
+  const scale = Math.min(home, Math.max(120, 0.98 * Math.min(room.right - room.left, room.bottom - room.top)));
+  Object.assign(view, centred(0.5, 0.5, scale, [(room.left + room.right) / 2, (room.top + room.bottom) / 2]));
+  redraw();
+}
+
+// The view in which place (u, v) of the map lies at `spot` of the window.
+const centred = (u, v, scale, spot) => ({ x: u - (spot[0] - width / 2) / scale, y: v + (spot[1] - height / 2) / scale, scale });
 
 // Where in the window a glyph that is flown to comes to lie: the middle, or where no panel covers it.
 function landing() {
@@ -47,9 +58,8 @@ function landing() {
   return [(left + right) / 2, (top + bottom) / 2];
 }
 
-// Place (u, v) of the map comes to lie at `spot` of the window, at `scale`.
 function travel(u, v, scale, spot, then = () => {}) {
-  const from = { ...view }, to = { x: u - (spot[0] - width / 2) / scale, y: v + (spot[1] - height / 2) / scale, scale };
+  const from = { ...view }, to = centred(u, v, scale, spot);
   const began = performance.now(), lasts = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1 : 450, mine = ++flight;
   const step = (now) => {
     if (mine !== flight) return;
@@ -94,8 +104,9 @@ function fit() {
     left = Math.min(left, x(i)); right = Math.max(right, x(i));
     low = Math.min(low, y(i)); high = Math.max(high, y(i));
   }
-  const room = free(), edge = Math.min(40, (room.right - room.left) / 6, (room.bottom - room.top) / 6);
-  const scale = Math.min((room.right - room.left - 2 * edge) / Math.max(right - left, 1e-9), (room.bottom - room.top - 2 * edge) / Math.max(high - low, 1e-9));
+  const inside = (side) => side - 2 * Math.min(40, side / 6);
+  const fitting = (wide, tall) => Math.min(inside(wide) / Math.max(right - left, 1e-9), inside(tall) / Math.max(high - low, 1e-9));
+  const room = free(fitting), scale = fitting(room.right - room.left, room.bottom - room.top);
   const spot = [(room.left + room.right) / 2, (room.top + room.bottom) / 2];
   travel((left + right) / 2, (low + high) / 2, Math.min(close(), scale), spot, () => { document.body.dataset.fitted = "yes"; });
   delete document.body.dataset.fitted;

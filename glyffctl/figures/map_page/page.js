@@ -66,4 +66,5 @@ at("by").parentElement.hidden = colourings.length < 1;
 key();
 tell();
 resize();
+whole();
 if (begin()) decode();

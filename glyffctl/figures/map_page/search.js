@@ -31,6 +31,9 @@ function common(character) {
   return commonness.get(character) || 0;
 }
 
+const HAN = /\p{Script=Han}/u;
+const hasWord = (text, word) => [" ", "s ", "es "].some((end) => text.includes(` ${word}${end}`));  // or its plural
+
 let words = null;            // the words of each definition, between blanks
 let found = [], next = 0;
 
@@ -39,12 +42,12 @@ function readQuery(query) {
   const parts = query.split(/[\s,;]+/).filter(Boolean);
   const codes = parts.map((part) => /^(?:(?:u\+|\\u|0x)\{?([0-9a-f]{3,6})\}?|(?=[a-f]*[0-9])([0-9a-f]{4,6}))$/i.exec(part));
   const radical = /^(?:(?:kangxi )?radical (?:number |no\.? ?)?|#)?(\d{1,3})$/i.exec(query);
+  const terms = meant(query), ideographs = terms.filter((term) => HAN.test(term)), others = terms.filter((term) => !HAN.test(term));
   return {
     codes: codes.every(Boolean) ? new Set(codes.map((m) => (m[1] ?? m[2]).toUpperCase().replace(/^0+/, "").padStart(4, "0"))) : null,
     characters: [...query].every((c) => c > "\u2e7f") ? new Set([...query, ...query.normalize("NFKC")]) : null,
     radical: radical ? Number(radical[1]) : 0,
-    terms: meant(query),
-    phrase: meant(query).join(" "),
+    ideographs, others, phrase: others.join(" "),
   };
 }
 
@@ -54,21 +57,18 @@ function grade(row, k, query) {
   if (query.characters && query.characters.has(character)) return 10;
   if (query.codes && query.codes.has(code)) return 10;
   if (query.radical && label && radicals.get(radicalOf(label)) === query.radical) return isRadical(row) ? 9 : 0.5;
-  if (!query.terms.length) return 0;
-  let whole = true;
-  for (const term of query.terms) {
-    // Chinese has no blanks between words. Beside words, a radical's character stands for those that have the radical.
-    if (/\p{Script=Han}/u.test(term)) {
-      if (!words[k].includes(term) && !(query.terms.length > 1 && (character === term || radicalOf(label) === term))) return 0;
-    } else if (!words[k].includes(` ${term}`)) return 0;
-    else whole &&= [" ", "s ", "es "].some((end) => words[k].includes(` ${term}${end}`));
-  }
-  if (!whole) return 1;
+  if (!query.ideographs.length && !query.others.length) return 0;
+  // Chinese has no blanks between words. Beside words, a radical's character stands for those that have the radical.
+  const meansIt = (term) => query.others.length && (character === term || radicalOf(label) === term);
+  if (!query.ideographs.every((term) => words[k].includes(term) || meansIt(term))) return 0;
+  if (!query.others.every((term) => words[k].includes(` ${term}`))) return 0;
+  if (!query.others.every((term) => hasWord(words[k], term))) return 1;
+  if (!query.others.length) return 2;
   const own = isRadical(row), all = senses(definition);
   if (own) all.unshift(meant(label.slice(radicalOf(label).length)).join(" "));
   const place = all.indexOf(query.phrase);
   if (place >= 0) return (own ? 7 : 4) + (place === 0 || all[0] === all[place] ? 1 : 0);
-  const together = all.some((sense) => query.terms.every((term) => [" ", "s ", "es "].some((end) => ` ${sense} `.includes(` ${term}${end}`))));
+  const together = all.some((sense) => query.others.every((term) => hasWord(` ${sense} `, term)));
   return together ? (own ? 4.5 : 3) : 2;
 }
 
@@ -109,6 +109,7 @@ function list() {
     const row = data.characters[characterOf[i]], button = element("button", "", element("li", "", at("results")));
     element("b", row[0] || "·", button);
     element("span", row[2], button);
+    if (row[1]) button.title = `U+${row[1]}`;
     if (data.fonts.length > 1 && fontOf[i] >= 0) element("em", data.fonts[fontOf[i]], button);
     button.addEventListener("click", () => fly(i));
   }
