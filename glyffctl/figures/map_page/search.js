@@ -79,6 +79,7 @@ function search() {
   leave();
   at("results").replaceChildren();
   unfold(at("list"), true);
+  at("list").hidden = true;
   found = []; next = 0;
   delete document.body.dataset.found;
   if (!text) { tell(); return; }
