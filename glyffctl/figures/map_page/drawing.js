@@ -205,6 +205,9 @@ function paint() {
 }
 
 function overlay() {
+  // A frame of nothing but a clearing is not always shown, and it costs a layer of the whole window.
+  lines.hidden = !data.trails.length && !data.drawn.length && hovered?.glyph === undefined;
+  if (lines.hidden) return;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, width, height);
   for (const trail of data.trails) {
