@@ -1,13 +1,15 @@
 """The page of `glyffctl visualize-umap` in a real browser."""
 
 import json
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -15,17 +17,22 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.dataset import Character, Font, GlyphSet, Wordings, open_glyphs
+from glyffctl.core.definitions import read_definitions
+from glyffctl.core.density import density
 from glyffctl.core.groups import by_radical
 from glyffctl.core.images import read_settings
 from glyffctl.core.layout import MapSettings
+from glyffctl.figures.map_html import Subjects, save_map_page
+from glyffctl.figures.map_scene import Colouring, Scene
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
 from tests.conftest import page_data
 
+PHONE = {"width": 390, "height": 844, "pixelRatio": 2.0, "touch": True, "mobile": True}
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
+
+def chromium(phone: bool = False) -> webdriver.Chrome:
     """Chromium without a screen and without a network (install chromium and chromium-driver)."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
@@ -35,13 +42,30 @@ def browser() -> Iterator[webdriver.Chrome]:
         "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     ):  # fmt: skip
         options.add_argument(argument)
+    if phone:
+        options.add_experimental_option("mobileEmulation", {"deviceMetrics": PHONE})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    """A window of 1200×800 pixels and a mouse."""
+    driver = chromium()
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def phone() -> Iterator[webdriver.Chrome]:
+    """A screen of 390×844 pixels and fingers."""
+    driver = chromium(phone=True)
     yield driver
     driver.quit()
 
 
 def visit(browser: webdriver.Chrome, path: Path) -> None:
+    browser.get_log("browser")  # what an earlier page had to say
     browser.get(path.absolute().as_uri())
     wait(browser, lambda d: d.execute_script("return document.body.dataset.ready") == "yes")
 
@@ -220,6 +244,285 @@ def test_hostile_words_do_nothing(browser: webdriver.Chrome, tmp_path: Path) -> 
         "const s = document.createElement('script'); s.append('window.hit = 2'); document.body.append(s);"
     )
     assert browser.execute_script("return window.hit") is None
+
+
+Point = tuple[float, float]
+
+
+def touch(driver: webdriver.Chrome, *steps: Sequence[Point]) -> None:
+    """Put fingers down where the first step says, move them through the others and lift them."""
+    for kind, points in [("touchStart", steps[0]), *(("touchMove", step) for step in steps[1:]), ("touchEnd", ())]:
+        fingers = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
+        driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+
+def look_for(driver: webdriver.Chrome, query: str) -> list[str]:
+    """The characters listed for a query, best first; "" beside those without one."""
+    driver.execute_script(
+        "const field = document.getElementById('search'); field.value = arguments[0];"
+        "delete document.body.dataset.found; field.dispatchEvent(new Event('input'));",
+        query,
+    )
+    wait(driver, lambda d: d.execute_script("return document.body.dataset.found") is not None)
+    listed: list[str] = driver.execute_script(
+        "return [...document.querySelectorAll('#results b')].map((b) => b.textContent)"
+    )
+    return listed
+
+
+def fly(driver: webdriver.Chrome, query: str) -> None:
+    """To the first result."""
+    look_for(driver, query)
+    driver.execute_script("delete document.body.dataset.flown; document.querySelector('#results button').click()")
+    wait(driver, lambda d: d.execute_script("return document.body.dataset.flown") is not None)
+
+
+def card(driver: webdriver.Chrome) -> str:
+    """The name on the card that is seen; "" where none is."""
+    popup = driver.find_element(By.ID, "popup")
+    return text(driver, "name") if popup.is_displayed() else ""
+
+
+def outside(driver: webdriver.Chrome) -> dict[str, int]:
+    """How many results the page says lie beyond each side of the window."""
+    found: list[tuple[str, str]] = driver.execute_script(
+        "return [...document.querySelectorAll('#outside button')].filter((b) => !b.hidden)"
+        ".map((b) => [b.title.match(/left|right|above|below/)[0], b.textContent])"
+    )
+    return {side: int(number.replace(",", "")) for side, number in found}
+
+
+def press(driver: webdriver.Chrome, name: str) -> None:
+    driver.find_element(By.ID, name).click()
+
+
+def test_a_tap_shows_the_card_until_the_next_tap_elsewhere(
+    mapped: tuple[UmapReport, Path], phone: webdriver.Chrome
+) -> None:
+    visit(phone, mapped[1] / "umap.html")
+    fly(phone, "锂")
+    wait(phone, lambda d: card(d) == "锂")
+    phone.execute_script("document.getElementById('clear').click()")
+    wait(phone, lambda d: card(d) == "")
+    middle = (195, 422)
+    touch(phone, [middle])
+    wait(phone, lambda d: card(d) == "锂")
+    time.sleep(1)  # it does not go by itself,
+    assert card(phone) == "锂"
+    touch(phone, [(200, 700)], [(203, 702)], [(140, 690)], [(110, 700)])  # nor while the map is dragged,
+    wait(phone, lambda d: card(d) == "锂")
+    touch(phone, [(105, 422)])  # with which the glyph has gone, 90 pixels to the left,
+    wait(phone, lambda d: card(d) == "锂")
+    touch(phone, [(85, 422), (125, 422)], [(75, 422), (135, 422)], [(65, 422), (145, 422)])  # nor while one zooms in
+    wait(phone, lambda d: card(d) == "锂")
+    touch(phone, [(5, 422), (205, 422)], [(60, 422), (150, 422)], [(98, 422), (112, 422)])  # and far out.
+    wait(phone, lambda d: card(d) == "锂")
+    touch(phone, [(60, 780)])  # Beside the map,
+    wait(phone, lambda d: card(d) == "")
+    fly(phone, "锂")
+    wait(phone, lambda d: card(d) == "锂")
+    touch(phone, [(380, 20)])  # or on a panel, it goes.
+    wait(phone, lambda d: card(d) == "")
+    assert phone.get_log("browser") == []
+
+
+def test_fingers_move_and_zoom_the_map(mapped: tuple[UmapReport, Path], phone: webdriver.Chrome) -> None:
+    visit(phone, mapped[1] / "umap.html")
+    fly(phone, "锂")
+    touch(phone, [(195, 600)], [(150, 600)], [(115, 600)])
+    wait(phone, lambda d: outside(d) == {})
+    touch(phone, [(195, 600)], [(100, 600)], [(15, 600)])
+    touch(phone, [(195, 600)], [(100, 600)], [(15, 600)])  # 440 pixels in all: it was 195 from the side
+    wait(phone, lambda d: outside(d) == {"left": 1})
+    touch(phone, [(105, 600), (285, 600)], [(150, 600), (240, 600)], [(185, 600), (205, 600)])  # to a ninth
+    wait(phone, lambda d: outside(d) == {})
+    assert phone.get_log("browser") == []
+
+
+def test_the_legend_is_folded_on_a_phone_and_answers_to_the_keyboard(
+    mapped: tuple[UmapReport, Path], phone: webdriver.Chrome, browser: webdriver.Chrome
+) -> None:
+    for driver, open_first in ((phone, False), (browser, True)):
+        visit(driver, mapped[1] / "umap.html")
+        button, legend = driver.find_element(By.ID, "fold"), driver.find_element(By.ID, "legend")
+        assert button.get_attribute("aria-controls") == "legend"
+        for press_it, is_open in (
+            (lambda: None, open_first),
+            (button.click, not open_first),
+            (lambda button=button: button.send_keys(Keys.ENTER), open_first),
+            (lambda button=button: button.send_keys(Keys.SPACE), not open_first),
+            (button.click, open_first),
+        ):
+            press_it()
+            assert button.get_attribute("aria-expanded") == str(is_open).lower()
+            assert legend.is_displayed() is is_open
+    # Folded, it leaves the map alone: nothing but the map lies over most of the screen.
+    covered = phone.execute_script(
+        "let panels = 0, all = 0; for (let x = 5; x < innerWidth; x += 10) for (let y = 5; y < innerHeight; y += 10) {"
+        " all++; if (document.elementFromPoint(x, y).id !== 'map') panels++; } return panels / all;"
+    )
+    assert covered < 0.3
+    press(phone, "fold")
+    phone.find_element(By.ID, "by").send_keys(Keys.ESCAPE)  # what lies over the map goes first
+    assert phone.find_element(By.ID, "fold").get_attribute("aria-expanded") == "false"
+    # And it does what it did: one group alone.
+    press(phone, "fold")
+    phone.find_element(By.CSS_SELECTOR, "#groups button").click()
+    assert " glyphs: " in text(phone, "count")
+    assert phone.get_log("browser") == [] and browser.get_log("browser") == []
+
+
+def test_a_card_never_has_an_empty_box(mapped: tuple[UmapReport, Path], browser: webdriver.Chrome) -> None:
+    # Sheets that take their time, as they do on a phone: the card is asked for before the first is decoded.
+    slow = browser.execute_cdp_cmd(
+        "Page.addScriptToEvaluateOnNewDocument",
+        {
+            "source": "const decode = window.createImageBitmap;"
+            "window.createImageBitmap = (...all) =>"
+            " new Promise((done) => setTimeout(done, 1500)).then(() => decode(...all));"
+        },
+    )
+    try:
+        browser.get((mapped[1] / "umap.html").absolute().as_uri())
+        look = """
+            const map = document.getElementById('map'), box = document.getElementById('glyph');
+            for (let x = 0; x < innerWidth; x += 8) for (let y = 0; y < innerHeight; y += 8) {
+              if (document.getElementById('popup').classList.contains('shown')) break;
+              map.dispatchEvent(new PointerEvent('pointermove', { pointerId: 1, clientX: x, clientY: y }));
+            }
+            const ready = document.body.dataset.ready ?? 'no';
+            const words = document.getElementById('meaning').offsetHeight > 0;
+            if (!box.offsetWidth) return [ready, words, false, false];
+            const pixels = box.getContext('2d').getImageData(0, 0, 192, 192).data;
+            return [ready, words, true, pixels.some((value, k) => k % 4 === 0 && value < 128 && pixels[k + 3] === 255)];
+        """
+        ready, words, box, _ = browser.execute_script(look)
+        assert (ready, words, box) == ("no", True, False)
+        until = time.monotonic() + 60
+        while not box and time.monotonic() < until:
+            _, words, box, ink = browser.execute_script(look)
+            assert words and (ink or not box)
+        assert box and ink  # and the picture comes to the card that is open
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", slow)
+    assert browser.get_log("browser") == []
+
+
+@pytest.fixture(scope="module")
+def all_characters(unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of all characters with a definition, with their real definitions and radicals, laid out at random."""
+    characters = [
+        Character(codepoint, chr(codepoint), entry.definition, entry.radical)
+        for codepoint, entry in sorted(read_definitions(unihan).items())
+    ]
+    count = len(characters)
+    assert count > 20_000
+    random = torch.Generator().manual_seed(0)
+    glyphs = GlyphSet(
+        size=8, fonts=[Font("a.otf", 0, "A")], characters=characters, captions=[c.definition for c in characters],
+        wordings=Wordings(torch.arange(count), torch.arange(count + 1)),
+        character_of=torch.arange(count), font_of=torch.zeros(count, dtype=torch.long),
+        pixels=lambda index: torch.zeros(len(index), 8, 8, dtype=torch.uint8), identity="",
+    )  # fmt: skip
+    points = torch.randn(count, 2, generator=random)
+    thumbnails = torch.randint(0, 256, (count, 8, 8), dtype=torch.uint8, generator=random)
+    radicals = by_radical(glyphs)
+    assert radicals is not None
+    colouring = Colouring("Radical", radicals)
+    scene = Scene("all characters", [], points, thumbnails, density(points), colouring)
+    path = tmp_path_factory.mktemp("map") / "all.html"
+    save_map_page(path, scene, Subjects(glyphs, [colouring]))
+    return path
+
+
+def test_what_one_looks_for_comes_first(all_characters: Path, browser: webdriver.Chrome) -> None:
+    visit(browser, all_characters)
+    first = {
+        "water": "水", "fish": "魚", "gold": "金", "tree": "木", "wood": "木", "fire": "火", "woman": "女",
+        "horse": "馬", "hand": "手", "sun": "日", "moon": "月", "mouth": "口", "bird": "鳥", "mountain": "山",
+        "dog": "犬", "dragon": "龍", "house": "房", "love": "愛", "king": "王", "face": "面",
+        "Water!": "水", "a fish": "魚", "the sun": "日", "水": "水", "鱼": "鱼", "⽔": "水", "水 water": "水",
+        "U+6C34": "水", "6c34": "水", "u+06C34": "水", "0x6c34": "水", "U+20000": "𠀀",
+        "85": "水", "#195": "魚", "radical 167": "金", "Kangxi radical 187": "馬",
+    }  # fmt: skip
+    assert {query: look_for(browser, query)[0] for query in first} == first
+    for query, other in (
+        ("fish", "鱼"),
+        ("horse", "马"),
+        ("gold", "钅"),
+        ("tree", "树"),
+        ("red", "紅"),
+        ("river", "河"),
+    ):
+        assert other in look_for(browser, query)[:10], query
+    characters = page_data(all_characters)["characters"]
+    for query in ("fish", "horse", "tree"):  # whole words before beginnings of others, and none is left out
+        look_for(browser, query)
+        total = int(text(browser, "count").split(" ")[0].replace(",", ""))
+        assert total >= sum(re.search(rf"\b{query}", c[2].lower()) is not None for c in characters)
+    look_for(browser, "radical 195")
+    assert int(text(browser, "count").split(" ")[0]) >= sum(c[3] == "魚 fish" for c in characters) > 300
+    assert look_for(browser, "xyzzy") == [] and text(browser, "count") == "nothing found"
+    assert look_for(browser, "U+FFFF") == [] and look_for(browser, "?!") == []
+    assert browser.get_log("browser") == []
+
+
+def test_results_fit_the_window_and_are_cleared(
+    mapped: tuple[UmapReport, Path], phone: webdriver.Chrome, browser: webdriver.Chrome
+) -> None:
+    for driver in (browser, phone):
+        visit(driver, mapped[1] / "umap.html")
+        assert not driver.find_element(By.ID, "actions").is_displayed()
+        everything = text(driver, "count")
+        fly(driver, "锂")
+        many = len(look_for(driver, "fish")) and int(driver.execute_script("return document.body.dataset.found"))
+        assert many > 10
+        wait(driver, lambda d: sum(outside(d).values()) > 0)  # close to lithium, the fish are elsewhere
+        press(driver, "fit")
+        wait(driver, lambda d: d.execute_script("return document.body.dataset.fitted") == "yes")
+        wait(driver, lambda d: outside(d) == {})
+        # They fill the room: a little nearer, and some are out of it.
+        for _ in range(3):
+            press(driver, "in")
+        wait(driver, lambda d: sum(outside(d).values()) > 0)
+        press(driver, "clear")
+        assert text(driver, "count") == everything
+        assert driver.find_element(By.ID, "search").get_attribute("value") == ""
+        assert not driver.find_elements(By.CSS_SELECTOR, "#results button") and outside(driver) == {}
+        assert not driver.find_element(By.ID, "actions").is_displayed()
+        look_for(driver, "fish")
+        driver.find_element(By.ID, "search").send_keys(Keys.ESCAPE)
+        assert text(driver, "count") == everything
+        assert driver.get_log("browser") == []
+
+
+def test_results_outside_the_window_are_counted_on_their_side(
+    mapped: tuple[UmapReport, Path], browser: webdriver.Chrome
+) -> None:
+    visit(browser, mapped[1] / "umap.html")
+    fly(browser, "锂")
+    canvas = browser.find_element(By.ID, "map")
+    wait(browser, lambda d: outside(d) == {})
+    # It is in the middle. Dragged out at one side, it is beyond that side; an arrow key moves the view by 80 pixels.
+    for key, back, times, side in (
+        (Keys.ARROW_RIGHT, Keys.ARROW_LEFT, 8, "left"), (Keys.ARROW_LEFT, Keys.ARROW_RIGHT, 8, "right"),
+        (Keys.ARROW_DOWN, Keys.ARROW_UP, 6, "above"), (Keys.ARROW_UP, Keys.ARROW_DOWN, 6, "below"),
+    ):  # fmt: skip
+        browser.execute_script("document.getElementById('map').focus()")
+        canvas.send_keys(key * times)
+        wait(browser, lambda d, side=side: outside(d) == {side: 1})
+        wait(browser, lambda d: card(d) == "")  # its card is not left behind
+        canvas.send_keys(back * times)
+        wait(browser, lambda d: outside(d) == {})
+    canvas.send_keys(Keys.ARROW_RIGHT * 8)
+    wait(browser, lambda d: outside(d) == {"left": 1})
+    browser.find_element(By.CSS_SELECTOR, "#outside button:not([hidden])").click()  # it leads there
+    wait(browser, lambda d: outside(d) == {})
+    # All of many are counted: those in the window and those outside are all there are.
+    many = len(look_for(browser, "fish")) and int(browser.execute_script("return document.body.dataset.found"))
+    near = int(browser.execute_script("return document.body.dataset.inView"))
+    wait(browser, lambda d: sum(outside(d).values()) == many - near)
+    assert browser.get_log("browser") == []
 
 
 def test_the_page_names_no_other_place(mapped: tuple[UmapReport, Path]) -> None:

@@ -57,17 +57,17 @@ def save_map_page(path: Path, scene: Scene, subjects: Subjects) -> None:
     Raises:
         OutputError: the path cannot be written.
     """
-    parts = {name: (files("glyffctl.figures") / "map_page" / name).read_text(encoding="utf-8") for name in _PARTS}
-    policy = _POLICY.format(script=_digest(parts["page.js"]), style=_digest(parts["page.css"]))
+    template, style = _part("page.html"), _part("page.css")
+    script = '"use strict";\n(() => {\n' + "\n".join(map(_part, _SCRIPTS)) + "})();\n"
     fields = {
-        "policy": html.escape(policy, quote=True),
+        "policy": html.escape(_POLICY.format(script=_digest(script), style=_digest(style)), quote=True),
         "title": html.escape(_whole(scene.title)),
-        "style": parts["page.css"],
-        "script": parts["page.js"],
+        "style": style,
+        "script": script,
         "data": _inert(_content(scene, subjects)),
     }
     # One pass over the template: what is put in is not looked at again.
-    pieces = parts["page.html"].split("{{")
+    pieces = template.split("{{")
     page = [pieces[0]]
     for piece in pieces[1:]:
         name, rest = piece.split("}}", 1)
@@ -75,7 +75,12 @@ def save_map_page(path: Path, scene: Scene, subjects: Subjects) -> None:
     write_text(path, "".join(page))
 
 
-_PARTS = ("page.html", "page.css", "page.js")
+# One script of these parts in this order, in one scope: what the first declares, the others use.
+_SCRIPTS = ("state.js", "drawing.js", "legend.js", "search.js", "moving.js", "pointing.js", "outside.js", "page.js")
+
+
+def _part(name: str) -> str:
+    return (files("glyffctl.figures") / "map_page" / name).read_text(encoding="utf-8")
 
 
 def _digest(text: str) -> str:

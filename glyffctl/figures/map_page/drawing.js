@@ -1,0 +1,257 @@
+// --- drawing ---------------------------------------------------------------------------------------------------
+
+const DOTS = [`#version 300 es
+layout(location = 0) in vec2 place;
+layout(location = 1) in vec3 colour;
+layout(location = 2) in float on;
+uniform vec2 middle, reach;
+uniform float size;
+uniform bool above;
+flat out int glyph;
+out vec3 tint;
+out float shown;
+void main() {
+  gl_Position = vec4((place - middle) / reach, 0.0, 1.0);
+  gl_PointSize = size;
+  glyph = gl_VertexID;
+  tint = colour;
+  shown = above ? 1.0 : on;
+}`, `#version 300 es
+precision highp float;
+precision highp sampler2DArray;
+uniform sampler2DArray pages;
+uniform float size, across, down, cell, ready;
+uniform bool above;
+flat in int glyph;
+in vec3 tint;
+in float shown;
+out vec4 colour;
+void main() {
+  float picture = smoothstep(10.0, 15.0, size) * ready;
+  vec2 p = gl_PointCoord;
+  float radius = distance(p, vec2(0.5)) * size;
+  float disc = clamp(size * 0.5 - radius, 0.0, 1.0);
+  float rim = above ? clamp(radius - size * 0.5 + 2.5, 0.0, 1.0) : 0.0;
+  vec4 dot = vec4(mix(tint, vec3(0.0), rim), disc * (above ? 1.0 : 0.8));
+  int each = int(across * down), spot = glyph % each;
+  vec2 corner = vec2(spot % int(across), spot / int(across));
+  // Kept half a texel off the neighbours' cells.
+  vec2 inside = clamp(p, 0.5 / cell, 1.0 - 0.5 / cell);
+  float ink = 1.0 - texture(pages, vec3((corner + inside) / vec2(across, down), float(glyph / each))).r;
+  vec2 side = min(p, 1.0 - p) * size;
+  float frame = above ? clamp(2.5 - min(side.x, side.y), 0.0, 1.0) : 0.0;
+  vec3 stroke = shown < 0.5 ? vec3(0.85) : tint * 0.72;
+  if (shown < 0.5) dot = vec4(vec3(0.82), dot.a * 0.45);
+  vec4 drawn = vec4(mix(mix(vec3(1.0), stroke, ink), tint * 0.8, frame), max(max(ink, frame), above ? 1.0 : 0.7));
+  colour = mix(dot, drawn, picture);
+  if (colour.a < 0.01) discard;
+}`];
+
+const FIELD = [`#version 300 es
+uniform vec2 middle, reach;
+out vec2 spot;
+void main() {
+  spot = vec2(gl_VertexID & 1, gl_VertexID >> 1);
+  gl_Position = vec4((spot - middle) / reach, 0.0, 1.0);
+}`, `#version 300 es
+precision highp float;
+uniform sampler2D field;
+uniform vec3 ramp[5];
+in vec2 spot;
+out vec4 colour;
+void main() {
+  float value = texture(field, spot).r * 4.0;
+  int i = int(min(value, 3.0));
+  colour = vec4(mix(ramp[i], ramp[i + 1], value - float(i)), 1.0);
+}`];
+
+const RAMP = data.ramp.map(rgb);
+const ramped = (v) => { const t = v * 4, i = Math.min(3, Math.floor(t)); return RAMP[i].map((c, k) => c + (RAMP[i + 1][k] - c) * (t - i)); };
+
+let gl, dots, field, buffers, texture, ready = 0;
+
+function sorry(text) { at("sorry").textContent = text; at("sorry").classList.add("shown"); }
+
+function program([vertex, fragment]) {
+  const made = gl.createProgram();
+  for (const [kind, source] of [[gl.VERTEX_SHADER, vertex], [gl.FRAGMENT_SHADER, fragment]]) {
+    const shader = gl.createShader(kind);
+    gl.shaderSource(shader, source);
+    gl.compileShader(shader);
+    gl.attachShader(made, shader);
+  }
+  gl.linkProgram(made);
+  if (!gl.getProgramParameter(made, gl.LINK_STATUS) && !gl.isContextLost()) throw new Error(gl.getProgramInfoLog(made));
+  const uniform = {};
+  for (let i = 0; i < gl.getProgramParameter(made, gl.ACTIVE_UNIFORMS); i++) {
+    const name = gl.getActiveUniform(made, i).name;
+    uniform[name.replace("[0]", "")] = gl.getUniformLocation(made, name);
+  }
+  return { made, uniform };
+}
+
+function attribute(where, content, size, kind) {
+  const buffer = gl.createBuffer();
+  gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
+  gl.bufferData(gl.ARRAY_BUFFER, content, gl.STATIC_DRAW);
+  gl.enableVertexAttribArray(where);
+  gl.vertexAttribPointer(where, size, kind, true, 0, 0);
+  return buffer;
+}
+
+function begin() {
+  gl = canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: false });
+  if (!gl) { sorry("This map is drawn with WebGL 2, which this browser does not have or has switched off."); return false; }
+  dots = program(DOTS);
+  field = program(FIELD);
+  buffers = {
+    place: attribute(0, places, 2, gl.UNSIGNED_SHORT),
+    colour: attribute(1, new Uint8Array(4 * count), 3, gl.UNSIGNED_BYTE),
+    on: attribute(2, new Uint8Array(count).fill(255), 1, gl.UNSIGNED_BYTE),
+    chosen: gl.createBuffer(),
+  };
+  gl.bindBuffer(gl.ARRAY_BUFFER, buffers.colour);
+  gl.vertexAttribPointer(1, 3, gl.UNSIGNED_BYTE, true, 4, 0);
+  gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
+  gl.activeTexture(gl.TEXTURE1);
+  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  const side = data.cells;
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.R8, side, side, 0, gl.RED, gl.UNSIGNED_BYTE, bytes(data.density));
+  for (const [name, value] of [[gl.TEXTURE_MIN_FILTER, gl.LINEAR], [gl.TEXTURE_MAG_FILTER, gl.LINEAR],
+    [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE]]) gl.texParameteri(gl.TEXTURE_2D, name, value);
+  gl.activeTexture(gl.TEXTURE0);
+  texture = gl.createTexture();
+  gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
+  gl.texStorage3D(gl.TEXTURE_2D_ARRAY, 3, gl.R8, data.across * data.cell, data.down * data.cell, data.pages.length);
+  gl.texParameteri(gl.TEXTURE_2D_ARRAY, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
+  gl.texParameteri(gl.TEXTURE_2D_ARRAY, gl.TEXTURE_MAG_FILTER, gl.LINEAR);
+  gl.texParameteri(gl.TEXTURE_2D_ARRAY, gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE);
+  gl.texParameteri(gl.TEXTURE_2D_ARRAY, gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE);
+  gl.enable(gl.BLEND);
+  gl.blendFunc(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA);
+  recolour();
+  mark();
+  return true;
+}
+
+const decoding = [];
+function sheet(k) {
+  return decoding[k] ??= createImageBitmap(new Blob([bytes(data.pages[k])], { type: "image/webp" }),
+    { premultiplyAlpha: "none", colorSpaceConversion: "none" }).then((made) => { sheets[k] = made; data.pages[k] = ""; });
+}
+const sheetOf = (index) => Math.floor(index / (data.across * data.down));
+
+async function decode() {
+  for (let k = 0; k < data.pages.length; k++) {
+    await sheet(k);
+    gl.bindTexture(gl.TEXTURE_2D_ARRAY, texture);
+    gl.texSubImage3D(gl.TEXTURE_2D_ARRAY, 0, 0, 0, k, sheets[k].width, sheets[k].height, 1, gl.RED, gl.UNSIGNED_BYTE, sheets[k]);
+  }
+  gl.generateMipmap(gl.TEXTURE_2D_ARRAY);
+  ready = 1;
+  document.body.dataset.ready = "yes";
+  redraw();
+}
+
+function thumbnail(where, index, left, top, side) {
+  const picture = sheets[sheetOf(index)], spot = index % (data.across * data.down);
+  if (!picture) return;
+  where.drawImage(picture, spot % data.across * data.cell, Math.floor(spot / data.across) * data.cell, data.cell, data.cell, left, top, side, side);
+}
+
+const dotSize = () => Math.min(60 * ratio, Math.max(2.4 * ratio, 0.8 * data.spacing * view.scale * ratio));
+
+// Results are larger than the rest, the fewer the larger; a group of the legend is too large for that.
+function chosenSize() {
+  return pressed > -2 ? dotSize() : Math.max(dotSize(), (chosen.length > 400 ? 7 : chosen.length > 40 ? 10 : 26) * ratio);
+}
+
+function paint() {
+  asked = false;
+  if (!gl || gl.isContextLost()) return;
+  gl.viewport(0, 0, canvas.width, canvas.height);
+  gl.clearColor(1, 1, 1, 1);
+  gl.clear(gl.COLOR_BUFFER_BIT);
+  const reach = [width / 2 / view.scale, height / 2 / view.scale];
+  if (at("thick").checked) {
+    gl.useProgram(field.made);
+    gl.uniform2f(field.uniform.middle, view.x, view.y);
+    gl.uniform2f(field.uniform.reach, ...reach);
+    gl.uniform1i(field.uniform.field, 1);
+    gl.uniform3fv(field.uniform.ramp, RAMP.flat().map((c) => c / 255));
+    gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
+  }
+  gl.useProgram(dots.made);
+  const u = dots.uniform;
+  gl.uniform2f(u.middle, view.x, view.y);
+  gl.uniform2f(u.reach, ...reach);
+  gl.uniform1i(u.pages, 0);
+  gl.uniform1f(u.across, data.across);
+  gl.uniform1f(u.down, data.down);
+  gl.uniform1f(u.cell, data.cell);
+  gl.uniform1f(u.ready, ready);
+  gl.uniform1f(u.size, dotSize());
+  gl.uniform1i(u.above, 0);
+  gl.drawArrays(gl.POINTS, 0, count);
+  if (chosen && chosen.length) {
+    gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffers.chosen);
+    gl.uniform1f(u.size, chosenSize());
+    gl.uniform1i(u.above, pressed > -2 ? 0 : 1);
+    gl.drawElements(gl.POINTS, chosen.length, gl.UNSIGNED_INT, 0);
+  }
+  overlay();
+  placeCard();
+  countOutside();
+}
+
+function overlay() {
+  // A frame of nothing but a clearing is not always shown, and it costs a layer of the whole window.
+  lines.hidden = !data.trails.length && !data.drawn.length && hovered?.glyph === undefined;
+  if (lines.hidden) return;
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, width, height);
+  for (const trail of data.trails) {
+    const spots = trail.points.map(([u, v]) => screen(u, v));
+    for (const [colour, wide] of [["#ffffff", 5], [data.drawnColour, 2]]) {
+      pen.strokeStyle = colour; pen.lineWidth = wide; pen.lineJoin = "round";
+      pen.beginPath();
+      spots.forEach(([u, v], k) => (k ? pen.lineTo(u, v) : pen.moveTo(u, v)));
+      pen.stroke();
+    }
+    spots.forEach(([u, v], k) => {
+      pen.fillStyle = data.drawnColour;
+      pen.beginPath();
+      pen.arc(u, v, k + 1 === spots.length ? 5 : 2.5, 0, 7);
+      pen.fill();
+    });
+  }
+  for (const m of marked()) {
+    const [u, v] = screen(m.x, m.y), side = framed();
+    pen.fillStyle = "#ffffff";
+    pen.fillRect(u - side / 2 - 2, v - side / 2 - 2, side + 4, side + 4);
+    thumbnail(pen, m.picture, u - side / 2, v - side / 2, side);
+    pen.strokeStyle = data.drawnColour; pen.lineWidth = 2;
+    pen.strokeRect(u - side / 2 - 1, v - side / 2 - 1, side + 2, side + 2);
+  }
+  if (hovered && hovered.glyph !== undefined) {
+    const [u, v] = screen(x(hovered.glyph), y(hovered.glyph)), size = Math.max(12, dotSize() / ratio + 4);
+    pen.strokeStyle = "#000000"; pen.lineWidth = 2;
+    pen.beginPath();
+    if (size > 18) pen.rect(u - size / 2, v - size / 2, size, size); else pen.arc(u, v, size / 2, 0, 7);
+    pen.stroke();
+  }
+}
+
+const framed = () => Math.min(64, Math.max(26, dotSize() / ratio));
+function* marked() {
+  yield* data.drawn;
+  for (const trail of data.trails) {
+    const last = trail.points.length - 1;
+    for (const k of new Set([0, last >> 1, last]))
+      yield { x: trail.points[k][0], y: trail.points[k][1], picture: trail.pictures[k], label: trail.label, note: `step ${k + 1} of ${last + 1}` };
+  }
+}
+
+function redraw() { if (!asked) { asked = true; requestAnimationFrame(paint); } }
+const screen = (u, v) => [(u - view.x) * view.scale + width / 2, height / 2 - (v - view.y) * view.scale];
+const unit = (px, py) => [(px - width / 2) / view.scale + view.x, (height / 2 - py) / view.scale + view.y];
