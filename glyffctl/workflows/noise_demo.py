@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -21,17 +22,25 @@ from glyffctl.core.prompts import check_prompt
 from glyffctl.core.schedule import ScheduleName
 from glyffctl.core.solvers import spectrum, thinned
 from glyffctl.figures import gaussians, plane, process, schedules, solvers
-from glyffctl.figures.page import Section, page
+from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.pixels import pixels
 from glyffctl.figures.registry import ENTRIES, NAMES, Entry, file_stem
 from glyffctl.figures.scene import Drawn, Scene
-from glyffctl.figures.style import save_figure, style
+from glyffctl.figures.style import save_figure, smallest_lettering, style
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.noise_data import Material, gather, scene_of
 from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, Artist, artist
 
 PAGE = "index.html"
+GUIDE = Source(
+    "These figures follow “A Visual Guide to How Diffusion Models Work”, an article built on the ",
+    "glyffuser",
+    "https://github.com/yue-here/glyffuser",
+    ", a small model that draws new “Chinese” glyphs from English definitions. Below, the article is “the guide”.",
+)
 GIF_FPS = 12.0
+CSS_PIXELS = 96
+"""In an inch."""
 PLAIN_FIGURES: dict[str, Callable[[Scene], Drawn]] = {
     "pixels": pixels,
     "gaussian": gaussians.gaussian,
@@ -87,8 +96,19 @@ class NoiseDemoOptions:
 
 
 @dataclass(frozen=True)
+class _Made:
+    """A figure in a file, what was measured for it, and the CSS pixels across it and in its smallest letters."""
+
+    entry: Entry
+    file: Path
+    measured: str
+    width: int
+    letters: float
+
+
+@dataclass(frozen=True)
 class FigureReport:
-    """A figure that was drawn, and what was measured for it."""
+    """A figure that was drawn, and what was measured for it: sentences, one or more to a line."""
 
     name: str
     file: Path
@@ -132,11 +152,10 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
     if model is None:
         wanted = [entry for entry in wanted if not entry.needs_model]
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as place, style(options.font):
-        made: list[tuple[Entry, Path, str]] = []
+        made: list[_Made] = []
         for done, entry in enumerate(wanted):
             yield Progress("figures", done, len(wanted), "figures", entry.title)
-            file, measured = yield from _draw(entry, scene, material, model, Path(place), options)
-            made.append((entry, file, measured))
+            made.append((yield from _draw(entry, scene, material, model, Path(place), options)))
         yield Progress("figures", len(wanted), len(wanted), "figures")
         return _write(options, material, scene, model, made, started)
 
@@ -174,8 +193,8 @@ def _find_artist(options: NoiseDemoOptions, wanted: list[Entry], scene: Scene) -
 
 def _draw(
     entry: Entry, scene: Scene, material: Material, model: Artist | None, folder: Path, options: NoiseDemoOptions
-) -> Generator[Event, None, tuple[Path, str]]:
-    """Draw one figure into `folder`: the file, and what was measured."""
+) -> Generator[Event, None, _Made]:
+    """Draw one figure into `folder`."""
     picture: Any
     if entry.needs_model:
         assert model is not None
@@ -197,10 +216,11 @@ def _draw(
     if isinstance(picture, Figure):
         file = folder / f"{file_stem(entry)}.png"
         save_figure(file, picture, settings)
-    else:
-        file = folder / f"{file_stem(entry)}.gif"
-        save_gif(file, picture, GIF_FPS)
-    return file, measured
+        letters = smallest_lettering(picture) * CSS_PIXELS / 72
+        return _Made(entry, file, measured, round(picture.get_figwidth() * CSS_PIXELS), letters)
+    file = folder / f"{file_stem(entry)}.gif"
+    save_gif(file, picture, GIF_FPS)
+    return _Made(entry, file, measured, picture[0].width, math.inf)
 
 
 def _write(
@@ -208,15 +228,18 @@ def _write(
     material: Material,
     scene: Scene,
     model: Artist | None,
-    made: list[tuple[Entry, Path, str]],
+    made: list[_Made],
     started: float,
 ) -> NoiseDemoReport:
     """Put the files in their place, the page last. Only names of ours are written."""
-    contents = [(entry, file, file.read_bytes(), measured) for entry, file, measured in made]
+    contents = [(each, each.file.read_bytes()) for each in made]
     sections = [
-        Section(entry.name, entry.title, entry.see, measured, data, f"image/{file.suffix[1:]}")
-        for entry, file, data, measured in contents
-    ]
+        Section(
+            each.entry.name, each.entry.title, each.entry.see, each.entry.alt, each.measured, data,
+            f"image/{each.file.suffix[1:]}", each.width, each.letters,
+        )
+        for each, data in contents
+    ]  # fmt: skip
     about = [
         "Every picture on this page was computed when the page was made, on real glyphs where it shows glyphs; nothing "
         "is a sketch. The numbers under the pictures were measured on the way.",
@@ -228,10 +251,10 @@ def _write(
     except OSError as error:
         raise OutputError(f"cannot write {options.out}: {reason(error)}") from error
     reports = []
-    for entry, file, data, measured in contents:
-        _save(options.out / file.name, data)
-        reports.append(FigureReport(entry.name, options.out / file.name, measured))
-    _save(options.out / PAGE, page("How diffusion works, on glyphs", about, sections).encode())
+    for each, data in contents:
+        _save(options.out / each.file.name, data)
+        reports.append(FigureReport(each.entry.name, options.out / each.file.name, each.measured))
+    _save(options.out / PAGE, page("How diffusion works, on glyphs", about, sections, GUIDE).encode())
     return NoiseDemoReport(options.out / PAGE, reports, material.source, time.monotonic() - started)
 
 
