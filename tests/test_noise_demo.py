@@ -308,6 +308,22 @@ def no_fonts() -> tuple[Path, list[Path]]:
     raise FontError("fontconfig knows no Chinese font")
 
 
+def test_without_definitions_only_the_figure_of_definitions_is_left_out(
+    noto_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise_data, "GLYPHS", 20)
+    monkeypatch.setattr(noise_data, "installed_definitions", lambda: None)
+    options = NoiseDemoOptions(font=noto_folder / "NotoSerifCJK-Bold.ttc", out=tmp_path / "out")
+    with pytest.raises(DataError, match="no definitions"):
+        finish(noise_demo(replace(options, figures=("joint", "beside"))))
+    assert not (tmp_path / "out").exists()
+    two = [entry for entry in ENTRIES if entry.name in {"joint", "beside"}]
+    monkeypatch.setattr("glyffctl.workflows.noise_demo.ENTRIES", two)
+    events, report = follow(noise_demo(options))
+    assert [figure.name for figure in report.figures] == ["joint"]
+    assert any(isinstance(event, Caution) and "no definitions" in event.text for event in events)
+
+
 def test_prepared_data_is_taken_where_it_lies(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(data.folder, tmp_path / "data")
     monkeypatch.chdir(tmp_path)

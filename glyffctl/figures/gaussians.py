@@ -169,8 +169,8 @@ def joint(scene: Scene) -> Drawn:  # noqa: ARG001 (nothing in it is random, and 
         main.plot(x, at_y + 1.8 * curve, color=colour)
         main.axvline(at_x, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
         main.text(
-            -3.3 if at_x > 0 else 3.3, at_y + 0.22, f"$p(x\\,|\\,y=y_{name})$", color=colour,
-            ha="left" if at_x > 0 else "right", fontsize=13.5, va="bottom",
+            -3.3 if at_x > 0 else 3.3, at_y + (0.22 if at_x > 0 else -0.22), f"$p(x\\,|\\,y=y_{name})$", color=colour,
+            ha="left" if at_x > 0 else "right", fontsize=13.5, va="bottom" if at_x > 0 else "top",
         )  # fmt: skip
     marginal_x = sum((_normal(x, a, _NOISE[0]) / 2 for a, _ in PEAKS), torch.zeros(()))
     marginal_y = sum((_normal(y, b, _NOISE[1]) / 2 for _, b in PEAKS), torch.zeros(()))

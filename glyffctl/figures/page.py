@@ -18,8 +18,8 @@ LEGIBLE = 9.0
 """CSS pixels: the least height of a capital letter or a digit in a figure, on a screen of any width."""
 _CAPITAL = 0.729
 """Height of a capital in the figures' letters (DejaVu Sans), as a part of their size."""
-_MARGINS = 48
-"""CSS pixels beside the text, both sides together."""
+_MARGINS = 64
+"""CSS pixels beside the text, both sides together, and of a scroll bar."""
 
 
 class Section(NamedTuple):
@@ -139,7 +139,7 @@ def _section(number: int, section: Section) -> str:
 <h2>{number}. {escape(section.title)}</h2>
 <p>{escape(section.see)}</p>
 <figure id="figure-{number}">
-<figcaption>Wider than the screen: swipe or scroll it sideways.</figcaption>
+<figcaption>Swipe or scroll sideways to see all of it.</figcaption>
 <div><img width="{section.width}" alt="{escape(section.alt)}" src="{source}"></div>
 </figure>
 <div class="measured">{measured}</div>

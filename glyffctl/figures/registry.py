@@ -139,11 +139,11 @@ ENTRIES = (
     Entry(
         "steps",
         "One step, five steps, many",
-        "A single step from pure noise, the row “1 step from T”, can only give the mean of what the prompt allows, and "
+        "A single step from pure noise, “1 step, from T”, can only give the mean of what the prompt allows, and "
         "that mean already leans toward the prompt. Started lower down in the schedule the same single step leaves the "
-        "noise it was given. With as few steps as five the sampler matters; with more, it matters less.",
-        "A row of pictures for each number of steps, with the prompt at the left and without it at the right: noise "
-        "from one step at the lowest level, a blur from one step at the highest, glyphs from many steps.",
+        "noise it was given. In the rows below, compare how clean the strokes are.",
+        "A row of pictures for each sampler and number of steps, with the prompt at the left, without it at the right: "
+        "noise from one step at the lowest level, a blur from one step at the highest, glyphs from many steps.",
         needs_model=True,
     ),
     Entry(

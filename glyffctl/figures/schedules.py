@@ -111,7 +111,7 @@ def pure_noise(scene: Scene) -> Drawn:
         axes.axvline(0, color=GREY, linewidth=0.8)
         axes.axvline(float(shift.mean()), color=COLOURS[name], linestyle=(0, (3, 2)))
         axes.set_title(f"{name}: z = {_signed(z)}", color=COLOURS[name], weight="bold")
-        said.append(f"{name}: z = {_signed(z)}, Kolmogorov's distance {distance:.3f}, p = {_chance(chance)}.")
+        said.append(f"{name}: z = {_signed(z)}, Kolmogorov's distance {distance:.3f}, p {_chance(chance)}.")
     panels[0].set_ylabel("density")
     figure.supxlabel("brightness at the last step, in standard deviations of pure noise", fontsize=10)
     return Drawn(
@@ -158,7 +158,7 @@ def factor(scene: Scene) -> Drawn:
 
 
 def _chance(p: float) -> str:
-    return f"{p:.2f}" if p >= 0.01 else f"{p:.3f}" if p >= 0.001 else "less than 0.001"
+    return f"= {p:.2f}" if p >= 0.01 else f"= {p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _signed(value: float) -> str:

@@ -56,6 +56,8 @@ PLAIN_FIGURES: dict[str, Callable[[Scene], Drawn]] = {
 }
 LOOP = "loop"
 """The figure that shows a model beside the truth, and does without where there is none."""
+BESIDE = "beside"
+"""The figure that needs definitions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,13 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
     if caution is not None:
         yield caution
     wanted = [entry for entry in ENTRIES if not options.figures or entry.name in options.figures]
+    if not any(character.definition.strip() for character in material.characters):
+        lacks = "these glyphs have no definitions to draw others for"
+        if BESIDE in options.figures:
+            raise DataError(f"{lacks} (--figure {BESIDE}); name data that have them with --data")
+        if any(entry.name == BESIDE for entry in wanted):
+            yield Caution(f"the figure {BESIDE} is left out: {lacks}")
+            wanted = [entry for entry in wanted if entry.name != BESIDE]
     model = yield from _find_artist(options, wanted, scene)
     if model is None:
         wanted = [entry for entry in wanted if not entry.needs_model]

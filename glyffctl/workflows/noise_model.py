@@ -166,8 +166,8 @@ def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  
     radicals = answers(artist.prompt)
     lowest = replace(artist.pen, schedule=Schedule(artist.pen.schedule.sigmas[:1]))
     ways: list[tuple[str, Pen, Recipe, int]] = [
-        ("1 step from t = 1", lowest, Recipe(sampler="ddpm", steps=1), ONE_STEP),
-        ("1 step from T", artist.pen, Recipe(sampler="ddpm", steps=1), ONE_STEP),
+        ("1 step, from t = 1", lowest, Recipe(sampler="ddpm", steps=1), ONE_STEP),
+        ("1 step, from T", artist.pen, Recipe(sampler="ddpm", steps=1), ONE_STEP),
         ("5 steps, ddpm", artist.pen, Recipe(sampler="ddpm", steps=5), COUNT),
         ("5 steps, dpmpp-2m", artist.pen, Recipe(steps=5), COUNT),
         ("20 steps, dpmpp-2m", artist.pen, Recipe(steps=20), COUNT),
@@ -178,7 +178,7 @@ def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  
     total = len(prompts) * sum(recipe.steps * count for _, _, recipe, count in ways)
     done, cells, said = 0, [], []
     for title, pen, recipe, count in ways:
-        line = []
+        line, found = [], []
         for name, text in prompts:
             batch = text.rows(torch.zeros(count, dtype=torch.int64))
             drawing = pen.draw(recipe, batch, artist.seed + torch.arange(count))
@@ -187,15 +187,16 @@ def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  
             done += count * recipe.steps
             remark = _remark(pictures, radicals)
             line.append((pictures[:SHOWN], f"{_letter(radicals)} in {remark}" if radicals else ""))
-            if recipe.steps == 1:
-                said.append(f"{remark} of {title}, {name}")
+            found.append(remark)
         cells.append(line)
+        if recipe.steps == 1:
+            said.append(f"{found[0]} of the pictures of “{title}” with the prompt and in {found[1]} without")
     figure = drawn.table([title.replace(", ", ",\n") for title, *_ in ways], [name for name, _ in prompts], cells)
     lines = [f"Prompt “{artist.prompt}”, {_guided(Recipe())}. The first {SHOWN} pictures of each are shown."]
     if radicals:
         lines.append(
             f"{radical_character(radicals[0])} is the radical that answers this prompt. The judge in the box, a "
-            f"network that reads radicals, finds it in {'; '.join(said)}. In brackets are 95 % intervals."
+            f"network that reads radicals, finds it in {', and in '.join(said)}. In brackets are 95 % intervals."
         )
     return Made(figure, "\n".join(lines))
 
