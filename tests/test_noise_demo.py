@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 from glyffctl.claim_table import show_claims
 from glyffctl.cli import app
 from glyffctl.core.claims import Claim
+from glyffctl.core.cleaning import clean
 from glyffctl.core.dataset import Character
 from glyffctl.core.dataset_writer import GlyphWriter
 from glyffctl.core.errors import DataError, FontError, GlyffError, OutputError, UsageError
@@ -299,6 +300,9 @@ def test_without_data_a_font_is_drawn_with(noto_folder: Path, tmp_path: Path, mo
     assert any(isinstance(event, Note) and "Noto Serif CJK" in event.text for event in events)
     assert report.page == Path("noise-demo/index.html") and report.page.is_file()
     assert read_settings(report.figures[0].file)["char"] == "鋰"
+    # Definitions are told to a model as `prepare` would tell them.
+    told = [c.definition for c in finish(noise_data.gather(None, options.font, None, 0)).characters]
+    assert sum(map(bool, told)) > 60 and all(clean(text).text == text for text in told)
     monkeypatch.setattr(noise_data, "system_fonts", no_fonts)
     with pytest.raises(FontError, match="--font"):
         finish(noise_demo(NoiseDemoOptions(out=tmp_path / "no")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -23,8 +24,10 @@ FRAME_SIDE = 80
 """Pixels of a glyph in an animation: noise does not compress."""
 PAIRS = 4
 """Pairs of glyphs in a row."""
-DEFINITION, LINES, MOST_LETTERS = 1.6, 3, 300
-"""Inches and lines of a definition, and how much of one is looked at: more never fits."""
+LINES, MOST_LETTERS = 3, 300
+"""Lines of a definition, and how much of one is looked at: more never fits."""
+EDGE, BETWEEN, HEAD, LINE = 0.05, 0.18, 0.28, 0.17
+"""Inches: around the pairs, between them, above them all, and a line of a definition."""
 
 
 def block(axes: Axes, pictures: Tensor, columns: int) -> None:
@@ -61,28 +64,31 @@ def table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[
 
 def beside(real: Tensor, drawn: Tensor, definitions: Sequence[str]) -> Figure:
     """Pairs of a real glyph (N, H, W) uint8 and a drawn one, each with the definition that they have in common."""
-    rows = -(-len(real) // PAIRS)
-    figure = new_figure(WIDTH, 1.42 * rows + 0.3)
-    grid = figure.subplots(rows, PAIRS, squeeze=False)
-    side, gap = real.shape[-1], max(2, real.shape[-1] // 16)
-    for axes in grid.flat:
+    rows, side = -(-len(real) // PAIRS), real.shape[-1]
+    wide = (WIDTH - 2 * EDGE - (PAIRS - 1) * BETWEEN) / PAIRS
+    gap = side / 16
+    high = wide * side / (2 * side + gap)
+    height = HEAD + rows * (high + LINES * LINE + BETWEEN)
+    figure = new_figure(WIDTH, height)
+    figure.set_layout_engine("none")  # so that definitions, long or short, do not move the pictures
+    for place, (*pair, definition) in enumerate(zip(real, drawn, definitions, strict=True)):
+        row, column = divmod(place, PAIRS)
+        left = EDGE + column * (wide + BETWEEN)
+        bottom = height - HEAD - high - row * (high + LINES * LINE + BETWEEN)
+        axes = figure.add_axes((left / WIDTH, bottom / height, wide / WIDTH, high / height))
         axes.set_axis_off()
-    for axes, *pair, definition in zip(grid.flat, real, drawn, definitions, strict=False):
-        axes.set_xlim(-0.5, 2 * side + gap - 0.5)
-        axes.set_ylim(side - 0.5, -0.5)
-        for left, picture, colour in zip((0, side + gap), pair, (GREY, PALETTE[1]), strict=True):
-            extent = (left - 0.5, left + side - 0.5, side - 0.5, -0.5)
-            axes.imshow(picture.numpy(), vmin=0, vmax=255, extent=extent)
-            axes.add_patch(
-                Rectangle((left - 0.5, -0.5), side, side, fill=False, edgecolor=colour, linewidth=1.2, clip_on=False)
-            )
-        text = fitted(figure, definition, DEFINITION, LINES)
-        # Lines that are not there make room all the same, so that the rows of pictures are evenly spaced.
-        text += "\n" * (LINES - 1 - text.count("\n"))
-        axes.text(-0.5, 1.08 * side, text, va="top", fontsize=SMALL, parse_math=False)
-    for axes in grid[0][: len(real)]:
-        for left, name, colour in ((0, "real", INK), (side + gap, "drawn", PALETTE[1])):
-            axes.text(left - 0.5 + side / 2, -0.1 * side, name, color=colour, ha="center", va="bottom")
+        for start, picture, colour, name in zip(
+            (0, side + gap), pair, (INK, PALETTE[1]), ("real", "drawn"), strict=True
+        ):
+            axes.imshow(picture.numpy(), vmin=0, vmax=255, extent=(start, start + side, side, 0), aspect="auto")
+            frame = GREY if colour == INK else colour
+            axes.add_patch(Rectangle((start, 0), side, side, fill=False, edgecolor=frame, linewidth=1.2, clip_on=False))
+            if row == 0:
+                axes.text(start + side / 2, -0.05 * side, name, color=colour, ha="center", va="bottom")
+        axes.set_xlim(0, 2 * side + gap)
+        axes.set_ylim(side, 0)
+        text = fitted(figure, definition, wide, LINES)
+        axes.text(0, 1.06 * side, text, va="top", fontsize=SMALL, parse_math=False)
     return figure
 
 
@@ -97,11 +103,14 @@ def fitted(figure: Figure, text: str, width: float, lines: int) -> str:
     def fits(line: str) -> bool:
         return renderer.get_text_width_height_descent(line, letters, ismath=False)[0] <= width * figure.dpi
 
+    def too_long(letters_of_rest: int) -> bool:
+        return not fits(rest[:letters_of_rest])
+
     done: list[str] = []
     rest = legible(text[:MOST_LETTERS])
     while rest and len(done) < lines:
-        # Longest first: the end of a word if there is one, else wherever the line is full.
-        full = next(k for k in range(len(rest), 0, -1) if fits(rest[:k]) or k == 1)
+        full = max(1, bisect_left(range(1, len(rest) + 1), True, key=too_long))
+        # A line ends where a word does, unless one word fills it.
         space = rest.rfind(" ", 0, full + 1)
         cut = full if full == len(rest) or space <= 0 else space
         done.append(rest[:cut])
