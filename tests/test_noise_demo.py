@@ -25,18 +25,26 @@ from typer.testing import CliRunner
 from glyffctl.claim_table import show_claims
 from glyffctl.cli import app
 from glyffctl.core.claims import Claim
+from glyffctl.core.cleaning import clean
 from glyffctl.core.dataset import Character
 from glyffctl.core.dataset_writer import GlyphWriter
 from glyffctl.core.errors import DataError, FontError, GlyffError, OutputError, UsageError
 from glyffctl.core.fonts import draw_glyphs, read_faces
 from glyffctl.core.images import read_settings
-from glyffctl.figures.page import Section, page
+from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.registry import ENTRIES, NAMES, file_stem, number
 from glyffctl.figures.style import save_figure, style
 from glyffctl.workflows import noise_data, noise_model
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
 from glyffctl.workflows.noise_data import Material, scene_of
-from glyffctl.workflows.noise_demo import PLAIN_FIGURES, CheckReport, NoiseDemoOptions, NoiseDemoReport, noise_demo
+from glyffctl.workflows.noise_demo import (
+    GUIDE,
+    PLAIN_FIGURES,
+    CheckReport,
+    NoiseDemoOptions,
+    NoiseDemoReport,
+    noise_demo,
+)
 from tests.conftest import follow
 
 RADICAL_BLOCKS = {85: 0x6C34, 75: 0x6728, 149: 0x8A00, 140: 0x8279}
@@ -107,17 +115,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory, data: Data, tiny_run: Path) 
 
 
 class Reader(HTMLParser):
-    """What a page refers to and shows."""
+    """What a page loads, where its links lead, and what it shows."""
 
     def __init__(self) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.links: list[str] = []
+        self.ways: list[str] = []
+        self.alts: list[str] = []
         self.text = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.links += [value or "" for name, value in attrs if name in {"src", "href", "srcset", "data", "action"}]
+        self.links += [value or "" for name, value in attrs if name in {"src", "srcset", "data", "action"}]
+        self.ways += [value or "" for name, value in attrs if name == "href"]
+        self.alts += [value or "" for name, value in attrs if name == "alt"]
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -133,7 +145,8 @@ def test_every_figure_is_there_and_says_what_was_measured(whole: Whole) -> None:
     assert [figure.name for figure in whole.report.figures] == list(NAMES)
     for entry, figure in zip(ENTRIES, whole.report.figures, strict=True):
         assert figure.file.stem == file_stem(entry) and figure.file.name.startswith(f"{number(entry):02d}-")
-        assert re.search(r"\d", figure.measured) and figure.measured.endswith(".")
+        assert re.search(r"\d", figure.measured)
+        assert all(line.endswith(".") for line in figure.measured.split("\n"))
         with Image.open(figure.file) as image:
             assert image.format == ("GIF" if entry.name in {"samples", "smooth"} else "PNG")
             assert min(image.size) > 100
@@ -155,12 +168,11 @@ def test_progress_counts_figures(whole: Whole) -> None:
 def test_the_page_is_whole_in_itself(whole: Whole) -> None:
     reader = read(whole.report.page)
     assert "script" not in reader.tags and "link" not in reader.tags and "iframe" not in reader.tags
-    pictures = [link for link in reader.links if not link.startswith("#")]
-    assert len(pictures) == len(ENTRIES) and all(link.startswith("data:image/") for link in pictures)
-    assert [link for link in reader.links if link.startswith("#")] == [f"#{name}" for name in NAMES]
-    source = whole.report.page.read_text(encoding="utf-8")
+    assert len(reader.links) == len(ENTRIES) and all(link.startswith("data:image/") for link in reader.links)
+    assert reader.ways == [GUIDE.address, *(f"#{name}" for name in NAMES)]
+    source = whole.report.page.read_text(encoding="utf-8").replace(f'<a href="{GUIDE.address}">', "")
     assert not re.search(r"https?:|file:|url\(|@import", re.sub(r"base64,[^\"]+", "", source))
-    for figure, link in zip(whole.report.figures, pictures, strict=True):
+    for figure, link in zip(whole.report.figures, reader.links, strict=True):
         assert base64.b64decode(link.split(",")[1]) == figure.file.read_bytes()
     for k, entry in enumerate(ENTRIES, 1):
         assert f"{k}. {entry.title}" in reader.text
@@ -174,9 +186,32 @@ def test_a_hostile_prompt_is_text_on_the_page(whole: Whole) -> None:
 def test_the_page_escapes_everything() -> None:
     evil = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
     reader = Reader()
-    reader.feed(page(evil, [evil], [Section(evil, evil, evil, evil, b"", "image/png")]))
-    assert "script" not in reader.tags and reader.tags.count("img") == 1
-    assert set(reader.links) == {"data:image/png;base64,", f"#{evil}"}
+    section = Section(evil, evil, evil, evil, f"{evil}\n{evil}", b"", "image/png", 700, 13.0)
+    reader.feed(page(evil, [evil], [section], Source(evil, evil, evil, evil)))
+    assert "script" not in reader.tags and reader.tags.count("img") == 1 and reader.alts == [evil]
+    assert reader.links == ["data:image/png;base64,"] and reader.ways == [evil, f"#{evil}"]
+
+
+def test_what_a_page_says_can_be_followed_without_the_guide(whole: Whole) -> None:
+    reader = read(whole.report.page)
+    assert reader.alts == [entry.alt for entry in ENTRIES]
+    assert all(entry.alt.endswith(".") and entry.alt != entry.title for entry in ENTRIES)
+    # The article is named before anything is said about it, and no formula is left in the notation of a program.
+    first = reader.text.index("the guide")
+    assert "glyffuser" in reader.text[:first] and GUIDE.before in reader.text[:first]
+    assert not re.search(r"\w_\w|\bq\(|\bKS\b", reader.text)
+    for entry in ENTRIES:
+        assert not re.search(r"\d\d", entry.see.replace("255", "")), f"{entry.name} tells a number nobody measured"
+
+
+def test_every_letter_on_the_page_can_be_read_on_a_telephone(whole: Whole) -> None:
+    """At the width that a figure keeps on any screen its capitals have 9 pixels; where there is room it is wider."""
+    source = whole.report.page.read_text(encoding="utf-8")
+    widths = [int(width) for width in re.findall(r'<img width="(\d+)"', source)]
+    kept = {int(n): int(w) for n, w in re.findall(r"#figure-(\d+) img { max-width: none; width: (\d+)px", source)}
+    still = {number(entry) for entry in ENTRIES} - {number(e) for e in ENTRIES if e.name in {"samples", "smooth"}}
+    assert len(widths) == len(ENTRIES) and kept.keys() == still
+    assert all(0.6 * widths[n - 1] < width <= widths[n - 1] for n, width in kept.items())
 
 
 def test_the_same_bytes_twice(whole: Whole, tmp_path: Path) -> None:
@@ -265,6 +300,9 @@ def test_without_data_a_font_is_drawn_with(noto_folder: Path, tmp_path: Path, mo
     assert any(isinstance(event, Note) and "Noto Serif CJK" in event.text for event in events)
     assert report.page == Path("noise-demo/index.html") and report.page.is_file()
     assert read_settings(report.figures[0].file)["char"] == "鋰"
+    # Definitions are told to a model as `prepare` would tell them.
+    told = [c.definition for c in finish(noise_data.gather(None, options.font, None, 0)).characters]
+    assert sum(map(bool, told)) > 60 and all(clean(text).text == text for text in told)
     monkeypatch.setattr(noise_data, "system_fonts", no_fonts)
     with pytest.raises(FontError, match="--font"):
         finish(noise_demo(NoiseDemoOptions(out=tmp_path / "no")))
@@ -272,6 +310,22 @@ def test_without_data_a_font_is_drawn_with(noto_folder: Path, tmp_path: Path, mo
 
 def no_fonts() -> tuple[Path, list[Path]]:
     raise FontError("fontconfig knows no Chinese font")
+
+
+def test_without_definitions_only_the_figure_of_definitions_is_left_out(
+    noto_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise_data, "GLYPHS", 20)
+    monkeypatch.setattr(noise_data, "installed_definitions", lambda: None)
+    options = NoiseDemoOptions(font=noto_folder / "NotoSerifCJK-Bold.ttc", out=tmp_path / "out")
+    with pytest.raises(DataError, match="no definitions"):
+        finish(noise_demo(replace(options, figures=("joint", "beside"))))
+    assert not (tmp_path / "out").exists()
+    two = [entry for entry in ENTRIES if entry.name in {"joint", "beside"}]
+    monkeypatch.setattr("glyffctl.workflows.noise_demo.ENTRIES", two)
+    events, report = follow(noise_demo(options))
+    assert [figure.name for figure in report.figures] == ["joint"]
+    assert any(isinstance(event, Caution) and "no definitions" in event.text for event in events)
 
 
 def test_prepared_data_is_taken_where_it_lies(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from glyffctl.core import forward
 from glyffctl.core.fit import fit_normal
 from glyffctl.figures.scene import Drawn, Scene
-from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, PALETTE, new_figure
+from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, PALETTE, WIDTH, new_figure
 
 BLUE, ORANGE, GREEN = PALETTE[:3]
 SAMPLES = (40, 1000)
@@ -21,7 +21,7 @@ STEPS = (0.02, 0.2)
 
 def gaussian(scene: Scene) -> Drawn:
     """A density, samples of it, and the density found again from the samples, for few and for many samples."""
-    figure = new_figure(10, 4.2)
+    figure = new_figure(WIDTH, 3.7)
     panels = figure.subplots(1, 2, sharey=True)
     x = torch.linspace(-4, 4, 401, dtype=torch.float64)
     truth = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
@@ -42,13 +42,16 @@ def gaussian(scene: Scene) -> Drawn:
         axes.set_xlim(-4, 4)
         axes.set_xlabel("x")
         said.append(
-            f"from {count:,} samples the mean is {_minus(fit.mean)} ({_minus(mean_low)} to {_minus(mean_high)}) and "
-            f"the deviation {fit.deviation:.2f} ({low_s:.2f} to {high_s:.2f})"
+            f"From {count:,} samples the mean comes out as {_minus(fit.mean)} ({_minus(mean_low)} to "
+            f"{_minus(mean_high)}) and the deviation as {fit.deviation:.2f} ({low_s:.2f} to {high_s:.2f})."
         )
     panels[0].set_ylabel("density")
     handles, labels = panels[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    return Drawn(figure, "True are 0 and 1: " + "; ".join(said) + ".")
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return Drawn(
+        figure,
+        "\n".join(["The true mean is 0 and the true deviation 1; in brackets are 95 % intervals of the fit.", *said]),
+    )
 
 
 def _minus(value: float) -> str:
@@ -67,11 +70,11 @@ def first_step(scene: Scene) -> Drawn:
     """q(x_1 | x_0) around points of a spiral, for a small and for a large β, with √(1−β) and without."""
     points = spiral(400)
     chosen = points[list(EXAMPLES)]
-    figure = new_figure(10, 5.3)
+    figure = new_figure(WIDTH, 4.5)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
     said = []
     for axes, beta in zip(panels, STEPS, strict=True):
-        axes.scatter(*points.T, s=5, color=BLUE, linewidths=0, label="data $x_0$")
+        axes.scatter(*points.T, s=5, color=BLUE, linewidths=0, label="the data")
         for x0 in chosen:
             centre = forward.step(x0, beta, torch.zeros(2))
             for reach, alpha in ((2, 0.22), (1, 0.4)):
@@ -95,9 +98,9 @@ def first_step(scene: Scene) -> Drawn:
             facecolors="white",
             edgecolors=INK,
             zorder=4,
-            label="$x_0^{(i)}$, where the guide centres it",
+            label="some of them",
         )
-        axes.scatter(*centres.T, s=34, color=ORANGE, edgecolors=INK, zorder=5, label=r"$\sqrt{1-\beta}\,x_0^{(i)}$")
+        axes.scatter(*centres.T, s=34, color=ORANGE, edgecolors=INK, zorder=5, label="where their noise is centred")
         noisy = points.repeat(500, 1)
         noisy = forward.step(noisy, beta, scene.noise(noisy))
         axes.set_aspect("equal")
@@ -109,13 +112,14 @@ def first_step(scene: Scene) -> Drawn:
         axes.grid()
         axes.set_axisbelow(True)
         said.append(
-            f"with β = {beta:g} the variance of x₁ is {float(noisy.square().mean()):.3f} with the factor, and would "
-            f"be {1 + beta:.2f} without"
+            f"With β = {beta:g} the variance after one step is {float(noisy.square().mean()):.3f}, and without the "
+            f"factor it would be {1 + beta:.2f}."
         )
     handles, labels = panels[0].get_legend_handles_labels()
     handles.append(Circle((0, 0), facecolor=ORANGE, alpha=0.5))
-    figure.legend(handles, [*labels, "$q(x_1|x_0^{(i)})$, one and two deviations"], loc="outside lower center", ncols=4)
-    return Drawn(figure, "The data have variance 1; " + "; ".join(said) + ".")
+    figure.legend(handles, [*labels, "the noise: one and two deviations"], loc="outside lower center", ncols=2)
+    variance = float(points.square().mean())
+    return Drawn(figure, "\n".join([f"The data have a variance of {variance:.3f}, the mean of both axes.", *said]))
 
 
 PEAKS = ((-1.4, -1.0), (1.4, 1.0))
@@ -149,7 +153,7 @@ def share_at(peak: int, y: float | None) -> float:
 
 def joint(scene: Scene) -> Drawn:  # noqa: ARG001 (nothing in it is random, and no glyph)
     """p(x, y) as contours, its marginals beside it, and p(x | y) at two values of y laid over."""
-    figure = new_figure(7.6, 6.6)
+    figure = new_figure(WIDTH, 6.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4), wspace=0.02, hspace=0.02)
     main = figure.add_subplot(grid[1, 0])
     above, right = figure.add_subplot(grid[0, 0], sharex=main), figure.add_subplot(grid[1, 1], sharey=main)
@@ -165,8 +169,8 @@ def joint(scene: Scene) -> Drawn:  # noqa: ARG001 (nothing in it is random, and 
         main.plot(x, at_y + 1.8 * curve, color=colour)
         main.axvline(at_x, color=GREY, linewidth=0.8, linestyle=(0, (2, 3)))
         main.text(
-            -3.3 if at_x > 0 else 3.3, at_y + 0.22, f"$p(x\\,|\\,y=y_{name})$", color=colour,
-            ha="left" if at_x > 0 else "right", fontsize=12, va="bottom",
+            -3.3 if at_x > 0 else 3.3, at_y + (0.22 if at_x > 0 else -0.22), f"$p(x\\,|\\,y=y_{name})$", color=colour,
+            ha="left" if at_x > 0 else "right", fontsize=13.5, va="bottom" if at_x > 0 else "top",
         )  # fmt: skip
     marginal_x = sum((_normal(x, a, _NOISE[0]) / 2 for a, _ in PEAKS), torch.zeros(()))
     marginal_y = sum((_normal(y, b, _NOISE[1]) / 2 for _, b in PEAKS), torch.zeros(()))
@@ -176,12 +180,12 @@ def joint(scene: Scene) -> Drawn:  # noqa: ARG001 (nothing in it is random, and 
     right.plot(marginal_y, y, color=INK)
     for axes in (above, right):
         axes.set_axis_off()
-    above.text(PEAKS[0][0], 0.4 * float(marginal_x.max()), "$p(x)$", ha="center", va="center", fontsize=13)
-    right.text(0.45 * float(marginal_y.max()), PEAKS[1][1], "$p(y)$", ha="center", va="center", fontsize=13)
+    above.text(PEAKS[0][0], 0.4 * float(marginal_x.max()), "$p(x)$", ha="center", va="center", fontsize=13.5)
+    right.text(0.45 * float(marginal_y.max()), PEAKS[1][1], "$p(y)$", ha="center", va="center", fontsize=13.5)
     above.set_ylim(0, None)
     right.set_xlim(0, None)
-    main.set_xticks([a for a, _ in PEAKS], ["$x_1$", "$x_2$"], fontsize=13)
-    main.set_yticks([b for _, b in PEAKS], ["$y_1$", "$y_2$"], fontsize=13)
+    main.set_xticks([a for a, _ in PEAKS], ["$x_1$", "$x_2$"], fontsize=13.5)
+    main.set_yticks([b for _, b in PEAKS], ["$y_1$", "$y_2$"], fontsize=13.5)
     main.set_xlim(-3.5, 3.5)
     main.set_ylim(-3.2, 3.2)
     return Drawn(

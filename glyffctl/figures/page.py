@@ -1,29 +1,66 @@
-"""The numbered page: one HTML file that holds its pictures, runs no script and refers to nothing outside."""
+"""The numbered page: one HTML file that holds its pictures, runs no script and loads nothing.
+
+On a screen too narrow for the letters of a figure, the figure keeps the width at which they can be read, scrolls
+sideways, and says so.
+"""
 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from html import escape as escape_markup
 from typing import NamedTuple
 
 from glyffctl.core.names import printable
 
+LEGIBLE = 9.0
+"""CSS pixels: the least height of a capital letter or a digit in a figure, on a screen of any width."""
+_CAPITAL = 0.729
+"""Height of a capital in the figures' letters (DejaVu Sans), as a part of their size."""
+_MARGINS = 64
+"""CSS pixels beside the text, both sides together, and of a scroll bar."""
+
 
 class Section(NamedTuple):
-    """A figure on the page. `picture` is the content of a PNG or GIF file."""
+    """A figure on the page.
+
+    Attributes:
+        alt: what the picture shows, for those who cannot see it.
+        measured: sentences; each line becomes a paragraph.
+        picture: the content of a PNG or GIF file.
+        width: CSS pixels across it where there is room.
+        letters: size in CSS pixels of its smallest letters at that width; infinity if there are none.
+    """
 
     name: str
     title: str
     see: str
+    alt: str
     measured: str
     picture: bytes
     media_type: str
+    width: int
+    letters: float
+
+    @property
+    def narrowest(self) -> int:
+        """CSS pixels across at which the smallest letters are as small as `LEGIBLE` allows."""
+        return math.ceil(self.width * LEGIBLE / (_CAPITAL * self.letters))
+
+
+class Source(NamedTuple):
+    """What the page follows: a sentence with a link in it."""
+
+    before: str
+    link: str
+    address: str
+    after: str
 
 
 _STYLE = """
 :root { color-scheme: light; }
-body { margin: 0 auto; max-width: 68rem; padding: 2.5rem 1.5rem 5rem; background: #fff; color: #1a1a1a;
+body { margin: 0 auto; max-width: 60rem; padding: 2.5rem 24px 5rem; background: #fff; color: #1a1a1a;
   font: 1.05rem/1.6 "Noto Sans", "DejaVu Sans", system-ui, sans-serif; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .6rem; }
 h2 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 .4rem; }
@@ -33,11 +70,13 @@ nav li { break-inside: avoid; padding: .1rem 0; }
 a { color: #0072b2; text-decoration: none; }
 a:hover, a:focus { text-decoration: underline; }
 section { margin-top: 3.2rem; padding-top: 1.6rem; border-top: 1px solid #d9d9d9; }
-figure { margin: 1.2rem 0 .8rem; text-align: center; }
-img { max-width: 100%; height: auto; }
-.measured { color: #444; font-size: .95rem; border-left: 3px solid #e69f00; padding-left: .9rem; max-width: 54rem; }
+figure { margin: 1.2rem 0 .8rem; }
+figure div { overflow-x: auto; }
+figcaption { display: none; color: #555; font-size: .9rem; padding-bottom: .3rem; }
+img { display: block; max-width: 100%; height: auto; }
+.measured { color: #444; font-size: .95rem; border-left: 3px solid #e69f00; padding-left: .9rem; max-width: 46rem; }
 .about { color: #555; font-size: .95rem; }
-@media (max-width: 40rem) { nav ol { columns: 1; } }
+@media (max-width: 40rem) { nav ol { columns: 1; } body { padding: 1.5rem 16px 3rem; } h1 { font-size: 1.7rem; } }
 @media print { body { max-width: none; padding: 0; } nav { display: none; } section { break-inside: avoid; } }
 """
 
@@ -47,19 +86,20 @@ def escape(text: str) -> str:
     return escape_markup(printable(text))
 
 
-def page(title: str, about: Sequence[str], sections: Sequence[Section]) -> str:
+def page(title: str, about: Sequence[str], sections: Sequence[Section], source: Source | None = None) -> str:
     """The whole page. Everything that is text is escaped; titles and texts may hold anything."""
     numbered = list(enumerate(sections, 1))
     contents = "".join(f'<li><a href="#{escape(s.name)}">{escape(s.title)}</a></li>' for s in sections)
     body = "\n".join(_section(number, section) for number, section in numbered)
-    lines = "".join(f'<p class="about">{escape(line)}</p>' for line in about)
+    lines = "".join(f'<p class="about">{line}</p>' for line in [*_credit(source), *map(escape, about)])
+    narrow = "".join(_when_narrow(number, section) for number, section in numbered if math.isfinite(section.letters))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{_STYLE}</style>
+<style>{_STYLE}{narrow}</style>
 </head>
 <body>
 <header>
@@ -75,11 +115,32 @@ def page(title: str, about: Sequence[str], sections: Sequence[Section]) -> str:
 """
 
 
+def _credit(source: Source | None) -> list[str]:
+    if source is None:
+        return []
+    link = f'<a href="{escape(source.address)}">{escape(source.link)}</a>'
+    return [f"{escape(source.before)}{link}{escape(source.after)}"]
+
+
+def _when_narrow(number: int, section: Section) -> str:
+    """The figure's width on a screen, but not on paper, that has no room for it; and the words that say it scrolls."""
+    own = f"#figure-{number}"
+    return (
+        f"@media screen and (max-width: {section.narrowest + _MARGINS - 1}px) "
+        f"{{ {own} img {{ max-width: none; width: {section.narrowest}px; }} {own} figcaption {{ display: block; }} }}\n"
+    )
+
+
 def _section(number: int, section: Section) -> str:
     data = base64.b64encode(section.picture).decode("ascii")
+    source = f"data:{escape(section.media_type)};base64,{data}"
+    measured = "".join(f"<p>{escape(line)}</p>" for line in section.measured.split("\n"))
     return f"""<section id="{escape(section.name)}">
 <h2>{number}. {escape(section.title)}</h2>
 <p>{escape(section.see)}</p>
-<figure><img src="data:{escape(section.media_type)};base64,{data}" alt="{escape(section.title)}"></figure>
-<p class="measured">{escape(section.measured)}</p>
+<figure id="figure-{number}">
+<figcaption>Swipe or scroll sideways to see all of it.</figcaption>
+<div><img width="{section.width}" alt="{escape(section.alt)}" src="{source}"></div>
+</figure>
+<div class="measured">{measured}</div>
 </section>"""

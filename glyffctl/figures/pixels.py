@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from glyffctl.core.dataset import to_pixels
 from glyffctl.figures.scene import Drawn, Scene, shrink
-from glyffctl.figures.style import FAINT, new_figure
+from glyffctl.figures.style import FAINT, GREY, INK, SMALL, new_figure
 
 SIDE = 32
+CELL = 0.3
+"""Inches of a pixel: three digits of the smallest lettering, and a margin."""
 
 
 def pixels(scene: Scene) -> Drawn:
@@ -16,14 +18,14 @@ def pixels(scene: Scene) -> Drawn:
         small = shrink(small, SIDE)
     values = to_pixels(small)[0, 0]
     side = values.shape[-1]
-    figure = new_figure(11, 11)
+    figure = new_figure(CELL * side, CELL * side)
     axes = figure.subplots()
     # Ink is shown as grey, not black: numbers have to be read on it.
     axes.imshow(values.numpy(), vmin=-300, vmax=255)
     for row, line in enumerate(values.tolist()):
         for column, value in enumerate(line):
-            colour = "#a0a0a0" if value >= 250 else "#000000"
-            axes.text(column, row, value, ha="center", va="center", fontsize=7, color=colour)
+            colour = GREY if value >= 250 else INK
+            axes.text(column, row, value, ha="center", va="center", fontsize=SMALL, color=colour)
     axes.set_xticks([k - 0.5 for k in range(side + 1)], minor=True)
     axes.set_yticks([k - 0.5 for k in range(side + 1)], minor=True)
     axes.grid(which="minor", color=FAINT, linewidth=0.4)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from glyffctl.core import forward, plane
 from glyffctl.figures.scene import Drawn, Scene
-from glyffctl.figures.style import DENSITY, GREY, INK, PALETTE, new_figure
+from glyffctl.figures.style import DENSITY, PALETTE, STRENGTH, WIDTH, new_figure
 
 TIMES = (0, 50, 150, 350, 1000)
 REACH = 2.9
-CELLS, ARROWS = 181, 17
+CELLS, ARROWS = 181, 11
+SCORE_TIMES = (50, 150, 350, 1000)
+SHORTEST = 0.5
+"""Scores shorter than this are dots: near a peak, where the arrow would be only a head."""
 SHARPEST = 0.999
 """The most signal that is drawn: sharper points would be finer than the grid."""
 
@@ -44,7 +50,7 @@ def _points(scene: Scene, figure: Figure, row: Sequence[Axes]) -> None:
             axes.scatter(x, y, s=3.5, linewidths=0, color=PALETTE[group], alpha=0.8)
         axes.set_title(f"t = {t:,}", loc="center")
         _clean(axes)
-    row[0].set_ylabel("drawn from $q(x_t)$")
+    row[0].set_ylabel("noisy glyphs")
     if len(scene.group_names) > 1:
         handles = [
             row[0].scatter([], [], s=26, color=PALETTE[group], label=name)
@@ -53,10 +59,10 @@ def _points(scene: Scene, figure: Figure, row: Sequence[Axes]) -> None:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.2)
 
 
-def _hills(scene: Scene, row: Sequence[Axes], strength: float) -> None:
+def _hills(scene: Scene, panels: Sequence[Axes], times: Sequence[int], strength: float) -> None:
     """The density in each panel, darkest where it is greatest there."""
     line = torch.linspace(-REACH, REACH, CELLS, dtype=torch.float64)
-    for axes, t in zip(row, TIMES, strict=True):
+    for axes, t in zip(panels, times, strict=True):
         values = plane.density(scene.plane, line, min(_alpha_bar(scene, t), SHARPEST))
         values = values / values.max()
         axes.pcolormesh(
@@ -68,42 +74,59 @@ def _hills(scene: Scene, row: Sequence[Axes], strength: float) -> None:
 
 def density(scene: Scene) -> Drawn:
     """The data set after more and more noise, and below the distribution it is then drawn from."""
-    figure = new_figure(11, 5.1)
+    figure = new_figure(WIDTH, 3.9)
     upper, lower = figure.subplots(2, len(TIMES))
     _points(scene, figure, upper)
-    _hills(scene, lower, 1)
-    lower[0].set_ylabel("$q(x_t)$")
+    _hills(scene, lower, TIMES, 1)
+    lower[0].set_ylabel("their density")
     gaps = ", ".join(f"{plane.normal_gap(scene.plane, _alpha_bar(scene, t)):.4f} at t = {t:,}" for t in TIMES[1:])
     return Drawn(
         figure,
-        f"{len(scene.plane):,} real glyphs in their two principal directions, {scene.schedule_name} schedule. Total "
-        f"variation distance between q(x_t) and N(0, I), from 1 (apart) to 0 (alike): {gaps}.",
+        f"{len(scene.plane):,} real glyphs in their two principal directions, {scene.schedule_name} schedule.\n"
+        "How far the noisy glyphs are from pure noise (total variation distance: the share of one distribution that "
+        f"the other does not cover, from 0, alike, to 1, apart): {gaps}.",
     )
 
 
 def score(scene: Scene) -> Drawn:
-    """The data set after more and more noise, and below the exact score on the density."""
-    figure = new_figure(11, 5.2)
-    upper, lower = figure.subplots(2, len(TIMES))
-    _points(scene, figure, upper)
-    _hills(scene, lower, 0.6)
-    line = torch.linspace(-REACH, REACH, ARROWS, dtype=torch.float64)
-    roots, cell, said = plane.grid(line), float(line[1] - line[0]), []
-    for axes, t in zip(lower, TIMES, strict=True):
-        arrows = plane.score(scene.plane, roots, min(_alpha_bar(scene, t), SHARPEST))
-        lengths = arrows.norm(dim=1, keepdim=True)
-        longest = float(lengths.max())
-        # The square root keeps short arrows in sight beside long ones.
-        arrows = arrows / lengths * (lengths / longest).sqrt() * cell * 1.15
+    """The exact score on the density at several noise levels, as arrows.
+
+    Scores run from 0 to a hundred and more, so colour and length follow their logarithm, in all panels on one scale.
+    """
+    figure = new_figure(WIDTH, 8.3)
+    panels = list(figure.subplots(2, 2).flat)
+    _hills(scene, panels, SCORE_TIMES, 0.4)
+    line = torch.linspace(-REACH, REACH, ARROWS + 2, dtype=torch.float64)[1:-1]
+    roots, cell = plane.grid(line), float(line[1] - line[0])
+    levels = [min(_alpha_bar(scene, t), SHARPEST) for t in SCORE_TIMES]
+    scores = [plane.score(scene.plane, roots, alpha_bar) for alpha_bar in levels]
+    longest = [float(values.norm(dim=1).max()) for values in scores]
+    top = max(longest)
+    norm = LogNorm(SHORTEST, top)
+    for axes, t, values in zip(panels, SCORE_TIMES, scores, strict=True):
+        lengths = values.norm(dim=1, keepdim=True)
+        seen = (lengths >= SHORTEST).flatten()
+        share = 0.45 + 0.5 * (lengths / SHORTEST).log() / math.log(top / SHORTEST)
+        arrows = values / lengths * share * cell
         axes.quiver(
-            *roots.T.numpy(), *arrows.T.numpy(), angles="xy", scale_units="xy", scale=1, color=INK, width=0.008,
-            headwidth=4, headlength=4.5, headaxislength=4, minlength=0.3,
+            *roots[seen].T.numpy(), *arrows[seen].T.numpy(), lengths[seen].flatten().numpy(), cmap=STRENGTH, norm=norm,
+            angles="xy", scale_units="xy", scale=1, pivot="mid", width=0.0075, headwidth=3.2, headlength=3.4,
+            headaxislength=3.2, minlength=0,
         )  # fmt: skip
-        axes.set_xlabel(f"longest {longest:,.0f}" if longest >= 100 else f"longest {longest:.1f}", color=GREY)
-        said.append(f"{longest:,.1f} at t = {t:,}")
-    lower[0].set_ylabel(r"$\nabla\log q(x_t)$")
+        axes.scatter(*roots[~seen].T.numpy(), s=6, color=STRENGTH(0.0), linewidths=0)
+        axes.set_title(f"t = {t:,}", loc="center")
+    bar = figure.colorbar(ScalarMappable(norm, STRENGTH), ax=panels, location="bottom", aspect=45, pad=0.02)
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= top]
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
+    bar.ax.minorticks_off()
+    bar.set_label("length of the score (dots: shorter than all arrows)")
+    said = ", ".join(f"{_round(value)} at t = {t:,}" for value, t in zip(longest, SCORE_TIMES, strict=True))
     return Drawn(
         figure,
-        f"The longest arrow stands for a score of {', '.join(said)}; lengths are drawn by their square root. At t = 0 "
-        f"the score would be infinite: shown is ᾱ = {SHARPEST}.",
+        f"The longest score among the arrows is {said}, {scene.schedule_name} schedule. Colour and length of an arrow "
+        "follow the logarithm, on one scale in all panels.",
     )
+
+
+def _round(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from matplotlib.patches import FancyArrowPatch
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from glyffctl.core import forward
 from glyffctl.figures.scene import Drawn, Scene, show
-from glyffctl.figures.style import GREY, INK, PALETTE, new_figure
+from glyffctl.figures.style import DIFFERENCE, GREY, INK, PALETTE, WIDTH, new_figure
 
 MIDDLE = 300
 """The t of the pair of neighbours in `process`."""
@@ -38,92 +40,119 @@ def process(scene: Scene) -> Drawn:
     before, middle, noise = chain(scene, (MIDDLE - 1, MIDDLE, last))
     pictures = (noise, middle, before, scene.glyph)
     names = ("$x_T$", "$x_t$", "$x_{t-1}$", "$x_0$")
-    figure = new_figure(11, 2.95)
+    side, outer, inner = 1.2, 0.6, 1.38
+    lefts = (0.0, side + outer, 2 * side + outer + inner, 3 * side + 2 * outer + inner)
+    width = lefts[-1] + side
+    figure = new_figure(WIDTH, 2.75)
     axes = figure.subplots()
     axes.set_axis_off()
-    axes.set_xlim(0, 11)
-    axes.set_ylim(0.2, 3.1)
+    axes.set_xlim(-0.02, width + 0.02)
+    axes.set_ylim(-0.8, 1.85)
     axes.set_aspect("equal")
-    side, bottom = 1.5, 0.95
-    lefts = (0.1, 3.2, 6.3, 9.4)
     for left, picture, name in zip(lefts, pictures, names, strict=True):
-        show(axes.inset_axes((left, bottom, side, side), transform=axes.transData), picture.float())
-        axes.text(left + side / 2, bottom - 0.12, name, ha="center", va="top", fontsize=15)
-    level = bottom + side / 2
+        show(axes.inset_axes((left, 0, side, side), transform=axes.transData), picture.float())
+        axes.text(left + side / 2, -0.08, name, ha="center", va="top", fontsize=14)
+    level = side / 2
 
     def arrow(
         start: tuple[float, float], end: tuple[float, float], colour: str, bend: float = 0, dash: bool = False
     ) -> None:
         axes.add_patch(
             FancyArrowPatch(
-                start, end, arrowstyle="-|>", mutation_scale=18, color=colour, linewidth=1.8, shrinkA=0, shrinkB=0,
+                start, end, arrowstyle="-|>", mutation_scale=15, color=colour, linewidth=1.8, shrinkA=0, shrinkB=0,
                 linestyle=(0, (4, 2)) if dash else "-", connectionstyle=f"arc3,rad={bend}",
             )
         )  # fmt: skip
 
     for left in (lefts[0] + side, lefts[2] + side):  # many steps in between
-        gap = lefts[1] - lefts[0] - side
-        arrow((left + 0.08, level), (left + gap / 2 - 0.25, level), GREY)
-        axes.text(left + gap / 2, level, "⋯", ha="center", va="center", fontsize=20, color=GREY)
-        arrow((left + gap / 2 + 0.25, level), (left + gap - 0.08, level), GREY)
-    from_x, to_x = lefts[1] + side + 0.08, lefts[2] - 0.08
-    arrow((from_x, level + 0.28), (to_x, level + 0.28), PALETTE[0], -0.25)
-    arrow((to_x, level - 0.28), (from_x, level - 0.28), PALETTE[1], -0.25, dash=True)
+        arrow((left + 0.07, level), (left + outer - 0.07, level), GREY)
+        axes.text(left + outer / 2, level + 0.08, "⋯", ha="center", va="bottom", fontsize=16, color=GREY)
+    from_x, to_x = lefts[1] + side + 0.07, lefts[2] - 0.07
+    arrow((from_x, level + 0.12), (to_x, level + 0.12), PALETTE[0], -0.25)
+    arrow((to_x, level - 0.12), (from_x, level - 0.12), PALETTE[1], -0.25, dash=True)
     centre = (from_x + to_x) / 2
-    axes.text(centre, level + 0.62, r"$p_\theta(x_{t-1}|x_t)$", ha="center", va="bottom", fontsize=14, color=PALETTE[0])
-    axes.text(centre, level - 0.66, "$q(x_t|x_{t-1})$", ha="center", va="top", fontsize=14, color=PALETTE[1])
-    axes.text(centre, level + 1.0, "takes noise away: learned", ha="center", va="bottom", color=PALETTE[0])
-    axes.text(centre, level - 1.02, "adds noise: known", ha="center", va="top", color=PALETTE[1])
+    for up, colour, formula, words in (
+        (1, PALETTE[0], r"$p_\theta(x_{t-1}|x_t)$", "takes noise away: learned"),
+        (-1, PALETTE[1], "$q(x_t|x_{t-1})$", "adds noise: known"),
+    ):
+        look: Any = {"ha": "center", "va": "bottom" if up > 0 else "top", "color": colour}
+        axes.text(centre, level + up * 0.38, formula, fontsize=13.5, **look)
+        axes.text(centre, level + up * (side / 2 + (0.27 if up > 0 else 0.45)), words, **look)
     for left, name in ((lefts[0], "noise"), (lefts[3], scene.name)):
-        axes.text(left + side / 2, bottom + side + 0.1, name, ha="center", va="bottom", color=INK, fontsize=13)
+        axes.text(left + side / 2, side + 0.08, name, ha="center", va="bottom", color=INK, fontsize=12)
     beta = float(forward.betas(scene.schedule)[MIDDLE - 1])
     alpha_bar = float(scene.schedule.alpha_bar()[MIDDLE - 1])
     return Drawn(
         figure,
-        f"Shown is t = {MIDDLE} of {last} ({scene.schedule_name} schedule). One step adds noise of deviation "
-        f"{beta**0.5:.3f}; all steps up to it have left {alpha_bar:.0%} of the variance to the glyph. Between "
-        f"neighbours a pixel moves by {float((middle - before).square().mean().sqrt()):.3f} (root mean square).",
+        f"Shown is step t = {MIDDLE} of {last}, {scene.schedule_name} schedule. That step adds noise of deviation "
+        f"{beta**0.5:.3f}; after it {alpha_bar:.0%} of the variance is still the glyph's. From one neighbour to the "
+        f"other a pixel moves by {float((middle - before).square().mean().sqrt()):.3f} (root mean square).",
     )
 
 
 def loop(scene: Scene, model: Guess | None) -> Drawn:
-    """A noisy glyph, the noise in it, and the guesses of the exact denoiser and of a model, at several t."""
-    columns = [(INK, "noisy glyph\n$x_t$"), (INK, "the noise\nin it")]
-    for colour, name in zip(PALETTE, ("exact", "model")[: 1 if model is None else 2], strict=False):
-        columns += [(colour, f"{name}:\nthe noise"), (colour, f"{name}:\nthe glyph")]
-    figure = new_figure(1.5 * len(columns) + 0.8, 1.72 * len(TIMES) + 0.5)
-    grid = figure.subplots(len(TIMES), len(columns), squeeze=False)
+    """A noisy glyph, what the exact denoiser and a model make of it, and how far off they are, at several t.
+
+    The error is in the noise: predicted minus true, in deviations of the noise. Each row has a scale of its own, the
+    same for both denoisers: the errors of different rows differ by more than one scale can show.
+    """
+    colours = {"exact denoiser": PALETTE[0]} | ({} if model is None else {"model": PALETTE[1]})
+    shown = [(name, what) for name in colours for what in ("the glyph", "its error")]
+    shown.insert(-2, (list(colours)[-1], "the noise"))  # of one only: to the eye all predictions are the same noise
+    columns = 1 + len(shown)
+    figure = new_figure((WIDTH - 1.3) / 6 * columns + 1.3, 1.24 * len(TIMES) + 0.7)
+    grid = figure.subplots(len(TIMES), columns, squeeze=False)
     levels, alpha_bar = scene.schedule.sigmas, scene.schedule.alpha_bar()
     eps = scene.noise(scene.glyph.double())[None]
-    errors: dict[str, list[float]] = {"the exact denoiser": [], "the model": []}
+    errors: dict[str, list[float]] = {name: [] for name in colours}
     for row, t in zip(grid, TIMES, strict=True):
         sigma = levels[t - 1 : t]
         x = scene.glyph.double()[None] + sigma * eps
-        guesses = [("the exact denoiser", scene.data(x, sigma))]
+        glyphs = {"exact denoiser": scene.data(x, sigma)}
         if model is not None:
-            guesses.append(("the model", model(x.float(), sigma.float()).double()))
+            glyphs["model"] = model(x.float(), sigma.float()).double()
+        noises = {name: (x - x0) / sigma for name, x0 in glyphs.items()}
+        for name, noise in noises.items():
+            errors[name].append(float((noise - eps).square().mean().sqrt()))
+        reach = _round_up(2.5 * max(values[-1] for values in errors.values()))
         show(row[0], (x * float(alpha_bar[t - 1]) ** 0.5)[0].float())
-        show(row[1], eps[0].float(), reach=3)
-        for place, (name, x0) in enumerate(guesses):
-            predicted = (x - x0) / sigma
-            show(row[2 + 2 * place], predicted[0].float(), reach=3)
-            show(row[3 + 2 * place], x0[0].float())
-            errors[name].append(float((predicted - eps).square().mean().sqrt()))
-            row[2 + 2 * place].set_xlabel(f"off by {_small(errors[name][-1])}", fontsize=9, labelpad=2)
-            for axes in row[2 + 2 * place : 4 + 2 * place]:
-                axes.spines[:].set_color(PALETTE[place])
-                axes.spines[:].set_linewidth(1.2)
-        row[0].set_ylabel(f"t = {t}", rotation=0, ha="right", va="center", fontsize=10.5)
-    for axes, (colour, title) in zip(grid[0], columns, strict=True):
-        axes.set_title(title, loc="center", fontsize=10.5, color=colour)
-    said = [f"{name} is off by {', '.join(map(_small, values))}" for name, values in errors.items() if values]
+        row[0].set_ylabel(f"t = {t}", rotation=0, ha="right", va="center")
+        for axes, (name, what) in zip(row[1:], shown, strict=True):
+            if what == "the glyph":
+                show(axes, glyphs[name][0].float())
+            elif what == "the noise":
+                show(axes, noises[name][0].float(), reach=3)
+            else:
+                show(axes, (noises[name] - eps)[0].float(), reach=reach, colours=DIFFERENCE)
+                axes.set_xlabel(f"off by {_small(errors[name][-1])}", labelpad=2)
+            axes.spines[:].set_color(colours[name])
+            axes.spines[:].set_linewidth(1.2)
+        bar = figure.colorbar(row[-1].images[0], ax=list(row), fraction=0.012, pad=0.012, aspect=9)
+        bar.set_ticks([-reach, 0, reach], labels=[f"−{reach:g}", "0", f"{reach:g}"])
+        bar.outline.set_linewidth(0.6)
+    grid[0, 0].set_title("noisy\nglyph", loc="center")
+    for axes, (name, what) in zip(grid[0, 1:], shown, strict=True):
+        axes.set_title(f"{name.split()[0]}:\n{what}", loc="center", color=colours[name])
     times = ", ".join(map(str, TIMES))
-    return Drawn(
-        figure,
-        f"The noise has deviation 1; at t = {times} " + "; ".join(said) + " (root mean square). The exact denoiser "
-        f"knows its {len(scene.glyphs):,} glyphs by heart"
-        + ("; the model keeps no list, and nobody told it what the glyph means." if model else "."),
+    said = [
+        "Error: predicted minus true noise, which has deviation 1. The scale of each row is at its right.",
+        *(
+            f"At t = {times} the {name} is off by {', '.join(map(_small, values))} (root mean square)."
+            for name, values in errors.items()
+        ),
+    ]
+    said.append(
+        f"The exact denoiser knows its {len(scene.glyphs):,} glyphs by heart"
+        + ("; the model keeps no list, and nobody told it what the glyph means." if model else ".")
     )
+    return Drawn(figure, "\n".join(said))
+
+
+def _round_up(value: float) -> float:
+    """The next number above with one digit: 0.0312 → 0.04. At least 10⁻⁶, so that nothing is divided by 0."""
+    value = max(value, 1e-6)
+    unit = 10.0 ** math.floor(math.log10(value))
+    return float(f"{math.ceil(value / unit) * unit:.1g}")
 
 
 def _small(error: float) -> str:

@@ -6,11 +6,18 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """A figure. `name` is what --figure takes; `see` says what to see, in two or three sentences."""
+    """A figure.
+
+    Attributes:
+        name: what --figure takes.
+        see: what to see, in two or three sentences. No numbers: those are measured.
+        alt: what is in the picture, for those who cannot see it.
+    """
 
     name: str
     title: str
     see: str
+    alt: str
     needs_model: bool = False
 
 
@@ -20,6 +27,7 @@ ENTRIES = (
         "A glyph is a list of numbers",
         "To a program a picture is one long vector: a number for each pixel, 0 for ink and 255 for paper. Every "
         "glyph of the same size is therefore a point in the same space, and a data set is a cloud of such points.",
+        "The glyph as a grid of squares, dark where the ink is, with the value of each pixel written in its square.",
     ),
     Entry(
         "gaussian",
@@ -27,20 +35,27 @@ ENTRIES = (
         "A Gaussian has two unknowns, and samples give both back. With few samples the dashed curve may miss the "
         "black one, and the band says by how much; with many it cannot. For glyphs nobody can write such a curve "
         "down, which is why a network has to learn it by a detour.",
+        "Two histograms of samples, few and many, each with the true bell curve, the fitted one, and a band around it "
+        "that is wide for few samples and narrow for many.",
     ),
     Entry(
         "process",
         "Noise in one direction, a glyph in the other",
-        "Read from right to left, each step adds a little Gaussian noise, and nothing about that has to be learned. "
-        "Read from left to right, each step takes a little away, and that is all the network is trained for. Two "
-        "neighbours look the same: this is why a single step is easy.",
+        "Read from right to left, each step adds a little Gaussian noise (q), and nothing about that has to be "
+        "learned. Read from left to right, each step takes a little away (p), and that is all the network is trained "
+        "for. Two neighbours look the same: this is why a single step is easy.",
+        "Four pictures in a row, from pure noise over two noisy neighbours to the clean glyph. Between the neighbours "
+        "one arrow to the right takes noise away and one to the left adds it.",
     ),
     Entry(
         "first-step",
         "One step of noise, close up",
         "Noising a data set puts a small Gaussian around every point, but not quite where the point is: first "
-        "everything moves a little toward the middle, by √(1−β). At the true sizes of β one hardly sees the move. "
-        "Without it the cloud would grow with every step and never settle.",
+        "everything moves a little toward the middle, by the factor √(1−β), where β is the variance of the noise. The "
+        "guide leaves that factor out. At the true sizes of β one hardly sees the move, but without it the cloud would "
+        "grow with every step and never settle.",
+        "Points on a spiral, for a small and a large β. Around five of them lie discs of noise, whose centres have "
+        "moved from the points toward the middle: hardly for the small β, clearly for the large one.",
     ),
     Entry(
         "schedules",
@@ -48,81 +63,103 @@ ENTRIES = (
         "All strips show the same noise, in different doses. A large glyph stays readable far longer than the share "
         "of signal suggests. When its identity goes, it goes quickly; under the cosine schedule it does so in the "
         "very last steps.",
+        "The glyph under more and more noise, one strip for each schedule: linear, cosine, karras. Below, three charts "
+        "over the steps: signal over noise, the share of signal, and the bits lost in each step.",
     ),
     Entry(
         "density",
         "A data set dissolves",
-        "Every dot is a real glyph, coloured by its radical, at its place in the two directions in which glyphs "
-        "differ most. Below is the distribution that the noisy dots come from, computed exactly. Islands run into "
-        "one another until only the round hill of pure noise is left.",
+        "Every dot is a real glyph at its place in the two directions in which glyphs differ most, coloured by its "
+        "radical where the data name one. Below is the distribution that the noisy dots come from, computed exactly. "
+        "Islands run into one another until only the round hill of pure noise is left.",
+        "Five panels of dots, from separate groups to one round cloud, and below each the density of the dots, from "
+        "small islands to one round hill.",
     ),
     Entry(
         "score",
         "Arrows back to the data",
-        "The arrows show the score, the direction in which the density rises fastest. With little noise they point "
-        "to the nearest island and are longest out where no data are: it is the density that vanishes there, not the "
-        "score. With much noise they agree on one way home.",
+        "The arrows show the score, the direction in which the density rises fastest: it is the gradient of its "
+        "logarithm. With little noise they point to the nearest island and are longest out where no data are: it is "
+        "the density that vanishes there, not the score. With much noise they agree on one way home.",
+        "Arrows on the density at four noise levels. With little noise they lead to several islands and are longest at "
+        "the edge; with much noise all lead to the middle.",
     ),
     Entry(
         "factor",
         "Noise and score, and the factor between them",
         "Predicting the noise in a picture and knowing the score are the same up to a factor. The factor does not "
-        "depend on the picture, but it does depend on t: by how much is decided by the schedule.",
+        "depend on the picture, but it does depend on the step t: by how much is decided by the schedule.",
+        "The factor over the steps, on logarithmic axes: a falling curve for each of three schedules, which meet at 1, "
+        "and measured points on the curves.",
     ),
     Entry(
         "pure-noise",
         "Is the last step pure noise?",
-        "Glyphs are mostly paper, so their mean is well above grey. If x_T were pure noise, its brightness would "
-        "follow the black curve. Under the linear schedule, and ours after Karras, it is shifted a little: a sampler "
-        "that starts from pure noise starts a little too dark.",
+        "A glyph on white paper is brighter than grey on average. If nothing but noise were left at the last step, "
+        "that would no longer show, and the brightness would follow the black curve. Where a schedule stops short of "
+        "pure noise the brightness is shifted, and a sampler that starts from pure noise starts a little wrong.",
+        "Three histograms of brightness at the last step, one for each schedule, beside the bell curve of pure noise; "
+        "a dashed line marks the mean of each.",
     ),
     Entry(
         "joint",
         "What a condition does",
         "The contours are the joint distribution of a picture x and a text y. Sampling x alone finds either peak as "
         "often as the other. Given the text it is a slice through the hills, and one peak takes nearly everything.",
+        "Contours of two hills, with the distribution of x above and of y at the right, and across each hill the "
+        "distribution of x for that value of y.",
     ),
     Entry(
         "loop",
         "What a denoiser is asked, and what it answers",
         "A denoiser sees only the left column and t. From it, it guesses the noise, and so the glyph behind it. The "
         "exact denoiser can look every glyph up in its list and finds the right one long after our eyes have given "
-        "up; a network has no list, and answers with a blurred mean of what might be there.",
+        "up; a network has no list, and answers with a blurred mean of what might be there. To the eye all guesses of "
+        "the noise look alike, so the error is shown: orange is too much noise, blue too little.",
+        "A row for each of five noise levels: the noisy glyph, the glyph that each denoiser guesses, and in colour the "
+        "error of the noise that it predicts, which follows the outlines of the strokes.",
     ),
     Entry(
         "solvers",
-        "Five steps, or a hundred and twenty?",
-        "Here the denoiser is perfect, so all error is the sampler's own. The plain sampler of DDPM needs a hundred "
-        "steps and more; a second-order solver is there in a fraction of them. How few steps suffice says more about "
+        "Few steps or many?",
+        "Here the denoiser is perfect, so all error is the sampler's own. The plain sampler of DDPM needs the most "
+        "steps by far; a second-order solver is there in a fraction of them. How few steps suffice says more about "
         "the sampler than about diffusion.",
+        "Two charts on logarithmic axes: the error of six samplers over the number of steps, and over the number of "
+        "passes through the denoiser. All fall; DDPM is the slowest.",
     ),
     Entry(
         "samples",
-        "Sixteen glyphs out of noise",
-        "The sampler of DDPM takes 120 steps from noise to glyphs that follow the prompt. For a long time nothing "
-        "seems to happen; the layout is decided in the noise, the strokes come last.",
+        "Glyphs out of noise",
+        "The sampler of DDPM goes in many small steps from noise to glyphs that follow the prompt. For a long time "
+        "nothing seems to happen; the layout is decided in the noise, the strokes come last.",
+        "An animation: a sheet of noise turns into a sheet of glyphs.",
         needs_model=True,
     ),
     Entry(
         "steps",
         "One step, five steps, many",
-        "One step from pure noise can only give the mean of what the prompt allows, and that mean already leans "
-        "toward the prompt. Started lower down in the schedule the same single step leaves the noise it was given. "
-        "Five steps of DDPM are not enough.",
+        "A single step from pure noise, “1 step, from T”, can only give the mean of what the prompt allows, and "
+        "that mean already leans toward the prompt. Started lower down in the schedule the same single step leaves the "
+        "noise it was given. In the rows below, compare how clean the strokes are.",
+        "A row of pictures for each sampler and number of steps, with the prompt at the left, without it at the right: "
+        "noise from one step at the lowest level, a blur from one step at the highest, glyphs from many steps.",
         needs_model=True,
     ),
     Entry(
         "smooth",
         "The smooth clip",
         "The stochastic DPM-Solver takes half steps along one random path. Strokes settle gradually, and fewer steps "
-        "are needed than above.",
+        "are needed than for DDPM.",
+        "An animation: strokes of glyphs appear gradually out of noise.",
         needs_model=True,
     ),
     Entry(
         "beside",
         "Real and drawn, side by side",
-        "To the left are glyphs from the data, to the right what the model draws for the same definitions, one try "
-        "each. They are not meant to be the same characters: the model is asked for new glyphs.",
+        "In each pair the left glyph is from the data, and the right one is what the model draws for the definition "
+        "below, one try each. They are not meant to be the same characters: the model is asked for new glyphs.",
+        "Pairs of a real and a drawn glyph, each with its definition below.",
         needs_model=True,
     ),
 )

@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -78,7 +79,7 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A figure, and what was measured for it, in a sentence or two."""
+    """A figure, and what was measured for it: sentences, one or more to a line."""
 
     figure: Figure
     measured: str
@@ -89,9 +90,9 @@ def shrink(pictures: Tensor, size: int) -> Tensor:
     return interpolate(pictures, (size, size), mode="bilinear", antialias=True)
 
 
-def show(axes: Axes, picture: Tensor, *, reach: float = 1.0) -> None:
-    """A picture (…, H, W) in an empty frame: −`reach` is black, `reach` white."""
-    axes.imshow(picture.reshape(picture.shape[-2:]).numpy(), vmin=-reach, vmax=reach)
+def show(axes: Axes, picture: Tensor, *, reach: float = 1.0, colours: Colormap | None = None) -> None:
+    """A picture (…, H, W) in an empty frame, from −`reach` to `reach`: black to white, or by `colours`."""
+    axes.imshow(picture.reshape(picture.shape[-2:]).numpy(), vmin=-reach, vmax=reach, cmap=colours)
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

@@ -9,24 +9,27 @@ import torch
 
 from glyffctl.core import forward
 from glyffctl.core.fit import ks_normal
+from glyffctl.core.information import MIDDLE
 from glyffctl.core.oracle import FiniteData
 from glyffctl.core.schedule import ScheduleName, make_schedule
 from glyffctl.figures.scene import Drawn, Scene, show
-from glyffctl.figures.style import GREY, INK, PALETTE, new_figure
+from glyffctl.figures.style import GREY, INK, PALETTE, WIDTH, new_figure
 
 NAMES: tuple[ScheduleName, ...] = get_args(ScheduleName)
 COLOURS = dict(zip(NAMES, PALETTE, strict=False))
 DASHES = dict(zip(NAMES, ("-", (0, (5, 2)), (0, (1.5, 1.5))), strict=True))
-STRIP = 11
+STRIP = 9
 BRIGHTNESSES = 1000
+TIMES, TOLD = (1, 2, 5, 10, 30, 100, 300, 1000), (1, 100, 1000)
+"""Steps at which the factor is measured, and those of the caption."""
 FEW = 100
 """Glyphs of the exact denoiser that the factor is measured on: it is the same for any data."""
 
 
 def schedules(scene: Scene) -> Drawn:
     """The same noise laid over a glyph in three schedules; below SNR, ᾱ and the information that each step destroys."""
-    figure = new_figure(11, 6.5)
-    halves: Any = figure.subfigures(2, 1, height_ratios=(3.3, 3.2))
+    figure = new_figure(WIDTH, 5.1)
+    halves: Any = figure.subfigures(2, 1, height_ratios=(2.6, 2.5))
     grid = halves[0].subplots(len(NAMES), STRIP)
     panels = halves[1].subplots(1, 3)
     eps = scene.noise(scene.glyph)
@@ -38,8 +41,8 @@ def schedules(scene: Scene) -> Drawn:
         for axes, t in zip(row, torch.linspace(0, count, STRIP).long().tolist(), strict=True):
             show(axes, forward.jump(scene.glyph, float(alpha_bar[t - 1]) if t else 1.0, eps))
             if name == NAMES[0]:
-                axes.set_title(f"t = {t}" if t == 0 else f"{t:,}", loc="center", fontsize=9.5)
-        row[0].set_ylabel(name, color=COLOURS[name], fontsize=11, weight="bold")
+                axes.set_title(f"t = {t}" if t == 0 else f"{t:,}", loc="center")
+        row[0].set_ylabel(name, color=COLOURS[name], weight="bold")
         time = torch.arange(1, count + 1)
         look = {"color": COLOURS[name], "linestyle": DASHES[name], "label": name}
         panels[0].plot(time, schedule.sigmas**-2, **look)
@@ -48,14 +51,17 @@ def schedules(scene: Scene) -> Drawn:
         share, gini = bits.evenness(schedule)
         left = bits.left_at_end(schedule)
         said.append(
-            f"{name}: the middle 80 % of the information goes in {share.value:.1%} ({share.low:.1%} to "
-            f"{share.high:.1%}) of the steps, Gini {gini.value:.2f}, and {left.value:.4f} bits are left at T"
+            f"{name}: the middle {MIDDLE:.0%} of the information goes in {share.value:.1%} of the steps "
+            f"({share.low:.1%} to {share.high:.1%}), Gini {gini.value:.2f}, and {left.value:.2f} bits are "
+            "left at the end."
         )
     panels[0].set_yscale("log")
-    panels[0].set_ylim(1e-6, 1e5)
-    panels[0].set_title("signal to noise, SNR(t)")
-    panels[1].set_title(r"share of signal, $\barα_t$")
-    panels[2].set_title(f"bits lost in each step, of {bits.total:.1f}")
+    panels[0].set_ylim(1e-5, 1e5)
+    panels[0].set_yticks([1e-4, 1e-2, 1, 1e2, 1e4])
+    panels[0].yaxis.set_major_formatter("{x:g}")
+    panels[0].set_title("signal over noise")
+    panels[1].set_title("share of signal, ᾱ")
+    panels[2].set_title("bits lost in a step")
     # The cosine schedule's last steps are a needle; the height that shows the other two is the figure's.
     tops = sorted(float(bits.lost(make_schedule(name)).max()) for name in NAMES)
     if tops[-1] > 3 * tops[-2]:
@@ -63,23 +69,31 @@ def schedules(scene: Scene) -> Drawn:
         tallest = max(NAMES, key=lambda name: float(bits.lost(make_schedule(name)).max()))
         panels[2].text(
             0.9, 0.97, f"up to {tops[-1]:.2f}", transform=panels[2].transAxes, ha="right", va="top",
-            color=COLOURS[tallest], fontsize=9,
+            color=COLOURS[tallest],
         )  # fmt: skip
     for axes in panels:
         axes.set_xlabel("step t")
         axes.set_xlim(0, None)
+        axes.locator_params(axis="x", nbins=3)
         axes.grid()
     panels[1].legend(handlelength=2.6)
     return Drawn(
         figure,
-        f"Which of {2**bits.total:,.0f} glyphs is it? {bits.total:.2f} bits at t = 0, exact posterior, "
-        f"{bits.bits.shape[1]} draws; {'; '.join(said)}.",
+        "\n".join(
+            [
+                f"“Which glyph is it?” has {2**bits.total:,.0f} answers here, which is {bits.total:.2f} bits of "
+                f"information. Measured is how much of that a noisy glyph still holds, by the exact posterior of "
+                f"{bits.bits.shape[1]} noisy glyphs. Gini's coefficient says how unevenly the steps share the loss: 0 "
+                "if each destroys as much, 1 if one destroys all. In brackets are 95 % intervals.",
+                *said,
+            ]
+        ),
     )
 
 
 def pure_noise(scene: Scene) -> Drawn:
     """The brightness of many x_T under each schedule, against that of pure noise."""
-    figure = new_figure(11, 3.6)
+    figure = new_figure(WIDTH, 3.0)
     panels = figure.subplots(1, len(NAMES), sharey=True)
     x = torch.linspace(-4, 4, 201)
     density = torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
@@ -97,17 +111,26 @@ def pure_noise(scene: Scene) -> Drawn:
         axes.axvline(0, color=GREY, linewidth=0.8)
         axes.axvline(float(shift.mean()), color=COLOURS[name], linestyle=(0, (3, 2)))
         axes.set_title(f"{name}: z = {_signed(z)}", color=COLOURS[name], weight="bold")
-        axes.set_xlabel("brightness of $x_T$, in its own scatter")
-        said.append(f"{name} z = {_signed(z)}, KS distance {distance:.3f}, p = {chance:.2g}")
+        said.append(f"{name}: z = {_signed(z)}, Kolmogorov's distance {distance:.3f}, p {_chance(chance)}.")
     panels[0].set_ylabel("density")
-    return Drawn(figure, f"{BRIGHTNESSES:,} draws of x_T each: " + "; ".join(said) + ".")
+    figure.supxlabel("brightness at the last step, in standard deviations of pure noise", fontsize=10)
+    return Drawn(
+        figure,
+        "\n".join(
+            [
+                f"{BRIGHTNESSES:,} glyphs at the last step under each schedule. z is how many standard errors their "
+                "mean brightness is off; Kolmogorov's distance is the widest gap between their cumulative distribution "
+                "and that of pure noise, from 0 to 1; p is the probability of a gap as wide by chance.",
+                *said,
+            ]
+        ),
+    )
 
 
 def factor(scene: Scene) -> Drawn:
     """The factor between noise and score over t, by formula and as measured on the exact denoiser of the glyphs."""
-    figure = new_figure(8, 4)
+    figure = new_figure(WIDTH, 4)
     axes = figure.subplots()
-    times = (1, 2, 5, 10, 30, 100, 300, 1000)
     eps, said = scene.noise(scene.glyph.double())[None], []
     for name in NAMES:
         schedule = make_schedule(name)
@@ -116,19 +139,26 @@ def factor(scene: Scene) -> Drawn:
         axes.plot(
             torch.arange(1, count + 1), (1 - alpha_bar) ** -0.5, color=COLOURS[name], linestyle=DASHES[name], label=name
         )
-        measured = [measured_factor(scene, schedule.sigmas[t - 1 : t], eps) for t in times]
-        axes.plot(times, measured, linestyle="", marker="o", markersize=6, color=COLOURS[name], markerfacecolor="white")
-        said.append(f"{name} {measured[0]:.1f} at t = 1, {measured[5]:.2f} at t = 100, {measured[-1]:.3f} at T")
+        measured = [measured_factor(scene, schedule.sigmas[t - 1 : t], eps) for t in TIMES]
+        axes.plot(TIMES, measured, linestyle="", marker="o", markersize=6, color=COLOURS[name], markerfacecolor="white")
+        said.append(
+            f"{name} "
+            + ", ".join(f"{value:.4g} at t = {t:,}" for value, t in zip(measured, TIMES, strict=True) if t in TOLD)
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("step t")
-    axes.set_title(r"$1/\sqrt{1-\barα_t}$: how many times longer the score is than the noise")
+    axes.set_title("1/√(1−ᾱ): how many times longer the score is than the noise")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.grid()
     axes.plot([], [], linestyle="", marker="o", color=GREY, markerfacecolor="white", label="measured")
     axes.legend(handlelength=2.6)
-    return Drawn(figure, "Length of the score over length of the noise: " + "; ".join(said) + ".")
+    return Drawn(figure, "Length of the score over length of the noise, measured: " + "; ".join(said) + ".")
+
+
+def _chance(p: float) -> str:
+    return f"= {p:.2f}" if p >= 0.01 else f"= {p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _signed(value: float) -> str:

@@ -6,7 +6,7 @@ from glyffctl.core.claims import fewest_steps
 from glyffctl.core.samplers import SAMPLERS
 from glyffctl.core.solvers import PASSES, error, spectrum, thinned
 from glyffctl.figures.scene import Drawn, Scene
-from glyffctl.figures.style import GREY, PALETTE, new_figure
+from glyffctl.figures.style import GREY, PALETTE, SMALL, WIDTH, new_figure
 
 STEPS = (1, 2, 3, 5, 8, 12, 20, 35, 60, 120)
 SIDE = 32
@@ -17,7 +17,7 @@ MANY = 120
 def solvers(scene: Scene) -> Drawn:
     """Error against steps, and against passes through the denoiser, for all samplers."""
     variances = thinned(spectrum(scene.of_size(SIDE)))
-    figure = new_figure(10.5, 4.6)
+    figure = new_figure(WIDTH, 4.6)
     by_steps, by_passes = figure.subplots(1, 2, sharey=True)
     mark = error("ddpm", variances, scene.schedule, MANY)
     needed = []
@@ -38,12 +38,13 @@ def solvers(scene: Scene) -> Drawn:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.grid()
-    by_steps.text(1, 90 * mark, f"ddpm, {MANY} steps", color=GREY, fontsize=9, ha="left", va="top")
+    by_steps.text(1, 90 * mark, f"ddpm, {MANY} steps", color=GREY, fontsize=SMALL, ha="left", va="top")
     by_steps.set_ylabel("error of what is drawn")
-    by_passes.legend(fontsize=9)
+    handles, labels = by_passes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return Drawn(
         figure,
-        f"With a perfect denoiser for a Gaussian of the glyphs' covariance, {scene.schedule_name} schedule, ddpm at "
-        f"{MANY} steps is off by {mark:.1%} of the data's deviation. Steps until each is as good: "
-        f"{', '.join(needed)}.",
+        f"The denoiser is the perfect one for a Gaussian of the glyphs' covariance, {scene.schedule_name} schedule. "
+        f"After {MANY} steps ddpm is off by {mark:.1%} of the data's deviation.\n"
+        f"Steps until each is as good: {', '.join(needed)}.",
     )

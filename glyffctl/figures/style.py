@@ -6,6 +6,7 @@ Figures are made without pyplot: no window, no state that outlives the figure, a
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from cycler import cycler
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.text import Text
 
 from glyffctl.core.errors import FontError
 from glyffctl.core.files import atomic_file
@@ -29,7 +31,17 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 INK, GREY, FAINT = "#1a1a1a", "#767676", "#d9d9d9"
 DENSITY = LinearSegmentedColormap.from_list("density", ["#ffffff", "#cfe3f1", "#6aaed6", "#1f6fb2", "#08306b"])
 """Nothing is white, so that a density lies on the paper."""
+DIFFERENCE = LinearSegmentedColormap.from_list("difference", [PALETTE[0], "#ffffff", PALETTE[1]])
+"""Too little is blue, too much is orange, and nothing is white."""
+STRENGTH = LinearSegmentedColormap.from_list("strength", ["#d98a00", "#c24a00", "#5c1a00", "#1a1a1a"])
+"""From weak to strong, for arrows: even the weakest stands out from paper and from a density."""
 DPI = 144
+WIDTH = 7.4
+"""Inches across a figure of the page: as wide as the text around it, so that lettering has one size throughout."""
+SMALL = 9.5
+"""Points of the smallest lettering."""
+_SCRIPT = 0.7
+"""What matplotlib makes of the size of a subscript."""
 
 
 @cache
@@ -90,7 +102,21 @@ def style(han: Path | None = None) -> Iterator[None]:
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of width × height inches whose labels make room for themselves."""
-    return Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.07, h_pad=0.07)  # type: ignore[union-attr, call-arg]
+    return figure
+
+
+def smallest_lettering(figure: Figure) -> float:
+    """The size in points of the smallest letters in `figure`, indices of formulas included; infinity without any."""
+    sizes = [math.inf]
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        said = text.get_text()
+        if said.strip() and text.get_visible():
+            formula = text.get_parse_math() and said.count("$") > 1 and ("_" in said or "^" in said)
+            sizes.append(float(text.get_fontsize()) * (_SCRIPT if formula else 1))
+    return min(sizes)
 
 
 def save_figure(path: Path, figure: Figure, settings: dict[str, Any] | None = None) -> None:

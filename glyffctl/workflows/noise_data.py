@@ -127,7 +127,8 @@ def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Even
     yield Progress("reading the font", 1, 1)
     rows = _choice(characters, char, seed)
     pictures, drawn = [], []
-    by_codepoint = {characters[row].codepoint: characters[row] for row in rows}
+    chosen = [characters[row] for row in rows]
+    by_codepoint = {c.codepoint: c._replace(definition=clean(c.definition).text) for c in chosen}
     for number, (codepoint, picture) in enumerate(
         draw_glyphs(face, [c for c in by_codepoint if c is not None], FONT_SIZE)
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Generator
@@ -22,17 +23,25 @@ from glyffctl.core.prompts import check_prompt
 from glyffctl.core.schedule import ScheduleName
 from glyffctl.core.solvers import spectrum, thinned
 from glyffctl.figures import gaussians, plane, process, schedules, solvers
-from glyffctl.figures.page import Section, page
+from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.pixels import pixels
 from glyffctl.figures.registry import ENTRIES, NAMES, Entry, file_stem
 from glyffctl.figures.scene import Drawn, Scene
-from glyffctl.figures.style import save_figure, style
+from glyffctl.figures.style import save_figure, smallest_lettering, style
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.noise_data import Material, gather, scene_of
 from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, Artist, artist
 
 PAGE = "index.html"
+GUIDE = Source(
+    "These figures follow “A Visual Guide to How Diffusion Models Work”, an article built on the ",
+    "glyffuser",
+    "https://github.com/yue-here/glyffuser",
+    ", a small model that draws new “Chinese” glyphs from English definitions. Below, the article is “the guide”.",
+)
 GIF_FPS = 12.0
+CSS_PIXELS = 96
+"""In an inch."""
 PLAIN_FIGURES: dict[str, Callable[[Scene], Drawn]] = {
     "pixels": pixels,
     "gaussian": gaussians.gaussian,
@@ -48,6 +57,8 @@ PLAIN_FIGURES: dict[str, Callable[[Scene], Drawn]] = {
 }
 LOOP = "loop"
 """The figure that shows a model beside the truth, and does without where there is none."""
+BESIDE = "beside"
+"""The figure that needs definitions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +100,19 @@ class NoiseDemoOptions:
 
 
 @dataclass(frozen=True)
+class _Made:
+    """A figure in a file, what was measured for it, and the CSS pixels across it and in its smallest letters."""
+
+    entry: Entry
+    file: Path
+    measured: str
+    width: int
+    letters: float
+
+
+@dataclass(frozen=True)
 class FigureReport:
-    """A figure that was drawn, and what was measured for it."""
+    """A figure that was drawn, and what was measured for it: sentences, one or more to a line."""
 
     name: str
     file: Path
@@ -130,15 +152,21 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
     if caution is not None:
         yield caution
     wanted = [entry for entry in ENTRIES if not options.figures or entry.name in options.figures]
+    if not any(character.definition.strip() for character in material.characters):
+        lacks = "these glyphs have no definitions to draw others for"
+        if BESIDE in options.figures:
+            raise DataError(f"{lacks} (--figure {BESIDE}); name data that have them with --data")
+        if any(entry.name == BESIDE for entry in wanted):
+            yield Caution(f"the figure {BESIDE} is left out: {lacks}")
+            wanted = [entry for entry in wanted if entry.name != BESIDE]
     model = yield from _find_artist(options, wanted, scene)
     if model is None:
         wanted = [entry for entry in wanted if not entry.needs_model]
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as place, style(options.font):
-        made: list[tuple[Entry, Path, str]] = []
+        made: list[_Made] = []
         for done, entry in enumerate(wanted):
             yield Progress("figures", done, len(wanted), "figures", entry.title)
-            file, measured = yield from _draw(entry, scene, material, model, Path(place), options)
-            made.append((entry, file, measured))
+            made.append((yield from _draw(entry, scene, material, model, Path(place), options)))
         yield Progress("figures", len(wanted), len(wanted), "figures")
         return _write(options, material, scene, model, made, started)
 
@@ -178,8 +206,8 @@ def _find_artist(options: NoiseDemoOptions, wanted: list[Entry], scene: Scene) -
 
 def _draw(
     entry: Entry, scene: Scene, material: Material, model: Artist | None, folder: Path, options: NoiseDemoOptions
-) -> Generator[Event, None, tuple[Path, str]]:
-    """Draw one figure into `folder`: the file, and what was measured."""
+) -> Generator[Event, None, _Made]:
+    """Draw one figure into `folder`."""
     picture: Any
     if entry.needs_model:
         assert model is not None
@@ -201,10 +229,11 @@ def _draw(
     if isinstance(picture, Figure):
         file = folder / f"{file_stem(entry)}.png"
         save_figure(file, picture, settings)
-    else:
-        file = folder / f"{file_stem(entry)}.gif"
-        save_gif(file, picture, GIF_FPS)
-    return file, measured
+        letters = smallest_lettering(picture) * CSS_PIXELS / 72
+        return _Made(entry, file, measured, round(picture.get_figwidth() * CSS_PIXELS), letters)
+    file = folder / f"{file_stem(entry)}.gif"
+    save_gif(file, picture, GIF_FPS)
+    return _Made(entry, file, measured, picture[0].width, math.inf)
 
 
 def _write(
@@ -212,15 +241,18 @@ def _write(
     material: Material,
     scene: Scene,
     model: Artist | None,
-    made: list[tuple[Entry, Path, str]],
+    made: list[_Made],
     started: float,
 ) -> NoiseDemoReport:
     """Put the files in their place, the page last. Only names of ours are written."""
-    contents = [(entry, file, file.read_bytes(), measured) for entry, file, measured in made]
+    contents = [(each, each.file.read_bytes()) for each in made]
     sections = [
-        Section(entry.name, entry.title, entry.see, measured, data, f"image/{file.suffix[1:]}")
-        for entry, file, data, measured in contents
-    ]
+        Section(
+            each.entry.name, each.entry.title, each.entry.see, each.entry.alt, each.measured, data,
+            f"image/{each.file.suffix[1:]}", each.width, each.letters,
+        )
+        for each, data in contents
+    ]  # fmt: skip
     about = [
         "Every picture on this page was computed when the page was made, on real glyphs where it shows glyphs; nothing "
         "is a sketch. The numbers under the pictures were measured on the way.",
@@ -232,10 +264,10 @@ def _write(
     except OSError as error:
         raise OutputError(f"cannot write {options.out}: {reason(error)}") from error
     reports = []
-    for entry, file, data, measured in contents:
-        _save(options.out / file.name, data)
-        reports.append(FigureReport(entry.name, options.out / file.name, measured))
-    _save(options.out / PAGE, page("How diffusion works, on glyphs", about, sections).encode())
+    for each, data in contents:
+        _save(options.out / each.file.name, data)
+        reports.append(FigureReport(each.entry.name, options.out / each.file.name, each.measured))
+    _save(options.out / PAGE, page("How diffusion works, on glyphs", about, sections, GUIDE).encode())
     return NoiseDemoReport(options.out / PAGE, reports, material.source, time.monotonic() - started)
 
 

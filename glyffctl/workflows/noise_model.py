@@ -24,6 +24,7 @@ from glyffctl.core.schedule import Schedule
 from glyffctl.core.text import TextBatch, TextEncoder
 from glyffctl.core.wordings import radical_character
 from glyffctl.figures import drawn
+from glyffctl.figures.map_png import legible
 from glyffctl.figures.process import Guess
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Event, Note, Progress
@@ -32,12 +33,14 @@ from glyffctl.workflows.noise_data import Material
 
 PROMPT = "gold"
 GOLD = ("gold", 167)
-"""The guide's prompt and the radical that answers it; other known prompts are in prompts.toml."""
+"""The usual prompt and the radical that answers it; other known prompts are in prompts.toml."""
 COUNT = 16
 ONE_STEP = 64
 """Pictures of one step: they cost next to nothing."""
-SHOWN = 6
+SHOWN = 5
 FRAMES = 40
+HEADING = 30
+"""Letters of the prompt in a heading."""
 MANY, SMOOTH = 120, 30
 
 
@@ -137,61 +140,81 @@ def samples(artist: Artist, material: Material) -> Generator[Event, None, Made]:
     """Sixteen pictures in 120 steps of DDPM."""
     recipe = Recipe(sampler="ddpm", steps=MANY)
     frames, pictures = yield from _animate(artist, recipe, "samples")
-    return Made(drawn.frames(frames), _told(artist, pictures, f"ddpm, {MANY} steps, γ = {recipe.guidance:g}"))
+    return Made(drawn.frames(frames), _told(artist, pictures, f"{MANY} steps of ddpm, {_guided(recipe)}"))
 
 
 def smooth(artist: Artist, material: Material) -> Generator[Event, None, Made]:  # noqa: ARG001
     """Sixteen pictures by the stochastic DPM-Solver."""
     recipe = Recipe(sampler="dpmpp-sde", steps=SMOOTH)
     frames, pictures = yield from _animate(artist, recipe, "smooth")
-    said = f"dpmpp-sde, {SMOOTH} steps of two passes, γ = {recipe.guidance:g}"
+    said = f"{SMOOTH} steps of dpmpp-sde with two passes each, {_guided(recipe)}"
     return Made(drawn.frames(frames), _told(artist, pictures, said))
 
 
 def _told(artist: Artist, pictures: Tensor, how: str) -> str:
     radicals = answers(artist.prompt)
     count = (
-        f"; {radical_character(radicals[0])} was found in {_remark(pictures, radicals)} of the pictures"
+        f"\nThe judge in the box, a network that reads radicals, finds {radical_character(radicals[0])} in "
+        f"{_remark(pictures, radicals)} of the pictures; in brackets is the 95 % interval."
         if radicals
         else ""
     )
-    return f"Prompt “{artist.prompt}”, {how}{count}."
+    return f"Prompt “{artist.prompt}”, {how}.{count}"
 
 
 def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  # noqa: ARG001
     """The prompt and no prompt, in one step from T, in one from the lowest level, in five, and in twenty."""
     radicals = answers(artist.prompt)
     lowest = replace(artist.pen, schedule=Schedule(artist.pen.schedule.sigmas[:1]))
-    columns: list[tuple[str, Pen, Recipe, int]] = [
-        ("1 step from t = 1", lowest, Recipe(sampler="ddpm", steps=1), ONE_STEP),
-        ("1 step from T", artist.pen, Recipe(sampler="ddpm", steps=1), ONE_STEP),
+    ways: list[tuple[str, Pen, Recipe, int]] = [
+        ("1 step, from t = 1", lowest, Recipe(sampler="ddpm", steps=1), ONE_STEP),
+        ("1 step, from T", artist.pen, Recipe(sampler="ddpm", steps=1), ONE_STEP),
         ("5 steps, ddpm", artist.pen, Recipe(sampler="ddpm", steps=5), COUNT),
         ("5 steps, dpmpp-2m", artist.pen, Recipe(steps=5), COUNT),
         ("20 steps, dpmpp-2m", artist.pen, Recipe(steps=20), COUNT),
     ]
     both = yield from artist.text(artist.prompt, "")
     none = TextBatch.none(1, artist.pen.width)
-    rows = (("with the prompt", both.rows(torch.tensor([0]))), ("without", none))
-    total = len(rows) * sum(recipe.steps * count for _, _, recipe, count in columns)
+    prompts = ((f"“{_short(artist.prompt)}”", both.rows(torch.tensor([0]))), ("no prompt", none))
+    total = len(prompts) * sum(recipe.steps * count for _, _, recipe, count in ways)
     done, cells, said = 0, [], []
-    for name, text in rows:
-        line = []
-        for title, pen, recipe, count in columns:
+    for title, pen, recipe, count in ways:
+        line, found = [], []
+        for name, text in prompts:
             batch = text.rows(torch.zeros(count, dtype=torch.int64))
             drawing = pen.draw(recipe, batch, artist.seed + torch.arange(count))
-            bar = Progress("drawing steps", done, total, "steps of a picture", title)
+            bar = Progress("drawing steps", done, total, "steps of a picture", f"{title}, {name}")
             pictures = yield from told(drawing, bar, recipe.steps)
             done += count * recipe.steps
             remark = _remark(pictures, radicals)
-            line.append((pictures[:SHOWN], remark))
-            if recipe.steps == 1:
-                said.append(f"{remark} of {title}, {name}")
+            line.append((pictures[:SHOWN], f"{_letter(radicals)} in {remark}" if radicals else ""))
+            found.append(remark)
         cells.append(line)
-    figure = drawn.table([name for name, _ in rows], [title for title, *_ in columns], cells)
-    told_of = f"Prompt “{artist.prompt}”, γ = {Recipe().guidance:g}."
+        if recipe.steps == 1:
+            said.append(f"{found[0]} of the pictures of “{title}” with the prompt and in {found[1]} without")
+    figure = drawn.table([title.replace(", ", ",\n") for title, *_ in ways], [name for name, _ in prompts], cells)
+    lines = [f"Prompt “{artist.prompt}”, {_guided(Recipe())}. The first {SHOWN} pictures of each are shown."]
     if radicals:
-        told_of += f" The judge in the box finds {radical_character(radicals[0])} in {'; '.join(said)}."
-    return Made(figure, told_of)
+        lines.append(
+            f"{radical_character(radicals[0])} is the radical that answers this prompt. The judge in the box, a "
+            f"network that reads radicals, finds it in {', and in '.join(said)}. In brackets are 95 % intervals."
+        )
+    return Made(figure, "\n".join(lines))
+
+
+def _guided(recipe: Recipe) -> str:
+    return f"guidance γ = {recipe.guidance:g} (1 is none; more follows the prompt more closely)"
+
+
+def _letter(radicals: tuple[int, ...]) -> str:
+    """The radical as a label, or a word for it where no font of the figure has the letter."""
+    return legible(radical_character(radicals[0])) or "the radical"
+
+
+def _short(prompt: str) -> str:
+    """The prompt as a heading, with "…" where it is longer."""
+    line = legible(prompt)
+    return (line if len(line) <= HEADING else line[: HEADING - 1].rstrip() + "…") or "the prompt"
 
 
 def beside(artist: Artist, material: Material) -> Generator[Event, None, Made]:
@@ -200,15 +223,17 @@ def beside(artist: Artist, material: Material) -> Generator[Event, None, Made]:
     generator = torch.Generator().manual_seed(artist.seed)
     rows = torch.tensor(defined)[torch.randperm(len(defined), generator=generator)[:COUNT]]
     real = material.pictures[rows]
-    text = yield from artist.text(*(material.characters[row].definition for row in rows.tolist()))
+    definitions = [material.characters[row].definition for row in rows.tolist()]
+    text = yield from artist.text(*definitions)
     recipe = Recipe()
     drawing = artist.pen.draw(recipe, text, artist.seed + torch.arange(len(rows)))
     pictures = yield from told(drawing, Progress("drawing beside", 0, len(rows), "pictures"))
     ink = [float((255 - each.double()).mean()) / 255 for each in (real, pictures)]
-    said = f"{len(rows)} definitions from the data, {recipe.steps} steps of {recipe.sampler}, γ = {recipe.guidance:g}"
     return Made(
-        drawn.beside(real, pictures),
-        f"{said}. Ink covers {ink[0]:.1%} of the real pictures and {ink[1]:.1%} of the drawn.",
+        drawn.beside(real, pictures, definitions),
+        f"{len(rows)} definitions from the data at random, {recipe.steps} steps of {recipe.sampler}, "
+        f"{_guided(recipe)}.\n"
+        f"Ink covers {ink[0]:.1%} of the real pictures and {ink[1]:.1%} of the drawn.",
     )
 
 
