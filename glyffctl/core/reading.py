@@ -202,14 +202,17 @@ def read_toml(path: Path, error: type[GlyffError]) -> dict[str, Any]:
         raise error(f"{path} is not a TOML file: it is nested too deep") from cause
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, unique: bool = False) -> Any:
     """Values from JSON, without what Python alone takes: whole numbers without end, text that UTF-8 cannot write.
+
+    Args:
+        unique: refuse an object that names a key twice, of which Python keeps the last.
 
     Raises:
         ValueError: it is not JSON, or not that; the message says what it is.
     """
     try:
-        plain = json.loads(text, parse_int=_whole)
+        plain = json.loads(text, parse_int=_whole, object_pairs_hook=_unique if unique else None)
         if "\\u" in text:
             json.dumps(plain, ensure_ascii=False).encode()
     except RecursionError:
@@ -217,6 +220,14 @@ def parse_json(text: str) -> Any:
     except UnicodeEncodeError:
         raise ValueError("it holds half of a surrogate pair, which is no character") from None
     return plain
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it names {shown(next(name for name in names if names.count(name) > 1))} twice")
+    return found
 
 
 def _whole(digits: str) -> int:
