@@ -102,12 +102,13 @@ def read_packed(path: Path, error: type[GlyffError], most: int = LARGEST_TABLE) 
 
 
 def check_lines(data: bytes, path: Path, error: type[GlyffError]) -> None:
-    """See that no line has more than `LONGEST_LINE` bytes: what parses it takes many times as much.
+    """See that no line, ended by LF or CR, has more than `LONGEST_LINE` bytes: what parses it takes many times as much.
 
     Raises:
         error: one has.
     """
-    if any(len(line) > LONGEST_LINE for line in io.BytesIO(data)):
+    long = (line for line in io.BytesIO(data) if len(line) > LONGEST_LINE)
+    if any(len(part[0]) > LONGEST_LINE for line in long for part in re.finditer(rb"[^\r]+", line)):
         raise error(f"cannot read {path}: it has a line of more than {LONGEST_LINE:,} bytes")
 
 

@@ -69,16 +69,21 @@ def decode(data: bytes, path: Path, error: type[GlyffError]) -> str:
         error: it is neither UTF-8 nor UTF-16 with a byte order mark.
     """
     utf16 = data[:2] in _UTF16
+    whole = True
     try:
-        text = data.decode(*(("utf-16", "surrogatepass") if utf16 else ("utf-8-sig", "surrogateescape")))
+        text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError:
-        raise error(f"{path} ends in the middle of a character; get the file again") from None
+        whole = False  # decoded once more, to find the line
+        try:
+            text = data.decode(*(("utf-16", "surrogatepass") if utf16 else ("utf-8-sig", "surrogateescape")))
+        except UnicodeDecodeError:
+            raise error(f"{path} ends in the middle of a character; get the file again") from None
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.isascii() or "\0" in text:
+    if "\0" in text or not whole:
         bad = _NO_TEXT.search(text)
-        if bad:
-            raise _not_text(path, error, text.count("\n", 0, bad.start()) + 1, bad[0])
+        assert bad is not None
+        raise _not_text(path, error, text.count("\n", 0, bad.start()) + 1, bad[0])
     return text
 
 
@@ -140,7 +145,7 @@ def csv_rows(
         if row is None:
             return
         held = 0
-        if not any(map(str.strip, row)):
+        if not any(row) or not any(map(str.strip, row)):
             continue
         columns = columns or len(row)
         for field in row:
@@ -185,6 +190,8 @@ def fitted(
     if len(row) < columns:
         fields = f"{len(row)} field{'s' * (len(row) != 1)}"
         raise error(f"{path}, line {line} has {fields}, {than} {columns}: add what is missing, if only a delimiter")
+    if len(row) == columns:
+        return row
     filled = max((number for number, field in enumerate(row, 1) if field.strip()), default=0)
     if filled > columns:
         what = _DELIMITERS.get(delimiter, delimiter)
