@@ -12,7 +12,6 @@ table can look like. Several rows for one character give one definition, joined 
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import itertools
 import os
@@ -96,12 +95,6 @@ def radical_files(path: Path) -> list[Path]:
         return []
     beside = ([path.with_name(name + packing) for packing in _PACKINGS] for name in _RADICALS)
     return [file for files in beside if (file := next((f for f in files if f.is_file()), None)) is not None]
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, to say later which one it was."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read_zip(path: Path) -> dict[int, Entry]:

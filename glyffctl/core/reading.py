@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import hashlib
 import io
 import json
 import re
@@ -81,6 +82,26 @@ def read_bytes(path: Path, error: type[GlyffError], most: int) -> bytes:
     if len(data) > most:
         raise too_large(path, error, most)
     return data
+
+
+def digest(path: Path, error: type[GlyffError], most: int) -> str:
+    """sha256 of a file, to say later which one it was.
+
+    Raises:
+        error: see `read_bytes`.
+    """
+    check_file(path, error, most)
+    sha256, length = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 18):
+                sha256.update(chunk)
+                length += len(chunk)
+                if length > most:
+                    raise too_large(path, error, most)
+    except OSError as cause:
+        raise error(f"cannot read {path}: {reason(cause)}") from cause
+    return sha256.hexdigest()
 
 
 def read_packed(path: Path, error: type[GlyffError], most: int = LARGEST_TABLE) -> bytes:
