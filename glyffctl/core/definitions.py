@@ -199,7 +199,7 @@ def _json_rows(text: str, path: Path) -> Iterator[Row]:
     names = dict[str, None]()
     defined = False
     for line, fields in json_records(_lines(text), path, DefinitionsError):
-        keys = [fields[name] for name in _KEYS if fields.get(name) not in (None, "")]
+        keys = {name: fields[name] for name in _KEYS if fields.get(name) not in (None, "")}
         if not keys:
             raise DefinitionsError(
                 f"{path}, line {line}: no character (or codepoint) among its keys: {shown(', '.join(fields))}"
@@ -209,7 +209,12 @@ def _json_rows(text: str, path: Path) -> Iterator[Row]:
         if not defined and len(names) < _MOST_NAMES:
             names |= dict.fromkeys(fields)
         definition = "" if value is None else _json_text(fields[value], value, path, line)
-        yield from ((key, definition, line) for key in keys)
+        for name, key in keys.items():
+            if not isinstance(key, str) and name != "codepoint":
+                raise DefinitionsError(
+                    f"{path}, line {line}: {name} is {_kind(key)}, {shown(key)}; write the character"
+                )
+            yield key, definition, line
     if not defined:
         raise DefinitionsError(
             f"{path}: no row has a definition (or text, or caption); the keys are {shown(', '.join(names))}"
@@ -224,8 +229,14 @@ def _json_text(value: object, name: str, path: Path, line: int) -> str:
         return value
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return "; ".join(text.strip() for text in value if text.strip())
-    kind = {bool: "a boolean", int: "a number", float: "a number", dict: "an object"}.get(type(value), "a mixed list")
-    raise DefinitionsError(f"{path}, line {line}: {name} is {kind}, {shown(value)}; write a text or a list of texts")
+    raise DefinitionsError(
+        f"{path}, line {line}: {name} is {_kind(value)}, {shown(value)}; write a text or a list of texts"
+    )
+
+
+def _kind(value: object) -> str:
+    kinds = {bool: "a boolean", int: "a number", float: "a number", dict: "an object"}
+    return kinds.get(type(value), "a list of several kinds")
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -271,7 +282,8 @@ def _table_rows(text: str, first: str, path: Path) -> Iterator[Row]:
 
 def _header(row: list[str], line: int, path: Path) -> tuple[int, list[int], list[int]] | None:
     """How many columns there are, which name characters, which define: if `row` names columns; None if it is data."""
-    names = [name.lower() for name in column_names(row, line, path, DefinitionsError)] if _names_columns(row) else []
+    lower = [name.lower() for name in row] if _names_columns(row) else []
+    names = column_names(lower, line, path, DefinitionsError)
     keys = [names.index(name) for name in _KEYS if name in names]
     values = [names.index(name) for name in _VALUES if name in names]
     if not keys and not values:

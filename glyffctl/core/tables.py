@@ -118,12 +118,13 @@ def csv_rows(
         error: a quotation mark is not closed, or closed within a field; a field goes on over lines that look like
             rows themselves; a row has more than `LONGEST_LINE` characters.
     """
-    begun, held = 1, 0
+    begun, held, several = 1, 0, False  # where the row begins, its characters, and whether it has several lines
 
     def counted() -> Iterator[str]:
-        nonlocal begun, held
+        nonlocal begun, held, several
         for number, line in numbered(lines):
-            if not held:
+            several = held > 0
+            if not several:
                 begun = number
             held += len(line.rstrip("\r\n")) + 1
             if held > LONGEST_LINE:
@@ -137,7 +138,9 @@ def csv_rows(
             row = next(reader, None)
         except csv.Error as cause:
             where = f"{path}, line {begun}"
-            if "unexpected end" in str(cause):
+            if "field limit" in str(cause) and not several:
+                raise error(f"{where}: a field has more than {csv.field_size_limit():,} characters") from None
+            if "unexpected end" in str(cause) or "field limit" in str(cause):
                 raise error(f"{where}: a quotation mark is opened and not closed; {_MARKS}") from None
             if "expected after" in str(cause):
                 raise error(f"{where}: a quoted field has a quotation mark inside; {_MARKS}") from None
