@@ -94,6 +94,15 @@ def test_tables_of_every_kind(tmp_path, text, end, encoding):
     assert entries == {0x9502: Entry("lithium", None), 0x20000: Entry('"oh", he said', None)}
 
 
+def test_the_tables_that_are_described_are_read(tmp_path):
+    page = (Path(__file__).parents[1] / "examples" / "data.md").read_text(encoding="utf-8")
+    tables = re.findall(r"```(tsv|csv|jsonl)\n(.*?)```", page, re.DOTALL)
+    assert [form for form, _ in tables] == ["tsv", "csv", "jsonl"]
+    for form, text in tables:
+        (tmp_path / form).write_text(text, encoding="utf-8")
+        assert read_definitions(tmp_path / form) == {0x706B: Entry("fire, flame", None), 0x9502: Entry("lithium", None)}
+
+
 @pytest.mark.parametrize("form", ["tsv", "csv", "jsonl", "unihan"])
 def test_rows_for_one_character_are_joined_and_rows_without_a_definition_known(tmp_path, form):
     rows = [
