@@ -104,6 +104,8 @@ def _read_zip(path: Path) -> dict[int, Entry]:
         members = sorted(archive.namelist(), key=lambda name: -name.count("/"))
         names = {PurePosixPath(name).name: name for name in members}
         readings = next((names[name] for name in _DEFINITIONS if name in names), None)
+        if readings is None and any(name.startswith("xl/") for name in members):
+            raise DefinitionsError(f"{path} is a workbook of a spreadsheet program; save the table as CSV")
         if readings is None:
             raise DefinitionsError(f"{path} holds no {_READINGS}; give Unicode's Unihan.zip")
         radicals = (_read_member(archive, names[name], path) for name in _RADICALS if name in names)
@@ -198,7 +200,8 @@ Row = tuple[object, str, int]
 def _json_rows(text: str, path: Path) -> Iterator[Row]:
     names = dict[str, None]()
     defined = False
-    for line, fields in json_records(_lines(text), path, DefinitionsError):
+    without_comments = ("\n" * line.count("\n") if line.startswith("#") else line for line in _lines(text))
+    for line, fields in json_records(without_comments, path, DefinitionsError):
         keys = {name: fields[name] for name in _KEYS if fields.get(name) not in (None, "")}
         if not keys:
             raise DefinitionsError(
@@ -235,8 +238,7 @@ def _json_text(value: object, name: str, path: Path, line: int) -> str:
 
 
 def _kind(value: object) -> str:
-    kinds = {bool: "a boolean", int: "a number", float: "a number", dict: "an object"}
-    return kinds.get(type(value), "a list of several kinds")
+    return {bool: "a boolean", int: "a number", float: "a number", dict: "an object"}.get(type(value), "a list")
 
 
 def _lines(text: str) -> Iterator[str]:
@@ -380,6 +382,8 @@ def _no_key(key: object) -> str:
         return f"{shown(key)}: U+{codepoint:04X} is {chr(codepoint)}; correct one of the two"
     if isinstance(key, str) and all(ord(character) > 0x2E7F for character in key):
         return f"{shown(key)} is {len(key)} characters; a row defines one"
+    if not isinstance(key, str):
+        return f"{shown(key)} is not a code point; write one such as U+9502, or the character"
     return f"{shown(key)} is not one character, or its code point such as U+9502; in a header, {_ASK}"
 
 

@@ -141,7 +141,7 @@ def csv_rows(
             if "field limit" in str(cause) and not several:
                 raise error(f"{where}: a field has more than {csv.field_size_limit():,} characters") from None
             if "unexpected end" in str(cause) or "field limit" in str(cause):
-                raise error(f"{where}: a quotation mark is opened and not closed; {_MARKS}") from None
+                raise error(f"{where}: a quotation mark is opened there and not closed; {_MARKS}") from None
             if "expected after" in str(cause):
                 raise error(f"{where}: a quoted field has a quotation mark inside; {_MARKS}") from None
             raise error(f"{where}: not CSV ({cause})") from None
@@ -154,14 +154,14 @@ def csv_rows(
         for field in row:
             _, *others = _LINE_END.split(field) if "\n" in field or "\r" in field else [field]
             if columns > 1 and any(other.count(delimiter) + 1 >= columns for other in others):
+                taken = "the next line, which looks like a row" if len(others) == 1 else f"{len(others)} more lines"
                 raise error(
-                    f"{path}, line {begun}: a quotation mark opened there takes in {len(others)} more "
-                    f"line{'s' * (len(others) > 1)}, which look like rows of their own; {_MARKS}"
+                    f"{path}, line {begun}: a quotation mark opened there takes in {taken}; is it not closed? {_MARKS}"
                 )
         yield begun, row
 
 
-_MARKS = "close it, or double the marks that belong to the text and put the field in marks"
+_MARKS = 'write a text that has marks in it as "a ""word"" like this"'
 
 
 def column_names(row: Sequence[str], line: int, path: Path, error: type[GlyffError]) -> list[str]:
