@@ -164,7 +164,7 @@ def prepare(
         Path | None,
         typer.Option(
             help="Unihan.zip, Unihan_Readings.txt (.gz, .bz2), kDefinition.txt, or a TSV, CSV or JSONL of characters "
-            "and definitions. Without: Unihan from the system or the Unicode site.",
+            "and English definitions. Without: Unihan from the system or the Unicode site.",
             show_default=False,
         ),
     ] = None,
@@ -189,6 +189,9 @@ def prepare(
         str, typer.Option(help="glyphs (fast to train from) or imagefolder (PNGs and metadata.jsonl).")
     ] = "glyphs",
     out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("data"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the data in --out, even if it was made with other settings.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Draw every defined character of some fonts: captioned glyphs for training."""
@@ -204,13 +207,18 @@ def prepare(
         wordings=wordings,
         format=_choice("--format", format, "glyphs", "imagefolder"),
         out=out,
+        overwrite=overwrite,
     )
     report = _run(workflow.prepare(options), as_json=json)
     if not json:
-        left_out = sum(count for why, count in report.left_out.items() if why != workflow.OUT_OF_RANGE)
+        made = f"{report.glyphs:,} glyphs of {report.characters:,} characters, {size}×{size}"
+        if report.up_to_date:
+            _say(f"{report.out} is up to date: {made}, made with the same fonts, definitions and settings")
+        else:
+            _say(f"{report.out}: {made}, in {report.seconds:.1f} s")
+        left_out = "; ".join(f"{count:,} ({why})" for why, count in report.left_out.items())
         _say(
-            f"{report.out}: {report.glyphs:,} glyphs of {report.characters:,} characters, {size}×{size}, in "
-            f"{report.seconds:.1f} s; {left_out:,} left out, see {report.out / 'left_out.jsonl'}"
+            f"left out, each listed in {report.out / 'left_out.jsonl'}: {left_out}" if left_out else "nothing left out"
         )
 
 

@@ -1,6 +1,7 @@
 import bz2
 import gzip
 import http.server
+import itertools
 import json
 import re
 import threading
@@ -68,12 +69,114 @@ def test_every_way_to_pack_unihan_reads_the_same(tmp_path):
         "".join(json.dumps(row) + "\n" for row in (
             {"character": "锂", "definition": "lithium"}, {"codepoint": "U+20000", "text": '"oh", he said'})),
         "\ufeff# mine\n锂\tlithium\n\n𠀀\t\"oh\", he said",
+        "U+9502 锂\tkDefinition\tlithium\nU+20000 𠀀\tkDefinition\t\"oh\", he said\n",
+        "U+9502 锂\tlithium\n20000 𠀀\t\"oh\", he said\n9fff\t",
+        "9502\tlithium\n20000\t\"oh\", he said\n",
+        "锂;lithium\n𠀀;\"\"\"oh\"\", he said\"\n",
+        "Character;Definition\n锂;lithium\n𠀀;\"\"\"oh\"\", he said\"\n",
+        ",character,definition,,\n0,锂,lithium,,\n,,,,\n1,𠀀,\"\"\"oh\"\", he said\",,\n",
+        '# mine\ncharacter, definition\n锂, "lithium"\n𠀀, """oh"", he said"\n',
+        'character\tdefinition\n锂\t"lithium"\n𠀀\t"""oh"", he said"\n',
+        "codepoint,char,text\nU+9502,锂,lithium\n,𠀀,\"\"\"oh\"\", he said\"\n",
+        '{"codepoint": 38146, "character": "锂", "definition": ["lithium", ""]}\n'
+        '{"char": "𠀀", "text": ["\\"oh\\", he said"]}',
+        '# mine\n\n{"char": "锂", "definition": null, "text": "lithium", "n": 1}\n'
+        '{"char": "𠀀", "text": "\\"oh\\", he said"}',
     ],
 )  # fmt: skip
-def test_tables_of_every_kind(tmp_path, text):
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "mixed"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_of_every_kind(tmp_path, text, end, encoding):
     path = tmp_path / "mine.txt"
-    path.write_text(text, encoding="utf-8", newline="")
-    assert read_definitions(path) == {0x9502: Entry("lithium", None), 0x20000: Entry('"oh", he said', None)}
+    ends = itertools.cycle(["\n", "\r", "\r\n"] if end == "mixed" else [end])
+    text = re.sub(r"\r?\n", lambda _: next(ends), text.removeprefix("\ufeff"))
+    path.write_text(text, encoding=encoding, newline="")
+    entries = {c: entry for c, entry in read_definitions(path).items() if c != 0x9FFF}
+    assert entries == {0x9502: Entry("lithium", None), 0x20000: Entry('"oh", he said', None)}
+
+
+def test_the_tables_that_are_described_are_read(tmp_path):
+    page = (Path(__file__).parents[1] / "examples" / "data.md").read_text(encoding="utf-8")
+    tables = re.findall(r"```(tsv|csv|jsonl)\n(.*?)```", page, re.DOTALL)
+    assert [form for form, _ in tables] == ["tsv", "csv", "jsonl"]
+    for form, text in tables:
+        (tmp_path / form).write_text(text, encoding="utf-8")
+        assert read_definitions(tmp_path / form) == {0x706B: Entry("fire, flame", None), 0x9502: Entry("lithium", None)}
+
+
+@pytest.mark.parametrize("form", ["tsv", "csv", "jsonl", "unihan"])
+def test_rows_for_one_character_are_joined_and_rows_without_a_definition_known(tmp_path, form):
+    rows = [
+        ("行", "to walk, to go"),
+        ("木", ""),
+        ("行", "a row"),
+        ("火", " "),
+        ("行", "to walk, to go"),
+        ("火", "fire"),
+    ]
+    unihan = [f"U+{ord(character):04X}\tkDefinition\t{text}\n" for character, text in rows]
+    lines = {
+        "tsv": [f"{character}\t{text}\n" for character, text in rows],
+        "csv": ["character,definition\n", *(f'{character},"{text}"\n' for character, text in rows)],
+        "jsonl": [json.dumps({"character": c, **({"definition": text} if text else {})}) + "\n" for c, text in rows],
+        "unihan": ["U+884C\tkMandarin\txíng\n", *unihan, "U+6728\tkDefinition\n"],
+    }
+    path = tmp_path / "table"
+    path.write_text("".join(lines[form]), encoding="utf-8")
+    assert {chr(c): entry.definition for c, entry in read_definitions(path).items()} == {
+        "行": "to walk, to go; a row",
+        "木": "",
+        "火": "fire",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('火\t"fire, ""bright"" flame"\n木\t"tree"\n', ('fire, "bright" flame', "tree")),
+        ('# a "list"\n火\t"fire\tflame"\n木\ttree\n', ("fire\tflame", "tree")),
+        ('火\t"fire" and flame\n木\t"tree"\n', ('"fire" and flame', '"tree"')),
+        ('火\t"fire"\n木\ta 5" tree\n', ('"fire"', 'a 5" tree')),
+        ('火\t"fire\n木\t"tree\n', ('"fire', '"tree')),
+        ("火\tfire\u2028flame\x85\x0b\x0c\n木\ttree\n", ("fire\u2028flame", "tree")),
+    ],
+)
+def test_quotation_marks_in_tsv_are_quoting_only_where_all_of_them_are(tmp_path, text, expected):
+    path = tmp_path / "table.tsv"
+    path.write_text(text, encoding="utf-8")
+    assert tuple(entry.definition for entry in read_definitions(path).values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("old", "name"),
+    [
+        ({"Unihan_RadicalStrokeCounts": SOURCES}, "Unihan_Readings"),
+        ({"Unihan_RadicalStrokeCounts": SOURCES.replace("kRSUnicode", "kRSKangXi")}, "Unihan_Readings"),
+        ({"Unihan_RadicalStrokeCounts": "U+9502\tkRSKangXi\t999.1\n", "Unihan_IRGSources": SOURCES}, "Unihan_Readings"),
+        ({"kRSUnicode": "9502\t167.7\n20000\t1'.2 4.1\n"}, "kDefinition"),
+        ({"kRSUnicode": "U+9502 锂\tkRSUnicode\t167.7\n"}, "Unihan-kDefinition"),
+    ],
+)
+def test_radicals_are_found_wherever_a_version_of_unihan_has_them(tmp_path, old, name):
+    expected = {0x9502: Entry("lithium (element 3, Li)", 167)}
+    files = {name: READINGS, **old}
+    for file, text in files.items():
+        (tmp_path / f"{file}.txt").write_text(text, encoding="utf-8")
+    assert read_definitions(tmp_path / f"{name}.txt") == expected
+    inside = {f"Unihan/{file}": text for file, text in files.items()}
+    archive = write_zip(tmp_path / "Unihan.zip", **inside, **{f"__MACOSX/Unihan/._{file}": "x" for file in files})
+    assert read_definitions(archive) == expected
+
+
+def test_the_single_file_of_old_versions_has_its_radicals_in_it(tmp_path):
+    (tmp_path / "Unihan.txt").write_text(READINGS + SOURCES, encoding="utf-8")
+    assert read_definitions(tmp_path / "Unihan.txt") == {0x9502: Entry("lithium (element 3, Li)", 167)}
+
+
+def test_a_character_beside_its_code_point_may_have_been_normalized(tmp_path):
+    path = tmp_path / "kDefinition.txt"
+    path.write_text("U+F900 \u8c48\tkDefinition\thow?\n", encoding="utf-8")  # U+F900 in NFC is U+8C48
+    assert read_definitions(path) == {0xF900: Entry("how?", None)}
 
 
 @pytest.mark.parametrize(
@@ -81,15 +184,51 @@ def test_tables_of_every_kind(tmp_path, text):
     [
         (b"", "defines no character"),
         (b"\n\n", "defines no character"),
-        ("锂\tlithium".encode("utf-16"), "not UTF-8"),
-        (bytes(range(128, 256)), "not UTF-8"),
-        (bytes(5000), "line 1"),
-        (b"word,meaning\n", "line 1: 'word' is neither"),
-        ("锂\n".encode(), "line 1: expected a character and its definition"),
-        ("character,sound\n锂,li".encode(), "must name both"),
-        (b'{"character": 3}\n', "line 1: not a JSON object"),
-        ('{"character": "锂", "definition": "x"}\n{"char'.encode(), "line 2: not a JSON object"),
-        (b"U+FFFFFF\tnothing", "line 1: 'U\\+FFFFFF' is neither"),
+        (b"# mine", "defines no character"),
+        ("锂\tlithium".encode("utf-16-le"), "line 1: .*UTF-8"),
+        ("锂\tlithium".encode("utf-16")[:-1], "ends in the middle of a character"),
+        ("木\ttree\r锂\tlithium".encode("gbk"), "line 2: the byte 0xEF .*UTF-8"),
+        ("木\ttree\r火\tfire\r\n水\tcaf".encode() + b"\xe9", "line 3: the byte 0xE9"),
+        (bytes(range(128, 256)), "line 1: the byte 0x80"),
+        (bytes(5000), "line 1: a zero byte"),
+        (b"word,meaning\n", "line 1: 'word' is not one character.*header"),
+        ("锂\n".encode(), "line 1: '锂' has no tab or comma"),
+        ("锂\tlithium\n\n木\n".encode(), "line 3 has 1 field, line 1 has 2"),
+        ("锂\tlithium\tLi\n".encode(), "line 1 has 3 columns, and no line names them"),
+        ("锂,lithium, a metal\n".encode(), "line 1 has 3 columns, and no line names them.*quotation marks"),
+        ("锂,lithium\n木,tree, wood\n".encode(), "line 2 has 3 fields, line 1 has 2: put quotation marks"),
+        ("character,definition\n锂,lithium, a metal\n".encode(), "line 2 has 3 fields, the header names 2"),
+        ("character;definition\n锂;lithium; a metal\n".encode(), "line 2 has 3 fields.*semicolons"),
+        ("character\tdefinition\n锂\tlithium\ta metal\n".encode(), "line 2 has 3 fields.*take tabs out"),
+        ('character,definition\n锂,"lithium\n木,tree\n火,"fire"\n'.encode(), "line 2: a quot"),
+        (
+            'character,definition\n锂,"lithium\n木,tree"\n'.encode(),
+            "line 2: a quotation mark opened there takes in the next line",
+        ),
+        ('character,definition\n锂,"lithium\n'.encode(), "line 2: a quotation mark is opened there and not closed"),
+        ('character,definition\n锂,"a "light" metal"\n'.encode(), "line 2: a quoted field has a quotation mark inside"),
+        ("character,sound\n锂,li".encode(), "line 1 names the columns 'character, sound'"),
+        ("character,definition,Definition\n锂,li,x".encode(), "line 1: two columns are named 'definition'"),
+        ("codepoint,character,definition\nU+9502,木,x\n".encode(), "line 2: U\\+9502 锂 and U\\+6728 木"),
+        (b"character,definition\n,lithium\n", "line 2 names no character"),
+        ("锂电\tlithium battery".encode(), "line 1: '锂电' is 2 characters"),
+        ("U+9502 木\tlithium".encode(), "line 1: 'U\\+9502 木': U\\+9502 is 锂"),
+        (b"20001\tnail\n", "line 1: 20001 may be decimal or hexadecimal"),
+        (b"U+FFFFFF\tnothing", "line 1: 'U\\+FFFFFF' is not a code point"),
+        (b"U+D800\tnothing", "line 1: 'U\\+D800' is not a code point"),
+        (b'{"character": 3, "definition": "x"}\n', "line 1: character is a number"),
+        (b'{"definition": "x"}\n', "line 1: no character .*'definition'"),
+        ('{"character": "锂", "meaning": "x"}\n'.encode(), "no row has a definition.*'character, meaning'"),
+        ('{"character": "锂", "definition": 3}\n'.encode(), "line 1: definition is a number, 3"),
+        ('{"character": "锂", "definition": true}\n'.encode(), "line 1: definition is a boolean, True"),
+        ('{"character": "锂", "definition": {"en": "x"}}\n'.encode(), "line 1: definition is an object"),
+        ('{"character": "锂", "definition": ["x", 1]}\n'.encode(), "line 1: definition is a list, "),
+        ('{"character": "锂", "definition": "x", "definition": "y"}\n'.encode(), "line 1: it names 'definition' twice"),
+        ('[{"character": "锂", "definition": "x"}]\n'.encode(), "line 1: it is a JSON array"),
+        ('[\n{"character": "锂", "definition": "x"}\n]\n'.encode(), "line 1: a JSON array begins"),
+        ('{\n"character": "锂", "definition": "x"\n}\n'.encode(), "line 1, column 2: not a whole JSON object"),
+        ('{"character": "锂", "definition": "x"}\n{"char'.encode(), "line 2, column 2: not a whole JSON object"),
+        (b"U+9502\tkDefinition\tlithium\nU+4E00 one\n", "line 2: 'U\\+4E00 one' is not a line of Unihan"),
         (gzip.compress(READINGS.encode())[:-20], "get the file again"),
         (bz2.compress(READINGS.encode())[:-20], "get the file again"),
         (b"U+9502\tkMandarin\tl\n", "defines no character"),
@@ -107,6 +246,8 @@ def test_missing_files_and_foreign_or_broken_archives_are_named(tmp_path):
         read_definitions(tmp_path / "none.txt")
     with pytest.raises(DefinitionsError, match=r"holds no Unihan_Readings\.txt"):
         read_definitions(write_zip(tmp_path / "a.zip", other="x"))
+    with pytest.raises(DefinitionsError, match=r"a\.xlsx is a workbook.*CSV"):
+        read_definitions(write_zip(tmp_path / "a.xlsx", **{"xl/workbook": "x"}))
     archive = write_zip(tmp_path / "b.zip", Unihan_Readings=READINGS * 100)
     data = bytearray(archive.read_bytes())
     data[100:110] = b"0123456789"
@@ -226,6 +367,9 @@ def test_without_a_network_the_error_says_how_to_get_the_file(tmp_path, monkeypa
         ("variant of U+78C1 磁", ""),
         ("old form of 貫; component in 贯,貫,實, etc.; not to be confused with 毋", ""),
         ("Variant of U+4E99 亙", ""),
+        ("燃烧，发光", ""),
+        ("《火》！", ""),
+        ("燃烧，fire；flame（火）", "fire；flame"),
     ],
 )  # fmt: skip
 def test_what_points_elsewhere_goes_and_meaning_stays(before, after):

@@ -187,7 +187,7 @@ def test_tensorboard_on_a_full_disk_is_told_in_a_line_too(disk: Disk, workshop: 
 
 def prepare(out: Path, fonts: Path, unihan: Path, size: int, form: str) -> Command:
     return ["prepare", fonts, "--definitions", unihan, "--range", "4E00-4EFF", "--size", str(size),
-            "--format", form, "--out", out]  # fmt: skip
+            "--format", form, "--out", out, "--overwrite"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

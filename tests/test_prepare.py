@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
+from glyffctl.cli import app
 from glyffctl.core.dataset import captions_digest, open_glyphs
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.workflows import prepare as workflow
@@ -77,7 +79,7 @@ def test_what_is_drawn_and_what_is_left_out_is_listed(options):
         "wordings": True,
         "format": "glyphs",
     }
-    assert manifest["definitions"]["source"] == "table.tsv"
+    assert manifest["definitions"]["source"] == "table.tsv" and manifest["font_files"][0]["source"] == "good.ttf"
     assert manifest["cleaned"]["cross-reference"] == 1
     left_out = {row["character"]: row["reason"] for row in rows(options.out / "left_out.jsonl")}
     assert left_out == {"万": workflow.NOTHING_LEFT, "七": workflow.NOT_COVERED, "丂": workflow.BLANK}
@@ -108,21 +110,37 @@ def test_one_bad_font_among_good_ones_is_named_and_skipped(options, tmp_path):
     make_font(tmp_path / "fonts" / "latin.ttf", {0x41: FULL})
     events, report = run(options)
     cautions = [event.text for event in events if isinstance(event, Caution)]
-    assert len(cautions) == 2 and "bad.ttf" in cautions[0] and "latin.ttf" in cautions[1]
+    assert len(cautions) == 3 and "bad.ttf" in cautions[1] and "latin.ttf" in cautions[2]
     assert report.glyphs == 3
 
 
 def test_ranges_choose_and_the_rest_is_counted(options):
     _, report = run(changed(options, ranges="4E00,U+20000-U+2FFFF"))
     assert report.characters == 2 and report.left_out == {workflow.OUT_OF_RANGE: 4}
-    with pytest.raises(UsageError, match="holds no character"):
-        finish(prepare(changed(options, ranges="3400-3500")))
+    for nobody in ("3400-3500", "ABC", "D800-DFFF"):
+        with pytest.raises(UsageError, match=rf"--range '{nobody}' holds no character that .*table\.tsv.*4E00-9FFF"):
+            finish(prepare(changed(options, ranges=nobody, overwrite=True)))
 
 
-@pytest.mark.parametrize("text", ["", "4E00-", "x", "9FFF-4E00", "4E00-110000", "4E00-9FFF-A", "0x4E00", "4E00,,5"])
-def test_ranges_that_are_none_are_refused(text):
-    with pytest.raises(UsageError, match="--range"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        *((text, "is not a range.*write 4E00-9FFF") for text in ("", " ", "4E00-", "-", "x", "一-龥", "4E00..9FFF")),
+        *(
+            (text, "is not a range.*write 4E00-9FFF")
+            for text in ("4E00-9FFF-A", "0x4E00", "4E00,,5", "U+", "4E00–9FFF")
+        ),
+        *((text, "is not a range.*write 4E00-9FFF") for text in ("4E00 9FFF", "4E00-9FFF;5000", "1234567", "٤٤٤٤")),
+        ("9FFF-4E00", "ends before it begins; write 4E00-9FFF"),
+        ("4E00,U+9FFF-U+4E00", "ends before it begins; write 4E00-9FFF"),
+        *((text, r"beyond U\+10FFFF.*4E00-9FFF") for text in ("4E00-110000", "110000", "FFFFFF-4E00")),
+    ],
+)
+def test_ranges_that_are_none_are_refused_with_an_example(options, text, message):
+    with pytest.raises(UsageError, match=rf"--range .*{message}"):
         parse_ranges(text)
+    with pytest.raises(UsageError, match="--range"):
+        finish(prepare(changed(options, ranges=text)))
 
 
 def test_ranges_are_read():
@@ -144,15 +162,103 @@ def test_the_smallest_and_the_largest_size_work(options, size):
 # --- what is already there ---
 
 
-def test_a_second_run_replaces_the_first_and_keeps_fitting_embeddings(options):
+def test_overwriting_replaces_all_and_keeps_fitting_embeddings(options):
     finish(prepare(options))
     (options.out / "embeddings.safetensors").write_bytes(b"cached")
-    report = finish(prepare(changed(options, size=16, format="imagefolder")))
+    report = finish(prepare(changed(options, size=16, format="imagefolder", overwrite=True)))
     assert report.embeddings_kept and (options.out / "embeddings.safetensors").read_bytes() == b"cached"
-    assert not list(options.out.glob("glyphs-*"))
-    report = finish(prepare(changed(options, ranges="4E01")))
+    assert not list(options.out.glob("glyphs-*")) and not report.up_to_date
+    report = finish(prepare(changed(options, ranges="4E01", overwrite=True)))
     assert not report.embeddings_kept and not (options.out / "embeddings.safetensors").exists()
     assert not (options.out / "images").exists()
+
+
+def tree(folder: Path) -> dict[Path, tuple[bytes, int]]:
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("form", ["glyphs", "imagefolder"])
+def test_the_same_again_does_nothing_and_says_the_same(options, monkeypatch, form):
+    asked = changed(options, format=form, ranges="4E00-4E0F,20000")
+    first = finish(prepare(asked))
+    (options.out / "embeddings.safetensors").write_bytes(b"cached")
+    before = tree(options.out)
+    monkeypatch.setattr(workflow, "font_workers", None)
+    again = finish(prepare(changed(asked, ranges="u+4e00-U+4E0F, 20000")))
+    assert again.up_to_date and tree(options.out) == before
+    assert replace(again, up_to_date=False, embeddings_kept=False, seconds=0) == replace(first, seconds=0)
+    monkeypatch.undo()
+    assert not finish(prepare(changed(asked, overwrite=True))).up_to_date
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"size": 16}, "--size"),
+        ({"ranges": "4E00"}, "--range"),
+        ({"faces": "all"}, "--faces"),
+        ({"fit": "metrics"}, "--fit"),
+        ({"wordings": False}, "--wordings"),
+        ({"format": "imagefolder"}, "--format"),
+        ({"size": 16, "ranges": "4E00"}, "--size, --range"),
+    ],
+)
+def test_data_made_with_other_settings_stays(options, changes, named):
+    finish(prepare(options))
+    before = tree(options.out)
+    with pytest.raises(
+        OutputError, match=rf"data holds 3 glyphs made with other settings \({named}\).*--overwrite.*--out"
+    ):
+        finish(prepare(changed(options, **changes)))
+    assert tree(options.out) == before and finish(prepare(options)).up_to_date
+
+
+def test_data_made_from_other_files_stays(options, font, table, tmp_path, monkeypatch):
+    def refused(words: str, **changes: Any) -> None:
+        with pytest.raises(OutputError, match=rf"made {words}.*--overwrite"):
+            finish(prepare(changed(options, **changes)))
+
+    finish(prepare(options))
+    more = make_font(tmp_path / "more.ttf", {0x4E01: FULL, 0x4E03: FULL}, name="More")
+    refused(r"with other settings \(fonts\)", fonts=(font, more))
+    refused(r"with other settings \(fonts\)", fonts=(more,))
+    text = table.read_text("utf-8")
+    table.write_text(text.replace("nail", "a nail"), "utf-8")
+    refused(r"with other settings \(definitions\)")
+    table.write_text(text, "utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(workflow, "__version__", "0")
+        refused(r"with other settings \(another version of glyffctl\)")
+    assert finish(prepare(options)).up_to_date
+    manifest = json.loads((options.out / "manifest.json").read_text())
+    for key in ("made_by", "font_files"):
+        del manifest[key]
+    (options.out / "manifest.json").write_text(json.dumps(manifest))
+    refused("by an earlier version of glyffctl")
+
+
+def test_radicals_that_came_from_another_file_count_as_other_definitions(options, tmp_path):
+    readings, radicals = tmp_path / "Unihan_Readings.txt", tmp_path / "Unihan_IRGSources.txt"
+    readings.write_text("U+4E00\tkDefinition\tone\n", "utf-8")
+    radicals.write_text("U+4E00\tkRSUnicode\t1.0\n", "utf-8")
+    asked = changed(options, definitions=readings)
+    finish(prepare(asked))
+    assert finish(prepare(asked)).up_to_date
+    radicals.write_text("U+4E00\tkRSUnicode\t2.0\n", "utf-8")
+    with pytest.raises(OutputError, match=r"\(definitions\)"):
+        finish(prepare(asked))
+
+
+@pytest.mark.parametrize("file", ["glyphs-00000.safetensors", "characters.jsonl"])
+def test_damaged_data_is_not_up_to_date(options, file):
+    finish(prepare(options))
+    (options.out / file).write_bytes((options.out / file).read_bytes()[:-40])
+    with pytest.raises(
+        OutputError, match=rf"cannot be used: .*{file}.*--overwrite|cannot be used: .*{file}.*--definitions"
+    ):
+        finish(prepare(options))
+    finish(prepare(changed(options, overwrite=True)))
+    assert finish(prepare(options)).up_to_date
 
 
 def test_an_empty_folder_is_filled(options):
@@ -175,8 +281,9 @@ def test_what_prepare_did_not_make_stays(options, tmp_path):
     options.out.unlink()
     finish(prepare(options))
     (options.out / "diary.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"diary\.txt"):
-        finish(prepare(options))
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"diary\.txt"):
+            finish(prepare(changed(options, overwrite=overwrite)))
 
 
 @pytest.mark.parametrize("out", ["file/data", "/proc/data"])
@@ -190,7 +297,7 @@ def test_a_place_that_cannot_be_written_fails_before_drawing(options, tmp_path, 
 def test_a_run_given_up_leaves_the_old_data(options):
     finish(prepare(options))
     before = (options.out / "manifest.json").read_bytes()
-    work = prepare(changed(options, size=64))
+    work = prepare(changed(options, size=64, overwrite=True))
     next(work)
     work.close()
     assert (options.out / "manifest.json").read_bytes() == before
@@ -224,12 +331,81 @@ def test_fonts_without_han_or_without_ink_are_errors(options, tmp_path):
             finish(prepare(changed(options, fonts=(tmp_path / path,))))
 
 
-@pytest.mark.parametrize("content", [b"", "锂\tx".encode("utf-16"), bytes(range(256)), b"PK\x03\x04 no zip"])
+@pytest.mark.parametrize("content", [b"", "锂\tx".encode("gbk"), bytes(range(256)), b"PK\x03\x04 no zip"])
 def test_bad_definitions_are_named(options, tmp_path, content):
     (tmp_path / "bad.tsv").write_bytes(content)
     with pytest.raises(DefinitionsError, match=r"bad\.tsv"):
         finish(prepare(changed(options, definitions=tmp_path / "bad.tsv")))
     assert not options.out.exists()
+
+
+def write_table(options: PrepareOptions, text: str) -> PrepareOptions:
+    assert options.definitions is not None
+    options.definitions.write_text(text, "utf-8")
+    return options
+
+
+@pytest.mark.parametrize("text", ["一\tone\n丁\t\n七\t \n", "character,definition\n一,one\n丁,\n七,\n", None])
+def test_rows_without_a_definition_are_left_out_by_name(options, text):
+    rows_ = [{"character": "一", "definition": "one"}, {"character": "丁"}, {"character": "七", "definition": []}]
+    _, report = run(write_table(options, text or "".join(json.dumps(row) + "\n" for row in rows_)))
+    assert report.characters == 1 and report.left_out == {workflow.NO_DEFINITION: 2}
+    left_out = {row["character"]: row["reason"] for row in rows(options.out / "left_out.jsonl")}
+    assert left_out == {"丁": "no definition", "七": "no definition"}
+
+
+def test_every_meaning_of_a_character_is_told(options):
+    run(write_table(options, "一\tone, single\n丁\tnail\n一\twhole\n"))
+    one = open_glyphs(options.out).characters[0]
+    assert one.definition == "one, single; whole" and one.wordings == ("one", "single", "whole")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("一\t壹\n丁\t釘子，丁香！\n七\tvariant of 柒\n", "all 3 definitions are Han text or only point at"),
+        ("一\t壹\n", "the only definition is Han text or only points at"),
+        ("一\t壹\n丁\t" + "x" * 2001, "all 2 definitions are Han text.*or longer than 2,000"),
+        ("一\t" + "x" * 2001, "the only definition is longer than 2,000 characters"),
+    ],
+)
+def test_definitions_without_english_are_the_error_and_not_the_font(options, text, message):
+    with pytest.raises(DefinitionsError, match=rf"table\.tsv.*: {message}.*captions must be"):
+        finish(prepare(write_table(options, text)))
+    with pytest.raises(DefinitionsError, match=rf"table\.tsv, --range '4E00-9FFF': {message}"):
+        finish(prepare(changed(options, ranges="4E00-9FFF")))
+
+
+@pytest.mark.parametrize(("chinese", "told"), [(1, False), (3, True)])
+def test_many_definitions_without_english_are_a_caution(options, chinese, told):
+    english = "".join(f"{chr(0x4E10 + k)}\tword {k}\n" for k in range(16))
+    text = english + "一\tone\n" + "".join(f"{chr(0x5000 + k)}\t壹貳\n" for k in range(chinese))
+    events, report = run(write_table(options, text))
+    cautions = [event.text for event in events if isinstance(event, Caution)]
+    assert report.left_out[workflow.NOTHING_LEFT] == chinese
+    assert [f"{chinese} of {17 + chinese} definitions" in text for text in cautions] == [True] * told
+
+
+def test_the_command_tells_what_is_left_out_and_what_is_there(options, table):
+    command = ["prepare", options.fonts[0], "--definitions", table, "--size", "32", "--range", "4E00-9FFF"]
+
+    def told(*more: str, code: int = 0) -> str:
+        done = CliRunner().invoke(app, [*map(str, command), "--out", str(options.out), *more])
+        assert done.exit_code == code, done.output
+        return done.stdout + done.stderr
+
+    first = told()
+    for count, why in ((1, workflow.OUT_OF_RANGE), (1, workflow.NOT_COVERED), (1, workflow.NOTHING_LEFT)):
+        assert f"{count} ({why})" in " ".join(first.split())
+    again = told()
+    assert "up to date" in again and "2 glyphs" in again and f"1 ({workflow.NOT_COVERED})" in " ".join(again.split())
+    report = json.loads(told("--json"))
+    assert report["up_to_date"] is True and report["left_out"][workflow.OUT_OF_RANGE] == 1
+    assert "--overwrite" in told("--fit", "metrics", code=1)
+    assert json.loads(told("--fit", "metrics", "--overwrite", "--json"))["up_to_date"] is False
+    for empty in ("", "ABC", "9FFF-4E00"):
+        refused = told("--range", empty, "--overwrite", code=2)
+        assert "--range" in refused and "4E00-9FFF" in refused and "{" not in refused
 
 
 # --- the real thing ---

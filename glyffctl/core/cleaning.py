@@ -93,7 +93,12 @@ def _drop_cross_reference_brackets(text: str) -> str:
     return _BRACKET.sub(replace, text).strip()
 
 
-_STRAY_ENDS = re.compile(r"^\s*[,;:.)][\s,;:.)]*|[\s,;:]*[,;:]\s*$|(?<=[(\[])\s*[,;][\s,;]*|[\s,;]*[,;]\s*(?=[)\]])")
+_CHINESE = "，；：、。！？）》」』】"  # marks that a deleted Chinese phrase leaves behind
+_STRAY_ENDS = re.compile(
+    rf"^\s*[,;:.){_CHINESE}][\s,;:.){_CHINESE}]*|[\s,;:，；：、。]*[,;:，；：、。]\s*$"
+    r"|(?<=[(\[])\s*[,;][\s,;]*|[\s,;]*[,;]\s*(?=[)\]])"
+)
+_NO_WORD = re.compile(r"\W*")
 _DOUBLED = re.compile(r"([,;:])\s*(?:[,;:]\s*|\.\s+)+")
 _AFTER_LABEL = re.compile(r"((?:^|[,;])\s*\((?:Cant\.|J|Japanese)\))\s*[,:]\s*")
 _EDGE_SPACES = re.compile(r"(?<=[(\[])\s|\s(?=[)\],;:])")
@@ -139,12 +144,19 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "empty brackets",
         "what stood in them was taken out",
-        _delete(r"\(\s*[,;:.=-]*\s*\)|\[\s*[,;:.=-]*\s*\]|“\s*”"),
+        _delete(
+            r"\(\s*[,;:.=，；：、-]*\s*\)|（\s*[，；：、]*\s*）|「\s*」|『\s*』|《\s*》|【\s*】|\[\s*[,;:.=-]*\s*\]|“\s*”"
+        ),
     ),
     Rule(
         "stray punctuation",
         "separators with nothing before, after or between them",
         _drop_stray_punctuation,
+    ),
+    Rule(
+        "punctuation alone",
+        '"！" is what was left of "燃燒！", and says nothing',
+        lambda text: "" if _NO_WORD.fullmatch(text) else text,
     ),
     Rule(
         "spaces",

@@ -231,7 +231,7 @@ def open_glyphs(folder: Path, size: int | None = None) -> GlyphSet:
     if manifest.get("format") == GLYPHS_FORMAT:
         return _open_shards(folder, manifest, size)
     if metadata is None:
-        raise DataError(f"{folder} has lost its metadata.jsonl; run `glyffctl prepare` again")
+        raise DataError(f"{folder} has lost its metadata.jsonl; {_AGAIN}")
     return _open_imagefolder(folder, metadata, manifest, size)
 
 
@@ -258,7 +258,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-_AGAIN = "run `glyffctl prepare` again"
+_AGAIN = "run `glyffctl prepare --overwrite`"
 SEAL = b',\n  "blake2b": "'
 
 

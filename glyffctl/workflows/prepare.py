@@ -8,26 +8,28 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from glyffctl import __version__
 from glyffctl.core import embeddings
 from glyffctl.core.cleaning import Cleaned, clean
-from glyffctl.core.dataset import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST, Character, Font
+from glyffctl.core.dataset import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST, Character, Font, open_glyphs
 from glyffctl.core.dataset_writer import Format, GlyphWriter, PictureWriter, write_rows
 from glyffctl.core.definitions import (
     Entry,
     cache_file,
-    digest,
     download_unihan,
     installed_definitions,
+    radical_files,
     read_definitions,
 )
-from glyffctl.core.errors import FontError, OutputError, UsageError
-from glyffctl.core.files import atomic_folder
+from glyffctl.core.errors import DataError, DefinitionsError, FontError, OutputError, UsageError
+from glyffctl.core.files import atomic_folder, check_writable
 from glyffctl.core.font_workers import FontWorkers, font_workers
 from glyffctl.core.fonts import (
+    LARGEST_FONT,
     Face,
     Fit,
     choose_faces,
@@ -35,7 +37,7 @@ from glyffctl.core.fonts import (
     system_fonts,
 )
 from glyffctl.core.names import as_text, check_name
-from glyffctl.core.reading import read_json
+from glyffctl.core.reading import LARGEST_TABLE, digest, read_json, shown
 from glyffctl.core.wordings import radical_character, wordings
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 
@@ -44,10 +46,13 @@ CJK = range(0x3400, 0xA000)
 """Where the reference looked for characters: extension A and the unified ideographs."""
 LONGEST_DEFINITION = 2000  # characters; Unihan's longest has under 400. Cleaning takes longer than linear time
 PROGRESS_EVERY = 256  # glyphs
+_FEW = 0.1
+"""The share of definitions without English up to which that is told in the counts alone."""
 
 OUT_OF_RANGE = "outside --range"
+NO_DEFINITION = "no definition"
 TOO_LONG = "the definition is longer than 2,000 characters"
-NOTHING_LEFT = "the definition only points at other characters"
+NOTHING_LEFT = "the definition is Han text or only points at other characters"
 NOT_COVERED = "in no font"
 BLANK = "blank in the font"
 BROKEN = "near a glyph that cannot be drawn"
@@ -67,11 +72,13 @@ class PrepareOptions:
     """Whether characters get other wordings beside their definition, see `core.wordings`."""
     format: Format = "glyphs"
     out: Path = Path("data")
+    overwrite: bool = False
+    """Whether data in `out` is made anew, even if it is there as asked for."""
 
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What was made. `left_out` counts characters (blank ones: glyphs) by reason."""
+    """What is in the data folder. `left_out` counts characters (blank ones: glyphs) by reason."""
 
     out: Path
     glyphs: int
@@ -83,6 +90,8 @@ class PrepareReport:
     in_cjk: int
     """Characters in U+3400–U+9FFF."""
     embeddings_kept: bool
+    up_to_date: bool
+    """Whether all this was there before, made with the same settings, and nothing was done."""
     seconds: float
 
 
@@ -93,43 +102,46 @@ class _Omission:
     font: str = ""
 
 
+@dataclass(frozen=True)
+class _Told:
+    """What a table of definitions comes to: who can be drawn, and who is left out before any font is asked."""
+
+    entries: dict[int, Entry]
+    cleaned: dict[int, Cleaned]
+    characters: dict[int, Character]
+    omissions: list[_Omission]
+
+
 def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
     """Draw every character that has a definition in every font, and put captions and pictures into `out`.
 
-    An existing `out` is replaced, as a whole and at the end, if `prepare` made it. Embeddings in it are kept
-    when the captions are still the same.
+    Data in `out` that `prepare` made from the same fonts and definitions with the same options stays as it is. Other
+    data is replaced only with `overwrite`, as a whole and at the end; embeddings in it are kept when the captions are
+    still the same.
 
     Raises:
         UsageError: a size or a range that makes no sense.
         FontError: no font can be drawn; one broken among good ones is a Caution.
-        DefinitionsError: the definitions cannot be had or read.
-        OutputError: `out` cannot be written or is not ours to replace.
+        DefinitionsError: the definitions cannot be fetched or read, or none is in English.
+        OutputError: `out` cannot be written, is not ours to replace, or holds other data and `overwrite` is False.
     """
     start = time.monotonic()
     if not SMALLEST <= options.size <= LARGEST:
         raise UsageError(f"--size is {options.size}; pictures can be {SMALLEST} to {LARGEST} pixels wide")
-    ranges = parse_ranges(options.ranges) if options.ranges else None
+    ranges = parse_ranges(options.ranges) if options.ranges is not None else None
     check_name(options.out, OutputError)
     previous = _replaceable(options.out)
+    if previous is None or options.overwrite:
+        check_writable(options.out)
+    font_files = yield from _find_fonts(options.fonts)
+    table = yield from _find_definitions(options.definitions)
+    record = _record(options, font_files, table)
+    if previous is not None and not options.overwrite:
+        return _up_to_date(options, previous, record, start)
     with atomic_folder(options.out) as folder, font_workers() as workers:
-        font_files = yield from _find_fonts(options.fonts)
-        source, entries = yield from _find_definitions(options.definitions)
-        inside = {c: e for c, e in entries.items() if ranges is None or any(c in r for r in ranges)}
-        if not inside:
-            raise UsageError(f"--range {options.ranges} holds no character with a definition in {source}")
-        readable = {c: e for c, e in inside.items() if len(e.definition) <= LONGEST_DEFINITION}
-        cleaned = {codepoint: clean(entry.definition) for codepoint, entry in readable.items()}
-        characters = {
-            codepoint: Character(codepoint, chr(codepoint), text, inside[codepoint].radical)
-            for codepoint, (text, _) in sorted(cleaned.items())
-            if text
-        }
-        if options.wordings:
-            characters = _with_wordings(characters, entries)
+        told = yield from _read_table(table, options, ranges)
+        characters, omissions = told.characters, told.omissions
         jobs = yield from _read_fonts(workers, font_files, characters, options.faces)
-        omissions = [_Omission(c, OUT_OF_RANGE) for c in entries if c not in inside]
-        omissions += [_Omission(c, TOO_LONG) for c in inside if c not in readable]
-        omissions += [_Omission(c, NOTHING_LEFT) for c in readable if c not in characters]
         covered = set[int]().union(*(codepoints for _, codepoints in jobs))
         omissions += [_Omission(c, NOT_COVERED) for c in characters if c not in covered]
 
@@ -157,20 +169,13 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
             )
         yield Progress("drawing", total, total, "glyphs")
 
-        _write_reports(folder, inside, cleaned, omissions)
+        _write_reports(folder, told, omissions)
         left_out = Counter(omission.reason for omission in omissions)
         manifest = writer.finish(
             {
-                "definitions": source,
-                "options": {
-                    "range": options.ranges,
-                    "faces": options.faces,
-                    "fit": options.fit,
-                    "wordings": options.wordings,
-                    "format": options.format,
-                },
+                **record,
                 "left_out": dict(left_out),
-                "cleaned": dict(Counter(rule for result in cleaned.values() for rule in result.rules)),
+                "cleaned": dict(Counter(rule for result in told.cleaned.values() for rule in result.rules)),
             }
         )
         kept = _keep_embeddings(options.out, previous, folder, manifest["captions_sha256"])
@@ -184,6 +189,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         left_out=dict(left_out),
         in_cjk=sum(character.codepoint in CJK for character in writer.characters),
         embeddings_kept=kept,
+        up_to_date=False,
         seconds=time.monotonic() - start,
     )
 
@@ -218,12 +224,15 @@ def parse_ranges(text: str) -> list[range]:
     point = r"(?:U\+)?([0-9A-F]{1,6})"
     ranges = []
     for part in text.split(","):
-        match = re.fullmatch(rf"\s*{point}(?:\s*-\s*{point})?\s*", part, re.IGNORECASE)
+        told = f"--range {shown(text)}: {shown(part.strip())}"
+        match = re.fullmatch(rf"\s*{point}(?:\s*-\s*{point})?\s*", part, re.IGNORECASE | re.ASCII)
         if match is None:
-            raise UsageError(f"--range {text!r}: {part.strip()!r} is no range; write 4E00-9FFF or U+3400-U+9FFF,U+9502")
+            raise UsageError(f"{told} is not a range of code points; write 4E00-9FFF, or U+3400-U+9FFF,U+9502")
         first, last = int(match[1], 16), int(match[2] or match[1], 16)
-        if not first <= last <= 0x10FFFF:
-            raise UsageError(f"--range {text!r}: {part.strip()!r} ends before it begins, or beyond U+10FFFF")
+        if max(first, last) > 0x10FFFF:
+            raise UsageError(f"{told} goes beyond U+10FFFF, the last code point; write 4E00-9FFF, for example")
+        if last < first:
+            raise UsageError(f"{told} ends before it begins; write {match[2]}-{match[1]}")
         ranges.append(range(first, last + 1))
     return ranges
 
@@ -264,9 +273,7 @@ def _find_fonts(paths: tuple[Path, ...]) -> Generator[Event, None, list[Path]]:
     return [chosen]
 
 
-def _find_definitions(
-    path: Path | None,
-) -> Generator[Event, None, tuple[dict[str, str], dict[int, Entry]]]:
+def _find_definitions(path: Path | None) -> Generator[Event, None, Path]:
     if path is None:
         path = installed_definitions()
         if path is None:
@@ -274,8 +281,136 @@ def _find_definitions(
             for done, total in download_unihan(path):
                 yield Progress("fetching Unihan.zip", done, total, "bytes")
         yield Note(f"definitions from {path}")
-    entries = read_definitions(path)
-    return {"source": as_text(path.name), "sha256": digest(path)}, entries
+    return path
+
+
+def _read_table(table: Path, options: PrepareOptions, ranges: list[range] | None) -> Generator[Event, None, _Told]:
+    entries = read_definitions(table)
+    inside = {c: e for c, e in entries.items() if ranges is None or any(c in r for r in ranges)}
+    defined = {c: e for c, e in inside.items() if e.definition}
+    if not defined:
+        raise UsageError(
+            f"--range {shown(options.ranges)} holds no character that {table} defines; write code points such as "
+            "4E00-9FFF, or U+3400-U+9FFF,U+9502"
+        )
+    readable = {c: e for c, e in defined.items() if len(e.definition) <= LONGEST_DEFINITION}
+    cleaned = {codepoint: clean(entry.definition) for codepoint, entry in readable.items()}
+    characters = {
+        codepoint: Character(codepoint, chr(codepoint), text, inside[codepoint].radical)
+        for codepoint, (text, _) in sorted(cleaned.items())
+        if text
+    }
+    lost = len(readable) - len(characters)
+    if not characters:
+        raise DefinitionsError(_no_caption(table, len(defined), lost, options.ranges))
+    if lost > _FEW * len(readable):
+        yield Caution(
+            f"left out {lost:,} of {len(readable):,} definitions: they are Han text or only point at other "
+            "characters; captions are in English"
+        )
+    if options.wordings:
+        characters = _with_wordings(characters, entries)
+    omissions = [_Omission(c, OUT_OF_RANGE) for c in entries if c not in inside]
+    omissions += [_Omission(c, NO_DEFINITION) for c in inside if c not in defined]
+    omissions += [_Omission(c, TOO_LONG) for c in defined if c not in readable]
+    omissions += [_Omission(c, NOTHING_LEFT) for c in readable if c not in characters]
+    return _Told(entries, cleaned, characters, omissions)
+
+
+def _record(options: PrepareOptions, fonts: list[Path], definitions: Path) -> dict[str, Any]:
+    """All that decides what is made, for the manifest: files by name and digest, and every option."""
+    chosen = asdict(options)
+    for elsewhere in ("fonts", "definitions", "size", "out", "overwrite"):
+        del chosen[elsewhere]
+    return {
+        "made_by": f"glyffctl {__version__}",
+        "font_files": [_font_source(file) for file in fonts],
+        "definitions": {
+            **_table_source(definitions),
+            "radicals": [_table_source(file) for file in radical_files(definitions)],
+        },
+        "options": {"range": chosen.pop("ranges"), **chosen},
+    }
+
+
+def _font_source(path: Path) -> dict[str, str]:
+    try:
+        return {"source": as_text(path.name), "sha256": digest(path, FontError, LARGEST_FONT)}
+    except FontError:  # told when the font is read: others may be good
+        return {"source": as_text(path.name), "sha256": ""}
+
+
+def _table_source(path: Path) -> dict[str, str]:
+    return {"source": as_text(path.name), "sha256": digest(path, DefinitionsError, LARGEST_TABLE)}
+
+
+def _up_to_date(
+    options: PrepareOptions, previous: Mapping[str, Any], record: Mapping[str, Any], start: float
+) -> PrepareReport:
+    """The report of data that is as asked for.
+
+    Raises:
+        OutputError: it was made with other settings, or is damaged.
+    """
+    count = previous.get("count")
+    held = f"{options.out} holds {f'{count:,} ' if isinstance(count, int) else ''}glyphs"
+    advice = "add --overwrite to replace them, or name another folder with --out"
+    if "made_by" not in previous:
+        raise OutputError(f"{held} made by an earlier version of glyffctl, with settings not on record; {advice}")
+    others = _differences(previous, {**record, "size": options.size})
+    if others:
+        raise OutputError(f"{held} made with other settings ({', '.join(others)}); {advice}")
+    try:
+        glyphs = open_glyphs(options.out)
+    except DataError as error:
+        raise OutputError(f"{held} made with these settings, but cannot be used: {error}") from error
+    of_font = glyphs.font_of.bincount(minlength=len(glyphs.fonts)).tolist()
+    return PrepareReport(
+        out=options.out,
+        glyphs=len(glyphs),
+        characters=len(glyphs.characters),
+        captions_sha256=previous["captions_sha256"],
+        glyphs_of={font.name: count for font, count in zip(glyphs.fonts, of_font, strict=True)},
+        left_out=previous["left_out"],
+        in_cjk=sum(character.codepoint in CJK for character in glyphs.characters),
+        embeddings_kept=(options.out / embeddings.FILE_NAME).is_file(),
+        up_to_date=True,
+        seconds=time.monotonic() - start,
+    )
+
+
+def _differences(previous: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
+    """What was asked for otherwise, in the words of the command line."""
+    names = {"made_by": "another version of glyffctl", "font_files": "fonts", "size": "--size"}
+    others = [
+        names.get(name, name) for name, value in record.items() if name != "options" and previous.get(name) != value
+    ]
+    before = previous.get("options")
+    if not isinstance(before, dict):
+        return [*others, "options"]
+    for name, value in record["options"].items():
+        there = before.get(name)
+        if there != value and not (name == "range" and _same_ranges(there, value)):
+            others.append("--wordings" if name == "wordings" else f"--{name.replace('_', '-')}")
+    return others
+
+
+def _same_ranges(there: object, asked: str | None) -> bool:
+    """Whether two ways to write --range mean the same."""
+    try:
+        return isinstance(there, str) and asked is not None and parse_ranges(there) == parse_ranges(asked)
+    except UsageError:
+        return False
+
+
+def _no_caption(table: Path, defined: int, lost: int, ranges: str | None) -> str:
+    where = f"{table}, --range {shown(ranges)}" if ranges is not None else f"{table}"
+    all_of = f"all {defined:,} definitions are" if defined > 1 else "the only definition is"
+    if not lost:
+        return f"{where}: {all_of} longer than {LONGEST_DEFINITION:,} characters; captions must be short"
+    kinds = "Han text or only point at other characters" if defined > 1 else NOTHING_LEFT.partition(" is ")[2]
+    longer = f", or longer than {LONGEST_DEFINITION:,} characters" if lost < defined else ""
+    return f"{where}: {all_of} {kinds}{longer}; captions must be in English"
 
 
 def _read_fonts(
@@ -303,20 +438,18 @@ def _read_fonts(
     return jobs
 
 
-def _write_reports(
-    folder: Path, entries: Mapping[int, Entry], cleaned: Mapping[int, Cleaned], omissions: list[_Omission]
-) -> None:
+def _write_reports(folder: Path, told: _Told, omissions: list[_Omission]) -> None:
     """What cleaning changed (cleaning.jsonl) and what the data lacks (left_out.jsonl), line by line."""
     write_rows(
         folder / "cleaning.jsonl",
         (
             {
                 "codepoint": f"U+{codepoint:04X}",
-                "before": entries[codepoint].definition,
+                "before": told.entries[codepoint].definition,
                 "after": result.text,
                 "rules": list(result.rules),
             }
-            for codepoint, result in sorted(cleaned.items())
+            for codepoint, result in sorted(told.cleaned.items())
             if result.rules
         ),
     )
