@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from glyffctl.core.bundled import called
 from glyffctl.core.checkpoint import Model, load_model
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.generate import Recipe
@@ -95,7 +96,7 @@ def artist(path: Path | None, encoder: str | None, prompt: str, seed: int) -> Ge
     found, why = find_model(path)
     model = load_model(found)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    yield Note(f"model: {found}{why}, trained on {model.images:,} pictures")
+    yield Note(f"model: {called(found)}{why}, trained on {model.images:,} pictures")
     return Artist(model, Pen.of(model, device, COUNT), found, prompt, encoder, seed)
 
 
