@@ -102,12 +102,13 @@ def read_packed(path: Path, error: type[GlyffError], most: int = LARGEST_TABLE) 
 
 
 def check_lines(data: bytes, path: Path, error: type[GlyffError]) -> None:
-    """See that no line has more than `LONGEST_LINE` bytes: what parses it takes many times as much.
+    """See that no line, ended by LF or CR, has more than `LONGEST_LINE` bytes: what parses it takes many times as much.
 
     Raises:
         error: one has.
     """
-    if any(len(line) > LONGEST_LINE for line in io.BytesIO(data)):
+    long = (line for line in io.BytesIO(data) if len(line) > LONGEST_LINE)
+    if any(len(part[0]) > LONGEST_LINE for line in long for part in re.finditer(rb"[^\r]+", line)):
         raise error(f"cannot read {path}: it has a line of more than {LONGEST_LINE:,} bytes")
 
 
@@ -202,14 +203,17 @@ def read_toml(path: Path, error: type[GlyffError]) -> dict[str, Any]:
         raise error(f"{path} is not a TOML file: it is nested too deep") from cause
 
 
-def parse_json(text: str) -> Any:
+def parse_json(text: str, *, unique: bool = False) -> Any:
     """Values from JSON, without what Python alone takes: whole numbers without end, text that UTF-8 cannot write.
+
+    Args:
+        unique: refuse an object that names a key twice, of which Python keeps the last.
 
     Raises:
         ValueError: it is not JSON, or not that; the message says what it is.
     """
     try:
-        plain = json.loads(text, parse_int=_whole)
+        plain = json.loads(text, parse_int=_whole, object_pairs_hook=_unique if unique else None)
         if "\\u" in text:
             json.dumps(plain, ensure_ascii=False).encode()
     except RecursionError:
@@ -217,6 +221,14 @@ def parse_json(text: str) -> Any:
     except UnicodeEncodeError:
         raise ValueError("it holds half of a surrogate pair, which is no character") from None
     return plain
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it names {shown(next(name for name in names if names.count(name) > 1))} twice")
+    return found
 
 
 def _whole(digits: str) -> int:
