@@ -19,6 +19,7 @@ from glyffctl.core.judge_training import faster_precision, labels, split, train_
 from glyffctl.core.metrics import Figure, share
 from glyffctl.core.names import check_name
 from glyffctl.workflows.events import Event, Note, Progress
+from glyffctl.workflows.pictures import look_over
 
 _SHOWN = 800_000  # glyphs, where neither limit below is in the way
 _FEWEST, _MOST = 5, 40  # passes
@@ -69,6 +70,7 @@ def make_judge(options: JudgeOptions) -> Generator[Event, None, JudgeReport]:
         raise DataError(
             f"{options.data} has too few glyphs whose radical is known; prepare more with `glyffctl prepare`"
         )
+    yield from look_over(glyphs)
     passes = options.passes or min(_MOST, max(_FEWEST, _SHOWN / len(index)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     autocast = faster_precision(device)

@@ -26,6 +26,7 @@ from glyffctl.core.training import Trainer, check_memory
 from glyffctl.core.unet import parameter_count
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
+from glyffctl.workflows.pictures import look_over
 from glyffctl.workflows.run import TENSORBOARD, Run
 
 LOCK_FILE = ".lock"
@@ -130,6 +131,7 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
             f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
             f"{preset} preset on {_device_name(device, team)}, into {out}"
         )
+        yield from look_over(glyphs)
         yield from _warn_of_brightness(trainer)
         if run.resume():
             yield Note(f"going on from {trainer.images:,} pictures")
