@@ -58,7 +58,8 @@ def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on tags that nothing here reads
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
+            # Opened here: of a file that Pillow opens it maps some TIFFs into memory, and reads turned ones askew.
+            with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height * (1 if image.mode in ("1", "L", "P") else 4) > _MOST_PIXELS:
                     raise ValueError(f"{image.width}×{image.height} pixels are too many")
                 image.load()
