@@ -66,6 +66,7 @@ def saved(folder: Path) -> None:
         (text("metadata.parquet"), "metadata.parquet, which is not read; write it as metadata.jsonl"),
         (text("metadata.json", "[]"), "metadata.json; write it as metadata.jsonl, one object a line"),
         (text("Metadata.jsonl"), "Metadata.jsonl; call it metadata.jsonl"),
+        (lambda folder: (folder / "metadata.jsonl").mkdir(), "metadata.jsonl: it is not a file"),
         (text("METADATA.CSV"), "METADATA.CSV; call it metadata.csv"),
         (pictures("class/a.png", "other/b.png"), "pictures in folders (class, other) and no captions"),
         (both(pictures("a.png"), text("a.txt", "a fish")), "captions in files beside them (a.png and a.txt)"),

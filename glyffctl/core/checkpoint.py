@@ -150,7 +150,7 @@ def load_model(path: Path) -> Model:
             raise ModelError(told) from error
         what = "get the file again" if called(file) == str(file) else "install glyffctl again"
         raise ModelError(f"{told}; {what}, or name another model") from error
-    origin = Origin.parse(header, file)
+    origin = Origin.parse(header, Path(called(file)))
     network = fill(unfilled(origin.config.network), weights, file)
     images = header.get("images", 0)
     if type(images) is not int or images < 0:

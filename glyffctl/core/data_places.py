@@ -96,6 +96,8 @@ def _other_metadata(folder: Path, here: list[str]) -> str | None:
         ending = Path(name).suffix.lower()
         if Path(name).stem.lower() != "metadata" or ending not in _TABLES:
             continue
+        if name in _METADATA:
+            return f"cannot read {folder / name}: it is not a file"
         if ending in (".jsonl", ".csv"):
             return f"{folder} holds {name}; call it {name.lower()}"
         return f"{folder} holds {name}; write it as metadata.jsonl, {_ROW}"
@@ -144,11 +146,12 @@ def _no_metadata(folder: Path, here: list[str]) -> str | None:
         return f"{folder} holds pictures and no captions; {want}"
     counts: Counter[str] = Counter()
     for place in here:
-        inner = folder / place
-        if inner.is_dir() and not inner.is_symlink():
-            with os.scandir(inner) as entries:
-                names = (entry.name for entry in islice(entries, _MOST // max(1, len(here))))
+        try:
+            with os.scandir(folder / place) as entries:
+                names = (entry.name for entry in islice(entries, _MOST // len(here)))
                 counts[place] = sum(Path(name).suffix.lower() in endings for name in names)
+        except OSError:  # a file, or not ours to read
+            continue
     places = [place for place, count in counts.items() if count]
     if places:
         named = ", ".join(shown(place)[1:-1] for place in places[:_FEW])

@@ -201,7 +201,17 @@ def _download(name: str, kind: _Kind) -> Path:
             f"`hf download {name} --local-dir FOLDER` on a machine with network, bring that folder here, "
             f"and use {kind.option} FOLDER"
         ) from error
-    weights = kind.weights([file.rfilename for file in files])
+    names = [file.rfilename for file in files]
+    try:
+        weights = kind.weights(names)
+    except ModelError as error:
+        raise kind.error(f"cannot use {name}: {error}") from error
+    others = [file for file in names if file.endswith(".safetensors") and not file.startswith("text_encoder")]
+    if others and not weights:
+        raise kind.error(
+            f"{name} has safetensors on the hub, {others[0]}, but none where such a {kind.noun} has its weights; "
+            f"name another, or run `hf download {name} --local-dir FOLDER` and give {kind.option} what is in it"
+        )
     if not weights:
         raise kind.error(
             f"{name} has no safetensors weights on the hub; other formats can run code when they are loaded: "

@@ -165,7 +165,10 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _is_model(folder: Path) -> bool:
-    return _kind(folder / MODEL_FILE) == MODEL_KIND or is_pipeline(folder)
+    try:
+        return _kind(folder / MODEL_FILE) == MODEL_KIND or is_pipeline(folder)
+    except OSError:  # not ours to read
+        return False
 
 
 def _by_number(path: Path) -> list[tuple[int, int, str]]:
