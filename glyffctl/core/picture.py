@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import warnings
 from pathlib import Path
@@ -13,6 +14,9 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from glyffctl.core.errors import DataError
 from glyffctl.core.files import reason
 from glyffctl.core.reading import LARGEST_PICTURE, check_file, shown
+
+# Its remarks would go to the terminal; what cannot be read is told by an error.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 PAPER = 255
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
