@@ -227,15 +227,15 @@ def many(folder: Path, whole: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "given", "says"),
     [
-        (copied("m/unet"), "m/unet/" + UNET_WEIGHTS, "belongs to a model of diffusers; name its folder, {0}/m"),
-        (copied("m/unet"), "m/unet/config.json", "belongs to a model of diffusers; name its folder, {0}/m"),
+        (copied("m/unet"), "m/unet/" + UNET_WEIGHTS, "belongs to a diffusers model; name its folder, {0}/m"),
+        (copied("m/unet"), "m/unet/config.json", "belongs to a diffusers model; name its folder, {0}/m"),
         (copied("bare"), "bare/" + UNET_WEIGHTS, "name its folder, {0}/bare"),
         (copied("checkpoint-500"), ".", "there is checkpoint-500 in it: name {0}/checkpoint-500"),
         (copied("snapshots/abc"), ".", "there is snapshots/abc in it"),
         (many, ".", "there are checkpoint-3, checkpoint-20, checkpoint-500 and 1 more in it: name one of them"),
         (data, ".", "{0} is a data folder, not a model"),
-        (transformer, ".", "belongs to a model of transformers, such as --encoder takes"),
-        (transformer, "model.safetensors", "belongs to a model of transformers"),
+        (transformer, ".", "belongs to a transformers model"),
+        (transformer, "model.safetensors", "belongs to a transformers model"),
         (foreign, "lora.safetensors", "is a safetensors file that glyffctl did not write"),
         (foreign, ".", "holds no model: there is no model.safetensors in it"),
         (some("a.ckpt"), "a.ckpt", "can run code"),
@@ -261,7 +261,7 @@ def test_other_paths_are_told_by_what_they_are(
 def test_files_of_a_run(tiny_run: Path, tmp_path: Path) -> None:
     from glyffctl.core.checkpoint import load_model
 
-    with pytest.raises(ModelError, match=rf"state of a training.*{tiny_run}/model\.safetensors$"):
+    with pytest.raises(ModelError, match=rf"is a training state.*{tiny_run}/model\.safetensors$"):
         load_model(tiny_run / "state.safetensors")
     with pytest.raises(ModelError, match=rf"not a model; name its folder, {tiny_run}$"):
         load_model(tiny_run / "log.jsonl")

@@ -1,5 +1,6 @@
 """Image–caption folders that anyone made: read as `datasets` reads them, or told what is in their way."""
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -65,9 +66,9 @@ def saved(folder: Path) -> None:
         (both(text("train/metadata.jsonl"), text("test/metadata.jsonl")), "in it do: test, train; name one of them"),
         (text("metadata.parquet"), "metadata.parquet, which is not read; write it as metadata.jsonl"),
         (text("metadata.json", "[]"), "metadata.json; write it as metadata.jsonl, one object a line"),
-        (text("Metadata.jsonl"), "Metadata.jsonl; call it metadata.jsonl"),
+        (text("Metadata.jsonl"), "Metadata.jsonl; rename it metadata.jsonl"),
         (lambda folder: (folder / "metadata.jsonl").mkdir(), "metadata.jsonl: it is not a file"),
-        (text("METADATA.CSV"), "METADATA.CSV; call it metadata.csv"),
+        (text("METADATA.CSV"), "METADATA.CSV; rename it metadata.csv"),
         (pictures("class/a.png", "other/b.png"), "pictures in folders (class, other) and no captions"),
         (both(pictures("a.png"), text("a.txt", "a fish")), "captions in files beside them (a.png and a.txt)"),
         (both(pictures("a.png"), text("labels.csv", "a")), "if labels.csv has their captions"),
@@ -107,7 +108,7 @@ def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
         ("metadata.jsonl", '{"file_name": "1.png", "text": "x", "radical": 1e400}', "line 1: radical is inf"),
         ("metadata.jsonl", '{"file_name": "1.png", "text": "x", "codepoint": "U+锂"}', "line 1: codepoint is 'U+锂'"),
         ("metadata.jsonl", '{"file_name": "1.png", "text": "x", "codepoint": "U+ 9502"}', "codepoint is 'U+ 9502'"),
-        ("metadata.jsonl", '{"file_name": "1.png", "text": "x", "codepoint": "U+110000"}', "'U+110000', which is no"),
+        ("metadata.jsonl", '{"file_name": "1.png", "text": "x", "codepoint": "U+110000"}', "'U+110000', which is not"),
         ("metadata.jsonl", f"[{ROW[:-1]}]", "line 1: it is a JSON array; write one object a line"),
         ("metadata.jsonl", f"[\n{ROW[:-1]}\n]", "line 1: a JSON array begins; write one object a line"),
         ("metadata.jsonl", '{\n "file_name": "1.png",\n "text": "x"\n}', "line 1, column 2"),
@@ -156,7 +157,7 @@ def test_radicals_as_unihan_writes_them(tmp_path: Path, radical: object, number:
     assert (character.radical, character.codepoint) == (number, 0x9502)
 
 
-# It leaves the table open until it is collected.
+# datasets leaves the table open until the garbage is collected.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_tables_are_read_as_datasets_reads_them(tmp_path: Path, end: str) -> None:
@@ -172,6 +173,7 @@ def test_tables_are_read_as_datasets_reads_them(tmp_path: Path, end: str) -> Non
     assert ours.captions == theirs["text"][:] == ['a "fish", or two', "gold"]
     for row in range(2):
         assert np.array_equal(ours.pixels(torch.tensor([row]))[0], np.asarray(theirs[row]["image"].convert("L")))
+    gc.collect()
 
 
 def told(folder: Path, greys: list[Image.Image]) -> list[str]:
@@ -198,4 +200,4 @@ def test_blank_and_equal_pictures_are_told(tmp_path: Path) -> None:
     [black] = told(tmp_path / "black", [Image.new("L", (16, 16)), ink(1), ink(2)])
     assert black.startswith("1 of 3 pictures are blank") and "white" not in black
     [equal] = told(tmp_path / "equal", [ink(3)] * 5)
-    assert equal.startswith("only 1 of 5 pictures differ")
+    assert equal.startswith("only 1 of 5 pictures are distinct")

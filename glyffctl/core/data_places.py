@@ -99,7 +99,7 @@ def _other_metadata(folder: Path, here: list[str]) -> str | None:
         if name in _METADATA:
             return f"cannot read {folder / name}: it is not a file"
         if ending in (".jsonl", ".csv"):
-            return f"{folder} holds {name}; call it {name.lower()}"
+            return f"{folder} holds {name}; rename it {name.lower()}"
         return f"{folder} holds {name}; write it as metadata.jsonl, {_ROW}"
     return None
 

@@ -52,7 +52,7 @@ def metadata_file(folder: Path) -> Path | None:
     """
     there = [name for name in (*METADATA_FILES, "metadata.parquet") if (folder / name).is_file()]
     if len(there) > 1:
-        raise DataError(f"{folder} holds {' and '.join(there)}, of which one alone can count; take out the other")
+        raise DataError(f"{folder} holds {' and '.join(there)}, keep only one of them")
     return folder / there[0] if there and there[0] in METADATA_FILES else None
 
 
@@ -158,7 +158,7 @@ def parse_codepoint(value: object) -> int | None:
     found = _CODEPOINT.fullmatch(value) if isinstance(value, str) else None
     codepoint = int(found[1], 16) if found else value
     if type(codepoint) is not int or not 0 <= codepoint <= 0x10FFFF:
-        raise ValueError(f"codepoint is {shown(value)}, which is no code point; write it as U+9502")
+        raise ValueError(f"codepoint is {shown(value)}, which is not a code point; write it like U+9502")
     return codepoint
 
 
@@ -176,7 +176,7 @@ def parse_radical(value: object) -> int | None:
     elif isinstance(value, str | float) and (found := _RADICAL.fullmatch(str(value).strip())):
         number = int(found[1])
     if number is None or not 1 <= number <= _RADICALS:
-        raise ValueError(f"radical is {shown(value)}, which is no number of a radical, 1 to {_RADICALS}")
+        raise ValueError(f"radical is {shown(value)}, which is not the number of a radical (1 to {_RADICALS})")
     return number
 
 

@@ -50,11 +50,11 @@ def _known_folder(folder: Path) -> str | None:
         return f"{folder} is a data folder, not a model; {_NAME_ONE}"
     if (folder / STATE_FILE).exists() or settings.keys() >= {"glyffctl", "config"}:
         return (
-            f"{folder} holds no model yet: its training has not come to the first checkpoint; go on with `glyffctl "
-            f"train --out {folder}`"
+            f"{folder} holds no model yet: its training has not reached the first checkpoint; continue it with "
+            f"`glyffctl train --out {folder}`"
         )
     if "model_type" in settings:
-        return f"{folder} holds a model of transformers, such as --encoder takes; {_NAME_ONE}"
+        return f"{folder} holds a transformers model, the kind that --encoder takes; {_NAME_ONE}"
     return None
 
 
@@ -85,27 +85,27 @@ def _in_file(file: Path) -> str | None:
 
 def _of_ours(file: Path, kind: str) -> str:
     if kind == STATE_KIND:
-        return f"{file} is the state of a training, to go on from; its model is {file.with_name(MODEL_FILE)}"
+        return f"{file} is a training state ({kind}), for resuming a run; its model is {file.with_name(MODEL_FILE)}"
     if kind.partition("/")[0] == MODEL_KIND.partition("/")[0]:
         return (
             f"cannot use {called(file)}: it was written by another version of glyffctl, as {shown(kind)} where this "
             f"one reads {MODEL_KIND!r}; use that version, or name another model"
         )
-    return f"{file} is no model: it says that it is {shown(kind)}; {_NAME_ONE}"
+    return f"{file} is not a model but {shown(kind)}; {_NAME_ONE}"
 
 
 def _of_others(file: Path) -> str | None:
     """What a file belongs to, by what lies beside it."""
     for folder in (file.parent.parent, file.parent):
         if is_pipeline(folder) and (folder == file.parent or file.parent.name in PARTS):
-            return f"{file} belongs to a model of diffusers; name its folder, {folder}"
+            return f"{file} belongs to a diffusers model; name its folder, {folder}"
     settings = _settings(file.parent)
     if settings.get("_class_name") == NETWORK:
-        return f"{file} belongs to a model of diffusers; name its folder, {file.parent}"
+        return f"{file} belongs to a diffusers model; name its folder, {file.parent}"
     if _kind(file.parent / MODEL_FILE) == MODEL_KIND:
         return f"{file} is not a model; name its folder, {file.parent}"
     if "model_type" in settings and file.name in (CONFIG_FILE, MODEL_FILE):
-        return f"{file} belongs to a model of transformers, such as --encoder takes; {_NAME_ONE}"
+        return f"{file} belongs to a transformers model, the kind that --encoder takes; {_NAME_ONE}"
     return None
 
 

@@ -90,7 +90,7 @@ def _unidentified(path: Path) -> str:
     if not start:
         return f"{path} is empty, and no picture; {_MEND}"
     if start.startswith(b"version https://git-lfs"):
-        return f"{path} is not the picture but what Git LFS keeps in its place; fetch it with `git lfs pull`"
+        return f"{path} is a Git LFS pointer, not the picture; fetch it with `git lfs pull`"
     kind = _BRANDS.get(start[8:12]) if start[4:8] == b"ftyp" else None
     if kind is None:
         kind = next((name for magic, name in _MAGIC.items() if start.lstrip().startswith(magic)), None)
@@ -103,7 +103,7 @@ def _unidentified(path: Path) -> str:
     if kind is not None:
         return f"cannot read the picture {path}: {kind} is not read; convert it to PNG"
     if start.lstrip()[:1] == b"<":
-        return f"cannot read the picture {path}: it holds a page or other text that begins with {shown(start[:20])}"
+        return f"cannot read the picture {path}: it holds text, not a picture: it begins with {shown(start[:20])}"
     return (
         f"cannot read the picture {path}: it is not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, but begins with "
         f"{shown(start[:12])}; {_MEND}"
@@ -149,9 +149,8 @@ def _white(image: Image.Image) -> int | None:
 def _scaled_strip(image: Image.Image, white: int) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F" and not (float(values.min()) >= 0 and float(values.max()) <= 1):  # so is what has NaN
-        raise ValueError(
-            f"it has floating-point values from {values.min():g} to {values.max():g}, and only 0…1 is known; {_SAVE}"
-        )
+        there = f"{values.min():g} to {values.max():g}"
+        raise ValueError(f"it has floating-point values from {there}, where only 0 to 1 is accepted; {_SAVE}")
     if image.mode != "F":
         values = values.astype(np.uint32)
     grey = (values * PAPER // abs(white)).clip(0, PAPER)

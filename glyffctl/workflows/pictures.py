@@ -19,9 +19,9 @@ def look_over(glyphs: GlyphSet) -> Iterator[Caution]:
     survey = glyphs.survey
     of = f"of {survey.looked_at:,} pictures" + (" looked at" if survey.looked_at < len(glyphs) else "")
     if survey.blank:
-        why = "white ink on a transparent ground is white on white here: give such pictures dark ink, or a ground"
+        why = "white ink on a transparent background turns white on white: use dark ink or add a background"
         white = f", {survey.white:,} of them white; {why}" if survey.white else ""
-        yield Caution(f"{survey.blank:,} {of} are blank, of one grey all over{white}")
+        yield Caution(f"{survey.blank:,} {of} are blank (one shade of grey all over){white}")
     seen = survey.looked_at - survey.blank
     if seen > 1 and survey.different < seen / 2:
-        yield Caution(f"only {survey.different:,} {of} differ from each other; the others are copies")
+        yield Caution(f"only {survey.different:,} {of} are distinct; the rest are copies")
