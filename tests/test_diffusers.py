@@ -343,6 +343,12 @@ def test_a_name_on_the_hub(pipeline: Path, tmp_path: Path) -> None:
     shutil.copytree(pipeline, root / "some/pipeline")
     for name in ("unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.fp16.safetensors", "run.py"):
         (root / "some/pipeline" / name).write_bytes(b"not for us")
+    for name in ("half", "shards"):
+        shutil.copytree(pipeline, root / "some" / name)
+    (root / "some/half" / WEIGHTS).rename(root / "some/half/unet/diffusion_pytorch_model.fp16.safetensors")
+    shutil.rmtree(root / "some/shards/unet")
+    unet = UNet2DConditionModel.from_pretrained(pipeline / "unet")
+    unet.save_pretrained(root / "some/shards/unet", max_shard_size="1MB")
     shutil.copytree(pipeline, root / "some/pickle")
     only_pickle(root / "some/pickle")
     (tmp_path / "runs").mkdir()
@@ -360,7 +366,12 @@ def test_a_name_on_the_hub(pipeline: Path, tmp_path: Path) -> None:
         return done.stdout.splitlines()
 
     with serve_hub(root) as (endpoint, asked):
-        drawn, *refused = draw(endpoint, "some/pipeline", "some/pickle", "some/nothing", "runs/typo")
+        models = ("some/pipeline", "some/half", "some/shards", "some/pickle", "some/nothing", "runs/typo")
+        drawn, half, shards, *refused = draw(endpoint, *models)
+    for other in (half, shards):
+        assert np.array_equal(grey(tmp_path / other), grey(tmp_path / drawn))
+    ours = [path for path in asked if "/some/pipeline/" in path]
+    assert sum("-of-" in path for path in asked) > 1
     assert drawn == "some-pipeline.png"
     assert read_settings(tmp_path / drawn)["model"] == "some/pipeline"
     assert "no safetensors weights" in refused[0]
@@ -368,9 +379,10 @@ def test_a_name_on_the_hub(pipeline: Path, tmp_path: Path) -> None:
     assert "no model at runs/typo" in refused[2]
     assert len(refused) == 3
     assert sum(path.endswith(f"/{WEIGHTS}") for path in asked) in (1, 2)  # HEAD and GET, once
-    assert not [path for path in asked if path.endswith((".bin", ".py")) or "fp16" in path or "typo" in path]
+    assert not [path for path in asked if path.endswith((".bin", ".py")) or "typo" in path]
+    assert ours and not [path for path in ours if "fp16" in path]
     # What was downloaded draws the same without a hub, and what was not is out of reach.
     first = (tmp_path / drawn).read_bytes()
-    again, other = draw("http://127.0.0.1:9", "some/pipeline", "some/other")
+    again, *_, other = draw("http://127.0.0.1:9", "some/pipeline", "some/half", "some/shards", "some/other")
     assert (tmp_path / again).read_bytes() == first
     assert "`hf download some/other --local-dir FOLDER`" in other and "--model FOLDER" in other

@@ -1,5 +1,6 @@
 """`glyffctl export`: other programs draw what the model draws, with the very program that the exported README gives."""
 
+import inspect
 import json
 import os
 import re
@@ -21,8 +22,16 @@ from glyffctl.core.bundled import pretrained
 from glyffctl.core.checkpoint import EXPORT_FILE, MODEL_FILE, Model, load_model, save_model
 from glyffctl.core.config import parse, read_preset
 from glyffctl.core.denoiser import Denoiser
-from glyffctl.core.diffusers_export import compare, diffusers_name, scheduler_config, unet_config, unet_weights
-from glyffctl.core.errors import ModelError, OutputError, UsageError
+from glyffctl.core.diffusers_export import (
+    check_config,
+    compare,
+    diffusers_name,
+    scheduler_config,
+    unet_config,
+    unet_weights,
+)
+from glyffctl.core.errors import GlyffError, ModelError, OutputError, UsageError
+from glyffctl.core.exported import load_exported
 from glyffctl.core.generate import Recipe, generate
 from glyffctl.core.noise import normal
 from glyffctl.core.schedule import make_schedule
@@ -30,6 +39,8 @@ from glyffctl.core.text import TextBatch, load_encoder
 from glyffctl.core.unet import UNet, UNetConfig
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.export import ExportOptions, ExportReport, export
+from glyffctl.workflows.sample import sample
+from glyffctl.workflows.sample_options import SampleOptions, again
 from tests.conftest import Workshop, follow
 from tests.test_unet import shaken
 
@@ -244,6 +255,96 @@ def test_the_network_in_diffusers_gives_the_same_numbers(config: UNetConfig, poo
     damaged["mid_block.attentions.0.proj_out.bias"] = damaged["mid_block.attentions.0.proj_out.bias"] + 0.1
     save_file({name: tensor.contiguous() for name, tensor in damaged.items()}, file)
     assert compare(network, unet_config(network), file) > 1e-3
+
+
+@pytest.mark.parametrize("prompt", ["gold", ""])
+@torch.no_grad()
+def test_an_export_for_diffusers_is_read_back(diffusers: ExportReport, run: Path, prompt: str) -> None:
+    """The same weights, levels and encoder, and so the same pictures."""
+    ours, back = load_model(run), load_exported(diffusers.out)
+    assert torch.equal(back.schedule.sigmas, ours.schedule.sigmas)
+    assert (back.identity, back.images, back.encoder.max_tokens) == (
+        ours.identity,
+        ours.images,
+        ours.encoder.max_tokens,
+    )
+    seeds = torch.arange(3)
+    expected = drawn(ours, seeds, prompt)
+    assert float(expected.std()) > 0.2
+    assert float((drawn(back, seeds, prompt) - expected).abs().max()) < 1e-5
+
+
+def test_sample_draws_with_an_export_for_diffusers(diffusers: ExportReport, run: Path, tmp_path: Path) -> None:
+    for name, model in (("ours", run), ("theirs", diffusers.out)):
+        out = tmp_path / f"{name}.png"
+        asked = SampleOptions(prompts=("gold", ""), model=model, out=out, count=2, recipe=Recipe(steps=STEPS))
+        finish(sample(asked))
+    with Image.open(tmp_path / "ours.png") as ours, Image.open(tmp_path / "theirs.png") as theirs:
+        assert ours.size == theirs.size
+        assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 1  # a grey at the border of two
+    finish(sample(again(tmp_path / "theirs.png", out=tmp_path / "again.png")))
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "theirs.png").read_bytes()
+
+
+def test_what_diffusers_saves_again_is_read_back(diffusers: ExportReport, tmp_path: Path) -> None:
+    """With all its settings written out, in half precision and in shards; and what it has learned is kept."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    folder = Path(shutil.copytree(diffusers.out, tmp_path / "x"))
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    before = load_exported(folder).network.state_dict()["conv_in.bias"].clone()
+    with torch.no_grad():
+        unet.conv_in.bias += 1
+    shutil.rmtree(folder / "unet")
+    unet.half().save_pretrained(folder / "unet", variant="fp16", max_shard_size="100KB")
+    after = load_exported(folder).network.state_dict()["conv_in.bias"]
+    torch.testing.assert_close(after, before + 1, rtol=0, atol=1e-3)
+
+
+def test_all_settings_of_the_network_are_known() -> None:
+    """Those that `export` does not write have the values that it means, by default."""
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+    network = UNet(UNetConfig(size=16, patch=2, channels=(32, 64), attention=(1,), head_width=16, context_width=24))
+    written = unet_config(network)
+    defaults = {
+        name: about.default
+        for name, about in inspect.signature(UNet2DConditionModel.__init__).parameters.items()
+        if name not in ("self", *written)
+    }
+    check_config({"_class_name": "UNet2DConditionModel", **written, **defaults}, network, Path("config.json"))
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "says"),
+    [
+        ("unet/config.json", {"act_fn": "gelu"}, "'act_fn' is 'gelu'"),
+        ("unet/config.json", {"norm_eps": 1e-3}, "'norm_eps' is 0.001"),
+        ("unet/config.json", {"something_new": True}, "'something_new' is True"),
+        ("unet/config.json", {"_class_name": "UNet3DConditionModel"}, "'_class_name' is 'UNet3DConditionModel'"),
+        ("scheduler/scheduler_config.json", {"prediction_type": "epsilon"}, "prediction_type is 'epsilon'"),
+        ("scheduler/scheduler_config.json", {"trained_betas": None}, "trained_betas is None"),
+        ("glyffctl.json", {"config": {}}, "glyffctl.json"),
+        ("glyffctl.json", {"images": "many"}, "does not say how many pictures"),
+        ("glyffctl.json", {"text": {"max_tokens": "64"}}, "glyffctl.json"),
+        ("glyffctl.json", {"format": "onnx"}, "exported for other programs, as ONNX"),
+        ("text.safetensors", {}, "text.safetensors does not exist"),
+        ("unet/diffusion_pytorch_model.safetensors", {}, "has no unet/diffusion_pytorch_model.safetensors"),
+        ("glyffctl.json", {}, "its glyffctl.json is missing"),
+    ],
+)
+def test_exports_that_were_changed_are_refused(
+    diffusers: ExportReport, tmp_path: Path, file: str, values: dict[str, Any], says: str
+) -> None:
+    folder = Path(shutil.copytree(diffusers.out, tmp_path / "x"))
+    path = folder / file
+    if values:
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | values))
+    else:
+        path.unlink()
+    with pytest.raises(GlyffError) as caught:
+        finish(sample(SampleOptions(prompts=("gold",), model=folder, out=tmp_path / "x.png")))
+    assert says in str(caught.value) and str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_names_of_many_blocks() -> None:

@@ -31,7 +31,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core import imagefolder
+from glyffctl.core import picture as core_picture
 from tests.conftest import Workshop, crashed
 from tests.test_processes import ENVIRONMENT
 
@@ -439,6 +439,6 @@ def test_a_picture_is_the_same_in_strips(monkeypatch: pytest.MonkeyPatch, mode: 
     pixels = torch.randint(0, 256, (50, 30, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
     image = Image.fromarray(pixels, "RGBA")
     image = Image.fromarray(pixels[..., :2].copy().view("<u2")[..., 0]) if mode == "I;16" else image.convert(mode)
-    whole = imagefolder._grey(image)
-    monkeypatch.setattr(imagefolder, "_STRIP", 210)
-    assert imagefolder._grey(image).tobytes() == whole.tobytes()
+    whole = core_picture._grey(image)
+    monkeypatch.setattr(core_picture, "_STRIP", 210)
+    assert core_picture._grey(image).tobytes() == whole.tobytes()

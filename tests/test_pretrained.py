@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from glyffctl.core.bundled import BUNDLED, pretrained
 from glyffctl.core.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.config import as_dict, parse, read_preset
-from glyffctl.core.imagefolder import read_picture
 from glyffctl.core.judge import load_judge, look
+from glyffctl.core.picture import read_picture
 from glyffctl.core.text import TextEncoder, load_encoder
 
 

@@ -12,6 +12,11 @@ BUNDLED = "bundled"
 """The name of our own model and text encoder, where others have folders, or names on the hub."""
 
 
+def called(path: Path) -> str:
+    """What a message calls a model: where this machine keeps the program tells nobody anything."""
+    return "the model in the box" if path == pretrained("model.safetensors") else str(path)
+
+
 def pretrained(name: str) -> Path:
     """The path of something that comes with the program; nothing says that it is there."""
     return Path(str(resources.files("glyffctl"))) / "pretrained" / name

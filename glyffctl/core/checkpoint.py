@@ -18,22 +18,24 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from glyffctl import __version__
+from glyffctl.core import model_places
+from glyffctl.core.bundled import called
 from glyffctl.core.config import Config, as_dict, parse
 from glyffctl.core.denoiser import Prediction
 from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.files import write_text
 from glyffctl.core.reading import read_json
 from glyffctl.core.schedule import Schedule, make_schedule
-from glyffctl.core.tensors import digest, load_tensors, read_header, save_tensors
-from glyffctl.core.unet import UNet, channels_last
+from glyffctl.core.tensors import check_tensors, digest, load_tensors, read_header, save_tensors
+from glyffctl.core.unet import UNet, UNetConfig, channels_last
 
-MODEL_FILE = "model.safetensors"
-STATE_FILE = "state.safetensors"
-CONFIG_FILE = "config.json"
-EXPORT_FILE = "glyffctl.json"
+MODEL_FILE = model_places.MODEL_FILE
+STATE_FILE = model_places.STATE_FILE
+CONFIG_FILE = model_places.CONFIG_FILE
+EXPORT_FILE = model_places.EXPORT_FILE
 """In a folder that `export` wrote: what the files beside it are."""
-MODEL_KIND = "glyffctl-model/1"
-STATE_KIND = "glyffctl-training-state/1"
+MODEL_KIND = model_places.MODEL_KIND
+STATE_KIND = model_places.STATE_KIND
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,31 +149,45 @@ def load_model(path: Path) -> Model:
     Raises:
         ModelError: there is none, it is cut short, damaged, or of another version.
     """
+    if instead := model_places.instead_of_model(path):
+        raise ModelError(instead)
     file = path / MODEL_FILE if path.is_dir() else path
-    if path.is_dir() and not file.exists():
-        if (path / "model_index.json").exists():
-            raise ModelError(f"{path} holds a model of diffusers, which only `glyffctl sample` takes")
-        if (path / EXPORT_FILE).exists():
-            raise ModelError(f"{path} was exported for other programs; name the model that it was made from")
-        raise ModelError(f"{path} holds no model yet: no {MODEL_FILE}; train one with `glyffctl train --out {path}`")
+    check_tensors(file, ModelError)
     try:
         weights, header = load_tensors(file, MODEL_KIND, ModelError)
     except ModelError as error:
-        raise ModelError(f"{error}; get the file again, or name another model") from error
-    origin = Origin.parse(header, file)
+        told = str(error).replace(str(file), called(file))
+        if isinstance(error.__cause__, OSError):  # a file that the disk does not give may well be whole
+            raise ModelError(told) from error
+        what = "get the file again" if called(file) == str(file) else "install glyffctl again"
+        raise ModelError(f"{told}; {what}, or name another model") from error
+    origin = Origin.parse(header, Path(called(file)))
+    network = fill(unfilled(origin.config.network), weights, file)
+    images = header.get("images", 0)
+    if type(images) is not int or images < 0:
+        raise ModelError(f"cannot use {called(file)}: it does not say how many pictures it was trained on")
+    return Model(network, origin, images, _epochs(header), digest(weights))
+
+
+def unfilled(config: UNetConfig) -> UNet:
+    """A network whose weights are yet to come, see `fill`."""
     with _Unfilled():
-        network = UNet(origin.config.network)
+        return UNet(config)
+
+
+def fill(network: UNet, weights: dict[str, Tensor], file: Path) -> UNet:
+    """`network` with all its weights, float32, in eval mode and without gradients.
+
+    Raises:
+        ModelError: they do not fit, or are not finite numbers; `file` is named as where they came from.
+    """
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     except RuntimeError as error:
-        raise ModelError(f"cannot use {file}: its weights do not fit its own settings") from error
-    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-        raise ModelError(f"cannot use {file}: it holds weights that are not finite numbers")
-    channels_last(network).eval().requires_grad_(False)
-    images = header.get("images", 0)
-    if type(images) is not int or images < 0:
-        raise ModelError(f"cannot use {file}: it does not say how many pictures it was trained on")
-    return Model(network, origin, images, _epochs(header), digest(weights))
+        raise ModelError(f"cannot use {called(file)}: its weights do not fit its own settings") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
+        raise ModelError(f"cannot use {called(file)}: it holds weights that are not finite numbers")
+    return channels_last(network).eval().requires_grad_(False)
 
 
 def epochs_seen(path: Path) -> float | None:

@@ -34,12 +34,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from glyffctl.core.data_places import check_alone, instead_of_data
 from glyffctl.core.errors import DataError
 from glyffctl.core.files import reason
 from glyffctl.core.imagefolder import (
     Names,
     Pictures,
     metadata_file,
+    missing_picture,
     parse_codepoint,
     parse_radical,
     read_metadata,
@@ -90,6 +92,25 @@ class Wordings(NamedTuple):
     def to(self, device: torch.device) -> Wordings:
         """The same on another device."""
         return Wordings(self.rows.to(device), self.starts.to(device))
+
+
+class Survey(NamedTuple):
+    """What a look at pictures has shown."""
+
+    mean: float
+    """Of the pixels in [-1, 1]."""
+    std: float
+    looked_at: int
+    """Pictures."""
+    blank: int
+    """Of one grey all over, as far as an eye can tell."""
+    white: int
+    """Those of the blank ones that are white."""
+    different: int
+    """Different ones among those that are not blank."""
+
+
+_NOTHING = 8  # of 255 greys: less than that between the darkest and the lightest pixel is not seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,23 +176,34 @@ class GlyphSet:
     @property
     def mean(self) -> float:
         """Mean of the pixels in [-1, 1]; of 16,384 pictures where there are more and it is not on record."""
-        return self._moments[0]
+        return self.moments[0] if self.moments is not None else self.survey.mean
 
     @property
     def std(self) -> float:
         """Standard deviation of the pixels in [-1, 1]; see `mean`."""
-        return self._moments[1]
+        return self.moments[1] if self.moments is not None else self.survey.std
 
     @cached_property
-    def _moments(self) -> tuple[float, float]:
-        if self.moments is not None:
-            return self.moments
+    def survey(self) -> Survey:
+        """What the pictures look like, all of them or 16,384.
+
+        Raises:
+            DataError: a picture file of an image folder cannot be read.
+        """
         counts = torch.zeros(256, dtype=torch.int64)
-        # Evenly spaced where there are more: two numbers are not worth reading millions of pictures for.
+        white = blank = 0
+        kinds = set()
+        # Evenly spaced where there are more: a few numbers are not worth reading millions of pictures for.
         looked_at = torch.linspace(0, len(self) - 1, min(len(self), 1 << 14), dtype=torch.float64).long()
         for index in looked_at.split(256):
-            counts += self.images(index).flatten().bincount(minlength=256)
-        return pixel_moments(counts.tolist())
+            images = self.images(index).flatten(1)
+            counts += images.flatten().bincount(minlength=256)
+            low, high = images.aminmax(dim=1)
+            empty = high.int() - low.int() < _NOTHING
+            blank += int(empty.sum())
+            white += int((empty & (low > 255 - _NOTHING)).sum())
+            kinds |= {hash(image.tobytes()) for image in images[~empty].numpy()}
+        return Survey(*pixel_moments(counts.tolist()), len(looked_at), blank, white, len(kinds))
 
 
 def to_unit(images: Tensor) -> Tensor:
@@ -223,13 +255,14 @@ def open_glyphs(folder: Path, size: int | None = None) -> GlyphSet:
         DataError: no such folder, nothing in it that we know, or a part of it is cut short or inconsistent.
     """
     if not folder.is_dir():
-        raise DataError(f"there is no data folder {folder}; run `glyffctl prepare` first")
-    there, metadata = os.path.lexists(folder / MANIFEST), metadata_file(folder)
-    if not there and metadata is None:
-        raise DataError(f"{folder} holds no {MANIFEST} and no metadata.jsonl; run `glyffctl prepare` first")
+        raise DataError(instead_of_data(folder))
+    there = os.path.lexists(folder / MANIFEST)
     manifest = read_manifest(folder) if there else {}
     if manifest.get("format") == GLYPHS_FORMAT:
         return _open_shards(folder, manifest, size)
+    metadata = metadata_file(folder)
+    if metadata is None and not there:
+        raise DataError(instead_of_data(folder))
     if metadata is None:
         raise DataError(f"{folder} has lost its metadata.jsonl; {_AGAIN}")
     return _open_imagefolder(folder, metadata, manifest, size)
@@ -438,13 +471,12 @@ def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], si
     font_names: dict[str, int] = {}
     files, character_of, font_of = Names(), array("q"), array("q")
     identity = hashlib.sha256()
+    check_alone(metadata)
     for row in read_metadata(metadata):
         try:
             length = (folder / row.file_name).stat().st_size
         except (OSError, ValueError) as error:
-            raise DataError(
-                f"{metadata} names {str(folder / row.file_name)[:300]}, which cannot be read; add it or remove its row"
-            ) from error
+            raise missing_picture(metadata, row.file_name, error) from error
         identity.update(json.dumps([*row, length]).encode())
         files.append(row.file_name)
         character = Character(row.codepoint, row.character, row.text, row.radical, row.wordings)

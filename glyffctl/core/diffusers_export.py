@@ -18,8 +18,9 @@ from torch.nn import functional as F
 
 from glyffctl.core.denoiser import Prediction
 from glyffctl.core.diffusers_model import unet_class
-from glyffctl.core.diffusers_settings import PREDICTIONS
+from glyffctl.core.diffusers_settings import NETWORK, PREDICTIONS
 from glyffctl.core.errors import ModelError
+from glyffctl.core.reading import shown
 from glyffctl.core.schedule import Schedule
 from glyffctl.core.text import TextBatch
 from glyffctl.core.unet import UNet
@@ -101,6 +102,68 @@ def unet_config(network: UNet) -> dict[str, Any]:
         "norm_num_groups": groups[0],
         **(pooled if config.pooled_text else {}),
     }
+
+
+# What diffusers takes where a config.json is silent, as our network is: files that it saves again say these, too.
+_AS_OURS: dict[str, object] = {
+    "center_input_sample": False,
+    "flip_sin_to_cos": True,
+    "freq_shift": 0,
+    "only_cross_attention": False,
+    "downsample_padding": 1,
+    "mid_block_scale_factor": 1,
+    "dropout": 0.0,
+    "act_fn": "silu",
+    "norm_eps": 1e-5,
+    "transformer_layers_per_block": 1,
+    "dual_cross_attention": False,
+    "resnet_skip_time_act": False,
+    "resnet_out_scale_factor": 1.0,
+    "time_embedding_type": "positional",
+    "conv_in_kernel": 3,
+    "conv_out_kernel": 3,
+    "attention_type": "default",
+    "class_embeddings_concat": False,
+    "upcast_attention": False,
+    "addition_embed_type_num_heads": 64,
+}
+
+
+def check_config(plain: dict[str, Any], network: UNet, path: Path) -> None:
+    """See that the config.json of a UNet2DConditionModel describes `network`.
+
+    Raises:
+        ModelError: it does not; `path` is named as where it came from.
+    """
+    expected = {"_class_name": NETWORK, **_AS_OURS, **unet_config(network)}
+    for name, value in plain.items():
+        if name.startswith("_") and name != "_class_name":
+            continue
+        if value != expected.get(name):
+            raise ModelError(f"cannot use {path}: {shown(name)} is {shown(value)}, {_OTHERWISE}")
+    for name in ("_class_name", *unet_config(network)):
+        if name not in plain:
+            raise ModelError(f"cannot use {path}: it does not say {name}; export the model again")
+
+
+def check_scheduler(plain: dict[str, Any], schedule: Schedule, prediction: Prediction, path: Path) -> None:
+    """See that a scheduler's JSON has the levels of `schedule` and knows what the network predicts.
+
+    Raises:
+        ModelError: it does not; `path` is named as where it came from.
+    """
+    for name, value in scheduler_config(schedule, prediction).items():
+        if plain.get(name) != value:
+            raise ModelError(f"cannot use {path}: {name} is {shown(plain.get(name))}, {_OTHERWISE}")
+
+
+_OTHERWISE = "which is not what glyffctl wrote into this export; export the model again"
+
+
+def our_weights(network: UNet, unet: dict[str, Tensor], text: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `unet_weights` and `text_weights`; a name that is neither keeps it, and so fits nowhere."""
+    ours = {_TEXT_NAMES.get(name) or diffusers_name(name): name for name in network.state_dict()}
+    return {ours.get(name, name): tensor for name, tensor in (unet | text).items()}
 
 
 def unet_weights(network: UNet) -> dict[str, Tensor]:

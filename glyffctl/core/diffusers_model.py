@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from glyffctl.core.checkpoint import EncoderInfo
 from glyffctl.core.denoiser import Prediction
 from glyffctl.core.diffusers_settings import GLYFFUSER, PipelineSettings, SpacedSchedule, read_pipeline
+from glyffctl.core.diffusers_weights import read_weights
 from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.files import reason
 from glyffctl.core.tensors import digest
 from glyffctl.core.text import TextBatch
 
@@ -143,25 +141,12 @@ def load_diffusers(folder: Path) -> DiffusersModel:
     """
     settings = read_pipeline(folder)
     unet_class()  # complain before anything slow
-    weights = _weights(settings.weights)
+    weights = read_weights(settings.weights)
     unet = _build(settings, weights)
     network = DiffusersNetwork(unet, settings.schedule.sigmas).eval().requires_grad_(False)
     told = json.dumps([settings.network, settings.prediction, settings.clip, settings.low])
     state = hashlib.blake2b(f"{digest(weights)} {digest({'sigmas': settings.schedule.sigmas})} {told}".encode())
     return DiffusersModel(network, settings, state.hexdigest()[:32])
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    try:
-        weights = load_file(path)
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {reason(error)}") from error
-    except (SafetensorError, ValueError) as error:
-        cause = str(error)[:200]
-        raise ModelError(f"cannot read {path}: it is cut short or not a safetensors file ({cause})") from error
-    if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
-        raise ModelError(f"cannot use {path}: it holds weights that are not finite numbers")
-    return {name: tensor.float() for name, tensor in weights.items()}
 
 
 def unet_class() -> Any:
@@ -179,13 +164,17 @@ def unet_class() -> Any:
     return UNet2DConditionModel
 
 
+# What the classes of diffusers raise for settings that do not go together.
+_DO_NOT_FIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
+
+
 def _build(settings: PipelineSettings, weights: dict[str, Tensor]) -> nn.Module:
     kind, path = unet_class(), settings.weights
     try:
         # The meta device holds no numbers: only what is in the file takes memory.
         with torch.device("meta"):
             unet: nn.Module = kind(**settings.network)
-    except Exception as error:  # settings that do not go together can raise nearly anything
+    except _DO_NOT_FIT as error:
         cause = str(error).strip().partition("\n")[0][:200]
         raise ModelError(
             f"cannot use {path.with_name('config.json')}: no network is built like that ({cause})"

@@ -17,14 +17,15 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.denoiser import Prediction
+from glyffctl.core.diffusers_weights import UNET_WEIGHTS, find_weights
 from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.hub import UNET_WEIGHTS, has_weights
+from glyffctl.core.hub import has_weights
 from glyffctl.core.reading import check_file, read_json, shown
 from glyffctl.core.schedule import Schedule, cosine, from_betas, linear
 
 INDEX_FILE = "model_index.json"
 _SCHEDULER_FILE = "scheduler_config.json"
-_PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")
+PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")
 NETWORK = "UNet2DConditionModel"
 GLYFFUSER = "GlyffuserPipeline"
 """The pipeline of yue-here/glyffuser. Black is 0 and white is 1 in its pictures, where diffusers' own have −1 and 1."""
@@ -76,7 +77,7 @@ class PipelineSettings:
 
     Attributes:
         network: the arguments of UNet2DConditionModel.
-        weights: the file with its weights.
+        weights: the file with its weights, or the index of several.
         pipeline: the name of its pipeline, or "" where the folder names none.
         schedule: its noise levels and their spacing.
         prediction: what the network predicts.
@@ -129,18 +130,21 @@ def read_pipeline(folder: Path) -> PipelineSettings:
     """
     index = folder / INDEX_FILE
     place = folder / "unet" if index.exists() or (folder / "unet").is_dir() else folder
-    weights = place / UNET_WEIGHTS
-    if not weights.exists():
+    above = folder.absolute().parent
+    if place == folder and folder.name == "unet" and any((above / name).exists() for name in ("scheduler", INDEX_FILE)):
+        raise ModelError(f"{folder} is the network alone of a model of diffusers; name its folder, {above}")
+    if place != folder and (folder / "text.safetensors").exists():
         raise ModelError(
-            f"{folder} has no {weights.relative_to(folder)}; weights in other formats can run code when they are "
-            "loaded: where you trust them, load them with diffusers and save them again with save_pretrained"
+            f"{folder} looks like what `glyffctl export --format diffusers` writes, but its glyffctl.json is missing; "
+            "get that file too, or export the model again"
         )
+    weights = find_weights(place, model=folder)
     check_file(weights, ModelError)
     network = _network(place / "config.json")
     if index.exists():
         pipeline, parts = _index(index)
     else:
-        pipeline, parts = "", {name for name in _PARTS if (folder / name).is_dir()}
+        pipeline, parts = "", {name for name in PARTS if (folder / name).is_dir()}
     settings = PipelineSettings(network=network, weights=weights, pipeline=pipeline)
     scheduler = folder / "scheduler" / _SCHEDULER_FILE
     if "scheduler" in parts and not scheduler.exists():
@@ -170,7 +174,7 @@ def _index(path: Path) -> tuple[str, set[str]]:
     plain = read_json(path, ModelError)
     held = {name: value for name, value in plain.items() if not name.startswith("_") and value != [None, None]}
     for name, value in held.items():
-        if name not in _PARTS:
+        if name not in PARTS:
             raise ModelError(f"cannot use {path}: its pipeline has a part {shown(name)}, which is not known here")
         if not (isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)):
             raise ModelError(f"cannot use {path}: {name} must be a library and a class, not {shown(value)}")
@@ -284,6 +288,11 @@ def _network(path: Path) -> dict[str, Any]:
         raise ModelError(
             f"cannot use {path}: it is a {shown(plain.get('_class_name'))}, not a {NETWORK}; no other network of "
             "diffusers is known here"
+        )
+    if plain.get("quantization_config"):
+        raise ModelError(
+            f"cannot use {path}: its weights are quantised (quantization_config), which is not read here; name the "
+            "model in float32, float16, bfloat16 or float8"
         )
     config = _settings(plain, {*_NETWORK_RULES, *_BLOCKS})
     for name in _NETWORK_NEEDED:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from glyffctl.core.bundled import BUNDLED, pretrained
+from glyffctl.core.diffusers_weights import shard_names, weight_files
 from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError
 
 _TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of reach
@@ -22,7 +24,7 @@ class _Kind:
         error: what is raised.
         wanted, unwanted: the files that loading reads; nothing that could run code, and no other formats of the same
             weights.
-        weights: what the file with the weights is called.
+        weights: of all files, those that hold the weights; [] where there are none.
         whole: whether a folder has all that loading needs.
     """
 
@@ -32,7 +34,7 @@ class _Kind:
     error: type[GlyffError]
     wanted: tuple[str, ...]
     unwanted: tuple[str, ...]
-    weights: Callable[[str], bool]
+    weights: Callable[[Sequence[str]], list[str]]
     whole: Callable[[Path], bool]
 
 
@@ -48,11 +50,35 @@ _ENCODER = _Kind(
     error=EmbeddingError,
     wanted=("*.json", "*.safetensors", "*.model", "*.txt"),
     unwanted=("*/*",),
-    weights=lambda name: name.endswith(".safetensors") and "/" not in name,
+    weights=lambda names: [name for name in names if name.endswith(".safetensors") and "/" not in name],
     whole=lambda folder: (folder / "config.json").is_file() and has_weights(folder),
 )
-UNET_WEIGHTS = "diffusion_pytorch_model.safetensors"
-"""What diffusers calls the weights of a network."""
+
+
+def _network_weights(names: Sequence[str]) -> list[str]:
+    """The files with the weights of a pipeline's network, which lie at the top or in `unet/`."""
+    for place in ("", "unet/"):
+        here = [name.removeprefix(place) for name in names if name.startswith(place)]
+        if found := weight_files([name for name in here if "/" not in name], place or "the model"):
+            return [place + name for name in found]
+    return []
+
+
+def _is_whole_pipeline(folder: Path) -> bool:
+    names = [str(file.relative_to(folder)) for place in (".", "unet") for file in (folder / place).glob("*.*")]
+    try:
+        found = _network_weights(names)
+        index = next((folder / name for name in found if name.endswith(".json")), None)
+        found += [str(index.with_name(name).relative_to(folder)) for name in shard_names(index)] if index else []
+    except ModelError:
+        return False
+    return (
+        bool(found)
+        and all((folder / name).is_file() for name in found)
+        and all(has_weights(config.parent) for config in folder.glob("text_encoder/config.json"))
+    )
+
+
 _PIPELINE = _Kind(
     noun="model",
     example="yuewu/glyffuser",
@@ -64,8 +90,8 @@ _PIPELINE = _Kind(
         "scheduler_config.json",
         "unet/config.json",
         "scheduler/*.json",
-        UNET_WEIGHTS,
-        f"unet/{UNET_WEIGHTS}",
+        "glyffctl.json",
+        "text.safetensors",
         "text_encoder/*.json",
         "text_encoder/model*.safetensors",
         "tokenizer/*.json",
@@ -73,11 +99,8 @@ _PIPELINE = _Kind(
         "tokenizer/*.txt",
     ),
     unwanted=("*/*/*", "text_encoder/*.fp16.*"),
-    weights=lambda name: name in (UNET_WEIGHTS, f"unet/{UNET_WEIGHTS}"),
-    whole=lambda folder: (
-        any((folder / name / UNET_WEIGHTS).is_file() for name in ("", "unet"))
-        and all(has_weights(config.parent) for config in folder.glob("text_encoder/config.json"))
-    ),
+    weights=_network_weights,
+    whole=_is_whole_pipeline,
 )
 
 
@@ -172,19 +195,46 @@ def _download(name: str, kind: _Kind) -> Path:
         ) from None
     except RepositoryNotFoundError:
         raise kind.error(f"there is no model {name} on the hub, and no folder of that name") from None
-    except Exception as error:  # what a network can do has other types in every version of the library
+    except _network_errors() as error:
         raise kind.error(
             f"the {kind.noun} {name} is not on this machine and the hub cannot be reached; run "
             f"`hf download {name} --local-dir FOLDER` on a machine with network, bring that folder here, "
             f"and use {kind.option} FOLDER"
         ) from error
-    if not any(kind.weights(file.rfilename) for file in files):
+    names = [file.rfilename for file in files]
+    try:
+        weights = kind.weights(names)
+    except ModelError as error:
+        raise kind.error(f"cannot use {name}: {error}") from error
+    others = [file for file in names if file.endswith(".safetensors") and not file.startswith("text_encoder")]
+    if others and not weights:
+        raise kind.error(
+            f"{name} has safetensors on the hub, {others[0]}, but none where such a {kind.noun} has its weights; "
+            f"name another, or run `hf download {name} --local-dir FOLDER` and give {kind.option} what is in it"
+        )
+    if not weights:
         raise kind.error(
             f"{name} has no safetensors weights on the hub; other formats can run code when they are loaded: "
             f"name another {kind.noun}"
         )
     try:
-        return Path(snapshot_download(name, allow_patterns=list(kind.wanted), ignore_patterns=list(kind.unwanted)))
-    except Exception as error:
+        return Path(
+            snapshot_download(name, allow_patterns=[*kind.wanted, *weights], ignore_patterns=list(kind.unwanted))
+        )
+    except _network_errors() as error:
         cause = str(error).partition("\n")[0] or type(error).__name__
         raise kind.error(f"cannot download the {kind.noun} {name}: {cause}; try again") from error
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What a network, a hub or a full disk raises: the types of the library, and of what it asks through."""
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
+
+    # The library asks through requests, httpx or httpx2, depending on its version. hf_xet, which fetches large files,
+    # raises RuntimeError for whatever happens; ValueError means an answer that is not JSON.
+    kinds: list[type[Exception]] = [OSError, RuntimeError, ValueError]
+    for kind in HfHubHTTPError.__mro__:
+        if issubclass(kind, Exception) and kind.__module__ != "builtins":
+            client = sys.modules[kind.__module__.partition(".")[0]]
+            kinds += [kind, *(getattr(client, name) for name in ("InvalidURL",) if hasattr(client, name))]
+    return tuple(kinds)

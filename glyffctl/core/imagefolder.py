@@ -7,31 +7,28 @@ Ours or anyone's, they are read the same way.
 
 from __future__ import annotations
 
-import csv
-import warnings
+import re
 from array import array
 from collections.abc import Iterator
-from json import JSONDecodeError
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from glyffctl.core.errors import DataError
 from glyffctl.core.names import LONGEST_NAME, check_inside
-from glyffctl.core.reading import LARGEST_PICTURE, check_file, csv_rows, parse_json, read_lines, shown
+from glyffctl.core.picture import read_picture
+from glyffctl.core.reading import shown
+from glyffctl.core.tables import csv_records, json_records, read_lines
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
-PAPER = 255
-_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # sizes that a few bytes can ask for
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Pillow knows more; what it does with EPS, say, is to start Ghostscript."""
 _LONGEST_CHARACTER = 2  # code points: one may select a variant
-_MOST_PIXELS = 160_000_000  # bytes as Pillow holds them: 40 million in colour
-_STRIP = 1 << 20  # pixels
+_RADICALS = 214
+# A radical as a number, or as Unihan writes it in kRSUnicode: 167.5, 120'.3, with more of them behind a space.
+_RADICAL = re.compile(r"([0-9]{1,3})'{0,3}(?:\.-?[0-9]{1,2})?(?:\s.*)?")
+_CODEPOINT = re.compile(r"[Uu]\+([0-9A-Fa-f]{1,6})")
+_MOST_SHOWN = 8  # columns
 KEPT = 1 << 30  # 65,536 pictures of 128×128
 
 
@@ -48,83 +45,139 @@ class Row(NamedTuple):
 
 
 def metadata_file(folder: Path) -> Path | None:
-    """The metadata file of an image–caption folder, or None where there is none."""
-    return next((folder / name for name in METADATA_FILES if (folder / name).is_file()), None)
+    """The metadata file of an image–caption folder, or None where there is none.
+
+    Raises:
+        DataError: there are several, which `datasets` refuses, too.
+    """
+    there = [name for name in (*METADATA_FILES, "metadata.parquet") if (folder / name).is_file()]
+    if len(there) > 1:
+        raise DataError(f"{folder} holds {' and '.join(there)}, keep only one of them")
+    return folder / there[0] if there and there[0] in METADATA_FILES else None
 
 
 def read_metadata(path: Path) -> Iterator[Row]:
     """All rows of a metadata file, in its order.
 
     Raises:
-        DataError: not UTF-8, not JSON lines or CSV, no row, or one without `file_name` or `text`; names the line.
+        DataError: it is no text, not JSON lines or CSV, has no row, or one without `file_name` or `text`, or with a
+            radical or code point that is none; names the line.
     """
-    empty = True
     lines = read_lines(path, DataError)
-    try:
-        for line, fields in _csv_rows(lines) if path.suffix == ".csv" else _json_rows(lines):
-            yield _row(fields, path, line)
-            empty = False
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"cannot read {path}: {error}; it must be UTF-8 with one row per picture") from error
+    empty = True
+    for line, fields in (csv_records if path.suffix == ".csv" else json_records)(lines, path, DataError):
+        yield _row(fields, path, line)
+        empty = False
     if empty:
         raise DataError(f"{path} names no picture; give it a row with file_name and text for each")
 
 
-def _json_rows(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                fields = parse_json(line)
-            except JSONDecodeError as error:
-                raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from error
-            if not isinstance(fields, dict):
-                raise ValueError(f"line {number} is not a JSON object")
-            yield number, fields
-
-
-def _csv_rows(lines: Iterator[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    rows = ((number, row) for number, row in csv_rows(lines) if row)
-    _, names = next(rows, (0, []))
-    for number, row in rows:
-        yield number, dict(zip(names, row, strict=False))
-
-
 def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
+    where = f"{path}, line {line}"
     file_name, text = fields.get("file_name"), fields.get("text", fields.get("caption"))
     if not isinstance(file_name, str) or not file_name or not isinstance(text, str):
-        raise DataError(f"{path}, line {line}: a row needs file_name and text (or caption)")
-    check_inside(file_name, path, DataError)
+        raise DataError(f"{where}: a row needs file_name and text (or caption); {_found(fields, file_name, text)}")
+    _check_name(file_name, path, line)
     character = str(fields.get("character") or "")
-    radical, wordings = fields.get("radical"), fields.get("wordings")
+    wordings = fields.get("wordings")
+    try:
+        codepoint, radical = parse_codepoint(fields.get("codepoint")), parse_radical(fields.get("radical"))
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
     return Row(
         file_name=file_name,
         text=text,
-        codepoint=parse_codepoint(fields.get("codepoint")),
+        codepoint=codepoint,
         character=character if len(character) <= _LONGEST_CHARACTER else "",
         font=str(fields.get("font") or "")[:LONGEST_NAME],
-        radical=parse_radical(radical),
+        radical=radical,
         wordings=tuple(map(str, wordings)) if isinstance(wordings, list) else (),
     )
 
 
-def parse_codepoint(text: object) -> int | None:
-    """`U+9502` as a number; None for anything else."""
-    if not (isinstance(text, str) and text.startswith("U+")):
+def _found(fields: dict[str, Any], file_name: object, text: object) -> str:
+    """What a row has instead of the two that it needs."""
+    caption = "text" if "text" in fields else "caption"
+    for name, value in (("file_name", file_name), (caption, text)):
+        if name in fields and (value == "" or not isinstance(value, str)):
+            return f"its {name} is {'empty' if value == '' else shown(value)}"
+    if not fields:
+        return "it has no columns"
+    if len(fields) == 1 and any(mark in next(iter(fields)) for mark in ";\t|"):
+        return f"it has one column, {shown(next(iter(fields)))}: put commas between columns"
+    names = [shown(name)[1:-1] for name in list(fields)[:_MOST_SHOWN]]
+    more = f" and {len(fields) - _MOST_SHOWN:,} more" if len(fields) > _MOST_SHOWN else ""
+    return f"it has {', '.join(names)}{more}"
+
+
+def _check_name(name: str, path: Path, line: int) -> None:
+    """See that a row names a file in the folder of the metadata, by a path from there."""
+    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
+    if absolute and ".." not in PurePosixPath(name).parts:
+        for folder in (path.parent.absolute(), path.parent.resolve()):
+            if PurePosixPath(name).is_relative_to(folder):
+                inside = PurePosixPath(name).relative_to(folder)
+                raise DataError(f"{path}, line {line}: file_name must be relative to the folder: {inside}")
+        if not PurePosixPath(name).is_absolute():
+            raise DataError(f"{path}, line {line}: file_name must be relative to the folder, not {shown(name)}")
+    check_inside(name, path, DataError)
+
+
+def missing_picture(metadata: Path, name: str, error: Exception) -> DataError:
+    """What to say of a file that a row names and that cannot be read, with the name that was likely meant."""
+    folder = metadata.parent
+    asked = f"{metadata} names {str(folder / name)[:300]}, which cannot be read"
+    if not isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
+        return DataError(f"{asked}: {getattr(error, 'strerror', None) or error}")
+    plain = name.replace("\\", "/")
+    if plain != name and ".." not in PurePosixPath(plain).parts and (folder / plain).is_file():
+        return DataError(f"{asked}: with slashes it is there; write {plain}")
+    place = (folder / name).parent
+    try:
+        near = sorted(path.name for path in place.iterdir()) if len(name) < _LONGEST_PATH and "\0" not in name else []
+    except OSError:
+        near = []
+    wanted = PurePosixPath(name).name.lower()
+    for there in near:
+        if wanted in (there.lower(), PurePosixPath(there).stem.lower()):
+            return DataError(f"{asked}; there is {there}: write that as its file_name")
+    return DataError(f"{asked}; add it or remove its row")
+
+
+_LONGEST_PATH = 1000
+
+
+def parse_codepoint(value: object) -> int | None:
+    """`U+9502`, or the same as a whole number; None for nothing.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if value in (None, ""):
         return None
-    codepoint = int(text[2:], 16)
-    if not 0 <= codepoint <= 0x10FFFF:
-        raise ValueError(f"{shown(text)} is no code point")
+    found = _CODEPOINT.fullmatch(value) if isinstance(value, str) else None
+    codepoint = int(found[1], 16) if found else value
+    if type(codepoint) is not int or not 0 <= codepoint <= 0x10FFFF:
+        raise ValueError(f"codepoint is {shown(value)}, which is not a code point; write it like U+9502")
     return codepoint
 
 
-def parse_radical(value: Any) -> int | None:
-    """The number of a radical; None for nothing."""
-    try:
-        return int(value) if value not in (None, "") else None
-    except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"{shown(value)} is no number of a radical") from None
+def parse_radical(value: object) -> int | None:
+    """The number of a radical, 1 to 214, also as Unihan writes it with the strokes beyond it; None for nothing.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if value in (None, ""):
+        return None
+    number = None
+    if type(value) is int or (isinstance(value, float) and value.is_integer()):
+        number = int(value)
+    elif isinstance(value, str | float) and (found := _RADICAL.fullmatch(str(value).strip())):
+        number = int(found[1])
+    if number is None or not 1 <= number <= _RADICALS:
+        raise ValueError(f"radical is {shown(value)}, which is not the number of a radical (1 to {_RADICALS})")
+    return number
 
 
 class Names:
@@ -176,39 +229,3 @@ class Pictures:
             self.place[row] = self.used
             self.used += 1
         return picture
-
-
-def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """One picture as (size, size) uint8 grey: padded to a square with white paper, then resized.
-
-    Raises:
-        DataError: the file cannot be read as a picture.
-    """
-    check_file(path, DataError, LARGEST_PICTURE)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height * (1 if image.mode in ("1", "L", "P") else 4) > _MOST_PIXELS:
-                    raise ValueError(f"{image.width}×{image.height} pixels are too many")
-                return np.array(ImageOps.pad(_grey(image), (size, size), Image.Resampling.LANCZOS, color=PAPER))
-    except (OSError, ValueError, SyntaxError, *_BOMBS) as error:
-        raise DataError(f"cannot read the picture {path}: {error}; mend it or take out its row") from error
-
-
-def _grey(image: Image.Image) -> Image.Image:
-    """`image` in grey on white paper, a strip at a time: a large one whole would take four times its own memory."""
-    grey, rows = Image.new("L", image.size), max(1, _STRIP // image.width)
-    for top in range(0, image.height, rows):
-        bottom = min(top + rows, image.height)
-        grey.paste(_grey_strip(image.crop((0, top, image.width, bottom))), (0, top))
-    return grey
-
-
-def _grey_strip(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits: Pillow's own conversion clips instead of scaling
-        return Image.fromarray((np.asarray(image, dtype=np.uint32) // 257).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        paper = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(paper, image.convert("RGBA")).convert("L")
-    return image.convert("L")

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glyffctl.core.bundled import called
 from glyffctl.core.checkpoint import load_model
 from glyffctl.core.dataset import GlyphSet, open_glyphs
 from glyffctl.core.device import choose_device
@@ -105,7 +106,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     origin = model.origin
     make_schedule(origin.config.diffusion.schedule).steps(options.recipe.steps)  # complain before anything slow
     real = _Real.open(options.data, origin.config.network.size, options.pictures)
-    yield Note(f"model: {path}{why}, trained on {model.images:,} pictures")
+    yield Note(f"model: {called(path)}{why}, trained on {model.images:,} pictures")
     if origin.config.training.holdout < HOLDOUT:
         yield Caution("the model was trained on some of the characters that are held out here")
 

@@ -13,13 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glyffctl import __version__
+from glyffctl.core.bundled import called
 from glyffctl.core.checkpoint import EXPORT_FILE, Model, load_model
 from glyffctl.core.diffusers_export import compare, scheduler_config, text_weights, unet_config, unet_weights
 from glyffctl.core.diffusers_settings import NETWORK
+from glyffctl.core.diffusers_weights import UNET_WEIGHTS
 from glyffctl.core.errors import ModelError, OutputError, UsageError
+from glyffctl.core.exported import TEXT_FILE, load_exported
 from glyffctl.core.files import atomic_folder, check_writable
 from glyffctl.core.generate import Recipe
-from glyffctl.core.hub import UNET_WEIGHTS
 from glyffctl.core.names import check_name
 from glyffctl.core.onnx_export import DenoiserGraph, check_packages, export_denoiser, export_encoder, session
 from glyffctl.core.text import TextEncoder
@@ -74,7 +76,7 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
         check_packages()
     path, why = yield from find_model(options.model)
     model = load_model(path)
-    yield Note(f"model: {path}{why}, {model.history}")
+    yield Note(f"model: {called(path)}{why}, {model.history}")
     if options.format == "diffusers":
         unet_config(model.network)  # complain before anything slow
     encoder = yield from reader(model, options.encoder, with_transformers=True)
@@ -83,6 +85,8 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
         difference = yield from write(folder, model, encoder)
         told = json.dumps(_told(model, encoder, options.format), indent=1, ensure_ascii=False)
         (folder / EXPORT_FILE).write_text(told + "\n", encoding="utf-8")
+        if options.format == "diffusers":
+            _read_back(folder, model)
         files = sorted(out / file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     return ExportReport(out, files, path, difference)
 
@@ -105,7 +109,11 @@ def _told(model: Model, encoder: TextEncoder, format: Format) -> dict[str, Any]:
         "images": model.images,
         "config": model.origin.as_dict()["config"],
         "picture": {"size": model.size, "black": -1, "white": 1},
-        "text": {"width": model.text_width, "max_tokens": encoder.max_tokens},
+        "text": {
+            "width": model.text_width,
+            "max_tokens": encoder.max_tokens,
+            "fingerprint": encoder.fingerprint,
+        },
         "schedule": {"name": model.origin.config.diffusion.schedule, "sigmas": model.schedule.sigmas.tolist()},
         "sampling": {"sampler": recipe.sampler, "steps": recipe.steps, "guidance": recipe.guidance, "clip": model.clip},
     }
@@ -119,7 +127,7 @@ def _write_diffusers(folder: Path, model: Model, encoder: TextEncoder) -> Genera
     save_file(held, folder / "unet" / UNET_WEIGHTS, {"format": "pt"})
     scheduler = {"_class_name": "DPMSolverMultistepScheduler", **scheduler_config(model.schedule, model.prediction)}
     _write_json(folder / "scheduler" / "scheduler_config.json", scheduler)
-    save_file({name: t.contiguous() for name, t in text_weights(network).items()}, folder / "text.safetensors")
+    save_file({name: t.contiguous() for name, t in text_weights(network).items()}, folder / TEXT_FILE)
     kind = encoder.save_model(folder / "text_encoder")
     encoder.save_tokenizer(folder / "tokenizer")
     page = diffusers_page(network.config, kind, encoder.max_tokens)
@@ -131,6 +139,13 @@ def _write_diffusers(folder: Path, model: Model, encoder: TextEncoder) -> Genera
         return None
     _check(difference)
     return difference
+
+
+def _read_back(folder: Path, model: Model) -> None:
+    """See that `sample` takes what was written as the same network."""
+    ours, held = model.network.state_dict(), load_exported(folder).network.state_dict()
+    if ours.keys() != held.keys() or not all(torch.equal(held[name], tensor) for name, tensor in ours.items()):
+        raise ModelError("what was written reads back as other weights: this is a fault in glyffctl; please report it")
 
 
 def _write_onnx(folder: Path, model: Model, encoder: TextEncoder) -> Generator[Event, None, float | None]:

@@ -21,6 +21,7 @@ from glyffctl.core.metrics import Figure, share
 from glyffctl.core.names import check_name
 from glyffctl.core.precision import settle
 from glyffctl.workflows.events import Event, Note, Progress
+from glyffctl.workflows.pictures import look_over
 
 _SHOWN = 800_000  # glyphs, where neither limit below is in the way
 _FEWEST, _MOST = 5, 40  # passes
@@ -74,6 +75,7 @@ def make_judge(options: JudgeOptions) -> Generator[Event, None, JudgeReport]:
             f"{options.data} has too few glyphs whose radical is known; prepare more with `glyffctl prepare`"
         )
     device = choose_device(options.device)
+    yield from look_over(glyphs)
     passes = options.passes or min(_MOST, max(_FEWEST, _SHOWN / len(index)))
     autocast = settle("auto", device)
     with torch.random.fork_rng():

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from glyffctl.core.bundled import called
 from glyffctl.core.checkpoint import Model, load_model
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.generate import Recipe
@@ -99,7 +100,7 @@ def artist(
     """
     found, why = yield from find_model(path)
     model = load_model(found)
-    yield Note(f"model: {found}{why}, trained on {model.images:,} pictures")
+    yield Note(f"model: {called(found)}{why}, {model.history}")
     return Artist(model, Pen.of(model, device, COUNT), found, prompt, encoder, seed)
 
 

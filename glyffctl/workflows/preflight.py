@@ -12,12 +12,11 @@ from torch import Tensor
 
 from glyffctl.core.training import Trainer
 from glyffctl.workflows.events import Caution, Event, Note
+from glyffctl.workflows.pictures import look_over
 
 BRIGHTNESS_LEFT = 0.5  # standard deviations; above this, pure noise is not where the data is at T
-_LOOKED_AT = 1024  # pictures
 _CAPTIONS = 10_000
 _FAINT = 0.1  # standard deviation of pixels in [−1, 1]; of Noto Sans 0.75
-_MANY_EQUAL = 0.05  # share of pictures; compatibility ideographs make 1 %
 _MANY_ALIKE = 0.2  # share of captions that the text encoder does not tell from another
 _FAR_LEVELS = 1.0  # in ln σ
 _GLYPH_LEVELS = 0.8, 128  # ln σ where the strokes of a glyph are decided, at this size; see examples/LOG.md
@@ -46,11 +45,7 @@ def _pictures(trainer: Trainer) -> Generator[Event, None, None]:
         )
     if glyphs.std < _FAINT:
         yield Caution(f"the pictures hardly differ from an even grey (standard deviation {glyphs.std:.3f} in −1…1)")
-    index = _spread(trainer.train_index, _LOOKED_AT)
-    seen = {blake2b(picture.numpy().tobytes(), digest_size=16).digest() for picture in glyphs.images(index)}
-    equal = 1 - len(seen) / len(index)
-    if equal > _MANY_EQUAL:
-        yield Caution(f"{equal:.0%} of the pictures are equal to another: boxes for characters the font lacks?")
+    yield from look_over(glyphs)
 
 
 def _spread(index: Tensor, most: int) -> Tensor:

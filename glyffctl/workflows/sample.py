@@ -13,11 +13,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from glyffctl.core.bundled import called
 from glyffctl.core.checkpoint import Model, load_model
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusers_model import DiffusersModel, load_diffusers, unet_class
 from glyffctl.core.diffusers_settings import is_pipeline
 from glyffctl.core.errors import FontError, ModelError, UsageError
+from glyffctl.core.exported import is_export, load_exported
 from glyffctl.core.files import check_writable
 from glyffctl.core.fonts import system_fonts
 from glyffctl.core.hub import pipeline_folder
@@ -56,7 +58,7 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     if options.weights not in (None, model.identity):
         raise ModelError(f"the model at {path} has other weights than those the picture was made with")
     model.schedule.steps(options.recipe.steps)  # complain before anything slow
-    yield Note(f"model: {path}{why}, {model.history}")
+    yield Note(f"model: {called(path)}{why}, {model.history}")
     text, negative = yield from _encode(options, model)
     started = time.perf_counter()
     pen = Pen.of(model, device, options.batch, options.precision)
@@ -71,7 +73,9 @@ def _load(path: Path) -> Model | DiffusersModel:
     """A model of ours, or one of diffusers from a folder or the hub."""
     if not path.exists():
         unet_class()  # complain before the download
-        return load_diffusers(pipeline_folder(str(path)))
+        path = pipeline_folder(str(path))
+    if is_export(path):
+        return load_exported(path)
     return load_diffusers(path) if path.is_dir() and is_pipeline(path) else load_model(path)
 
 

@@ -23,6 +23,7 @@ from glyffctl.core.noise import permutation
 from glyffctl.core.prompts import check_prompt
 from glyffctl.core.structure import VOTES, read_structure, separation, two_kinds
 from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.pictures import look_over
 from glyffctl.workflows.umap_drawn import Drawn, read_drawn, trace
 
 COLOURS = ("radical", "structure", "font", "density", "none")
@@ -116,6 +117,7 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     everything = open_glyphs(options.data)
     glyphs = everything.sample(MOST)
     _check_count(glyphs, options)
+    yield from look_over(glyphs)
     if len(glyphs) < len(everything):
         yield Note(f"the map shows {len(glyphs):,} of the {len(everything):,} glyphs, drawn at random")
     operators = _operators(glyphs, options.ids) if options.ids else None

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glyffctl.core.bundled import called
 from glyffctl.core.checkpoint import load_model
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.errors import UsageError
@@ -94,7 +95,7 @@ def trace(
         raise UsageError(
             f"the model at {path} draws {has}×{has} pixels, the data have {size}×{size}; name another with --model"
         )
-    yield Note(f"model: {path}{why}")
+    yield Note(f"model: {called(path)}{why}")
     text = TextBatch.none(1, loaded.network.config.text_width)
     if prompt.strip():
         text = read((yield from reader(loaded, encoder)), [prompt])
