@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glyffctl.core.bundled import model_name
 from glyffctl.core.checkpoint import load_model
 from glyffctl.core.dataset import GlyphSet, open_glyphs
 from glyffctl.core.errors import DataError, UsageError
@@ -31,6 +32,7 @@ from glyffctl.workflows.evaluation import EvaluateReport, PromptRow, Row, StepsR
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.sample import find_model
 from glyffctl.workflows.steps import save_plot, steps_table
+from glyffctl.workflows.words import unknown_words
 
 FEWEST = 16  # held-out glyphs without which distributions are not worth comparing
 COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05
@@ -101,13 +103,14 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     origin = model.origin
     make_schedule(origin.config.diffusion.schedule).steps(options.recipe.steps)  # complain before anything slow
     real = _Real.open(options.data, origin.config.network.size, options.pictures)
-    yield Note(f"model: {path}{why}, trained on {model.images:,} pictures")
+    yield Note(f"model: {model_name(path)}{why}, trained on {model.images:,} pictures")
     if origin.config.training.holdout < HOLDOUT:
         yield Caution("the model was trained on some of the characters that are held out here")
 
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
     encoder = yield from reader(model, options.encoder)
+    yield from unknown_words(encoder, [prompt.text for prompt in prompts])
     text = read(encoder, [*(prompt.text for prompt in prompts), *definitions])
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pen = Pen.of(model, device, options.batch, options.precision)
@@ -139,7 +142,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     report = EvaluateReport(
         out=options.out,
         plot=plot,
-        model={"path": str(path), "weights": model.identity, "pictures": model.images},
+        model={"path": str(model_name(path)), "weights": model.identity, "pictures": model.images},
         data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
         judge={name: known[name] for name in ("accuracy", "fonts", "seed") if name in known},
         recipe={

@@ -12,6 +12,7 @@ from typing import Any, get_args
 from matplotlib.figure import Figure
 
 from glyffctl.core import claims
+from glyffctl.core.bundled import model_name
 from glyffctl.core.claims import Claim
 from glyffctl.core.dataset import to_unit
 from glyffctl.core.errors import DataError, ModelError, OutputError, UsageError
@@ -221,7 +222,7 @@ def _write(
         "Every picture on this page was computed when the page was made, on real glyphs where it shows glyphs; nothing "
         "is a sketch. The numbers under the pictures were measured on the way.",
         f"Glyphs: {material.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
-        + (f" Model: {model.path.name}, prompt “{model.prompt}”." if model is not None else ""),
+        + (f" Model: {model_name(model.path).name}, prompt “{model.prompt}”." if model is not None else ""),
     ]
     try:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from glyffctl.core.bundled import model_name
 from glyffctl.core.checkpoint import Model, load_model
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.generate import Recipe
@@ -29,6 +30,7 @@ from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.noise_data import Material
 from glyffctl.workflows.sample import find_model
+from glyffctl.workflows.words import unknown_words
 
 PROMPT = "gold"
 GOLD = ("gold", 167)
@@ -83,6 +85,7 @@ class Artist:
             return TextBatch.none(len(prompts), self.pen.width)
         if not self.readers:
             self.readers.append((yield from reader(self.model, self.encoder)))
+            yield from unknown_words(self.readers[0], [self.prompt])
         return read(self.readers[0], prompts)
 
 
@@ -95,7 +98,7 @@ def artist(path: Path | None, encoder: str | None, prompt: str, seed: int) -> Ge
     found, why = find_model(path)
     model = load_model(found)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    yield Note(f"model: {found}{why}, trained on {model.images:,} pictures")
+    yield Note(f"model: {model_name(found)}{why}, trained on {model.images:,} pictures")
     return Artist(model, Pen.of(model, device, COUNT), found, prompt, encoder, seed)
 
 

@@ -14,8 +14,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from glyffctl.core import checkpoint, embeddings
-from glyffctl.core.bundled import BUNDLED
-from glyffctl.core.checkpoint import EncoderInfo, Origin
+from glyffctl.core.bundled import BUNDLED, model_path
+from glyffctl.core.checkpoint import EncoderInfo, Model, Origin
 from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, read_toml
 from glyffctl.core.dataset import GlyphSet, open_glyphs
 from glyffctl.core.errors import GlyffError, Interrupted, OutputError, TrainingError, UsageError
@@ -100,9 +100,7 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
     if options.gpus and device.type == "cpu":
         yield Caution("no GPU was found: training on the CPU (--gpus 0 says so without this line)")
     preset, sections = _settings(options, device)
-    start = checkpoint.load_model(options.start) if options.start else None
-    if start is not None:
-        sections["network"] = as_dict(start.origin.config)["network"]
+    start = _start(options, sections)
     config = parse(sections)  # complain about settings before minutes are spent on embedding
     team.told(sections)
 
@@ -160,6 +158,15 @@ def _warn_of_brightness(trainer: Trainer) -> Generator[Event, None, None]:
         )
 
 
+def _start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> Model | None:
+    """The model that a new run starts from, its network put into `sections`."""
+    if options.start is None:
+        return None
+    model = checkpoint.load_model(model_path(options.start))
+    sections["network"] = as_dict(model.origin.config)["network"]
+    return model
+
+
 def _follow(options: TrainOptions, device: torch.device, team: Team) -> Generator[Event, None, None]:
     """What all processes but the first do."""
     sections = team.told(None)
@@ -190,6 +197,7 @@ def _run(
 def show_settings(options: TrainOptions) -> str:
     """All settings that `train` would use, as TOML that --config takes."""
     _, sections = _settings(options, _device(options.gpus, place()))
+    _start(options, sections)
     lines = []
     for section, values in as_dict(parse(sections)).items():
         lines.append(f"[{section}]")
@@ -232,7 +240,8 @@ def _device_name(device: torch.device, team: Team) -> str:
     times = f"{team.size} × " if team.size > 1 else ""
     if device.type == "cuda":
         return times + torch.cuda.get_device_name(device)
-    return f"{times}the CPU ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{times}the CPU ({threads} {'thread' if threads == 1 else 'threads'})"
 
 
 def _fit(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:
