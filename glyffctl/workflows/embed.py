@@ -109,10 +109,10 @@ def _warn_of_likeness(encoder: TextEncoder, captions: list[str], ids: list[list[
         if row:
             groups.setdefault(tuple(row), []).append(text)
     cut, same_when_cut, silent, same = (list[str]() for _ in range(4))
-    for row, texts in groups.items():
-        full = len(row) == encoder.max_tokens
+    for tokens, texts in groups.items():
+        full = len(tokens) == encoder.max_tokens
         cut += [text for text in texts if full and encoder.is_cut(text)]
-        if not encoder.knows(list(row)) and encoder.unread(texts[0]).whole:
+        if not encoder.knows(list(tokens)) and encoder.unread(texts[0]).whole:
             silent += texts
         apart = {_letters(text): text for text in texts}
         if len(apart) > 1:

@@ -92,7 +92,8 @@ def trace(prompt: str, model: Path | None, encoder: str | None, seed: int, size:
     if loaded.network.config.size != size:
         has = loaded.network.config.size
         raise UsageError(
-            f"the model at {model_name(path)} draws {has}×{has} pixels, the data have {size}×{size}; name another with --model"
+            f"the model at {model_name(path)} draws {has}×{has} pixels, the data have {size}×{size}; name another "
+            "with --model"
         )
     yield Note(f"model: {model_name(path)}{why}")
     text = TextBatch.none(1, loaded.network.config.text_width)
