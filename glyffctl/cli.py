@@ -156,9 +156,10 @@ def _real(
         except ValueError:
             number = math.nan
         if not low <= number <= high or not math.isfinite(number) or (above and number == low):
-            limits = [f"{'above' if above else 'from'} {low:g}"] * math.isfinite(low)
-            limits += [f"{'and at most' if above else 'to'} {high:g}"] * math.isfinite(high)
-            raise UsageError(f"{option} must be {' '.join(['a finite number', *limits])}, not {text}")
+            upto = f" {'and at most' if above else 'to'} {high:g}" if math.isfinite(high) else ""
+            raise UsageError(
+                f"{option} must be a finite number {'above' if above else 'from'} {low:g}{upto}, not {text}"
+            )
         return number
 
     return typer.Option(option, help=help, parser=parse, metavar="NUMBER", show_default=show_default)
@@ -405,7 +406,8 @@ def sample(
             "--guidance",
             "γ in uncond + γ·(cond − uncond): 1 is off, more follows the prompt more closely. "
             "(Where others write (1+w)·cond − w·uncond, w is γ − 1.)",
-            -math.inf,
+            -100,
+            100,
         ),
     ] = 4.0,
     interval: Annotated[
@@ -508,7 +510,7 @@ def evaluate(
         _whole("--pictures", "Pictures of held-out definitions, at most, and as many without a prompt.", 16, 100_000),
     ] = 256,
     steps: StepsOption = 20,
-    guidance: Annotated[float, _real("--guidance", "γ as in `sample`.", -math.inf)] = 4.0,
+    guidance: Annotated[float, _real("--guidance", "γ as in `sample`.", -100, 100)] = 4.0,
     sampler: SamplerOption = "dpmpp-2m",
     seed: Annotated[int, _whole("--seed", _SEED, 0, _MOST)] = 0,
     batch: BatchOption = 16,

@@ -101,7 +101,7 @@ class Display:
 
 def _left(event: events.Progress, done: float, seconds: float) -> str:
     """How long the rest takes, if it goes on as the `done` did in so many seconds; "" where nobody can say."""
-    if event.total is None or done <= 0 or event.done >= event.total:
+    if event.total is None or done <= 0 or event.done >= event.total or seconds < 2:
         return ""
     left = (event.total - event.done) * seconds / done
     if not left < 100 * 86_400:

@@ -387,12 +387,13 @@ def _share(figure: Figure) -> str:
 
 def elsewhere(measured: Collection[str] = ()) -> Iterator[Claim]:
     """The claims that need a trained model, or another command, and where they are measured; but those `measured`."""
-    with_model = "needs a model: add `--model bundled`, or one of your own"
+    with_model = "needs a model: `glyffctl noise-demo --check --model bundled`, or one of your own"
+    with_data = "needs the glyphs of 100 characters or more: `glyffctl prepare`" if "gold" in measured else with_model
     for name, says, where in (
         ("clusters", "two clusters in the UMAP, left–right and top–bottom", "see `glyffctl visualize-umap`"),
         ("one step", ONE_STEP, with_model),
         ("gold", GOLD, with_model),
-        ("new", NEW, with_model),
+        ("new", NEW, with_data),
     ):
         if name not in measured:
             yield Claim(name, says, where, "not measured here")

@@ -45,7 +45,7 @@ ONE_STEP = 64
 SHOWN = 6
 FRAMES = 40
 MANY, SMOOTH = 120, 30
-OF_EACH = 2
+OF_EACH = 1
 """Pictures of each known prompt that are compared with real glyphs, beside those of gold."""
 CALIBRATION = 500
 """Real glyphs that show how near to one another different characters are."""
