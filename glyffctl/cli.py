@@ -336,7 +336,8 @@ def train(
         Path | None,
         typer.Option(
             "--from",
-            help="Start a new run from the weights of this model, a run folder or model file, and take its network.",
+            help="Start a new run from the weights of this model, a run folder, a model file or bundled, and take its "
+            "network.",
             metavar="MODEL",
             show_default=False,
         ),

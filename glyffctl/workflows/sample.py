@@ -77,7 +77,7 @@ def _sample(options: SampleOptions, model: Model | DiffusersModel, path: Path) -
     seconds = time.perf_counter() - started
     made = replace(options, precision=pen.precision, threads=torch.get_num_threads(), drawn_on=device.type)
     files = _write(made, model, path, pictures, frames)
-    yield Note(f"drew {len(pictures):,} pictures in {seconds:.1f} s")
+    yield Note(f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s")
     return SampleReport(files, model_name(path), seconds)
 
 
