@@ -45,7 +45,8 @@ class TrainOptions:
         out: the run folder; None is runs/PRESET.
         encoder: captions that are not embedded with it yet are embedded first; None takes those
             that are there, or makes them with the bundled encoder.
-        start: a model, or bundled, whose weights a new run starts from, and whose network it takes; None starts from nothing.
+        start: a model, or bundled, whose weights a new run starts from, and whose network it takes; None starts from
+            nothing.
     """
 
     data: Path = Path("data")
