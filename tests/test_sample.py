@@ -247,7 +247,12 @@ def test_words_that_the_encoder_does_not_know_are_named(
         return cautions(options(Path("bundled"), tmp_path / "x.png", *prompts, count=1, recipe=Recipe(steps=1), **more))
 
     reads: list[Path] = []
-    monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", lambda: reads.append(unihan) or unihan)
+
+    def installed() -> Path:
+        reads.append(unihan)
+        return unihan
+
+    monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", installed)
     assert told("gold", "Gold", "a small swan", negative="water") == [] and not reads
     none, offer = told("铁", "铁鱼")
     assert "none" in none and "铁; 铁鱼" in none
@@ -293,9 +298,13 @@ def test_a_gif_without_a_name_is_beside_the_picture(
 
 
 def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, seen = torch.get_num_threads(), []
-    draw = Pen.draw
-    monkeypatch.setattr(Pen, "draw", lambda *a, **k: seen.append(torch.get_num_threads()) or draw(*a, **k))
+    before, seen, draw = torch.get_num_threads(), list[int](), Pen.draw
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(Pen, "draw", watched)
     finish(sample(options(tiny_run, tmp_path / "x.png", threads=2 if before == 1 else 1)))
     made = seen.pop()
     assert made != before or _processors() == 1
