@@ -99,8 +99,9 @@ def _processors() -> int:
 
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
-    """Let torch compute with `count` threads, as many as it had when the block ends; sums depend on it in their last
-    digits. None, and more than there are processors, change nothing.
+    """Compute with `count` threads in this block, because the last digits of sums depend on their number.
+
+    None changes nothing, and neither does a count above the machine's processors.
     """
     before = torch.get_num_threads()
     if count is not None and count <= _processors():

@@ -71,7 +71,10 @@ class SampleOptions:
         if not self.prompts:
             raise UsageError('name a prompt: glyffctl sample "lithium"')
         if self.count < 1 or self.count * len(self.prompts) > MAX_PICTURES:
-            raise UsageError(f"--count times the number of prompts must be in 1…{MAX_PICTURES:,}")
+            raise UsageError(
+                f"--count times the number of prompts must be in 1…{MAX_PICTURES:,}, not "
+                f"{self.count * len(self.prompts):,}"
+            )
         if self.only is not None and not 0 <= self.only < self.count * len(self.prompts):
             raise UsageError(f"there is no picture {self.only} among {self.count * len(self.prompts):,}")
         if not 0 <= self.seed < 2**62:
