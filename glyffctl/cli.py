@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 import signal
 import sys
 import traceback
@@ -16,7 +17,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from glyffctl import __version__
 from glyffctl.core.errors import GlyffError, UsageError
@@ -47,6 +48,41 @@ def _fault(error: Exception) -> str:
         f"a fault in glyffctl {__version__}, at {where}:{place.lineno}, {type(error).__name__}"
         f"{': ' + said if said else ''}; please report it, with the command and what it prints under {_TRACEBACK}=1"
     )
+
+
+class _Command(TyperCommand):
+    """A command whose help names kinds of values as other programs do: typer writes <str>, and <bool> behind switches.
+
+    Its names for them have changed from version to version.
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+            elif param.param_type_name == "argument":
+                param.display_type_rich = lambda ctx: ""  # noqa: ARG005
+            elif param.metavar is None:
+                kind = param.display_type(ctx) if hasattr(param, "display_type") else param.make_metavar(ctx)
+                param.metavar = {"STR": "TEXT"}.get(kind.strip("<>").upper(), kind.strip("<>").upper())
+        return params
+
+
+class _Sample(_Command):
+    """`--gif` alone is a gif beside the picture, `--gif FILE.gif` that file: typer has no option that is both."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        args = list(args)
+        end = args.index("--") if "--" in args else len(args)
+        for place in reversed(range(end)):
+            if args[place] == "--gif" and not _FILE.fullmatch("".join(args[place + 1 : place + 2])):
+                args[place] = f"--gif={_BESIDE}"
+        return super().parse_args(ctx, args)
+
+
+_BESIDE = ".gif"
+_FILE = re.compile(r"[^-].*/.*|[^-]\S*\.\w{2,4}", re.DOTALL)  # what is rather a file than a prompt
 
 
 class _Commands(TyperGroup):
@@ -113,6 +149,45 @@ def root(
     """
 
 
+def _whole(option: str, help: str, low: int, high: int, *, metavar: str = "N", show_default: bool = True) -> Any:
+    """An option for a whole number from `low` to `high`, which says so of what is none."""
+
+    def parse(text: str | int) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            upto = f"from {low:,} to {high:,}" if high < _MOST else f"from {low:,} up"
+            raise UsageError(f"{option} must be a whole number {upto}, not {text}")
+        return number
+
+    return typer.Option(option, help=help, parser=parse, metavar=metavar, show_default=show_default)
+
+
+def _real(
+    option: str, help: str, low: float, high: float = math.inf, *, above: bool = False, show_default: bool = True
+) -> Any:
+    """An option for a finite number from `low` to `high`; or `above` low, if that is not meant itself."""
+
+    def parse(text: str | float) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high or not math.isfinite(number) or (above and number == low):
+            upto = f" {'and at most' if above else 'to'} {high:g}" if math.isfinite(high) else ""
+            raise UsageError(
+                f"{option} must be a finite number {'above' if above else 'from'} {low:g}{upto}, not {text}"
+            )
+        return number
+
+    return typer.Option(option, help=help, parser=parse, metavar="NUMBER", show_default=show_default)
+
+
+_MOST = 2**62 - 1  # of what has no other limit; torch counts in 64 bits
+_SEED = "Of everything drawn at random."
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on stdout.")]
 DataOption = Annotated[Path, typer.Option(help="The data folder that `prepare` made, or any image–caption folder.")]
 ModelOption = Annotated[
@@ -130,6 +205,8 @@ DeviceOption = Annotated[
     str,
     typer.Option(help="auto (a CUDA GPU where there is one, else the CPU), cpu, cuda, cuda:1, or mps (Apple's GPUs)."),
 ]
+StepsOption = Annotated[int, _whole("--steps", "Steps of the sampler, 1 to 1000.", 1, 1000)]
+BatchOption = Annotated[int, _whole("--batch", "Pictures drawn at once.", 1, 1024)]
 SamplerOption = Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")]
 DrawingPrecisionOption = Annotated[
     str, typer.Option(help="Of the network: fp32, bf16, or auto: bf16 where this machine is faster with it.")
@@ -151,13 +228,14 @@ def _say(text: object) -> None:
     say(text)
 
 
-@app.command()
+@app.command(cls=_Command)
 def prepare(
     fonts: Annotated[
         list[Path] | None,
         typer.Argument(
             help="Font files (ttf, otf, ttc, otc) or folders of them. Without: the system's Chinese font.",
             show_default=False,
+            metavar="FONTS",
         ),
     ] = None,
     definitions: Annotated[
@@ -168,7 +246,7 @@ def prepare(
             show_default=False,
         ),
     ] = None,
-    size: Annotated[int, typer.Option(help="Height and width of a picture, in pixels.")] = 128,
+    size: Annotated[int, _whole("--size", "Height and width of a picture, in pixels.", 8, 1024)] = 128,
     ranges: Annotated[
         str | None,
         typer.Option(
@@ -222,7 +300,7 @@ def prepare(
         )
 
 
-@app.command()
+@app.command(cls=_Command)
 def embed(
     data: DataOption = Path("data"),
     encoder: Annotated[
@@ -232,7 +310,7 @@ def embed(
             "google-t5/t5-small, or a folder."
         ),
     ] = "bundled",
-    max_tokens: Annotated[int, typer.Option(help="Captions are cut to this many tokens.")] = 64,
+    max_tokens: Annotated[int, _whole("--max-tokens", "Captions are cut to this many tokens.", 2, 100_000)] = 64,
     device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
@@ -245,16 +323,18 @@ def embed(
         _say(f"{report.path}: {report.captions:,} captions, {report.tokens:,} vectors of {report.width} numbers")
 
 
-@app.command()
+@app.command(cls=_Command)
 def train(
     data: DataOption = Path("data"),
     out: Annotated[Path | None, typer.Option(help="The run folder. Without: runs/PRESET.", show_default=False)] = None,
     gpus: Annotated[
         int,
-        typer.Option(
-            help="1 trains on a GPU, or on the CPU where there is none; 0 on the CPU; more starts as many processes. "
+        _whole(
+            "--gpus",
+            "1 trains on a GPU, or on the CPU where there is none; 0 on the CPU; more starts as many processes. "
             "Under torchrun or srun, joins their job.",
-            min=0,
+            0,
+            1024,
         ),
     ] = 1,
     device: DeviceOption = "auto",
@@ -266,16 +346,22 @@ def train(
         Path | None,
         typer.Option(help="A TOML file of settings, laid over the preset: see --show-config.", show_default=False),
     ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Budget: passes over the data.", show_default=False)] = None,
-    images: Annotated[int | None, typer.Option(help="Budget: pictures shown.", show_default=False)] = None,
-    minutes: Annotated[float | None, typer.Option(help="Budget: minutes of training.", show_default=False)] = None,
+    epochs: Annotated[
+        float | None, _real("--epochs", "Budget: passes over the data.", 0, above=True, show_default=False)
+    ] = None,
+    images: Annotated[int | None, _whole("--images", "Budget: pictures shown.", 1, _MOST, show_default=False)] = None,
+    minutes: Annotated[
+        float | None, _real("--minutes", "Budget: minutes of training.", 0, above=True, show_default=False)
+    ] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Pictures of a step, of all processes together.", show_default=False)
+        int | None,
+        _whole("--batch", "Pictures of a step, of all processes together.", 1, 1_000_000, show_default=False),
     ] = None,
     checkpoint_every: Annotated[
-        int | None, typer.Option(help="Pictures between checkpoints.", metavar="IMAGES", show_default=False)
+        int | None,
+        _whole("--checkpoint-every", "Pictures between checkpoints.", 1, _MOST, metavar="IMAGES", show_default=False),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything drawn at random.", show_default=False)] = None,
+    seed: Annotated[int | None, _whole("--seed", _SEED, 0, _MOST, show_default=False)] = None,
     encoder: Annotated[
         str | None,
         typer.Option(help="The text encoder for captions that are not embedded yet.", show_default=False),
@@ -284,7 +370,8 @@ def train(
         Path | None,
         typer.Option(
             "--from",
-            help="Start a new run from the weights of this model, a run folder or model file, and take its network.",
+            help="Start a new run from the weights of this model, a run folder, a model file or bundled, and take its "
+            "network.",
             metavar="MODEL",
             show_default=False,
         ),
@@ -331,8 +418,13 @@ def train(
         _say(f'{report.out}  (draw with it: glyffctl sample "lithium" --model {report.out})')
 
 
-@app.command()
+_WITH_AGAIN = {"again", "out", "model", "encoder", "device", "gif", "fps", "json"}
+"""Options that a picture to make again says nothing about, or that may have changed since."""
+
+
+@app.command(cls=_Sample)
 def sample(
+    ctx: typer.Context,
     prompts: Annotated[
         list[str] | None,
         typer.Argument(
@@ -342,13 +434,16 @@ def sample(
     from_file: Annotated[
         Path | None, typer.Option(help="Read prompts from a text file, one on a line.", show_default=False)
     ] = None,
-    count: Annotated[int, typer.Option(help="Pictures of each prompt.")] = 16,
-    steps: Annotated[int, typer.Option(help="Steps of the sampler, 1 to 1000.")] = 20,
+    count: Annotated[int, _whole("--count", "Pictures of each prompt.", 1, 10_000)] = 16,
+    steps: StepsOption = 20,
     guidance: Annotated[
         float,
-        typer.Option(
-            help="γ in uncond + γ·(cond − uncond): 1 is off, more follows the prompt more closely. "
-            "(Where others write (1+w)·cond − w·uncond, w is γ − 1.)"
+        _real(
+            "--guidance",
+            "γ in uncond + γ·(cond − uncond): 1 is off, more follows the prompt more closely. "
+            "(Where others write (1+w)·cond − w·uncond, w is γ − 1.)",
+            -100,
+            100,
         ),
     ] = 4.0,
     interval: Annotated[
@@ -356,7 +451,7 @@ def sample(
         typer.Option(help="Guide only between these two noise levels σ.", metavar="LOW HIGH", show_default=False),
     ] = None,
     negative: Annotated[str, typer.Option(help="Be led away from this instead of from nothing.")] = "",
-    seed: Annotated[int, typer.Option(help="Picture k depends on seed + k, and on nothing before it.")] = 0,
+    seed: Annotated[int, _whole("--seed", "Picture k depends on seed + k, and on nothing before it.", 0, _MOST)] = 0,
     sampler: SamplerOption = "dpmpp-2m",
     model: Annotated[
         Path | None,
@@ -380,9 +475,16 @@ def sample(
             show_default=False,
         ),
     ] = None,
-    gif: Annotated[Path | None, typer.Option(help="Also write the denoising as a .gif.", show_default=False)] = None,
-    fps: Annotated[float, typer.Option(help="Frames of the gif in a second.")] = 12.0,
-    batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
+    gif: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the denoising as a .gif: this file, or without a name one beside the picture.",
+            metavar="[FILE.gif]",
+            show_default=False,
+        ),
+    ] = None,
+    fps: Annotated[float, _real("--fps", "Frames of the gif in a second.", 0, 50, above=True)] = 12.0,
+    batch: BatchOption = 16,
     precision: DrawingPrecisionOption = "auto",
     device: DeviceOption = "auto",
     again: Annotated[
@@ -392,8 +494,11 @@ def sample(
     json: JsonOption = False,
 ) -> None:
     """Draw new glyphs for a meaning."""
-    if again is not None and (prompts or from_file):
-        raise UsageError("--again takes its prompts from the picture; leave out other prompts")
+    if again is not None:
+        typed = [param for param in ctx.command.params if _was_typed(ctx, param.name)]
+        told = [_label(param) for param in typed if param.name not in _WITH_AGAIN]
+        if told:
+            raise UsageError(f"--again takes {' and '.join(told)} from the picture; leave {_them(told)} out")
     if prompts and from_file:
         raise UsageError("give prompts or --from-file, not both")
     from glyffctl.core.generate import Recipe
@@ -401,7 +506,7 @@ def sample(
     from glyffctl.workflows import sample_options
 
     if again is not None:
-        options = sample_options.again(again, model=model, encoder=encoder, out=out, device=device)
+        options = sample_options.again(again, model=model, encoder=encoder, out=out, gif=gif, fps=fps, device=device)
     else:
         options = sample_options.SampleOptions(
             prompts=sample_options.read_prompts(from_file) if from_file else tuple(prompts or ()),
@@ -417,6 +522,7 @@ def sample(
             batch=batch,
             precision=precision,
             device=device,
+            typed=not from_file,
         )
     report = _run(workflow.sample(options), as_json=json)
     if not json:
@@ -424,7 +530,7 @@ def sample(
             _say(file)
 
 
-@app.command()
+@app.command(cls=_Command)
 def evaluate(
     data: Annotated[
         Path, typer.Option(help="Real glyphs to compare with: the data folder that the model was trained on.")
@@ -432,16 +538,20 @@ def evaluate(
     model: ModelOption = None,
     encoder: MovedEncoderOption = None,
     count: Annotated[
-        int, typer.Option(help="Pictures of each prompt whose radical is known; 48 prompts come with the program.")
+        int,
+        _whole(
+            "--count", "Pictures of each prompt whose radical is known; 48 prompts come with the program.", 1, 10_000
+        ),
     ] = 16,
     pictures: Annotated[
-        int, typer.Option(help="Pictures of held-out definitions, at most, and as many without a prompt.")
+        int,
+        _whole("--pictures", "Pictures of held-out definitions, at most, and as many without a prompt.", 16, 100_000),
     ] = 256,
-    steps: Annotated[int, typer.Option(help="Steps of the sampler, 1 to 1000.")] = 20,
-    guidance: Annotated[float, typer.Option(help="γ as in `sample`.")] = 4.0,
+    steps: StepsOption = 20,
+    guidance: Annotated[float, _real("--guidance", "γ as in `sample`.", -100, 100)] = 4.0,
     sampler: SamplerOption = "dpmpp-2m",
-    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
-    batch: Annotated[int, typer.Option(help="Pictures drawn at once.")] = 16,
+    seed: Annotated[int, _whole("--seed", _SEED, 0, _MOST)] = 0,
+    batch: BatchOption = 16,
     precision: DrawingPrecisionOption = "auto",
     device: DeviceOption = "auto",
     prompts: Annotated[
@@ -512,7 +622,7 @@ def evaluate(
             _say(file)
 
 
-@app.command("visualize-umap")
+@app.command("visualize-umap", cls=_Command)
 def visualize_umap(
     data: DataOption = Path("data"),
     out: Annotated[Path, typer.Option(help="The folder for umap.png and umap.html.")] = Path(),
@@ -537,6 +647,7 @@ def visualize_umap(
         typer.Option(
             "--with",
             help="A picture from `sample`, or a folder of them, to place in the map. May be given several times.",
+            metavar="PICTURE",
             show_default=False,
         ),
     ] = None,
@@ -550,10 +661,10 @@ def visualize_umap(
         ),
     ] = None,
     neighbors: Annotated[
-        int, typer.Option(help="Glyphs that each is drawn to, 2 to 200: few show detail, many the whole.")
+        int, _whole("--neighbors", "Glyphs that each is drawn to, 2 to 200: few show detail, many the whole.", 2, 200)
     ] = 15,
-    min_dist: Annotated[float, typer.Option(help="How near points may come, 0 to 1.")] = 0.1,
-    seed: Annotated[int, typer.Option(help="Of the layout, and of glyphs drawn for --trace.")] = 0,
+    min_dist: Annotated[float, _real("--min-dist", "How near points may come, 0 to 1.", 0, 1)] = 0.1,
+    seed: Annotated[int, _whole("--seed", "Of the layout, and of glyphs drawn for --trace.", 0, 2**32 - 1)] = 0,
     model: ModelOption = None,
     encoder: MovedEncoderOption = None,
     device: DeviceOption = "auto",
@@ -581,11 +692,15 @@ def visualize_umap(
             _say(file)
 
 
-@app.command("noise-demo")
+@app.command("noise-demo", cls=_Command)
 def noise_demo(
     figure: Annotated[
         list[str] | None,
-        typer.Option(help="Only this figure; can be given again. A wrong name lists them all.", show_default=False),
+        typer.Option(
+            help="Only this figure; can be given again. A wrong name lists them all.",
+            metavar="NAME",
+            show_default=False,
+        ),
     ] = None,
     prompt: Annotated[str, typer.Option(help="What the model draws in its figures.")] = "gold",
     char: Annotated[
@@ -597,7 +712,7 @@ def noise_demo(
     schedule: Annotated[
         str, typer.Option(help="Of the figures that show one schedule: linear, cosine or karras.")
     ] = "linear",
-    seed: Annotated[int, typer.Option(help="Of everything drawn at random.")] = 0,
+    seed: Annotated[int, _whole("--seed", _SEED, 0, _MOST)] = 0,
     model: ModelOption = None,
     encoder: MovedEncoderOption = None,
     device: DeviceOption = "auto",
@@ -650,7 +765,7 @@ def noise_demo(
         _say(report.page)
 
 
-@app.command()
+@app.command(cls=_Command)
 def export(
     model: Annotated[
         Path | None,
@@ -683,6 +798,19 @@ def export(
     if not json:
         tried = "" if report.difference is None else f", its answers within {report.difference:.0e} of the model's"
         _say(f"{report.out}: {len(report.files)} files{tried}; {report.out / 'README.md'} says how to draw")
+
+
+def _was_typed(ctx: typer.Context, name: str | None) -> bool:
+    source = ctx.get_parameter_source(name or "")
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _label(param: Any) -> str:
+    return "the prompts" if param.param_type_name == "argument" else param.opts[0]
+
+
+def _them(names: list[str]) -> str:
+    return "it" if len(names) == 1 and names[0].startswith("-") else "them"
 
 
 def _choice(option: str, value: str, *choices: str) -> Any:

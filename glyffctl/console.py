@@ -18,7 +18,8 @@ from rich.text import Text
 from glyffctl.core.names import printable
 from glyffctl.workflows import events
 
-_PLAIN_EVERY = 10.0  # seconds between plain progress lines in the first minute of a task
+_PLAIN_FIRST = 3.0  # seconds before the first plain progress line of a task
+_PLAIN_EVERY = 10.0  # and between the next ones, in its first minute
 _PLAIN_LATER = 60.0  # and after it
 
 
@@ -39,8 +40,9 @@ class Display:
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._spoken: dict[str, float] = {}  # when a task was last spoken of, and
-        self._begun: dict[str, float] = {}  # when it was first heard of
+        self._heard = time.monotonic()  # when the last event came
+        self._spoken: dict[str, float] = {}  # when a task was last spoken of
+        self._begun: dict[str, tuple[float, float, float]] = {}  # the event before it, its own first, and what was done
 
     def run(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
         """Run `workflow` to its end, drawing its events; return its result."""
@@ -66,6 +68,7 @@ class Display:
                 self.console.print(Text.assemble(("note:", "yellow"), " ", plain(text)))
             case events.Progress():
                 (self._bar if self.console.is_terminal else self._line)(event)
+        self._heard = time.monotonic()
 
     def _bar(self, event: events.Progress) -> None:
         if event.task not in self._tasks:
@@ -82,12 +85,31 @@ class Display:
 
     def _line(self, event: events.Progress) -> None:
         now = time.monotonic()
-        begun = self._begun.setdefault(event.task, now)
-        pause = _PLAIN_EVERY if now - begun < 60 else _PLAIN_LATER
-        if now - self._spoken.get(event.task, begun) < pause:
+        before, begun, done = self._begun.setdefault(event.task, (self._heard, now, event.done))
+        spoken = self._spoken.get(event.task)
+        if spoken is None:
+            ended = event.total is not None and event.done >= event.total
+            silent = now - before < _PLAIN_FIRST or event.done == 0 or ended
+        else:
+            silent = now - spoken < (_PLAIN_EVERY if now - begun < 60 else _PLAIN_LATER)
+        if silent:
             return
         self._spoken[event.task] = now
-        self.console.print(plain(f"{event.task}: {_amount(event)}  {event.note}".rstrip()))
+        parts = [f"{event.task}: {_amount(event)}", _left(event, event.done - done, now - begun), event.note]
+        self.console.print(plain("  ".join(filter(None, parts))))
+
+
+def _left(event: events.Progress, done: float, seconds: float) -> str:
+    """How long the rest takes, if it goes on as the `done` did in so many seconds; "" where nobody can say."""
+    if event.total is None or done <= 0 or event.done >= event.total or seconds < 2:
+        return ""
+    left = (event.total - event.done) * seconds / done
+    if not left < 100 * 86_400:
+        return ""
+    if left < 90:
+        return f"about {max(1, round(left))} s left"
+    hours, minutes = divmod(round(left / 60), 60)
+    return f"about {hours} h {minutes} min left" if hours else f"about {minutes} min left"
 
 
 def _amount(event: events.Progress) -> str:

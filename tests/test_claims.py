@@ -13,6 +13,7 @@ from glyffctl.core import claims
 from glyffctl.core.dataset import to_unit
 from glyffctl.core.fonts import draw_glyphs, read_faces
 from glyffctl.core.information import Information, information
+from glyffctl.core.metrics import share
 from glyffctl.core.samplers import SAMPLERS
 from glyffctl.core.schedule import cosine, linear
 from glyffctl.core.solvers import error, spectrum, thinned
@@ -122,6 +123,28 @@ def test_the_worked_examples_are_right_and_what_needs_a_model_says_so() -> None:
     others = list(claims.elsewhere())
     assert {claim.verdict for claim in others} == {"not measured here"}
     assert all("glyffctl" in claim.found for claim in others)
+
+
+def test_claims_about_a_model_go_by_what_it_drew() -> None:
+    all_of_them, some, none = share(64, 64), share(20, 64), share(1, 64)
+    assert claims.one_step(all_of_them, all_of_them, none).verdict == "holds"
+    assert claims.one_step(all_of_them, none, none).verdict == "holds with a correction"
+    assert claims.one_step(some, some, some).verdict == "does not hold"
+    assert "64 of 64 (94% to 100%)" in claims.one_step(all_of_them, none, none).found
+    assert claims.gold(all_of_them).verdict == "holds"
+    assert claims.gold(share(63, 64)).verdict == "does not hold"
+    real = torch.linspace(0.1, 0.6, 500)
+    assert claims.newness(torch.full((112,), 0.3), real).verdict == "holds"
+    assert claims.newness(torch.full((20,), 0.3), real).verdict == "does not hold"  # too few to tell
+    copied = torch.cat([torch.full((100,), 0.3), torch.zeros(12)])
+    assert claims.newness(copied, real).verdict == "does not hold"
+    assert claims.newness(copied, real).found.startswith("12 of 112 ")
+
+
+def test_what_was_measured_is_not_said_to_be_missing() -> None:
+    left = {claim.name: claim.found for claim in claims.elsewhere({"one step", "gold"})}
+    assert set(left) == {"clusters", "new"} and "prepare" in left["new"]
+    assert "--model" in {claim.name: claim.found for claim in claims.elsewhere()}["new"]
 
 
 def test_a_claim_is_not_upheld_by_a_wide_interval() -> None:

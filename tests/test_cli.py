@@ -6,12 +6,20 @@ import re
 import subprocess
 import sys
 import time
+import tomllib
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from glyffctl import __version__
+from glyffctl.cli import app
+from glyffctl.console import Display
 from glyffctl.core.samplers import SAMPLERS
+from glyffctl.workflows.events import Event, Progress
 from tests.conftest import Workshop, crashed
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"}
@@ -181,3 +189,133 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
         environment |= {"OMP_WAIT_POLICY": given} if given else {}
         done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, env=environment, check=True)
         assert done.stdout.splitlines()[-1] == f"{expected} False"
+
+
+NUMBERS = [
+    (name, option.opts[0])
+    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    for option in command.params
+    if option.param_type_name == "option" and isinstance(option.default, int | float) and not option.is_flag
+] + [("train", name) for name in ("--epochs", "--images", "--minutes", "--batch", "--checkpoint-every", "--seed")]
+ANY_SIZE = ("--epochs", "--minutes")
+
+
+@pytest.mark.parametrize(("command", "option"), NUMBERS)
+def test_a_number_out_of_range_is_told_with_its_option(command: str, option: str) -> None:
+    first = ["x"] if command == "sample" else []
+    for value in ("-1", "0", "nan", "inf", "-inf", "1e30", "99999999999999999999999", "many", ""):
+        if (value == "-1" and option == "--guidance") or (value[:1] in "19" and option in ANY_SIZE):
+            continue
+        if value == "0" and option in ("--seed", "--gpus", "--guidance", "--min-dist"):
+            continue
+        done = CliRunner().invoke(app, [command, *first, f"{option}={value}"])
+        assert done.exit_code == 2, done.output
+        assert done.stderr.count("\n") == 1 and f"{option} must be" in done.stderr, done.stderr
+        assert done.stderr.rstrip().endswith(f"not {value}".rstrip()) and any(digit in done.stderr for digit in "0123")
+
+
+def test_every_numeric_option_is_in_the_test_above() -> None:
+    assert len(NUMBERS) == len(set(NUMBERS)) >= 25
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+@pytest.mark.parametrize("command", sorted({command for command, _ in NUMBERS}))
+def test_help_says_nothing_about_types_behind_switches(command: str, columns: str) -> None:
+    text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": columns, "TERMINAL_WIDTH": columns}).output
+    for line in text.splitlines():
+        assert "<" not in line and "[x" not in line, line
+        assert not re.search(r"--(json|help|check|tensorboard|steps-table)\b.*(BOOL|FLAG)", line), line
+    assert re.search(r"--seed +N ", text) or command in ("prepare", "embed")
+
+
+def test_what_a_picture_says_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = ["sample", "gold", "--model", "bundled", "--count", "1", "--steps", "1", "--out", "x.png"]
+    assert CliRunner().invoke(app, job).exit_code == 0
+    command: Any = typer.main.get_command(app).commands["sample"]  # type: ignore[attr-defined]
+    allowed = {"--again", "--out", "--model", "--encoder", "--device", "--gif", "--fps", "--json", "--help"}
+    values = {"--interval": ["1", "2"], "--sampler": ["ddim"], "--precision": ["fp32"], "--seed": ["0"]}
+    refused = [option.opts[0] for option in command.params if option.opts[0].startswith("--")]
+    refused = [option for option in refused if option not in allowed]
+    assert {"--steps", "--count", "--from-file", "--negative", "--batch"} <= set(refused)
+    for option in refused:  # even with the value that the picture has
+        done = CliRunner().invoke(app, ["sample", "--again", "x.png", option, *values.get(option, ["1"])])
+        assert done.exit_code == 2 and option in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    done = CliRunner().invoke(app, ["sample", "--again", "x.png", "--steps", "10", "--seed", "1", "fish"])
+    assert all(word in done.stderr for word in ("--steps", "--seed", "prompts"))
+    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+    job = ["sample", "--again", "x.png", "--out", "y.png", "--gif", "--fps", "5", "--model", "bundled", "--json"]
+    done = CliRunner().invoke(app, [*job, "--encoder", "bundled"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["files"] == ["y.png", "y.gif"]
+    assert Path("y.png").read_bytes() == Path("x.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "files"),
+    [
+        (["gold", "--gif"], ["gold.png", "gold.gif"]),
+        (["--gif", "gold"], ["gold.png", "gold.gif"]),
+        (["--gif", "--out", "x.png", "gold"], ["x.png", "x.gif"]),
+        (["gold", "--gif", "some.gif"], ["gold.png", "some.gif"]),
+        (["gold", "--gif=sub/some.GIF"], ["gold.png", "sub/some.GIF"]),
+        (["--gif", "sub/some.gif", "gold"], ["gold.png", "sub/some.gif"]),
+        (["gold", "--gif", "picture.png"], None),
+        (["gold", "--gif", "sub/"], None),
+        (["--", "--gif"], ["gif.png"]),
+    ],
+)
+def test_a_gif_with_and_without_a_name(
+    arguments: list[str], files: list[str] | None, tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = ["sample", "--model", str(tiny_run), "--count", "1", "--steps", "1", "--json"]
+    done = CliRunner().invoke(app, [*job, *arguments])
+    if files is None:
+        assert done.exit_code == 2 and "--gif takes a file" in done.stderr and list(tmp_path.iterdir()) == []
+    else:
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["files"] == files and all(Path(file).is_file() for file in files)
+
+
+def test_the_model_in_the_box_is_called_bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this machine keeps the program concerns nobody."""
+    monkeypatch.chdir(tmp_path)
+    for more in ([], ["--model", "bundled"], ["--json"]):
+        done = CliRunner().invoke(app, ["sample", "gold", "--count", "1", "--steps", "1", *more])
+        assert done.exit_code == 0 and "bundled" in done.output
+        assert "pretrained" not in done.output, done.output
+    shown = CliRunner().invoke(app, ["train", "--from", "bundled", "--show-config"])
+    assert shown.exit_code == 0, shown.output
+    network = tomllib.loads(shown.stdout)["network"]
+    assert (network["size"], network["text_width"]) == (128, 256)  # a preset leaves these to the data
+    missing = CliRunner().invoke(app, ["train", "--from", "nowhere", "--show-config"])
+    assert missing.exit_code == 1 and "nowhere" in missing.stderr and missing.stdout == ""
+
+
+def test_plain_progress_comes_early_and_says_how_long_it_will_take(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("glyffctl.console.time.monotonic", lambda: now)
+
+    def workflow() -> Generator[Event, None, None]:
+        nonlocal now
+        yield Progress("Short", 0, 1)
+        now += 1
+        yield Progress("Short", 1, 1)
+        for done in range(0, 601):
+            yield Progress("Long", 100 + done, 700, "things", "of some sort")
+            now += 1
+        yield Progress("Open", 1, None, "bytes")
+        now += 4
+        yield Progress("Open", 2, None, "bytes")
+
+    Display().run(workflow())
+    lines = capsys.readouterr().err.splitlines()
+    long = [line for line in lines if line.startswith("Long")]
+    assert not any(line.startswith("Short") for line in lines)
+    assert long[0] == "Long: 103/700 things  about 10 min left  of some sort"
+    assert 10 < len(long) < 20
+    left = [int(re.search(r"about (\d+) (s|min)", line)[1]) for line in long if "left" in line]  # type: ignore[index]
+    assert left[1] == 10 and left[-1] < 90
+    assert lines[-1] == "Open: 2 bytes"

@@ -143,6 +143,24 @@ def test_cut_captions_are_counted(data: Path, encoder: Path) -> None:
     assert report.longest == limit
 
 
+def test_captions_that_say_nothing_or_the_same_are_counted(tmp_path: Path) -> None:
+    texts = ["gold", "Gold", "gòld", "вода", "гора", "火", "fire 火", "fire 水", "", "gold tree"]
+    events, _ = follow(embed(EmbedOptions(data=write_data(tmp_path / "data", texts))))
+    told = [event.text for event in events if isinstance(event, Caution)]
+    assert len(told) == 2
+    assert told[0].startswith("3 of ") and "unknown" in told[0] and "вода" in told[0]
+    assert told[1].startswith("5 of ") and "вода" in told[1] and "гора" in told[1]
+    events, _ = follow(embed(EmbedOptions(data=write_data(tmp_path / "plain", ["gold", "Gold", "gòld", "a tree"]))))
+    assert not [event for event in events if isinstance(event, Caution)]
+
+
+def test_captions_alike_because_they_are_cut_are_told_of_as_cut(tmp_path: Path) -> None:
+    texts = ["a kind of fish", "a kind of bird", "gold"]
+    events, _ = follow(embed(EmbedOptions(data=write_data(tmp_path / "data", texts), max_tokens=3)))
+    told = [event.text for event in events if isinstance(event, Caution)]
+    assert len(told) == 1 and told[0].startswith("2 of 3 captions were cut") and "2 of them" in told[0]
+
+
 def test_a_data_set_without_any_words(encoder: Path, tmp_path: Path) -> None:
     data = write_data(tmp_path / "silent", ["", ""])
     run(EmbedOptions(data=data, encoder=str(encoder)))

@@ -111,6 +111,19 @@ def test_progress_is_honest(outcome: tuple[list[Any], EvaluateReport]):
         assert done == sorted(done) and done[-1] == own[-1].total and {event.total for event in own} == {own[0].total}
 
 
+def test_a_prompt_that_the_encoder_does_not_know_is_named_before_anything_is_drawn(
+    options: EvaluateOptions, tmp_path: Path
+):
+    file = tmp_path / "prompts.toml"
+    file.write_text('[prompts]\n"gold" = 167\n"вода" = 85\n', encoding="utf-8")
+    for event in evaluate(replace(options, prompts=file, out=tmp_path / "x.json")):
+        assert not (isinstance(event, Progress) and event.task == "Drawing")
+        if isinstance(event, Caution) and "none" in event.text:
+            assert event.text.endswith("вода")
+            return
+    raise AssertionError("nothing was said")
+
+
 def test_the_same_seed_gives_the_same_figures(
     options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path
 ):

@@ -102,9 +102,9 @@ def test_more_steps_than_levels_is_a_usage_error() -> None:
         ({"sampler": "euler"}, "there is no sampler 'euler'; there are ddpm"),
         ({"steps": 0}, "--steps must be at least 1"),
         ({"guidance": math.nan}, "--guidance must be a finite number"),
-        ({"interval": (2.0, 1.0)}, "interval must rise"),
-        ({"interval": (-1.0, 1.0)}, "interval must rise"),
-        ({"interval": (0.0, math.nan)}, "interval must rise"),
+        ({"interval": (2.0, 1.0)}, "--interval takes"),
+        ({"interval": (-1.0, 1.0)}, "--interval takes"),
+        ({"interval": (0.0, math.nan)}, "--interval takes"),
     ],
 )
 def test_a_recipe_that_makes_no_sense_is_a_usage_error(wrong: dict[str, Any], message: str) -> None:

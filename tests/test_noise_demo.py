@@ -43,6 +43,7 @@ from glyffctl.workflows.noise_demo import (
     CheckReport,
     NoiseDemoOptions,
     NoiseDemoReport,
+    check,
     noise_demo,
 )
 from tests.conftest import follow
@@ -428,6 +429,33 @@ def test_the_claims_from_the_command_line(data: Data, tmp_path: Path, monkeypatc
     assert "\x1b" not in text and "[red]" in text
     for claim in report.claims:
         assert claim.says.split()[0] in text and claim.verdict in text
+
+
+def test_the_claims_about_a_model_are_measured_on_the_one_that_is_named(
+    map_data: Path, data: Data, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise_model, "ONE_STEP", 8)
+    options = NoiseDemoOptions(data=map_data, model=tiny_run)
+    events, report = follow(check(options))
+    found = {claim.name: claim for claim in report.claims}
+    assert [name for name, claim in found.items() if claim.verdict == "not measured here"] == ["clusters"]
+    assert "of 8 " in found["gold"].found and found["gold"].verdict == "does not hold"  # it has learned for a second
+    assert f"of {8 + 48} " in found["new"].found
+    assert sum(isinstance(event, Note) and "model: " in event.text for event in events) == 1
+    _, report = follow(check(replace(options, data=data.folder)))
+    found = {claim.name: claim for claim in report.claims}
+    assert found["new"].verdict == "not measured here" and "100 characters" in found["new"].found
+    with pytest.raises(GlyffError, match="no model at"):
+        finish(check(replace(options, model=Path("nowhere"))))
+
+
+def test_a_prompt_that_the_encoder_does_not_know_is_named_once(tiny_run: Path) -> None:
+    events, drawing = follow(noise_model.artist(tiny_run, None, "вода", 0))
+    for _ in range(2):
+        more, _ = follow(drawing.text("вода", ""))
+        events += more
+    told = [event.text for event in events if isinstance(event, Caution)]
+    assert len(told) == 1 and told[0].endswith("вода")
 
 
 def test_from_the_command_line(data: Data, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,11 @@ from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError, OutputE
 from glyffctl.core.generate import Recipe
 from glyffctl.core.images import read_settings
 from glyffctl.core.samplers import SAMPLERS
+from glyffctl.workflows.draw import Pen
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.models import find_model
-from glyffctl.workflows.sample import sample
-from glyffctl.workflows.sample_options import SampleOptions, again, read_prompts
+from glyffctl.workflows.sample import _processors, sample
+from glyffctl.workflows.sample_options import BESIDE, SampleOptions, again, read_prompts
 from tests.conftest import Workshop, follow
 from tests.stand_ins import make_t5
 
@@ -255,3 +258,105 @@ def test_again_of_something_else(tmp_path: Path) -> None:
     for name in ("plain.png", "text.png", "missing.png"):
         with pytest.raises(GlyffError):
             again(tmp_path / name)
+
+
+def cautions(options: SampleOptions) -> list[str]:
+    return [event.text for event in sample(options) if isinstance(event, Caution)]
+
+
+def test_words_that_the_encoder_does_not_know_are_named(
+    tmp_path: Path, unihan: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(*prompts: str, **more: Any) -> list[str]:
+        return cautions(options(Path("bundled"), tmp_path / "x.png", *prompts, count=1, recipe=Recipe(steps=1), **more))
+
+    reads: list[Path] = []
+
+    def installed() -> Path:
+        reads.append(unihan)
+        return unihan
+
+    monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", installed)
+    assert told("gold", "Gold", "a small swan", negative="water") == [] and not reads
+    none, offer = told("铁", "铁鱼")
+    assert "none" in none and "铁; 铁鱼" in none
+    assert '铁 is "iron; strong, solid, firm"' in offer and '鱼 is "fish' in offer and len(reads) == 1
+    some, offer = told("gold and 火")
+    assert "does not know: 火" in some and "none" not in some and "fire" in offer
+    assert told("вода", "snow ☃")[0].endswith("вода") and len(reads) == 2
+    (sentence,) = told("我喜欢吃鱼和火锅")
+    assert "none" in sentence and len(reads) == 2  # nobody wants eight definitions
+    many = told(*(chr(0x430 + k) * 3 for k in range(9)), "x" * 100 + " 火" * 5, negative="ночь")
+    assert "and 5 more" in many[0] and max(map(len, many)) < 400
+    monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", lambda: None)
+    assert len(told("铁")) == 1
+    monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", lambda: tmp_path / "gone.txt")
+    assert len(told("铁")) == 1
+
+
+def test_several_words_without_quotes_are_named(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = replace(options(tiny_run, tmp_path), out=None, count=1, typed=True)
+    told = cautions(replace(base, prompts=("a", "kind", "of", "fish")))
+    assert told and told[0].startswith("4 prompts: a, kind, of, fish") and '"a kind of fish"' in told[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["a-kind-of-fish.png"]
+    for more in ({"prompts": ("a kind", "of fish")}, {"prompts": ("gold",)}, {"prompts": ("a", "b"), "typed": False}):
+        assert not cautions(replace(base, **more))
+
+
+def test_a_gif_without_a_name_is_beside_the_picture(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    base = options(tiny_run, tmp_path / "x.png", gif=BESIDE)
+    assert finish(sample(base)).files == [tmp_path / "x.png", tmp_path / "x.gif"]
+    assert finish(sample(replace(base, out=tmp_path / "many"))).files[-1] == tmp_path / "many" / "gold.gif"
+    Path("gold.gif").write_text("mine")
+    assert finish(sample(replace(base, out=None))).files == [Path("gold-2.png"), Path("gold-2.gif")]
+    assert Path("gold.gif").read_text() == "mine"
+    made = finish(sample(again(tmp_path / "x.png", gif=BESIDE)))
+    assert made.files == [tmp_path / "x-again.png", tmp_path / "x-again.gif"]
+    assert made.files[1].read_bytes() == (tmp_path / "x.gif").read_bytes()
+
+
+def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen, draw = torch.get_num_threads(), list[int](), Pen.draw
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return draw(*arguments, **options)
+
+    monkeypatch.setattr(Pen, "draw", watched)
+    finish(sample(options(tiny_run, tmp_path / "x.png", threads=2 if before == 1 else 1)))
+    made = seen.pop()
+    assert made != before or _processors() == 1
+    settings = read_settings(tmp_path / "x.png")
+    assert (settings["threads"], settings["device"], settings["precision"]) == (made, "cpu", "fp32")
+    assert cautions(again(tmp_path / "x.png")) == []
+    assert seen.pop() == made and torch.get_num_threads() == before
+    monkeypatch.setattr("glyffctl.workflows.sample._processors", lambda: made - 1)
+    (told,) = cautions(again(tmp_path / "x.png"))
+    assert "thread" in told and "rounding" in told and seen.pop() == before
+    (told,) = cautions(replace(again(tmp_path / "x.png"), threads=None, drawn_on="cuda"))
+    assert "cuda" in told and "rounding" in told
+
+
+@pytest.mark.skipif(_processors() < 2, reason="one processor")
+def test_the_number_of_threads_makes_no_difference_to_a_picture_made_again(tmp_path: Path) -> None:
+    """With the network in the box sums of one thread and of two differ in their last digits."""
+
+    def glyffctl(threads: int, *arguments: str) -> None:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-m", "glyffctl", "sample", *arguments, "--json"]
+        subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=300)
+
+    job = ("gold", "--model", "bundled", "--count", "2", "--steps", "3", "--precision", "fp32", "--out")
+    glyffctl(1, *job, "one.png")
+    glyffctl(2, *job, "two.png")
+    assert [read_settings(tmp_path / f"{name}.png")["threads"] for name in ("one", "two")] == [1, 2]
+    glyffctl(2, "--again", "one.png")
+    glyffctl(1, "--again", "two.png")
+    for name in ("one", "two"):
+        assert (tmp_path / f"{name}-again.png").read_bytes() == (tmp_path / f"{name}.png").read_bytes()

@@ -323,3 +323,77 @@ def test_distances_share_buckets_as_in_transformers() -> None:
     bucket = T5Attention._relative_position_bucket(place - place[:, None], num_buckets=32, max_distance=128)
     table = encoder._weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
     assert torch.equal(encoder._bias(512)[0], table[bucket].permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("kind", ["bundled", "t5", "bert"])
+@pytest.mark.parametrize(
+    ("text", "parts", "whole"),
+    [
+        ("gold", (), False),
+        ("Gold, WATER!", (), False),
+        ("", (), False),
+        ("火", ("火",), True),
+        ("火 水, 火", ("火", "水"), True),
+        ("вода", ("вода",), True),
+        ("🔥", ("🔥",), True),
+        ("火" * 300, None, True),  # cut in the midst of it
+        ("gold 火", ("火",), False),
+        ("to cut вода", ("вода",), False),
+        ("gold " * 300 + "火", (), False),  # behind the cut nothing is read
+    ],
+)
+def test_what_is_not_in_the_vocabulary(
+    kind: str, text: str, parts: tuple[str, ...] | None, whole: bool, request: pytest.FixtureRequest
+) -> None:
+    encoder = load_encoder(BUNDLED if kind == "bundled" else request.getfixturevalue(kind))
+    found = encoder.unread(text)
+    assert found.whole == whole
+    if parts is not None:
+        assert found.parts == parts
+    assert bool(found) == (whole or bool(found.parts))
+    if text and not found:
+        assert encoder.knows(encoder.tokenize([text])[0])
+    if whole:
+        assert not encoder.knows(encoder.tokenize([text])[0])
+
+
+def test_a_word_is_known_by_most_of_its_letters() -> None:
+    encoder = load_encoder(BUNDLED)
+    assert encoder.unread("огонь") == (("огонь",), True)  # the soft sign alone is in the vocabulary
+    assert encoder.unread("gоld") == (("о",), False)  # a Cyrillic o
+    assert encoder.unread("dragon龙") == (("龙",), False)
+    assert encoder.unread("\u200b") == ((), True)  # nothing of it is left
+    assert not encoder.unread("—")
+
+
+def test_what_is_spelled_in_bytes_is_known(t5: Path) -> None:
+    """CLIP's tokenizer names its end mark as the unknown token; others have none."""
+    from transformers import AutoTokenizer
+
+    encoder = load_encoder(t5)
+    for unknown in ("</s>", None):
+        tokenizer = AutoTokenizer.from_pretrained(t5)
+        tokenizer.unk_token = unknown
+        encoder._tokenizer = tokenizer
+        assert not encoder.unread("gold")
+
+
+def test_a_tokenizer_that_tells_no_places_tells_words(t5: Path) -> None:
+    from transformers import AutoTokenizer
+
+    class Slow:
+        is_fast = False
+
+        def __init__(self) -> None:
+            self.inside = AutoTokenizer.from_pretrained(t5)
+            self.unk_token_id, self.all_special_ids = self.inside.unk_token_id, self.inside.all_special_ids
+            self.convert_ids_to_tokens = self.inside.convert_ids_to_tokens
+
+        def __call__(self, texts: list[str]) -> dict[str, list[list[int]]]:
+            return {"input_ids": self.inside(texts)["input_ids"]}
+
+    encoder = load_encoder(t5)
+    encoder._tokenizer = Slow()
+    assert encoder.unread("gold 火") == (("火",), False)
+    assert encoder.unread("火 水") == (("火", "水"), True)
+    assert not encoder.unread("gold water")

@@ -28,6 +28,7 @@ from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
+from glyffctl.workflows.umap_drawn import trace
 from tests.conftest import crashed, follow, page_data
 from tests.test_sample import FAST
 
@@ -310,3 +311,11 @@ def test_left_right_and_top_bottom_part_in_the_map_of_all(tmp_path: Path, noto_s
     assert report.separation.pca < 0.75
     assert abs(report.separation.shuffled - 0.5) < 0.02
     assert (tmp_path / "umap.html").stat().st_size < 12e6
+
+
+def test_a_prompt_that_the_encoder_does_not_know_is_named(tiny_run: Path) -> None:
+    events, _ = follow(trace("gold вода", tiny_run, None, 0, 32))
+    told = [event.text for event in events if isinstance(event, Caution)]
+    assert len(told) == 1 and told[0].endswith("know: вода")
+    events, _ = follow(trace("gold", tiny_run, None, 0, 32))
+    assert not [event for event in events if isinstance(event, Caution)]

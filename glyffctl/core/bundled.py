@@ -11,6 +11,8 @@ from pathlib import Path
 BUNDLED = "bundled"
 """The name of our own model and text encoder, where others have folders, or names on the hub."""
 
+_MODEL = "model.safetensors"
+
 
 def called(path: Path) -> str:
     """What a message calls a model: where this machine keeps the program tells nobody anything."""
@@ -20,3 +22,13 @@ def called(path: Path) -> str:
 def pretrained(name: str) -> Path:
     """The path of something that comes with the program; nothing says that it is there."""
     return Path(str(resources.files("glyffctl"))) / "pretrained" / name
+
+
+def model_path(named: Path) -> Path:
+    """Where the model is that a user calls `named`: a path as it is, or our own."""
+    return pretrained(_MODEL) if named == Path(BUNDLED) else named
+
+
+def model_name(path: Path) -> Path:
+    """What a user calls the model at `path`. Where this machine keeps the program concerns nobody."""
+    return Path(BUNDLED) if path == pretrained(_MODEL) else path

@@ -94,9 +94,15 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
-        budgets = (self.epochs, self.images, self.minutes)
-        if not all(0 <= budget < math.inf for budget in budgets) or sum(budget > 0 for budget in budgets) != 1:
-            raise UsageError("training needs exactly one budget: epochs, images or minutes, finite and greater than 0")
+        budgets = {name: getattr(self, name) for name in BUDGETS}
+        for name, budget in budgets.items():
+            if not 0 <= budget < math.inf:
+                raise UsageError(f"training.{name} must be a finite number above 0, not {budget}")
+        given = [name for name, budget in budgets.items() if budget > 0]
+        if len(given) != 1:
+            raise UsageError(
+                f"training needs exactly one budget, epochs, images or minutes, not {' and '.join(given) or 'none'}"
+            )
         positive = ("batch", "learning_rate", "clip", "checkpoint_every")
         for name in positive:
             if not 0 < getattr(self, name) < math.inf:

@@ -45,7 +45,8 @@ class Recipe:
         if not math.isfinite(self.guidance):
             raise UsageError(f"--guidance must be a finite number, not {self.guidance}")
         if not 0 <= self.interval[0] <= self.interval[1]:
-            raise UsageError(f"the guidance interval must rise from 0 or more, not {list(self.interval)}")
+            low, high = self.interval
+            raise UsageError(f"--interval takes LOW and HIGH with 0 ≤ LOW ≤ HIGH, not {low:g} and {high:g}")
 
 
 @torch.no_grad()

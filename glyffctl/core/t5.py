@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -28,24 +28,43 @@ class Hidden(NamedTuple):
 
 
 class WordPieces:
-    """A tokenizer that is called as those of transformers are."""
+    """A tokenizer that is called as those of transformers are, with their names for what it knows of itself.
+
+    Attributes:
+        unk_token_id: the id of letters that are not in its vocabulary.
+        all_special_ids: that one, and those of marks that stand for no letters.
+    """
+
+    is_fast = True
 
     def __init__(self, file: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(file))
         self._tokenizer.no_padding()
+        added = self._tokenizer.get_added_tokens_decoder().items()
+        self.all_special_ids = [number for number, token in added if token.special]
+        self.unk_token_id: int | None = self._tokenizer.token_to_id("<unk>")
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
 
     def __call__(
-        self, texts: list[str], *, truncation: bool = False, max_length: int = 0
-    ) -> dict[str, list[list[int]]]:
-        """The ids of each text, end mark included; with `truncation` at most `max_length` of them, end mark kept."""
+        self, texts: list[str], *, truncation: bool = False, max_length: int = 0, return_offsets_mapping: bool = False
+    ) -> dict[str, Any]:
+        """The ids of each text, end mark included; with `truncation` at most `max_length` of them, end mark kept.
+
+        `return_offsets_mapping` adds where in the text each token begins and ends, in characters.
+        """
         if truncation:
             self._tokenizer.enable_truncation(max_length)
         else:
             self._tokenizer.no_truncation()
-        return {"input_ids": [read.ids for read in self._tokenizer.encode_batch(texts)]}
+        read = self._tokenizer.encode_batch(texts)
+        ids = {"input_ids": [each.ids for each in read]}
+        return ids | {"offset_mapping": [each.offsets for each in read]} if return_offsets_mapping else ids
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        """The letters of tokens, with ▁ where a word begins."""
+        return [self._tokenizer.id_to_token(number) or "" for number in ids]
 
 
 class T5Encoder:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 
 from glyffctl.core import reading
 from glyffctl.core.bundled import BUNDLED
+from glyffctl.core.cleaning import HAN
 from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.hub import has_weights, is_local, model_folder
 from glyffctl.core.t5 import T5Encoder, WordPieces
@@ -28,6 +30,7 @@ from glyffctl.core.tensors import check_tensors
 
 # Words, digits, brackets, accents and Han: tokenizers that treat any of these in their own way differ here.
 _PROBE = "Lithium (element 3, Li); naïve small swan 鋰 [U+92F0]"
+_WORD = re.compile(rf"{HAN.pattern}|(?:(?!{HAN.pattern})[^\W_])+")  # Han has no spaces: each character is one
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _LARGEST_TOKENIZER = 1 << 26  # bytes; those of a quarter of a million tokens have 35 million
 _WITH_TOKENS = ("tokenizer.json", "vocab.json", "tokenizer_config.json", "added_tokens.json")
@@ -71,6 +74,17 @@ class TextBatch(NamedTuple):
         return TextBatch(self.tokens.to(device), self.mask.to(device))
 
 
+class Unread(NamedTuple):
+    """What of a text an encoder does not know."""
+
+    parts: tuple[str, ...]  # pieces of the text that are not in the vocabulary, in their order, each once
+    whole: bool  # no letter or digit of the text reaches the encoder
+
+    def __bool__(self) -> bool:
+        """Whether there is anything that it does not know."""
+        return self.whole or bool(self.parts)
+
+
 class TextEncoder:
     """A text encoder with its tokenizer; `load_encoder` makes one.
 
@@ -108,6 +122,43 @@ class TextEncoder:
     def is_cut(self, text: str) -> bool:
         """Whether `text` has more tokens than `max_tokens`."""
         return len(self._tokenize([text], self.max_tokens + 1)[0]) > self.max_tokens
+
+    def knows(self, ids: list[int]) -> bool:
+        """Whether each of the token ids of a text stands for something in it, and there are any."""
+        return _unknown_id(self._tokenizer) not in ids and not set(ids) <= set(self._tokenizer.all_special_ids)
+
+    def unread(self, text: str) -> Unread:
+        """What of `text`, as far as it is not cut off, stands for the encoder as the unknown token, or as none at all.
+
+        Tokenizers that spell what they do not know in bytes know everything.
+        """
+        if not text.strip():
+            return Unread((), whole=False)
+        unknown, special = _unknown_id(self._tokenizer), set(self._tokenizer.all_special_ids)
+        if not getattr(self._tokenizer, "is_fast", False):
+            return self._unread_by_words(text, unknown, special)
+        limit: dict[str, Any] = {"truncation": True, "max_length": self.max_tokens}
+        read = self._tokenizer([text], return_offsets_mapping=True, **limit)
+        ids, spans = read["input_ids"][0], read["offset_mapping"][0]
+        tokens = list(zip(ids, self._tokenizer.convert_ids_to_tokens(ids), spans, strict=True))
+        lost = {place for number, _, span in tokens if number == unknown for place in range(*span)}
+        for word in _WORD.finditer(text):  # a soft sign is all that is left of огонь: that is no word known in part
+            places = range(*word.span())
+            if 2 * len(lost.intersection(places)) > len(places):
+                lost.update(places)
+        known = [(token, span) for number, token, span in tokens if number not in special]
+        heard = {place for token, span in known if _has_letters(token) for place in range(*span)} - lost
+        runs = "".join(letter if place in lost else "\0" for place, letter in enumerate(text)).split("\0")
+        parts = tuple(dict.fromkeys(run.strip() for run in runs if run.strip()))
+        return Unread(parts, whole=not heard and (bool(parts) or not known))
+
+    def _unread_by_words(self, text: str, unknown: int | None, special: set[int]) -> Unread:
+        """`unread` by a tokenizer that does not tell where in the text its tokens are: a word is known or it is not."""
+        words = list(dict.fromkeys(text.split()))
+        rows = [set(row) for row in self._tokenizer(words)["input_ids"]]
+        parts = tuple(word for word, row in zip(words, rows, strict=True) if unknown in row)
+        known = self._tokenizer.convert_ids_to_tokens(sorted(set().union(*rows) - special))
+        return Unread(parts, whole=not any(map(_has_letters, known)) and (bool(parts) or not known))
 
     def encode(self, texts: list[str]) -> TextBatch:
         """Encode texts, padded on the right to the longest: float32, on the encoder's device.
@@ -157,6 +208,20 @@ class TextEncoder:
         worded = [text for text, read in zip(texts, reads, strict=True) if read]
         ids = iter(self._tokenizer(worded, truncation=True, max_length=limit)["input_ids"] if worded else [])
         return [list(next(ids)) if read else [] for read in reads]
+
+
+def _has_letters(token: str) -> bool:
+    return any(letter.isalnum() for letter in token)
+
+
+def _unknown_id(tokenizer: Any) -> int | None:
+    """The id that stands for all that is not in the vocabulary; None where there is none of its own.
+
+    CLIP's tokenizer, which spells everything in bytes, names its end mark.
+    """
+    names = ("bos_token_id", "eos_token_id", "sep_token_id", "cls_token_id", "pad_token_id")
+    unknown: int | None = tokenizer.unk_token_id
+    return None if unknown in [getattr(tokenizer, name, None) for name in names] else unknown
 
 
 def load_encoder(

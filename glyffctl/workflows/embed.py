@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.files import check_writable
 from glyffctl.core.text import TextEncoder, load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.words import brief
 
 # Tokens that go through the encoder at once.
 BATCH_TOKENS = 2048
@@ -75,13 +77,7 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
 
     check_writable(options.data / FILE_NAME)
     ids = encoder.tokenize(captions)
-    full = [text for text, row in zip(captions, ids, strict=True) if len(row) == options.max_tokens]
-    cut = sum(encoder.is_cut(text) for text in full)
-    if cut:
-        yield Caution(
-            f"{cut:,} of {len(captions):,} captions were cut to {options.max_tokens} tokens; "
-            "--max-tokens keeps more of them"
-        )
+    yield from _warn_of_likeness(encoder, captions, ids)
     lengths = torch.tensor([len(row) for row in ids])
     tokens = yield from _encode(encoder, ids, lengths)
     embeddings = save_embeddings(
@@ -103,6 +99,45 @@ def _cached(options: EmbedOptions, captions: list[str]) -> Embeddings | None:
     except EmbeddingError:
         return None
     return cached if cached.max_tokens == options.max_tokens else None
+
+
+def _warn_of_likeness(encoder: TextEncoder, captions: list[str], ids: list[list[int]]) -> Generator[Event, None, None]:
+    """Where captions tell a model less than a reader: they are cut, or not in the language of the encoder."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for text, row in zip(captions, ids, strict=True):
+        if row:
+            groups.setdefault(tuple(row), []).append(text)
+    cut, same_when_cut, silent, same = (list[str]() for _ in range(4))
+    for tokens, texts in groups.items():
+        full = len(tokens) == encoder.max_tokens
+        cut += [text for text in texts if full and encoder.is_cut(text)]
+        if not encoder.knows(list(tokens)) and encoder.unread(texts[0]).whole:
+            silent += texts
+        apart = {_letters(text): text for text in texts}
+        if len(apart) > 1:
+            (same_when_cut if full else same).extend(apart.values())
+    total = f"of {len(captions):,} captions"
+    if cut:
+        alike = f", and {len(same_when_cut):,} of them are like another now" if same_when_cut else ""
+        yield Caution(
+            f"{len(cut):,} {total} were cut to {encoder.max_tokens} tokens{alike}; --max-tokens keeps more of them"
+        )
+    if silent:
+        yield Caution(
+            f"{len(silent):,} {total} hold only words that are unknown to the text encoder, such as "
+            f"“{brief(silent[0])}”; name one that reads their language with --encoder"
+        )
+    if same:
+        yield Caution(
+            f"{len(same):,} {total} have the same tokens as another with other words, such as “{brief(same[0])}” and "
+            f"“{brief(same[1])}”; a model cannot tell them apart"
+        )
+
+
+def _letters(text: str) -> str:
+    """`text` without what encoders leave out as a matter of course: case, accents, and spaces."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in plain if not unicodedata.combining(letter) and not letter.isspace())
 
 
 def _encode(encoder: TextEncoder, ids: list[list[int]], lengths: Tensor) -> Generator[Event, None, Tensor]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.bundled import called
+from glyffctl.core.bundled import model_name
 from glyffctl.core.checkpoint import load_model
 from glyffctl.core.dataset import GlyphSet, open_glyphs
 from glyffctl.core.device import choose_device
@@ -33,6 +33,7 @@ from glyffctl.workflows.evaluation import EvaluateReport, PromptRow, Row, StepsR
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.steps import save_plot, steps_table
+from glyffctl.workflows.words import unknown_words
 
 FEWEST = 16  # held-out glyphs without which distributions are not worth comparing
 COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05
@@ -106,13 +107,14 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     origin = model.origin
     make_schedule(origin.config.diffusion.schedule).steps(options.recipe.steps)  # complain before anything slow
     real = _Real.open(options.data, origin.config.network.size, options.pictures)
-    yield Note(f"model: {called(path)}{why}, trained on {model.images:,} pictures")
+    yield Note(f"model: {model_name(path)}{why}, {model.history}")
     if origin.config.training.holdout < HOLDOUT:
         yield Caution("the model was trained on some of the characters that are held out here")
 
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
     encoder = yield from reader(model, options.encoder)
+    yield from unknown_words(encoder, [prompt.text for prompt in prompts])
     text = read(encoder, [*(prompt.text for prompt in prompts), *definitions])
     pen = Pen.of(model, device, options.batch, options.precision)
     prompted, defined, empty = yield from _draw(pen, options, text, len(prompts))
@@ -143,7 +145,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     report = EvaluateReport(
         out=options.out,
         plot=plot,
-        model={"path": str(path), "weights": model.identity, "pictures": model.images},
+        model={"path": str(model_name(path)), "weights": model.identity, "pictures": model.images},
         data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
         judge={name: known[name] for name in ("accuracy", "fonts", "seed") if name in known},
         recipe={

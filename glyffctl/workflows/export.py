@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glyffctl import __version__
-from glyffctl.core.bundled import called
+from glyffctl.core.bundled import model_name
 from glyffctl.core.checkpoint import EXPORT_FILE, Model, load_model
 from glyffctl.core.diffusers_export import compare, scheduler_config, text_weights, unet_config, unet_weights
 from glyffctl.core.diffusers_settings import NETWORK
@@ -76,7 +76,7 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
         check_packages()
     path, why = yield from find_model(options.model)
     model = load_model(path)
-    yield Note(f"model: {called(path)}{why}, {model.history}")
+    yield Note(f"model: {model_name(path)}{why}, {model.history}")
     if options.format == "diffusers":
         unet_config(model.network)  # complain before anything slow
     encoder = yield from reader(model, options.encoder, with_transformers=True)
@@ -88,7 +88,7 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
         if options.format == "diffusers":
             _read_back(folder, model)
         files = sorted(out / file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
-    return ExportReport(out, files, path, difference)
+    return ExportReport(out, files, model_name(path), difference)
 
 
 def _check_output(out: Path) -> None:

@@ -43,12 +43,14 @@ class Material:
         pictures: (N, H, W) uint8, one for each row of `characters`.
         source: where they are from, for a person.
         defined: characters that have a definition there, and how that is told; None where nobody knows.
+        folder: the data folder that they are from; None where they were drawn for the occasion.
     """
 
     pictures: Tensor
     characters: list[Character]
     source: str
     defined: tuple[int, str] | None
+    folder: Path | None = None
 
 
 def gather(data: Path | None, font: Path | None, char: str | None, seed: int) -> Generator[Event, None, Material]:
@@ -102,6 +104,7 @@ def _from_data(folder: Path, char: str | None, seed: int) -> Material:
         characters,
         f"{len(rows):,} of the {len(glyphs):,} in {folder}",
         (defined, f"characters with a definition in {folder}"),
+        folder,
     )
 
 

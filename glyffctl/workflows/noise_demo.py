@@ -13,6 +13,7 @@ from typing import Any, get_args
 from matplotlib.figure import Figure
 
 from glyffctl.core import claims
+from glyffctl.core.bundled import model_name
 from glyffctl.core.claims import Claim
 from glyffctl.core.dataset import to_unit
 from glyffctl.core.device import choose_device
@@ -30,7 +31,7 @@ from glyffctl.figures.scene import Drawn, Scene
 from glyffctl.figures.style import save_figure, smallest_lettering, style
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.noise_data import Material, gather, scene_of
-from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, Artist, artist
+from glyffctl.workflows.noise_model import GOLD, MODEL_FIGURES, PROMPT, Artist, artist, model_claims
 
 PAGE = "index.html"
 GUIDE = Source(
@@ -257,7 +258,7 @@ def _write(
         "Every picture on this page was computed when the page was made, on real glyphs where it shows glyphs; nothing "
         "is a sketch. The numbers under the pictures were measured on the way.",
         f"Glyphs: {material.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
-        + (f" Model: {model.path.name}, prompt “{model.prompt}”." if model is not None else ""),
+        + (f" Model: {model_name(model.path).name}, prompt “{model.prompt}”." if model is not None else ""),
     ]
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -280,12 +281,15 @@ CHECK_GLYPHS, CHECK_DRAWS = 1000, 256
 
 
 def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
-    """Measure the claims that need no trained model. Writes nothing.
+    """Measure the claims; those about a trained model only if `model` names one. Writes nothing.
 
     Raises:
-        GlyffError: the data or a font cannot be used.
+        GlyffError: the data, a font or the model cannot be used.
     """
     started = time.monotonic()
+    painter = None
+    if options.model is not None:
+        painter = yield from artist(options.model, options.encoder, GOLD[0], options.seed)
     material = yield from gather(options.data, options.font, options.char, options.seed)
     schedule: Any = options.schedule
     scene, _ = scene_of(replace(material), None, options.font, schedule, options.seed)
@@ -321,6 +325,7 @@ def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
         yield Progress("claims", done, len(measures), "claims", name)
         found.append(measure())
     yield Progress("claims", len(measures), len(measures), "claims")
-    found += claims.elsewhere()
-    yield Note(f"measured {len(measures)} claims in {time.monotonic() - started:.1f} s")
+    drawn = [] if painter is None else (yield from model_claims(painter, material))
+    found += [*drawn, *claims.elsewhere({claim.name for claim in drawn})]
+    yield Note(f"measured {len(measures) + len(drawn)} claims in {time.monotonic() - started:.1f} s")
     return CheckReport(found, material.source, time.monotonic() - started)

@@ -13,12 +13,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.bundled import called
+from glyffctl.core import claims
+from glyffctl.core.bundled import model_name
 from glyffctl.core.checkpoint import Model, load_model
-from glyffctl.core.dataset import to_pixels
+from glyffctl.core.claims import Claim
+from glyffctl.core.dataset import GlyphSet, open_glyphs, to_pixels
 from glyffctl.core.generate import Recipe
 from glyffctl.core.judge import load_judge, look
 from glyffctl.core.metrics import share
+from glyffctl.core.newness import characters_of, search
+from glyffctl.core.noise import permutation
 from glyffctl.core.prompts import radical_prompts
 from glyffctl.core.samplers import Step
 from glyffctl.core.schedule import Schedule
@@ -31,6 +35,7 @@ from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.noise_data import Material
+from glyffctl.workflows.words import unknown_words
 
 PROMPT = "gold"
 GOLD = ("gold", 167)
@@ -43,6 +48,11 @@ FRAMES = 40
 HEADING = 30
 """Letters of the prompt in a heading."""
 MANY, SMOOTH = 120, 30
+OF_EACH = 1
+"""Pictures of each known prompt that are compared with real glyphs, beside those of gold."""
+CALIBRATION = 500
+"""Real glyphs that show how near to one another different characters are."""
+FEWEST_CHARACTERS = 100
 
 
 class Made(NamedTuple):
@@ -87,6 +97,7 @@ class Artist:
             return TextBatch.none(len(prompts), self.pen.width)
         if not self.readers:
             self.readers.append((yield from reader(self.model, self.encoder)))
+            yield from unknown_words(self.readers[0], [self.prompt])
         return read(self.readers[0], prompts)
 
 
@@ -100,7 +111,7 @@ def artist(
     """
     found, why = yield from find_model(path)
     model = load_model(found)
-    yield Note(f"model: {called(found)}{why}, {model.history}")
+    yield Note(f"model: {model_name(found)}{why}, {model.history}")
     return Artist(model, Pen.of(model, device, COUNT), found, prompt, encoder, seed)
 
 
@@ -236,6 +247,55 @@ def beside(artist: Artist, material: Material) -> Generator[Event, None, Made]:
         f"{_guided(recipe)}.\n"
         f"Ink covers {ink[0]:.1%} of the real pictures and {ink[1]:.1%} of the drawn.",
     )
+
+
+def model_claims(artist: Artist, material: Material) -> Generator[Event, None, list[Claim]]:
+    """The claims about what a model draws, measured on `artist`; about newness only beside data that are prepared."""
+    judge = load_judge()[0]
+    both = yield from artist.text(GOLD[0], "")
+    lowest = replace(artist.pen, schedule=Schedule(artist.pen.schedule.sigmas[:1]))
+    once = Recipe(sampler="ddpm", steps=1)
+    others = radical_prompts()
+    jobs: list[tuple[Pen, Recipe, TextBatch]] = [
+        (pen, recipe, both.rows(torch.full((ONE_STEP,), row)))
+        for pen, recipe, row in ((artist.pen, once, 0), (lowest, once, 0), (artist.pen, once, 1))
+    ]
+    jobs.append((artist.pen, Recipe(), jobs[0][2]))
+    if material.folder is not None:
+        text = yield from artist.text(*(prompt.text for prompt in others))
+        jobs.append((artist.pen, Recipe(), text.rows(torch.arange(len(others)).repeat_interleave(OF_EACH))))
+    total, done, drawn_for = sum(recipe.steps * len(text.mask) for _, recipe, text in jobs), 0, []
+    for pen, recipe, text in jobs:
+        bar = Progress("drawing for the claims", done, total, "steps of a picture")
+        drawing = pen.draw(recipe, text, artist.seed + torch.arange(len(text.mask)))
+        drawn_for.append((yield from told(drawing, bar, recipe.steps)))
+        done += recipe.steps * len(text.mask)
+    found = [look(judge, [pictures]).radical == GOLD[1] for pictures in drawn_for[:4]]
+    noisiest, cleanest, unprompted, followed = (share(int(hits.sum()), len(hits)) for hits in found)
+    measured = [claims.one_step(noisiest, cleanest, unprompted), claims.gold(followed)]
+    if material.folder is not None:
+        distances = yield from _distances(open_glyphs(material.folder), torch.cat(drawn_for[3:]), artist.seed)
+        if distances is not None:
+            measured.append(claims.newness(*distances))
+    return measured
+
+
+def _distances(glyphs: GlyphSet, drawn: Tensor, seed: int) -> Generator[Event, None, tuple[Tensor, Tensor] | None]:
+    """How far drawn pictures are from the nearest of `glyphs`, and some of these from another character; None where
+    they are too few to say how near to one another real characters come.
+    """
+    number = characters_of(glyphs)
+    if len(number.unique()) < FEWEST_CHARACTERS:
+        return None
+    some = permutation(seed, 0, len(glyphs))[:CALIBRATION]
+    pictures = torch.cat([drawn, glyphs.images(some)[:, 0]])
+    own = torch.cat([torch.full((len(drawn),), -1), number[some]])
+    nearest = None
+    for searched in search(pictures, glyphs, own):
+        yield Progress("looking for copies", searched.done, searched.total, "glyphs")
+        nearest = searched.nearest
+    assert nearest is not None
+    return nearest.distance[: len(drawn)], nearest.distance[len(drawn) :]
 
 
 MODEL_FIGURES = {"samples": samples, "steps": steps, "smooth": smooth, "beside": beside}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.bundled import called
+from glyffctl.core.bundled import model_name
 from glyffctl.core.checkpoint import Model, load_model
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusers_model import DiffusersModel, load_diffusers, unet_class
@@ -29,7 +31,8 @@ from glyffctl.core.text import TextBatch
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.models import find_model
-from glyffctl.workflows.sample_options import SampleOptions, to_settings
+from glyffctl.workflows.sample_options import BESIDE, SampleOptions, to_settings
+from glyffctl.workflows.words import brief, unknown_words
 
 _GIF_FRAMES = 60
 
@@ -51,22 +54,67 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     """
     _check_outputs(options)
     device = choose_device(options.device)
+    if options.typed and len(options.prompts) > 1 and all(len(prompt.split()) == 1 for prompt in options.prompts):
+        yield Caution(
+            f"{len(options.prompts):,} prompts: {brief(', '.join(options.prompts))}; if they are one, put it in "
+            f'quotes: "{brief(" ".join(options.prompts))}"'
+        )
     path, why = yield from find_model(options.model, hub=True)
     yield Progress("Loading the model", 0, 1)
     model = _load(path)
     yield Progress("Loading the model", 1, 1)
     if options.weights not in (None, model.identity):
-        raise ModelError(f"the model at {path} has other weights than those the picture was made with")
+        raise ModelError(f"the model at {model_name(path)} has other weights than those the picture was made with")
     model.schedule.steps(options.recipe.steps)  # complain before anything slow
-    yield Note(f"model: {called(path)}{why}, {model.history}")
+    yield Note(f"model: {model_name(path)}{why}, {model.history}")
+    with _threads(options.threads):
+        return (yield from _sample(options, model, path, device))
+
+
+def _sample(
+    options: SampleOptions, model: Model | DiffusersModel, path: Path, device: torch.device
+) -> Generator[Event, None, SampleReport]:
     text, negative = yield from _encode(options, model)
     started = time.perf_counter()
+    yield from _warn_of_rounding(options, device)
     pen = Pen.of(model, device, options.batch, options.precision)
     pictures, frames = yield from _draw(options, pen, text, negative)
     seconds = time.perf_counter() - started
-    files = _write(replace(options, precision=pen.precision), model, path, pictures, frames)
-    yield Note(f"drew {len(pictures):,} pictures in {seconds:.1f} s")
-    return SampleReport(files, path, seconds)
+    made = replace(options, precision=pen.precision, threads=torch.get_num_threads(), drawn_on=device.type)
+    files = _write(made, model, path, pictures, frames)
+    yield Note(f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s")
+    return SampleReport(files, model_name(path), seconds)
+
+
+def _warn_of_rounding(options: SampleOptions, device: torch.device) -> Generator[Event, None, None]:
+    """Where a picture cannot be made again with the threads, or on the kind of device, that it was made with."""
+    if options.drawn_on not in (None, device.type):
+        yield Caution(f"the picture was drawn on {options.drawn_on}, not {device.type}: pixels may differ by rounding")
+    elif device.type == "cpu" and options.threads is not None and options.threads > _processors():
+        yield Caution(
+            f"the picture was drawn with {options.threads:,} threads, this machine has {_processors()} processors: "
+            "pixels may differ by rounding"
+        )
+
+
+def _processors() -> int:
+    """Processors that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute with `count` threads in this block, because the last digits of sums depend on their number.
+
+    None changes nothing, and neither does a count above the machine's processors.
+    """
+    before = torch.get_num_threads()
+    if count is not None and count <= _processors():
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _load(path: Path) -> Model | DiffusersModel:
@@ -85,7 +133,10 @@ def _check_outputs(options: SampleOptions) -> None:
         if options.out.suffix.lower() not in ("", ".png") and not options.out.is_dir():
             raise UsageError(f"--out takes a .png file or a folder, not {options.out}")
         check_writable(options.out)
-    if options.gif is not None:
+    if options.gif == BESIDE:
+        if options.out is not None:
+            check_writable(_beside(options.out, options))
+    elif options.gif is not None:
         if options.gif.suffix.lower() != ".gif" or options.gif.is_dir():
             raise UsageError(f"--gif takes a file ending in .gif, not {options.gif}")
         check_writable(options.gif)
@@ -100,6 +151,7 @@ def _encode(
     if not model.reads_empty and not any(text.strip() for text in texts):
         return TextBatch.none(len(options.prompts), width), TextBatch.none(1, width)
     encoder = yield from reader(model, options.encoder)
+    yield from unknown_words(encoder, texts)
     for text in texts:
         if encoder.is_cut(text):
             yield Caution(f"only the first {encoder.max_tokens} tokens are read of: {text[:60]}…")
@@ -132,7 +184,7 @@ def _write(
 ) -> list[Path]:
     """Write what was asked for; the paths of the files written."""
     encoder = options.encoder or model.encoder.name
-    out = options.out or _unused(Path(f"{_slug(options.prompts[0])}.png"))
+    out = options.out or _unused(Path(f"{_slug(' '.join(options.prompts))}.png"), with_gif=options.gif == BESIDE)
     font = _title_font(options.prompts)
     files = []
     if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
@@ -148,8 +200,9 @@ def _write(
         save_png(out, image, to_settings(options, path, encoder, model.identity))
         files.append(out)
     if options.gif is not None:
-        save_gif(options.gif, [_sheet(options, frame, font) for frame in frames], options.fps)
-        files.append(options.gif)
+        gif = _beside(out, options) if options.gif == BESIDE else options.gif
+        save_gif(gif, [_sheet(options, frame, font) for frame in frames], options.fps)
+        files.append(gif)
     return files
 
 
@@ -177,11 +230,18 @@ def _slug(prompt: str) -> str:
     return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")[:40].rstrip("-_") or "unconditional"
 
 
-def _unused(path: Path) -> Path:
-    """`path`, or with a number behind its name if something is there already."""
+def _beside(out: Path, options: SampleOptions) -> Path:
+    """Where the gif is that nobody named: it is called as the sheet is, or in a folder of pictures as the prompt."""
+    if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
+        return out / f"{_slug(' '.join(options.prompts))}.gif"
+    return out.with_suffix(".gif")
+
+
+def _unused(path: Path, *, with_gif: bool = False) -> Path:
+    """`path`, or with a number behind its name if something is there already; `with_gif` also if a gif beside it is."""
     number = 1
     candidate = path
-    while candidate.exists():
+    while candidate.exists() or (with_gif and candidate.with_suffix(".gif").exists()):
         number += 1
         candidate = path.with_stem(f"{path.stem}-{number}")
     return candidate

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from glyffctl import __version__
-from glyffctl.core.bundled import BUNDLED, pretrained
-from glyffctl.core.checkpoint import MODEL_FILE
+from glyffctl.core.bundled import BUNDLED, model_name
 from glyffctl.core.errors import UsageError
 from glyffctl.core.generate import Recipe
 from glyffctl.core.images import read_settings
@@ -18,6 +17,8 @@ from glyffctl.core.precision import check_precision
 from glyffctl.core.prompts import check_prompt
 from glyffctl.core.reading import read_text, shown
 
+BESIDE = Path(".gif")
+"""For `SampleOptions.gif`: the gif is named after the picture."""
 MAX_PICTURES = 10_000
 MAX_BATCH = 1024  # a network of 14 million parameters takes 2.5 MB for each
 MAX_PROMPT_FILE = 10 * 2**20  # bytes
@@ -35,7 +36,7 @@ class SampleOptions:
         negative: what to be led away from; "" is the empty prompt.
         seed: picture k of a prompt is drawn from seed + k.
         out: a .png file for one sheet, or a folder for single pictures; None names a file after the prompt.
-        gif: a .gif file for the denoising.
+        gif: a .gif file for the denoising; BESIDE names it after the picture.
         fps: frames per second of the gif.
         batch: pictures drawn at once; changes memory and speed, and the pictures only by rounding.
         precision: of the inside of the network; changes speed, and the pictures only by rounding. "auto" is bfloat16
@@ -43,6 +44,9 @@ class SampleOptions:
         device: where to draw, see `core.device.choose_device`.
         only: draw all, but write this picture alone (counted over all prompts).
         weights: the identity the model must have; None takes any.
+        threads: how many torch computes with on a CPU, where the machine has as many; None leaves that alone.
+        drawn_on: the kind of device that the picture was made on, if it is made again.
+        typed: the prompts are words of a command line, where one prompt without quotes looks like several.
     """
 
     prompts: tuple[str, ...]
@@ -60,13 +64,19 @@ class SampleOptions:
     device: str = "auto"
     only: int | None = None
     weights: str | None = None
+    threads: int | None = None
+    drawn_on: str | None = None
+    typed: bool = False
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
         if not self.prompts:
             raise UsageError('name a prompt: glyffctl sample "lithium"')
         if self.count < 1 or self.count * len(self.prompts) > MAX_PICTURES:
-            raise UsageError(f"--count times the number of prompts must be in 1…{MAX_PICTURES:,}")
+            raise UsageError(
+                f"--count times the number of prompts must be in 1…{MAX_PICTURES:,}, not "
+                f"{self.count * len(self.prompts):,}"
+            )
         if self.only is not None and not 0 <= self.only < self.count * len(self.prompts):
             raise UsageError(f"there is no picture {self.only} among {self.count * len(self.prompts):,}")
         if not 0 <= self.seed < 2**62:
@@ -76,6 +86,8 @@ class SampleOptions:
         if not 1 <= self.batch <= MAX_BATCH:  # a picture to make again says it, too
             raise UsageError(f"--batch must be in 1…{MAX_BATCH:,}, not {self.batch}")
         check_precision(self.precision)
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"a picture is drawn with at least 1 thread, not {self.threads}")
         for prompt in (*self.prompts, self.negative):
             check_prompt(prompt)
 
@@ -93,12 +105,18 @@ def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str)
         "recipe": recipe,
         "batch": options.batch,
         "precision": options.precision,
+        "threads": options.threads,
+        "device": options.drawn_on,
         "only": options.only,
-        # A picture goes around the world: where this machine keeps the program concerns nobody.
-        "model": BUNDLED if model == pretrained(MODEL_FILE) else as_text(model.absolute() if model.exists() else model),
+        "model": as_text(_lasting(model_name(model))),
         "weights": weights,
         "encoder": as_text(encoder),
     }
+
+
+def _lasting(model: Path) -> Path:
+    """How to name a model so that it is found from another folder."""
+    return model if model == Path(BUNDLED) or not model.exists() else model.absolute()
 
 
 def again(
@@ -108,8 +126,12 @@ def again(
     encoder: str | None = None,
     out: Path | None = None,
     device: str = "auto",
+    gif: Path | None = None,
+    fps: float = SampleOptions.fps,
 ) -> SampleOptions:
     """The options that make the picture `file` again; `model` and `encoder` say where those are now, if they moved.
+
+    `gif` and `fps` are no part of the picture, and as in `SampleOptions`.
 
     Raises:
         GlyffError: `file` is not a picture of ours.
@@ -132,6 +154,10 @@ def again(
             batch=int(settings["batch"]),
             precision=str(settings.get("precision", "fp32")),  # all there was before it was said
             only=None if settings["only"] is None else int(settings["only"]),
+            threads=None if settings.get("threads") is None else int(settings["threads"]),
+            drawn_on=None if settings.get("device") is None else str(settings["device"])[:40],
+            gif=gif,
+            fps=fps,
             model=model or Path(settings["model"]),
             weights=str(settings["weights"]),
             encoder=encoder or str(settings["encoder"]),

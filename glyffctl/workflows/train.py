@@ -14,8 +14,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from glyffctl.core import checkpoint, embeddings
-from glyffctl.core.bundled import BUNDLED
-from glyffctl.core.checkpoint import EncoderInfo, Origin
+from glyffctl.core.bundled import BUNDLED, model_path
+from glyffctl.core.checkpoint import EncoderInfo, Model, Origin
 from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, read_toml
 from glyffctl.core.dataset import GlyphSet, open_glyphs
 from glyffctl.core.device import CPU, choose_device
@@ -47,7 +47,8 @@ class TrainOptions:
         out: the run folder; None is runs/PRESET.
         encoder: captions that are not embedded with it yet are embedded first; None takes those
             that are there, or makes them with the bundled encoder.
-        start: a model whose weights a new run starts from, and whose network it takes; None starts from nothing.
+        start: a model, or bundled, whose weights a new run starts from, and whose network it takes; None starts from
+            nothing.
     """
 
     data: Path = Path("data")
@@ -103,9 +104,7 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
     if options.gpus and options.device == "auto" and device.type == "cpu":
         yield Caution("no GPU was found: training on the CPU (--gpus 0 says so without this line)")
     preset, sections = _settings(options, device)
-    start = checkpoint.load_model(options.start) if options.start else None
-    if start is not None:
-        sections["network"] = as_dict(start.origin.config)["network"]
+    start = _start(options, sections)
     config = parse(sections)  # complain about settings before minutes are spent on embedding
     team.told(sections)
 
@@ -152,6 +151,15 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
         )
 
 
+def _start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> Model | None:
+    """The model that a new run starts from, its network put into `sections`."""
+    if options.start is None:
+        return None
+    model = checkpoint.load_model(model_path(options.start))
+    sections["network"] = as_dict(model.origin.config)["network"]
+    return model
+
+
 def _follow(options: TrainOptions, device: torch.device, team: Team) -> Generator[Event, None, None]:
     """What all processes but the first do."""
     sections = team.told(None)
@@ -182,6 +190,7 @@ def _run(
 def show_settings(options: TrainOptions) -> str:
     """All settings that `train` would use, as TOML that --config takes."""
     _, sections = _settings(options, _device(options, place()))
+    _start(options, sections)
     lines = []
     for section, values in as_dict(parse(sections)).items():
         lines.append(f"[{section}]")

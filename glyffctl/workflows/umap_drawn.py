@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.bundled import called
+from glyffctl.core.bundled import model_name
 from glyffctl.core.checkpoint import load_model
 from glyffctl.core.dataset import to_pixels
 from glyffctl.core.errors import UsageError
@@ -21,6 +21,7 @@ from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample_options import SampleOptions, again
+from glyffctl.workflows.words import unknown_words
 
 MAX_DRAWN = 400
 
@@ -93,12 +94,15 @@ def trace(
     if loaded.network.config.size != size:
         has = loaded.network.config.size
         raise UsageError(
-            f"the model at {path} draws {has}×{has} pixels, the data have {size}×{size}; name another with --model"
+            f"the model at {model_name(path)} draws {has}×{has} pixels, the data have {size}×{size}; name another "
+            "with --model"
         )
-    yield Note(f"model: {called(path)}{why}")
+    yield Note(f"model: {model_name(path)}{why}")
     text = TextBatch.none(1, loaded.network.config.text_width)
     if prompt.strip():
-        text = read((yield from reader(loaded, encoder)), [prompt])
+        loaded_encoder = yield from reader(loaded, encoder)
+        yield from unknown_words(loaded_encoder, [prompt])
+        text = read(loaded_encoder, [prompt])
     guesses: list[Tensor] = []
 
     def keep(step: Step) -> None:

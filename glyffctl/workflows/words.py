@@ -1,0 +1,78 @@
+"""What a text encoder does not know of prompts and captions, told before it surprises."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Generator, Sequence
+
+from glyffctl.core.cleaning import HAN, clean
+from glyffctl.core.definitions import installed_definitions, read_definitions
+from glyffctl.core.errors import DefinitionsError
+from glyffctl.core.text import TextEncoder
+from glyffctl.workflows.events import Caution, Event
+
+SHOWN = 5
+"""Texts of a kind that are named."""
+_LONGEST = 60
+_FEW = 4
+"""Han characters of one prompt for which a definition is looked up: more are a sentence."""
+
+
+def unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Generator[Event, None, None]:
+    """Caution about prompts that the encoder knows nothing of, and about single words that it does not know.
+
+    For a few Han characters their definition in Unihan is offered, if Unihan is on this machine: reading it takes a
+    second, so it is read only then.
+    """
+    found = {prompt: unread for prompt in dict.fromkeys(prompts) if (unread := encoder.unread(prompt))}
+    silent = [prompt for prompt, unread in found.items() if unread.whole]
+    parts = [
+        _in_its_word(part, prompt) for prompt, unread in found.items() if not unread.whole for part in unread.parts
+    ]
+    if silent:
+        yield Caution(f"the text encoder knows none of the words of: {several(silent)}")
+    if parts:
+        yield Caution(f"the text encoder does not know: {several(list(dict.fromkeys(parts)))}")
+    characters: dict[str, None] = {}
+    for unread in found.values():
+        han = dict.fromkeys(HAN.findall(unicodedata.normalize("NFKC", "".join(unread.parts))))
+        characters |= han if len(han) <= _FEW else {}
+    offers = _definitions(encoder, list(characters)[:SHOWN]) if characters else []
+    if offers:
+        yield Caution(f"{', '.join(offers)} in Unihan; try {'that' if len(offers) == 1 else 'those'}")
+
+
+def several(texts: Sequence[str]) -> str:
+    """Some of `texts` on one line, and how many more there are."""
+    more = f"; and {len(texts) - SHOWN:,} more" if len(texts) > SHOWN else ""
+    return "; ".join(map(brief, texts[:SHOWN])) + more
+
+
+def brief(text: str) -> str:
+    """`text` on one line, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def _in_its_word(part: str, prompt: str) -> str:
+    """`part`, and the word that it is in where that has other letters: a Cyrillic о looks like a Latin one."""
+    word = next((word for word in prompt.split() if part in word), part)
+    return part if not any(letter.isalnum() for letter in word.replace(part, "")) else f"{part} (in {brief(word)})"
+
+
+def _definitions(encoder: TextEncoder, characters: Sequence[str]) -> list[str]:
+    """`火 is "fire"` for the characters that have a definition which the encoder can read."""
+    file = installed_definitions()
+    if file is None:
+        return []
+    try:
+        entries = read_definitions(file)
+    except DefinitionsError:
+        return []  # a hint is not worth an error
+    offers = []
+    for character in characters:
+        entry = entries.get(ord(character))
+        meaning = "" if entry is None else clean(entry.definition).text
+        if meaning and not encoder.unread(meaning).whole:
+            offers.append(f'{character} is "{brief(meaning)}"')
+    return offers
