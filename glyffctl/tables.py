@@ -11,9 +11,27 @@ from glyffctl.core.metrics import Figure
 from glyffctl.core.wordings import radical_character
 from glyffctl.workflows.evaluation import EvaluateReport
 
-_REAL = (
-    "Real glyphs: for the radical, the judge on held-out characters; from kernel distance to coverage, glyphs from "
-    "training beside held-out ones; for copies, held-out characters beside all other characters."
+_NOTES = (
+    ("the radical asked for", "Real glyphs: for the radical, the judge on held-out characters;"),
+    ("kernel distance", "from kernel distance to told apart, glyphs from training beside held-out ones;"),
+    ("copies", "for copies, held-out characters beside all other characters."),
+    (
+        "… or another that its meaning takes",
+        "Another that its meaning takes: a radical of one in eight of the characters that mean what the prompt says.",
+    ),
+    (
+        "told apart from real ones",
+        "Told apart: by a classifier made for it, on characters that it did not learn from; 50 % is guessing.",
+    ),
+    (
+        "uneven strokes",
+        "Uneven: how much the stroke width scatters in a glyph. Sparse, dense: the thirds with the fewest and the "
+        "most strokes.",
+    ),
+    (
+        "a part is a known one",
+        "Parts: left and right, or upper and lower, where they can be read for sure; real glyphs show how often.",
+    ),
 )
 
 
@@ -36,7 +54,8 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 def _figures(report: EvaluateReport) -> Table:
     table = _table("Figures, with 95 % intervals", "", "this model", "real glyphs")
-    table.caption = _REAL
+    names = {row.name for row in report.figures}
+    table.caption = " ".join(note for name, note in _NOTES if name in names)
     table.caption_justify = "left"
     for row in report.figures:
         table.add_row(plain(row.name), _figure(row.model, row.unit), _figure(row.real, row.unit))
@@ -44,11 +63,20 @@ def _figures(report: EvaluateReport) -> Table:
 
 
 def _prompts(report: EvaluateReport) -> Table:
+    sets = any(row.also for row in report.prompts)
     table = _table("Pictures with the radical asked for", "prompt", "", "this model", "real glyphs")
+    if sets:
+        table = _table("Pictures with the radical asked for, or another", "prompt", "", "this model", "or", "with it")
     for row in report.prompts:
-        radicals = "".join(radical_character(number) for number in row.radicals)
-        table.add_row(plain(row.prompt), radicals, _figure(row.found, "share"), _figure(row.real, "share"))
+        others = [_figure(row.real, "share")]
+        if sets:
+            others = [_radicals(row.also), _figure(row.taken if row.also else None, "share")]
+        table.add_row(plain(row.prompt), _radicals(row.radicals), _figure(row.found, "share"), *others)
     return table
+
+
+def _radicals(numbers: list[int]) -> str:
+    return "".join(map(radical_character, numbers))
 
 
 def _steps(report: EvaluateReport) -> Table:

@@ -3,10 +3,10 @@
 Most characters have a left and a right part (⿰) or an upper and a lower one (⿱), each of which comes back in other
 characters. Linear discriminants (Fisher 1936), learned from real glyphs, name the parts of a glyph: one for the
 arrangement, one for each place of a part. They look at what the judge's second block sees in each sixteenth of the
-picture. How sure an answer is says Lowe's ratio test (2004, section 7.1): how much farther away the second-best part
-is than the best; the less sure of the two parts counts. From which ratio on a glyph counts as read is decided on real
-glyphs of characters that were not learned from, half of those held out, so that `PRECISION` of what is read is right.
-The other half shows how much of real glyphs is read.
+picture. How sure an answer is says Lowe's ratio test (2004, section 7.1): how much farther away the second-best part is
+than the best. From which ratio on a part, or both, count as read is decided on real glyphs of characters that were not
+learned from, half of those held out, so that `PRECISION` of what is read is right. The other half shows how much of real
+glyphs is read.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Reading(NamedTuple):
     """What was read in N pictures."""
 
     parts: list[Parts | None]  # None where the arrangement is another one
-    sureness: Tensor  # (N,) the ratio of the less sure part; −1 where there is none
+    sureness: Tensor  # (N, 2) the ratio of each of the two; −1 where there are none
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class PartsReader:
     def read(self, pictures: Tensor) -> Reading:
         """The parts of pictures (N, H, W) or (N, 1, H, W) uint8, 255 is paper."""
         parts: list[Parts | None] = []
-        sureness = []
+        sureness: list[list[float]] = []
         for batch in pictures.split(_AT_ONCE):
             views = _views(self.judge, batch)
             operators, _ = self.arrangement.answer(views)
@@ -121,12 +121,12 @@ class PartsReader:
             for row, operator in enumerate(operators):
                 if (operator, 0) not in answers or (operator, 1) not in answers:
                     parts.append(None)
-                    sureness.append(-1.0)
+                    sureness.append([-1.0, -1.0])
                     continue
                 first, second = answers[operator, 0], answers[operator, 1]
                 parts.append(Parts(operator, first[0][row], second[0][row]))
-                sureness.append(float(torch.minimum(first[1][row], second[1][row])))
-        return Reading(parts, torch.tensor(sureness))
+                sureness.append([float(first[1][row]), float(second[1][row])])
+        return Reading(parts, torch.tensor(sureness).reshape(-1, 2))
 
 
 class Learned(NamedTuple):
@@ -200,26 +200,57 @@ def _views(judge: Judge, pictures: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(judge.body[:_LAYERS](ink), 4).flatten(1).float().cpu()
 
 
-def thresholds(reading: Reading, truth: Sequence[Parts | None]) -> dict[str, float]:
-    """For each operator the lowest sureness from which on `PRECISION` of what is read is right.
+class Limits(NamedTuple):
+    """The sureness from which on a reading is believed; what is never read for sure is not there."""
 
-    An operator is left out if none is low enough to let a few glyphs pass.
-    """
-    found = {}
+    both: dict[str, float]  # by operator, of the less sure part
+    each: dict[tuple[str, int], float]  # by operator and place
+
+
+def limits(reading: Reading, truth: Sequence[Parts | None]) -> Limits:
+    """The lowest limits from which on `PRECISION` of what is read is right."""
+    both, each = {}, {}
     for operator in _ARRANGED:
         rows = [row for row, parts in enumerate(reading.parts) if parts is not None and parts.operator == operator]
-        rows.sort(key=lambda row: -float(reading.sureness[row]))
-        right = torch.tensor([reading.parts[row] == truth[row] for row in rows]).double()
-        good = (right.cumsum(0) / torch.arange(1, len(rows) + 1) >= PRECISION).nonzero().flatten().tolist()
-        if good and good[-1] + 1 >= _FEWEST_READ:
-            found[operator] = float(reading.sureness[rows[good[-1]]])
-    return found
+        sure = reading.sureness[rows]
+        right = torch.tensor([_right(reading.parts[row], truth[row]) for row in rows]).reshape(-1, 2)
+        found = _limit(sure.amin(1), right.all(1))
+        if found is not None:
+            both[operator] = found
+        for place in (0, 1):
+            found = _limit(sure[:, place], right[:, place])
+            if found is not None:
+                each[operator, place] = found
+    return Limits(both, each)
 
 
-def legible(reading: Reading, limits: Mapping[str, float]) -> list[Parts]:
-    """The parts of the pictures that were read surely enough."""
+def _right(parts: Parts | None, truth: Parts | None) -> tuple[bool, bool]:
+    """Which of the two parts are the true ones."""
+    if parts is None or truth is None or parts.operator != truth.operator:
+        return False, False
+    return parts.first == truth.first, parts.second == truth.second
+
+
+def _limit(sure: Tensor, right: Tensor) -> float | None:
+    """The lowest limit that keeps `PRECISION`; None if none does, or only with so few that it proves nothing."""
+    order = sure.argsort(descending=True, stable=True)
+    good = (right[order].double().cumsum(0) / torch.arange(1, len(order) + 1) >= PRECISION).nonzero().flatten().tolist()
+    return float(sure[order[good[-1]]]) if good and good[-1] + 1 >= _FEWEST_READ else None
+
+
+def legible(reading: Reading, limits: Limits) -> list[Parts]:
+    """The parts of the pictures of which both were read for sure."""
     return [
         parts
-        for parts, sure in zip(reading.parts, reading.sureness.tolist(), strict=True)
-        if parts is not None and sure >= limits.get(parts.operator, torch.inf)
+        for parts, sure in zip(reading.parts, reading.sureness.amin(1).tolist(), strict=True)
+        if parts is not None and sure >= limits.both.get(parts.operator, torch.inf)
     ]
+
+
+def partly_legible(reading: Reading, limits: Limits) -> int:
+    """How many pictures have at least one part that was read for sure."""
+    return sum(
+        parts is not None
+        and any(sure[place] >= limits.each.get((parts.operator, place), torch.inf) for place in (0, 1))
+        for parts, sure in zip(reading.parts, reading.sureness.tolist(), strict=True)
+    )

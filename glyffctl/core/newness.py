@@ -24,6 +24,7 @@ from glyffctl.core.judge_training import canonical
 CANDIDATES = 64
 _REACH = 2  # pixels of 64
 _CHUNK = 2048  # glyphs
+_TOLD = 32  # pictures, from one sign of life to the next
 
 
 class Nearest(NamedTuple):
@@ -80,6 +81,8 @@ def search(pictures: Tensor, glyphs: GlyphSet, character: Tensor | None = None) 
     distance = torch.empty(len(pictures))
     glyph = torch.empty(len(pictures), dtype=torch.int64)
     for k, picture in enumerate(fine):
+        if k % _TOLD == 0:
+            yield Searched(done, len(glyphs), None)
         allowed = rows[k][best[k] > -torch.inf]
         assert len(allowed), "no glyph is left to compare with"
         moved = _normal(torch.stack([_shift(picture, *by) for by in _shifts(_REACH)]).flatten(1))

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.composition import LEARNED, PRECISION, Parts, Reading, legible, parts_of, thresholds
+from glyffctl.core.composition import LEARNED, PRECISION, Parts, Reading, legible, partly_legible, parts_of
 from glyffctl.core.composition import learn as learn_parts
+from glyffctl.core.composition import limits as parts_limits
 from glyffctl.core.dataset import GlyphSet
 from glyffctl.core.discriminator import FEWEST as FEWEST_CHARACTERS
 from glyffctl.core.discriminator import told_apart, views
@@ -249,9 +250,16 @@ def composition(
             done += len(batch)
             yield Progress(task, done, total, "glyphs")
         readings.append(Reading([p for r in found for p in r.parts], torch.cat([r.sureness for r in found])))
-    limits = thresholds(readings[0], truth(judged))
+    limits = parts_limits(readings[0], truth(judged))
     of_real, of_model = legible(readings[1], limits), legible(readings[2], limits)
     rows = [
+        Row(
+            "a part is a known one",
+            share(partly_legible(readings[2], limits), len(drawn)),
+            share(partly_legible(readings[1], limits), len(asked)),
+            "share",
+            "left, right, upper or lower, read as surely as both are below",
+        ),
         Row(
             "both parts are known ones",
             share(len(of_model), len(drawn)),
@@ -259,7 +267,7 @@ def composition(
             "share",
             f"left and right, or upper and lower, read so surely that {PRECISION:.0%} of such readings are right in "
             "real glyphs; real: half of the held-out glyphs, where the other half set that limit",
-        )
+        ),
     ]
     if of_model:
         rows.append(
