@@ -47,6 +47,7 @@ FIGURES = [
     "recall",
     "coverage",
     "told apart from real ones",
+    "… by their shapes alone",
     "distance to a real glyph",
     "… of the nearest 1 %",
     "copies",
@@ -160,6 +161,57 @@ def test_the_command(data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: py
     assert plain["plot"] == str(plot) and plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_drawings_are_kept_and_taken_again(
+    options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _, report = outcome
+    chosen = replace(options, drawings=tmp_path / "drawn.safetensors", out=tmp_path / "out.json")
+    assert finish(evaluate(chosen)).figures == report.figures
+    before = (tmp_path / "drawn.safetensors").read_bytes()
+
+    def draw(*_: object) -> None:
+        raise AssertionError("drawn again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pen, "draw", draw)
+        events, again = follow(evaluate(chosen))
+        assert again.figures == report.figures
+        assert any(isinstance(event, Note) and "drawn.safetensors" in event.text for event in events)
+        with pytest.raises(AssertionError):
+            finish(evaluate(replace(chosen, seed=1)))
+    assert (tmp_path / "drawn.safetensors").read_bytes() == before
+    events, other = follow(evaluate(replace(chosen, seed=1)))
+    assert any(isinstance(event, Note) and "seed" in event.text for event in events)
+    assert other.figures != report.figures and (tmp_path / "drawn.safetensors").read_bytes() != before
+
+
+def test_parts_are_read_where_there_is_a_table(
+    options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path
+):
+    """A table that calls every character ⿰ of one of two parts and the radical it has: too coarse, but learnable."""
+    _, report = outcome
+    assert report.parts == []
+    glyphs = open_glyphs(options.data)
+    ids = tmp_path / "ids.txt"
+    kinds = ["⿰{}口", "⿱{}口", "{}"]
+    lines = [
+        f"U+{ord(c.character):04X}\t{c.character}\t{kinds[i % 3].format('亻' if c.radical == 9 else '刂')}"
+        for i, c in enumerate(glyphs.characters)
+    ]
+    ids.write_text("\n".join(lines), encoding="utf-8")
+    chosen = replace(options, ids=ids, out=tmp_path / "out.json")
+    events, with_parts = follow(evaluate(chosen))
+    assert not any(isinstance(event, Caution) and "parts" in event.text for event in events)
+    assert [row.part for row in with_parts.parts] == ["left", "right", "upper", "lower"]
+    rows = {row.name: row for row in with_parts.figures}
+    assert rows["both parts are known ones"].model.count == 24
+    assert rows["a part is a known one"].model.value <= 1
+    ids.write_text("U+4EBA\t人\t⿰亻口\n", encoding="utf-8")
+    events, without = follow(evaluate(chosen))
+    assert any(isinstance(event, Caution) and "parts" in event.text for event in events)
+    assert without.figures == report.figures
+
+
 def test_train_judge_by_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.judge._MOST", 2)
     judge = tmp_path / "own.safetensors"
@@ -186,6 +238,9 @@ def test_what_cannot_be_evaluated(options: EvaluateOptions, workshop: Workshop, 
         ({"encoder": str(make_t5(tmp_path / "t5", width=16))}, EmbeddingError, "trained with another"),
         ({"out": tmp_path / "figures.txt"}, UsageError, ".json"),
         ({"out": anyones / "a.png" / "out.json"}, OutputError, "cannot write"),
+        ({"ids": anyones / "metadata.jsonl"}, DataError, "description sequences"),
+        ({"drawings": tmp_path / "drawn.png"}, UsageError, "safetensors"),
+        ({"drawings": tiny_run / "model.safetensors"}, DataError, "--drawings"),
         ({"recipe": Recipe(steps=5000)}, UsageError, "--steps"),
     ]
     for change, kind, words in wrong:
@@ -233,6 +288,12 @@ def test_followed_and_shuffled_by_hand():
     assert followed(prompts, radical).tolist() == [[True, False], [True, False], [False, False]]
     # Of two pictures for fish one is flesh: half a picture does for one of the two others. And so on.
     assert shuffled(prompts, radical).tolist() == [0.25, 0.25, 0.25]
+    # With other radicals that a meaning takes, more is followed, and prompts that share an answer are no pair.
+    wide = [Prompt("fish", (195,), (130,)), *prompts[1:]]
+    assert followed(wide, radical).tolist() == followed(prompts, radical).tolist()
+    assert followed(wide, radical, also=True).tolist() == [[True, True], [True, False], [False, False]]
+    assert shuffled(wide, radical).tolist() == shuffled(prompts, radical).tolist()
+    assert shuffled(wide, radical, also=True).tolist() == [0, 0.5, 0.25]
     # "A carp" asks for the radical of fish again: it is no other prompt to fish, and none has another if it is alone.
     more, found = [*prompts, Prompt("a carp", (195,))], torch.cat([radical, torch.tensor([[195, 187]])])
     assert shuffled(more, found).tolist() == pytest.approx([0.25, 1 / 6, 1 / 3, 0.25])
@@ -243,12 +304,26 @@ def test_prompts_of_one_s_own(tmp_path: Path):
     file = tmp_path / "mine.toml"
     file.write_text('[prompts]\n"gold" = 167\n"flesh" = [130, 74]\n', encoding="utf-8")
     assert read_prompts(file) == [Prompt("gold", (167,)), Prompt("flesh", (130, 74))]
+    file.write_text(
+        '[prompts]\n"to speak" = { radical = 149, also = [30] }\nsun = { radical = [72, 73], also = 86 }\n'
+        "gold = { radical = 167 }\n",
+        encoding="utf-8",
+    )
+    assert read_prompts(file) == [
+        Prompt("to speak", (149,), (30,)),
+        Prompt("sun", (72, 73), (86,)),
+        Prompt("gold", (167,)),
+    ]
     for text in (
         "",
         "[prompts]",
         '[prompts]\ngold = "metal"',
         "[prompts]\ngold = 215",
         "[prompts]\ngold = []",
+        "[prompts]\ngold = { also = [30] }",
+        "[prompts]\ngold = { radical = 167, also = [215] }",
+        "[prompts]\ngold = { radical = 167, also = true }",
+        "[prompts]\ngold = { radical = 167, alos = [30] }",
         "=",
         "a = 1",
     ):

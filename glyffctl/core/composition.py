@@ -5,8 +5,8 @@ characters. Linear discriminants (Fisher 1936), learned from real glyphs, name t
 arrangement, one for each place of a part. They look at what the judge's second block sees in each sixteenth of the
 picture. How sure an answer is says Lowe's ratio test (2004, section 7.1): how much farther away the second-best part is
 than the best. From which ratio on a part, or both, count as read is decided on real glyphs of characters that were not
-learned from, half of those held out, so that `PRECISION` of what is read is right. The other half shows how much of real
-glyphs is read.
+learned from, half of those held out, so that `PRECISION` of what is read is right. The other half shows how much of
+real glyphs is read.
 """
 
 from __future__ import annotations

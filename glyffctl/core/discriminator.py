@@ -1,9 +1,10 @@
 """Can a machine that is made for it tell drawn glyphs from real ones?
 
 A ridge classifier (Hoerl and Kennard 1970) learns the difference from some pictures and is asked about others. It looks
-at what an eye could see: at patterns of paper, grey and ink in neighbouring pixels, at how the ink is spread over the
-picture, and at what small filters see of strokes and corners, the judge's first layers. It does not look at the exact
-grey: paper of 254 instead of 255 would give every drawn picture away, and nobody sees it.
+at patterns of paper, grey and ink in neighbouring pixels, which show how edges are drawn, and at shapes: how the ink is
+spread over the picture, and what small filters see of strokes and corners, the judge's first layers, at 64×64. The exact
+grey of paper and ink is hidden from it: paper of 254 instead of 255 would give every drawn picture away, and nobody sees
+it.
 
 Each picture's verdict comes from a classifier that saw neither it nor another picture of the same character.
 """
@@ -26,6 +27,8 @@ FEWEST = 2 * FOLDS
 """Characters without which there is nothing to learn from."""
 _GREY, _INK = 0.1, 0.9  # of black, as in `strokes`
 _GRID = 8
+PATTERNS = 2 * 3**6
+"""The first of the `views` are about patterns of pixels, this many; the others about shapes."""
 _RIDGES = torch.logspace(-4, 2, 13, dtype=torch.float64)
 _AT_ONCE = 64  # pictures
 _BLOCKS = (7, 8, 9)
@@ -46,14 +49,21 @@ def views(judge: Judge, pictures: Tensor) -> Iterator[Looked]:
     found: list[Tensor] = []
     done = 0
     for part in pictures.split(_AT_ONCE):
-        found.append(torch.cat([_patterns(part), _layers(judge, part)], 1))
+        clear = _clear(part)
+        found.append(torch.cat([_patterns(clear), _layers(judge, clear)], 1))
         done += len(part)
         yield Looked(done, len(pictures), None)
     yield Looked(done, len(pictures), torch.cat(found))
 
 
+def _clear(pictures: Tensor) -> Tensor:
+    """The pictures with paper that is white and ink that is black, whatever they are to the last bit."""
+    white, black = round(255 * (1 - _GREY)), round(255 * (1 - _INK))
+    return pictures.masked_fill(pictures >= white, 255).masked_fill(pictures <= black, 0)
+
+
 def _patterns(pictures: Tensor) -> Tensor:
-    """(N, 2·729 + 64): how often each pattern of 2×3 and 3×2 pixels occurs, as square roots, and ink by places."""
+    """(N, PATTERNS + 64): how often each pattern of 2×3 and 3×2 pixels occurs, as square roots, and ink by places."""
     dark = 1 - pictures.float() / 255
     level = (dark > _GREY).long() + (dark > _INK).long()
     counts = []

@@ -13,7 +13,7 @@ from glyffctl.core.composition import learn as learn_parts
 from glyffctl.core.composition import limits as parts_limits
 from glyffctl.core.dataset import GlyphSet
 from glyffctl.core.discriminator import FEWEST as FEWEST_CHARACTERS
-from glyffctl.core.discriminator import told_apart, views
+from glyffctl.core.discriminator import PATTERNS, told_apart, views
 from glyffctl.core.judge import Judge
 from glyffctl.core.judge_training import HOLDOUT, labels
 from glyffctl.core.metrics import Figure, kernel_distance, manifold, mean, quantile, share
@@ -99,7 +99,7 @@ def fidelity(drawn: Tensor, truth: Tensor, floor: Tensor) -> list[Row]:
 def realness(
     judge: Judge, drawn: Tensor, truth: Tensor, floor: Tensor, character: Tensor, seed: int
 ) -> Generator[Event, None, list[Row]]:
-    """A row about a classifier that is made to tell pictures (N, H, W) from real ones; none where there are too few.
+    """Rows about a classifier that is made to tell pictures (N, H, W) from real ones; none where there are too few.
 
     Args:
         character: (N,) the character of each real held-out glyph, and of each drawn one's definition. Glyphs from
@@ -117,16 +117,20 @@ def realness(
         seen.append(looked.views)
         before += len(pictures)
     model, real, training = seen
-    return [
-        Row(
-            "told apart from real ones",
-            told_apart(model, real, character, character, seed),
-            told_apart(training, real, character, character, seed),
-            "share",
-            "balanced accuracy of a classifier on pictures of characters that it did not learn from; 50 % is guessing; "
-            "real: glyphs from training against the held-out ones",
+    note = (
+        "balanced accuracy of a classifier on characters that it did not learn from; 50 % is guessing; real: glyphs from "
+        "training against the held-out ones"
+    )
+    rows = []
+    for name, looked_at in (
+        ("told apart from real ones", slice(None)),
+        ("… by their shapes alone", slice(PATTERNS, None)),
+    ):
+        figures = (
+            told_apart(x[:, looked_at], real[:, looked_at], character, character, seed) for x in (model, training)
         )
-    ]
+        rows.append(Row(name, next(figures), next(figures), "share", note))
+    return rows
 
 
 def newness(
