@@ -21,8 +21,8 @@ _NOTES = (
     ),
     (
         "told apart from real ones",
-        "Told apart: by a classifier made for it, on characters that it did not learn from; 50 % is guessing. By shapes: "
-        "without the edges, at 64×64.",
+        "Told apart: by a classifier made for it, on characters that it did not learn from; 50 % is guessing. By "
+        "shapes: at 64×64, without the edges.",
     ),
     (
         "uneven strokes",

@@ -1,10 +1,10 @@
 """Can a machine that is made for it tell drawn glyphs from real ones?
 
 A ridge classifier (Hoerl and Kennard 1970) learns the difference from some pictures and is asked about others. It looks
-at patterns of paper, grey and ink in neighbouring pixels, which show how edges are drawn, and at shapes: how the ink is
-spread over the picture, and what small filters see of strokes and corners, the judge's first layers, at 64×64. The exact
-grey of paper and ink is hidden from it: paper of 254 instead of 255 would give every drawn picture away, and nobody sees
-it.
+at patterns of paper, grey and ink in neighbouring pixels, which show how edges are drawn, and at shapes: how ink is
+spread over the picture, and what small filters see of strokes and corners at 64×64, the judge's first layers. It is not
+shown the exact grey of paper and ink: paper of 254 instead of 255 would give every drawn picture away, and nobody sees
+that.
 
 Each picture's verdict comes from a classifier that saw neither it nor another picture of the same character.
 """

@@ -118,8 +118,8 @@ def realness(
         before += len(pictures)
     model, real, training = seen
     note = (
-        "balanced accuracy of a classifier on characters that it did not learn from; 50 % is guessing; real: glyphs from "
-        "training against the held-out ones"
+        "balanced accuracy of a classifier on characters that it did not learn from; 50 % is guessing; real: glyphs "
+        "from training against the held-out ones"
     )
     rows = []
     for name, looked_at in (
