@@ -153,6 +153,8 @@ def newness(
     nearest = None
     for searched in search(pictures, glyphs, own):
         yield Progress("Looking for copies", searched.done, searched.total, "glyphs")
+        if searched.done == searched.total:
+            yield Progress("Comparing the nearest", searched.compared, len(pictures), "pictures")
         nearest = searched.nearest
     assert nearest is not None
     model, real, rest = nearest.distance.split([len(drawn), len(held), len(others)])
