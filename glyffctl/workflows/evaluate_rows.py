@@ -246,7 +246,7 @@ def composition(
         yield Caution(f"the parts of glyphs are left out: too few of the data's characters share a part by {ids}")
         return [], []
     total = len(index) + len(held) + len(drawn)
-    judged, asked = held[::2], held[1::2]
+    judged, asked = held[::2].contiguous(), held[1::2].contiguous()
     readings: list[Reading] = []
     done = len(index)
     for batches in (_images(glyphs, judged), _images(glyphs, asked), drawn.split(_AT_ONCE)):
