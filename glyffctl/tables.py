@@ -16,8 +16,8 @@ _NOTES = (
     ("kernel distance", "from kernel distance to told apart, glyphs from training beside held-out ones;"),
     ("copies", "for copies, held-out characters beside all other characters."),
     (
-        "… or another that its meaning takes",
-        "Another that its meaning takes: a radical of one in eight of the characters that mean what the prompt says.",
+        "… or one its meaning takes",
+        "One its meaning takes: a radical of one in eight of the characters that mean what the prompt says.",
     ),
     (
         "told apart from real ones",
@@ -65,14 +65,15 @@ def _figures(report: EvaluateReport) -> Table:
 
 def _prompts(report: EvaluateReport) -> Table:
     sets = any(row.also for row in report.prompts)
-    table = _table("Pictures with the radical asked for", "prompt", "", "this model", "real glyphs")
+    title = "Pictures with the radical asked for"
     if sets:
-        table = _table("Pictures with the radical asked for, or another", "prompt", "", "this model", "or", "with it")
+        table = _table(f"{title}, or another", "prompt", "", "this model", "or", "", "real glyphs")
+    else:
+        table = _table(title, "prompt", "", "this model", "real glyphs")
     for row in report.prompts:
-        others = [_figure(row.real, "share")]
-        if sets:
-            others = [_radicals(row.also), _figure(row.taken if row.also else None, "share")]
-        table.add_row(plain(row.prompt), _radicals(row.radicals), _figure(row.found, "share"), *others)
+        more = [_radicals(row.also), f"{100 * row.taken.value:.0f} %" if row.also and row.taken else ""] if sets else []
+        found, real = _figure(row.found, "share", digits=0), _figure(row.real, "share", digits=0)
+        table.add_row(plain(row.prompt), _radicals(row.radicals), found, *more, real)
     return table
 
 
@@ -95,11 +96,12 @@ def _steps(report: EvaluateReport) -> Table:
     return table
 
 
-def _figure(figure: Figure | None, unit: str) -> str:
+def _figure(figure: Figure | None, unit: str, digits: int | None = None) -> str:
     if figure is None:
         return ""
     if unit == "share":
-        digits = 0 if 0.05 < figure.value < 0.95 else 1
+        if digits is None:
+            digits = 0 if 0.1 < figure.value < 0.95 else 1
         value, low, high = (f"{100 * x:.{digits}f}" for x in (figure.value, figure.low, figure.high))
         return f"{value} % ({low}…{high})"
     digits = 2 if abs(figure.value) >= 1 else 3

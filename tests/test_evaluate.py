@@ -42,8 +42,8 @@ FIGURES = [
     "the radical asked for",
     "… of another prompt",
     "… without a prompt",
-    "… or another that its meaning takes",
-    "… of another prompt's meaning",
+    "… or one its meaning takes",
+    "… of another's meaning",
     "kernel distance",
     "precision",
     "recall",
@@ -58,8 +58,8 @@ FIGURES = [
     "ink",
     "stroke width",
     "uneven strokes",
-    "grey pixels, sparse glyphs",
-    "uneven strokes, sparse glyphs",
+    "grey pixels, sparse",
+    "uneven strokes, sparse",
 ]  # the fog of a model that has learned nothing has no dense glyphs
 
 
@@ -91,7 +91,7 @@ def test_every_figure_is_there_with_its_interval(outcome: tuple[list[Any], Evalu
             if figure is not None:
                 assert figure.low <= figure.value <= figure.high
                 assert row.unit != "share" or 0 <= figure.low <= figure.high <= 1
-    without = ["… of another prompt", "… without a prompt", "… of another prompt's meaning"]
+    without = ["… of another prompt", "… without a prompt", "… of another's meaning"]
     assert [row.name for row in report.figures if row.real is None] == without
     assert len(report.prompts) == 48 and report.steps == []
     assert all(row.found.count == 2 for row in report.prompts)
@@ -272,11 +272,11 @@ def test_strokes_of_sparse_and_dense_glyphs(data: Path):
     faint = (255 - (255 - dense.float()) * 0.8).to(torch.uint8)
     rows = {row.name: row for row in strokes(torch.cat([sparse, faint]), pictures)}
     # Faded strokes are grey: only in the dense third, and there in every picture.
-    faded, same = rows["grey pixels, dense glyphs"], rows["grey pixels, sparse glyphs"]
+    faded, same = rows["grey pixels, dense"], rows["grey pixels, sparse"]
     assert faded.real is not None and same.real is not None
     assert same.model.value == pytest.approx(same.real.value, rel=0.1) and same.model.count >= 30
     assert faded.model.value > 3 * faded.real.value
-    assert rows["uneven strokes, dense glyphs"].real is not None
+    assert rows["uneven strokes, dense"].real is not None
     few = {row.name for row in strokes(sparse[:4], pictures)}
     assert few == {"grey pixels", "ink", "stroke width", "uneven strokes"}
 

@@ -71,7 +71,7 @@ def adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: Accur
     if any(prompt.also for prompt in prompts):
         rows.append(
             Row(
-                "… or another that its meaning takes",
+                "… or one its meaning takes",
                 mean(followed(prompts, radical, also=True).double().mean(1)),
                 mean(wide) if len(wide) else None,
                 "share",
@@ -80,7 +80,7 @@ def adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: Accur
         )
         elsewhere = shuffled(prompts, radical, also=True)
         if len(elsewhere):
-            rows.append(Row("… of another prompt's meaning", mean(elsewhere), None, "share", held_against))
+            rows.append(Row("… of another's meaning", mean(elsewhere), None, "share", held_against))
     return rows
 
 
@@ -203,8 +203,8 @@ def strokes(drawn: Tensor, real: Tensor) -> list[Row]:
         limit = f"up to {few:.1f}" if name == "sparse" else f"more than {many:.1f}"
         note = f"glyphs of which a line across meets {limit} strokes on average, a third of the real ones"
         rows += [
-            Row(f"grey pixels, {name} glyphs", mean(ours.grey), mean(theirs.grey), "share", note),
-            Row(f"uneven strokes, {name} glyphs", mean(ours.unevenness), mean(theirs.unevenness), "share", note),
+            Row(f"grey pixels, {name}", mean(ours.grey), mean(theirs.grey), "share", note),
+            Row(f"uneven strokes, {name}", mean(ours.unevenness), mean(theirs.unevenness), "share", note),
         ]
     return rows
 
