@@ -229,6 +229,7 @@ def composition(
     }
     existing = {parts for several in table.values() for parts in several}
     known = torch.tensor([c.character in table for c in glyphs.characters])[glyphs.character_of]
+    known &= labels(glyphs) > 0  # no second copies, which may be of held-out characters
     out = held_out(glyphs, HOLDOUT)
     index = spread((known & ~out).nonzero().flatten(), LEARNED)
     held = spread((known & out).nonzero().flatten(), LEARNED // 10)
