@@ -409,8 +409,8 @@ def evaluate(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help='Prompts of your own: a TOML file with a table “prompts” of lines such as "a kind of fish" = 195, the Kangxi '
-            'radical that answers it, or "to speak" = { radical = 149, also = [30] }.',
+            help='Prompts of your own: a TOML file with a table “prompts” of lines such as "a kind of fish" = 195, the '
+            'Kangxi radical that answers it, or "to speak" = { radical = 149, also = [30] }.',
             show_default=False,
         ),
     ] = None,
