@@ -557,8 +557,24 @@ def evaluate(
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help='Prompts of your own: a TOML file with [prompts] and lines such as "a kind of fish" = 195, the Kangxi '
-            "radical that answers it.",
+            help='Prompts of your own: a TOML file with a table “prompts” of lines such as "a kind of fish" = 195, the '
+            'Kangxi radical that answers it, or "to speak" = { radical = 149, also = [30] }.',
+            show_default=False,
+        ),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            help="A table of ideographic description sequences such as CJKVI's ids.txt (.gz): are glyphs made of parts "
+            "that there are, in new combinations? A minute more.",
+            show_default=False,
+        ),
+    ] = None,
+    drawings: Annotated[
+        Path | None,
+        typer.Option(
+            help="A .safetensors file to keep the drawn pictures in; the next time they are taken from it, unless "
+            "model, prompts or settings have changed.",
             show_default=False,
         ),
     ] = None,
@@ -610,6 +626,8 @@ def evaluate(
         batch=batch,
         precision=precision,
         device=device,
+        ids=ids,
+        drawings=drawings,
         steps_table=steps_table,
         out=out,
     )

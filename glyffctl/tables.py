@@ -11,9 +11,28 @@ from glyffctl.core.metrics import Figure
 from glyffctl.core.wordings import radical_character
 from glyffctl.workflows.evaluation import EvaluateReport
 
-_REAL = (
-    "Real glyphs: for the radical, the judge on held-out characters; from kernel distance to coverage, glyphs from "
-    "training beside held-out ones; for copies, held-out characters beside all other characters."
+_NOTES = (
+    ("the radical asked for", "Real glyphs: for the radical, the judge on held-out characters;"),
+    ("kernel distance", "from kernel distance to told apart, glyphs from training beside held-out ones;"),
+    ("copies", "for copies, held-out characters beside all other characters."),
+    (
+        "… or one its meaning takes",
+        "One its meaning takes: a radical of one in eight of the characters that mean what the prompt says.",
+    ),
+    (
+        "told apart from real ones",
+        "Told apart: by a classifier made for it, on characters that it did not learn from; 50 % is guessing. By "
+        "shapes: at 64×64, without the edges.",
+    ),
+    (
+        "uneven strokes",
+        "Uneven: how much the stroke width scatters in a glyph. Sparse, dense: the thirds with the fewest and the "
+        "most strokes.",
+    ),
+    (
+        "a part is a known one",
+        "Parts: left and right, or upper and lower, where they can be read for sure; real glyphs show how often.",
+    ),
 )
 
 
@@ -36,7 +55,8 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 def _figures(report: EvaluateReport) -> Table:
     table = _table("Figures, with 95 % intervals", "", "this model", "real glyphs")
-    table.caption = _REAL
+    names = {row.name for row in report.figures}
+    table.caption = " ".join(note for name, note in _NOTES if name in names)
     table.caption_justify = "left"
     for row in report.figures:
         table.add_row(plain(row.name), _figure(row.model, row.unit), _figure(row.real, row.unit))
@@ -44,11 +64,21 @@ def _figures(report: EvaluateReport) -> Table:
 
 
 def _prompts(report: EvaluateReport) -> Table:
-    table = _table("Pictures with the radical asked for", "prompt", "", "this model", "real glyphs")
+    sets = any(row.also for row in report.prompts)
+    title = "Pictures with the radical asked for"
+    if sets:
+        table = _table(f"{title}, or another", "prompt", "", "this model", "or", "", "real glyphs")
+    else:
+        table = _table(title, "prompt", "", "this model", "real glyphs")
     for row in report.prompts:
-        radicals = "".join(radical_character(number) for number in row.radicals)
-        table.add_row(plain(row.prompt), radicals, _figure(row.found, "share"), _figure(row.real, "share"))
+        more = [_radicals(row.also), f"{100 * row.taken.value:.0f} %" if row.also and row.taken else ""] if sets else []
+        found, real = _figure(row.found, "share", digits=0), _figure(row.real, "share", digits=0)
+        table.add_row(plain(row.prompt), _radicals(row.radicals), found, *more, real)
     return table
+
+
+def _radicals(numbers: list[int]) -> str:
+    return "".join(map(radical_character, numbers))
 
 
 def _steps(report: EvaluateReport) -> Table:
@@ -66,11 +96,12 @@ def _steps(report: EvaluateReport) -> Table:
     return table
 
 
-def _figure(figure: Figure | None, unit: str) -> str:
+def _figure(figure: Figure | None, unit: str, digits: int | None = None) -> str:
     if figure is None:
         return ""
     if unit == "share":
-        digits = 0 if 0.05 < figure.value < 0.95 else 1
+        if digits is None:
+            digits = 0 if 0.1 < figure.value < 0.95 else 1
         value, low, high = (f"{100 * x:.{digits}f}" for x in (figure.value, figure.low, figure.high))
         return f"{value} % ({low}…{high})"
     digits = 2 if abs(figure.value) >= 1 else 3

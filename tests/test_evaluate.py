@@ -23,12 +23,14 @@ from glyffctl.core.oracle import FiniteData
 from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
 from glyffctl.core.samplers import SAMPLERS
 from glyffctl.core.schedule import make_schedule
+from glyffctl.core.strokes import measure
 from glyffctl.core.text import TextBatch, load_encoder
 from glyffctl.core.training import held_out
 from glyffctl.tables import show_evaluation
 from glyffctl.workflows.checkup import Checkup
 from glyffctl.workflows.draw import Pen, told
 from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
+from glyffctl.workflows.evaluate_rows import strokes
 from glyffctl.workflows.evaluation import EvaluateReport
 from glyffctl.workflows.events import Caution, Note, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
@@ -40,10 +42,14 @@ FIGURES = [
     "the radical asked for",
     "… of another prompt",
     "… without a prompt",
+    "… or one its meaning takes",
+    "… of another's meaning",
     "kernel distance",
     "precision",
     "recall",
     "coverage",
+    "told apart from real ones",
+    "… by their shapes alone",
     "distance to a real glyph",
     "… of the nearest 1 %",
     "copies",
@@ -51,7 +57,10 @@ FIGURES = [
     "grey pixels",
     "ink",
     "stroke width",
-]
+    "uneven strokes",
+    "grey pixels, sparse",
+    "uneven strokes, sparse",
+]  # the fog of a model that has learned nothing has no dense glyphs
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +91,8 @@ def test_every_figure_is_there_with_its_interval(outcome: tuple[list[Any], Evalu
             if figure is not None:
                 assert figure.low <= figure.value <= figure.high
                 assert row.unit != "share" or 0 <= figure.low <= figure.high <= 1
-    assert [row.name for row in report.figures if row.real is None] == FIGURES[1:3]
+    without = ["… of another prompt", "… without a prompt", "… of another's meaning"]
+    assert [row.name for row in report.figures if row.real is None] == without
     assert len(report.prompts) == 48 and report.steps == []
     assert all(row.found.count == 2 for row in report.prompts)
     # A model that has seen 96 pictures draws grey fog: the figures must say so.
@@ -131,8 +141,9 @@ def test_the_same_seed_gives_the_same_figures(
     again = finish(evaluate(replace(options, out=tmp_path / "again.json")))
     assert again.figures == report.figures and again.prompts == report.prompts
     other = finish(evaluate(replace(options, seed=5, out=tmp_path / "other.json")))
-    assert other.figures[-2].model != report.figures[-2].model
-    assert other.figures[-2].real == report.figures[-2].real
+    ink, before = (next(row for row in r.figures if row.name == "ink") for r in (other, report))
+    assert ink.model != before.model
+    assert ink.real == before.real
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -163,6 +174,57 @@ def test_the_command(data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: py
     assert plain["plot"] == str(plot) and plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_drawings_are_kept_and_taken_again(
+    options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _, report = outcome
+    chosen = replace(options, drawings=tmp_path / "drawn.safetensors", out=tmp_path / "out.json")
+    assert finish(evaluate(chosen)).figures == report.figures
+    before = (tmp_path / "drawn.safetensors").read_bytes()
+
+    def draw(*_: object) -> None:
+        raise AssertionError("drawn again")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Pen, "draw", draw)
+        events, again = follow(evaluate(chosen))
+        assert again.figures == report.figures
+        assert any(isinstance(event, Note) and "drawn.safetensors" in event.text for event in events)
+        with pytest.raises(AssertionError):
+            finish(evaluate(replace(chosen, seed=1)))
+    assert (tmp_path / "drawn.safetensors").read_bytes() == before
+    events, other = follow(evaluate(replace(chosen, seed=1)))
+    assert any(isinstance(event, Note) and "seed" in event.text for event in events)
+    assert other.figures != report.figures and (tmp_path / "drawn.safetensors").read_bytes() != before
+
+
+def test_parts_are_read_where_there_is_a_table(
+    options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path
+):
+    """A table that calls every character ⿰ of one of two parts and the radical it has: too coarse, but learnable."""
+    _, report = outcome
+    assert report.parts == []
+    glyphs = open_glyphs(options.data)
+    ids = tmp_path / "ids.txt"
+    kinds = ["⿰{}口", "⿱{}口", "{}"]
+    lines = [
+        f"U+{ord(c.character):04X}\t{c.character}\t{kinds[i % 3].format('亻' if c.radical == 9 else '刂')}"
+        for i, c in enumerate(glyphs.characters)
+    ]
+    ids.write_text("\n".join(lines), encoding="utf-8")
+    chosen = replace(options, ids=ids, out=tmp_path / "out.json")
+    events, with_parts = follow(evaluate(chosen))
+    assert not any(isinstance(event, Caution) and "parts" in event.text for event in events)
+    assert [row.part for row in with_parts.parts] == ["left", "right", "upper", "lower"]
+    rows = {row.name: row for row in with_parts.figures}
+    assert rows["both parts are known ones"].model.count == 24
+    assert rows["a part is a known one"].model.value <= 1
+    ids.write_text("U+4EBA\t人\t⿰亻口\n", encoding="utf-8")
+    events, without = follow(evaluate(chosen))
+    assert any(isinstance(event, Caution) and "parts" in event.text for event in events)
+    assert without.figures == report.figures
+
+
 def test_train_judge_by_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.judge._MOST", 2)
     judge = tmp_path / "own.safetensors"
@@ -189,6 +251,9 @@ def test_what_cannot_be_evaluated(options: EvaluateOptions, workshop: Workshop, 
         ({"encoder": str(make_t5(tmp_path / "t5", width=16))}, EmbeddingError, "trained with another"),
         ({"out": tmp_path / "figures.txt"}, UsageError, ".json"),
         ({"out": anyones / "a.png" / "out.json"}, OutputError, "cannot write"),
+        ({"ids": anyones / "metadata.jsonl"}, DataError, "description sequences"),
+        ({"drawings": tmp_path / "drawn.png"}, UsageError, "safetensors"),
+        ({"drawings": tiny_run / "model.safetensors"}, DataError, "--drawings"),
         ({"recipe": Recipe(steps=5000)}, UsageError, "--steps"),
     ]
     for change, kind, words in wrong:
@@ -210,6 +275,23 @@ def test_a_model_that_has_seen_what_is_held_out(options: EvaluateOptions, tmp_pa
     finish(train(TrainOptions(data=workshop.data, config=tmp_path / "all.toml", gpus=0, out=run)))
     events, _ = follow(evaluate(replace(options, model=run, count=1, pictures=16, out=tmp_path / "out.json")))
     assert any(isinstance(event, Caution) and "held out" in event.text for event in events)
+
+
+def test_strokes_of_sparse_and_dense_glyphs(data: Path):
+    glyphs = open_glyphs(data)
+    pictures = glyphs.images(torch.arange(90))[:, 0]
+    crossed = measure(pictures).crossed
+    sparse, dense = pictures[crossed.argsort()[:30]], pictures[crossed.argsort()[60:]]
+    faint = (255 - (255 - dense.float()) * 0.8).to(torch.uint8)
+    rows = {row.name: row for row in strokes(torch.cat([sparse, faint]), pictures)}
+    # Faded strokes are grey: only in the dense third, and there in every picture.
+    faded, same = rows["grey pixels, dense"], rows["grey pixels, sparse"]
+    assert faded.real is not None and same.real is not None
+    assert same.model.value == pytest.approx(same.real.value, rel=0.1) and same.model.count >= 30
+    assert faded.model.value > 1.5 * faded.real.value
+    assert rows["uneven strokes, dense"].real is not None
+    few = {row.name for row in strokes(sparse[:4], pictures)}
+    assert few == {"grey pixels", "ink", "stroke width", "uneven strokes"}
 
 
 # Prompts ------------------------------------------------------------------------------------------------------------
@@ -236,6 +318,12 @@ def test_followed_and_shuffled_by_hand():
     assert followed(prompts, radical).tolist() == [[True, False], [True, False], [False, False]]
     # Of two pictures for fish one is flesh: half a picture does for one of the two others. And so on.
     assert shuffled(prompts, radical).tolist() == [0.25, 0.25, 0.25]
+    # With other radicals that a meaning takes, more is followed, and prompts that share an answer are no pair.
+    wide = [Prompt("fish", (195,), (130,)), *prompts[1:]]
+    assert followed(wide, radical).tolist() == followed(prompts, radical).tolist()
+    assert followed(wide, radical, also=True).tolist() == [[True, True], [True, False], [False, False]]
+    assert shuffled(wide, radical).tolist() == shuffled(prompts, radical).tolist()
+    assert shuffled(wide, radical, also=True).tolist() == [0, 0.5, 0.25]
     # "A carp" asks for the radical of fish again: it is no other prompt to fish, and none has another if it is alone.
     more, found = [*prompts, Prompt("a carp", (195,))], torch.cat([radical, torch.tensor([[195, 187]])])
     assert shuffled(more, found).tolist() == pytest.approx([0.25, 1 / 6, 1 / 3, 0.25])
@@ -246,12 +334,26 @@ def test_prompts_of_one_s_own(tmp_path: Path):
     file = tmp_path / "mine.toml"
     file.write_text('[prompts]\n"gold" = 167\n"flesh" = [130, 74]\n', encoding="utf-8")
     assert read_prompts(file) == [Prompt("gold", (167,)), Prompt("flesh", (130, 74))]
+    file.write_text(
+        '[prompts]\n"to speak" = { radical = 149, also = [30] }\nsun = { radical = [72, 73], also = 86 }\n'
+        "gold = { radical = 167 }\n",
+        encoding="utf-8",
+    )
+    assert read_prompts(file) == [
+        Prompt("to speak", (149,), (30,)),
+        Prompt("sun", (72, 73), (86,)),
+        Prompt("gold", (167,)),
+    ]
     for text in (
         "",
         "[prompts]",
         '[prompts]\ngold = "metal"',
         "[prompts]\ngold = 215",
         "[prompts]\ngold = []",
+        "[prompts]\ngold = { also = [30] }",
+        "[prompts]\ngold = { radical = 167, also = [215] }",
+        "[prompts]\ngold = { radical = 167, also = true }",
+        "[prompts]\ngold = { radical = 167, alos = [30] }",
         "=",
         "a = 1",
     ):
@@ -303,14 +405,15 @@ def test_training_takes_that_look_at_every_checkpoint(workshop: Workshop, tmp_pa
 
 def test_a_model_that_can_do_nothing_but_repeat_500_glyphs_is_caught(data: Path):
     """Their exact denoiser is what a network comes to that learns them by heart, drawn with as any model is."""
-    from glyffctl.workflows.evaluate import _newness, _Real
+    from glyffctl.workflows.evaluate import _Real
+    from glyffctl.workflows.evaluate_rows import newness
 
     real = _Real.open(data, 32, 64)
     training = (~held_out(real.glyphs, 0.05)).nonzero().flatten()[:500]
     by_heart = OracleNetwork(FiniteData(to_unit(real.glyphs.images(training))))
     pen = Pen(Denoiser(by_heart, "eps"), make_schedule("karras"), 32, 8, torch.device("cpu"), batch=64)
     drawing = pen.draw(Recipe(steps=20, guidance=1.0), TextBatch.none(64, 8), torch.arange(64))
-    rows, limit = finish(_newness(real, finish(told(drawing, Progress("Drawing", 0, 64))), 0))
+    rows, limit = finish(newness(real.glyphs, real.held, finish(told(drawing, Progress("Drawing", 0, 64))), 0))
     found = {row.name: row for row in rows}
     assert found["copies"].model.value > 0.9
     assert found["copies"].model.low > 0.8
@@ -347,7 +450,8 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     data: Path, tmp_path: Path, noto_sans: Path, unihan: Path
 ):
     from glyffctl.core.embeddings import load_embeddings
-    from glyffctl.workflows.evaluate import _newness, _Real
+    from glyffctl.workflows.evaluate import _Real
+    from glyffctl.workflows.evaluate_rows import newness
     from glyffctl.workflows.train import TrainOptions, train
 
     few = tmp_path / "few"
@@ -364,7 +468,8 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     pen = Pen(Denoiser(model.network, "x0"), make_schedule("karras"), 32, 256, torch.device("cpu"), batch=64)
     drawing = pen.draw(Recipe(steps=20, guidance=1.0), captions, torch.arange(64))
     drawn = finish(told(drawing, Progress("Drawing", 0, 64)))
-    rows, _ = finish(_newness(_Real.open(data, 32, 64), drawn, 0))
+    real = _Real.open(data, 32, 64)
+    rows, _ = finish(newness(real.glyphs, real.held, drawn, 0))
     copies = next(row for row in rows if row.name == "copies")
     print(f"copies: {copies.model}")
     assert copies.model.low > 0.5

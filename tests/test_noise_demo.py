@@ -28,6 +28,7 @@ from glyffctl.core.claims import Claim
 from glyffctl.core.cleaning import clean
 from glyffctl.core.dataset import Character
 from glyffctl.core.dataset_writer import GlyphWriter
+from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, FontError, GlyffError, OutputError, UsageError
 from glyffctl.core.fonts import draw_glyphs, read_faces
 from glyffctl.core.images import read_settings
@@ -450,7 +451,7 @@ def test_the_claims_about_a_model_are_measured_on_the_one_that_is_named(
 
 
 def test_a_prompt_that_the_encoder_does_not_know_is_named_once(tiny_run: Path) -> None:
-    events, drawing = follow(noise_model.artist(tiny_run, None, "вода", 0))
+    events, drawing = follow(noise_model.artist(tiny_run, None, "вода", 0, CPU))
     for _ in range(2):
         more, _ = follow(drawing.text("вода", ""))
         events += more

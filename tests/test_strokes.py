@@ -75,3 +75,18 @@ def test_every_picture_is_measured_alone():
     alone = torch.cat([measure(bar[None]).width for bar in bars])
     assert torch.equal(measure(bars).width, alone)
     assert alone.unique().numel() == 9
+
+
+def test_strokes_that_a_line_crosses_and_how_uneven_they_are():
+    bars, one, none = _paper(64), _paper(64), _paper(64)
+    for x in (8, 24, 40):
+        bars[:, x : x + 4] = 0
+    one[10:14, :] = 0
+    one[30:42, :] = 0
+    strokes = measure(torch.stack([bars, one, none]))
+    # Three bars down: every row crosses three, and 12 of 64 columns lie in one. And so on.
+    assert strokes.crossed.tolist() == pytest.approx([(3 * 64 + 12) / 128, (2 * 64 + 16) / 128, 0])
+    # A quarter of the black is 4 wide and three quarters 12: mean 10, deviation √12. The corners scatter a little more.
+    assert 0 < strokes.unevenness[0] < 0.12
+    assert float(strokes.unevenness[1]) == pytest.approx(math.sqrt(12) / 10, rel=0.15)
+    assert strokes.unevenness[2] == 0

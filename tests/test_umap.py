@@ -19,6 +19,7 @@ from PIL import Image
 
 from glyffctl.core import layout as layouts
 from glyffctl.core.dataset import SEAL, GlyphSet, seal
+from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, GlyffError, OutputError, UsageError
 from glyffctl.core.images import read_settings, sheet
 from glyffctl.core.layout import FILE_NAME, LaidOut, MapSettings
@@ -314,8 +315,8 @@ def test_left_right_and_top_bottom_part_in_the_map_of_all(tmp_path: Path, noto_s
 
 
 def test_a_prompt_that_the_encoder_does_not_know_is_named(tiny_run: Path) -> None:
-    events, _ = follow(trace("gold вода", tiny_run, None, 0, 32))
+    events, _ = follow(trace("gold вода", tiny_run, None, 0, 32, CPU))
     told = [event.text for event in events if isinstance(event, Caution)]
     assert len(told) == 1 and told[0].endswith("know: вода")
-    events, _ = follow(trace("gold", tiny_run, None, 0, 32))
+    events, _ = follow(trace("gold", tiny_run, None, 0, 32, CPU))
     assert not [event for event in events if isinstance(event, Caution)]

@@ -24,6 +24,7 @@ from glyffctl.core.judge_training import canonical
 CANDIDATES = 64
 _REACH = 2  # pixels of 64
 _CHUNK = 2048  # glyphs
+_TOLD = 32  # pictures, from one sign of life to the next
 
 
 class Nearest(NamedTuple):
@@ -39,6 +40,7 @@ class Searched(NamedTuple):
     done: int  # glyphs
     total: int
     nearest: Nearest | None  # once the search has ended
+    compared: int = 0  # pictures that have been compared with their candidates in full
 
 
 def characters_of(glyphs: GlyphSet) -> Tensor:
@@ -80,12 +82,14 @@ def search(pictures: Tensor, glyphs: GlyphSet, character: Tensor | None = None) 
     distance = torch.empty(len(pictures))
     glyph = torch.empty(len(pictures), dtype=torch.int64)
     for k, picture in enumerate(fine):
+        if k % _TOLD == 0:
+            yield Searched(done, len(glyphs), None, k)
         allowed = rows[k][best[k] > -torch.inf]
         assert len(allowed), "no glyph is left to compare with"
         moved = _normal(torch.stack([_shift(picture, *by) for by in _shifts(_REACH)]).flatten(1))
         likeness = (moved @ _normal(_fine(to_ink(glyphs.images(allowed))).flatten(1)).T).amax(0)
         distance[k], glyph[k] = 1 - likeness.max(), allowed[likeness.argmax()]
-    yield Searched(done, len(glyphs), Nearest(distance, glyph))
+    yield Searched(done, len(glyphs), Nearest(distance, glyph), len(pictures))
 
 
 def _shifts(reach: int) -> list[tuple[int, int]]:

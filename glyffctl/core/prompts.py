@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +18,13 @@ LONGEST_PROMPT = 2000
 
 
 class Prompt(NamedTuple):
-    """A prompt and the Kangxi radicals that answer it: one, or several that fonts draw alike, the usual one first."""
+    """A prompt and the Kangxi radicals that answer it."""
 
     text: str
     radicals: tuple[int, ...]
+    """The one asked for, or several that fonts draw alike, the usual one first."""
+    also: tuple[int, ...] = ()
+    """Others that characters of this meaning take, see `meanings.Meanings.also_taken`."""
 
 
 def radical_prompts() -> list[Prompt]:
@@ -30,7 +33,10 @@ def radical_prompts() -> list[Prompt]:
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """Prompts from a TOML file: a table [prompts] of "prompt" = radical, or a list of radicals that all answer it.
+    """Prompts from a TOML file: a table [prompts] of "prompt" = radical.
+
+    Instead of a number there may be a list of radicals that fonts draw alike, or { radical = 149, also = [30] } with
+    others that the meaning takes.
 
     Raises:
         UsageError: the file cannot be read, or is not that.
@@ -41,11 +47,22 @@ def read_prompts(path: Path) -> list[Prompt]:
     prompts = []
     for prompt, answer in table.items():
         check_prompt(prompt)
-        radicals = answer if isinstance(answer, list) else [answer]
-        if not radicals or not all(type(radical) is int and 1 <= radical <= RADICALS for radical in radicals):
+        fields = answer if isinstance(answer, dict) else {"radical": answer}
+        unknown = fields.keys() - {"radical", "also"}
+        if unknown:
+            raise UsageError(f"{path}: {shown(prompt)} has {shown(min(unknown))}; only radical and also are read")
+        radicals, also = _numbers(fields.get("radical")), _numbers(fields.get("also", []))
+        if not radicals or also is None:
             raise UsageError(f"{path}: {shown(prompt)} needs a radical from 1 to {RADICALS}, or a list of them")
-        prompts.append(Prompt(prompt, tuple(radicals)))
+        prompts.append(Prompt(prompt, radicals, also))
     return prompts
+
+
+def _numbers(value: object) -> tuple[int, ...] | None:
+    """A radical, or a list of them; None if it is something else."""
+    numbers: list[Any] = value if isinstance(value, list) else [value]
+    good = all(type(radical) is int and 1 <= radical <= RADICALS for radical in numbers)
+    return tuple(numbers) if good else None
 
 
 def check_prompt(text: str) -> None:
@@ -60,25 +77,29 @@ def check_prompt(text: str) -> None:
         raise UsageError(f"a prompt has {len(text):,} characters; at most {LONGEST_PROMPT:,} can be read")
 
 
-def accepted(prompts: list[Prompt]) -> Tensor:
-    """(P, 215) bool: whether a radical, 0…214, answers each prompt; 0 is none and never does."""
+def accepted(prompts: list[Prompt], *, also: bool = False) -> Tensor:
+    """(P, 215) bool: whether a radical, 0…214, answers each prompt; 0 is none and never does.
+
+    With `also` those count that the meaning takes besides the one asked for.
+    """
     table = torch.zeros(len(prompts), RADICALS + 1, dtype=torch.bool)
     for row, prompt in zip(table, prompts, strict=True):
-        row[list(prompt.radicals)] = True
+        row[[*prompt.radicals, *(prompt.also if also else ())]] = True
     return table
 
 
-def followed(prompts: list[Prompt], radical: Tensor) -> Tensor:
+def followed(prompts: list[Prompt], radical: Tensor, *, also: bool = False) -> Tensor:
     """(P, C) bool: whether each picture is what was asked for, from the radicals found in C pictures of each."""
-    return accepted(prompts).gather(1, radical)
+    return accepted(prompts, also=also).gather(1, radical)
 
 
-def shuffled(prompts: list[Prompt], radical: Tensor) -> Tensor:
+def shuffled(prompts: list[Prompt], radical: Tensor, *, also: bool = False) -> Tensor:
     """(P',) float64: how often the pictures (P, C) of each prompt would have done for a prompt of another radical.
 
-    The mean over all such pairs: what a random shuffle gives on average. Prompts that have no other are left out.
+    The mean over all such pairs: what a random shuffle gives on average. Prompts that share an answer are no pair, and
+    prompts that are in no pair are left out.
     """
-    table = accepted(prompts)
+    table = accepted(prompts, also=also)
     apart = (table.double() @ table.double().T) == 0
     others = apart.sum(0)
     hits = (table[:, radical].double().mean(2) * apart).sum(0)

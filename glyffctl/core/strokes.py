@@ -1,4 +1,4 @@
-"""What strokes look like: how grey, how much ink, how wide."""
+"""What strokes look like: how grey, how much ink, how wide, how even, how many."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class Strokes(NamedTuple):
     grey: Tensor  # the share of pixels that are neither ink nor paper: between 10 % and 90 % black
     ink: Tensor  # the mean blackness, 0…1
     width: Tensor  # of strokes, in pixels; 0 where there is no ink at all
+    unevenness: Tensor  # the standard deviation of the width within the picture, in shares of `width`
+    crossed: Tensor  # strokes that a straight line from edge to edge crosses: the mean over all rows and columns
 
 
 def measure(pictures: Tensor) -> Strokes:
@@ -27,7 +29,7 @@ def measure(pictures: Tensor) -> Strokes:
     diagonals. A picture's width is the mean over its black pixels (more than half black). Runs across the corners at a
     stroke's ends make that a few percent less than a ruler's width, in real glyphs as in drawn ones.
     """
-    parts = [_measure(part) for part in pictures.split(_AT_ONCE)] or [Strokes(*torch.empty(3, 0))]
+    parts = [_measure(part) for part in pictures.split(_AT_ONCE)] or [Strokes(*torch.empty(len(Strokes._fields), 0))]
     return Strokes(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -40,11 +42,20 @@ def _measure(pictures: Tensor) -> Strokes:
         run = _unskew(_run(_skew(slanted).transpose(1, 2)).transpose(1, 2), black.shape[2]) * math.sqrt(2)
         width = torch.minimum(width, run.flip(2) if turned else run)
     pixels = black.sum((1, 2)).clamp(min=1)
+    mean = (width * black).sum((1, 2)) / pixels
+    scatter = (((width - mean[:, None, None]) * black).square().sum((1, 2)) / pixels).sqrt()
     return Strokes(
         ((dark > 0.1) & (dark < 0.9)).float().mean((1, 2)),
         dark.mean((1, 2)),
-        (width * black).sum((1, 2)) / pixels,
+        mean,
+        scatter / mean.clamp(min=1),
+        (_begun(black) + _begun(black.transpose(1, 2))) / sum(black.shape[1:]),
     )
+
+
+def _begun(black: Tensor) -> Tensor:
+    """(N,) float: how many runs of black the rows of each picture have, all rows together."""
+    return black.sum((1, 2)).float() - (black[..., 1:] & black[..., :-1]).sum((1, 2)).float()
 
 
 def _run(black: Tensor) -> Tensor:

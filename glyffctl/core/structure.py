@@ -46,6 +46,18 @@ def read_structure(path: Path) -> dict[str, str]:
     Raises:
         DataError: it cannot be read, or holds no sequences.
     """
+    table = read_sequences(path)
+    return {
+        character: sequences[0][:1] if sequences[0][:1] in OPERATORS else "" for character, sequences in table.items()
+    }
+
+
+def read_sequences(path: Path) -> dict[str, list[str]]:
+    """The sequences of each character of an IDS file, plain or packed; several where regions write it differently.
+
+    Raises:
+        DataError: it cannot be read, or holds no sequences.
+    """
     advice = "give a file of lines with code point, character and sequence, as CJKVI's ids.txt"
     try:
         text = read_packed(path, DataError).decode("utf-8-sig")
@@ -57,8 +69,8 @@ def read_structure(path: Path) -> dict[str, str]:
     for line in (match[0] for match in re.finditer(r"[^\r\n]+", text)):
         fields = line.split("\t")
         if len(fields) >= 3 and len(fields[1]) == 1 and not line.startswith("#"):
-            found[fields[1]] = fields[2][:1] if fields[2][:1] in OPERATORS else ""
-    if not any(found.values()):
+            found[fields[1]] = fields[2:]
+    if not any(sequences[0][:1] in OPERATORS for sequences in found.values()):
         raise DataError(f"{path} holds no description sequences; {advice}")
     return found
 

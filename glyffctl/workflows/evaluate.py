@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,27 +18,36 @@ from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.files import check_writable, write_text
 from glyffctl.core.generate import Recipe
-from glyffctl.core.judge import Judge, load_judge, look
+from glyffctl.core.judge import Judge, Verdict, load_judge, look
 from glyffctl.core.judge_training import HOLDOUT, labels
-from glyffctl.core.metrics import Figure, kernel_distance, manifold, mean, quantile, share
-from glyffctl.core.newness import characters_of, search
-from glyffctl.core.noise import permutation
+from glyffctl.core.metrics import share
+from glyffctl.core.newness import characters_of
 from glyffctl.core.precision import check_precision
-from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
+from glyffctl.core.prompts import Prompt, accepted, radical_prompts, read_prompts
 from glyffctl.core.schedule import make_schedule
-from glyffctl.core.strokes import measure
+from glyffctl.core.structure import read_structure
 from glyffctl.core.text import TextBatch
 from glyffctl.core.training import held_out
 from glyffctl.workflows.draw import Pen, read, reader, told
-from glyffctl.workflows.evaluation import EvaluateReport, PromptRow, Row, StepsRow, as_json
+from glyffctl.workflows.drawings import find_drawings, keep_drawings, texts_digest
+from glyffctl.workflows.evaluate_rows import (
+    Accuracy,
+    adherence,
+    by_prompt,
+    composition,
+    fidelity,
+    newness,
+    realness,
+    spread,
+    strokes,
+)
+from glyffctl.workflows.evaluation import EvaluateReport, PartRow, Row, StepsRow, as_json
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.steps import save_plot, steps_table
 from glyffctl.workflows.words import unknown_words
 
 FEWEST = 16  # held-out glyphs without which distributions are not worth comparing
-COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05
-_CALIBRATION = 1000  # glyphs
 _MOST_JUDGED = 20_000
 _AT_ONCE = 256
 _LARGEST_SEED = 2**62
@@ -58,6 +68,9 @@ class EvaluateOptions:
         seed: picture k, counted over all that is drawn, depends on seed + k.
         precision: of the network while drawing, as in `sample`.
         device: where to draw and to look, see `core.device.choose_device`.
+        ids: a table of ideographic description sequences, for figures about the parts of glyphs.
+        drawings: a .safetensors file: pictures drawn before with the same model, prompts and settings are taken from
+            it, and others are kept in it.
         steps_table: whether all samplers are compared at several numbers of steps.
         out: the JSON file; the plot of the steps goes beside it.
     """
@@ -74,6 +87,8 @@ class EvaluateOptions:
     batch: int = 16
     precision: str = "auto"
     device: str = "auto"
+    ids: Path | None = None
+    drawings: Path | None = None
     steps_table: bool = False
     out: Path = Path("evaluation.json")
 
@@ -96,9 +111,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
         GlyffError: the model, its encoder, the data, the judge or the output cannot be used.
     """
     started = time.perf_counter()
-    if options.out.suffix.lower() != ".json":
-        raise UsageError(f"--out takes a .json file, not {options.out}")
-    check_writable(options.out)
+    _check_files(options)
     prompts = read_prompts(options.prompts) if options.prompts else radical_prompts()
     judge, known = load_judge(options.judge)
     device = choose_device(options.device)
@@ -115,31 +128,33 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
     encoder = yield from reader(model, options.encoder)
     yield from unknown_words(encoder, [prompt.text for prompt in prompts])
-    text = read(encoder, [*(prompt.text for prompt in prompts), *definitions])
+    texts = [*(prompt.text for prompt in prompts), *definitions]
+    text = read(encoder, texts)
     pen = Pen.of(model, device, options.batch, options.precision)
-    prompted, defined, empty = yield from _draw(pen, options, text, len(prompts))
+    recipe = {
+        "sampler": options.recipe.sampler,
+        "steps": options.recipe.steps,
+        "guidance": options.recipe.guidance,
+        "precision": pen.precision,
+        "count": options.count,
+        "seed": options.seed,
+    }
+    made = recipe | {"model": model.identity, "encoder": encoder.fingerprint, "texts": texts_digest(texts)}
+    prompted, defined, empty = yield from _drawn(pen, options, text, len(prompts), made)
 
-    yield Progress("Looking at real glyphs", 0, 1)
     judge.to(device)
-    answers = look(judge, [prompted]).radical.reshape(len(prompts), -1)
-    blank = look(judge, [empty]).radical
-    drawn = look(judge, [defined]).features
-    truth = look(judge, [glyphs.images(held)]).features
-    floor = look(judge, [glyphs.images(real.training)]).features
-    accuracy = real.accuracy(judge, prompts)
-    yield Progress("Looking at real glyphs", 1, 1)
-    newness, threshold = yield from _newness(real, torch.cat([prompted, defined]), options.seed)
-    rows = [
-        *_adherence(prompts, answers, blank, accuracy),
-        *_fidelity(drawn, truth, floor),
-        *newness,
-        *_strokes(defined, glyphs.images(held)[:, 0]),
-    ]
+    seen = yield from _seen(judge, real, prompts, prompted, defined, empty)
+    answers = seen["prompted"].radical.reshape(len(prompts), -1)
+    accuracy = _accuracy(prompts, seen["judged"].radical, labels(glyphs)[real.judged(prompts)])
+    rows = adherence(prompts, answers, seen["empty"].radical, accuracy)
+    rows += fidelity(seen["defined"].features, seen["held"].features, seen["training"].features)
+    more, threshold, parts = yield from _looks(judge, real, prompted, defined, options)
+    rows += more
     table: list[StepsRow] = []
     plot = None
     if options.steps_table:
         first = text.rows(torch.arange(len(prompts)))
-        table = yield from steps_table(pen, options.recipe, first, prompts, judge, truth, options.seed)
+        table = yield from steps_table(pen, options.recipe, first, prompts, judge, seen["held"].features, options.seed)
         plot = options.out.with_name(f"{options.out.stem}-steps.png")
         save_plot(plot, table)
     report = EvaluateReport(
@@ -148,22 +163,30 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
         model={"path": str(model_name(path)), "weights": model.identity, "pictures": model.images},
         data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
         judge={name: known[name] for name in ("accuracy", "fonts", "seed") if name in known},
-        recipe={
-            "sampler": options.recipe.sampler,
-            "steps": options.recipe.steps,
-            "guidance": options.recipe.guidance,
-            "precision": pen.precision,
-            "count": options.count,
-            "seed": options.seed,
-        },
+        recipe=recipe,
         figures=rows,
-        prompts=_by_prompt(prompts, answers, accuracy),
+        prompts=by_prompt(prompts, answers, accuracy),
         copy_threshold=threshold,
         steps=table,
         seconds=time.perf_counter() - started,
+        parts=parts,
     )
     write_text(options.out, as_json(report))
     return report
+
+
+def _check_files(options: EvaluateOptions) -> None:
+    """Complain of what cannot be written or read before anything slow."""
+    if options.out.suffix.lower() != ".json":
+        raise UsageError(f"--out takes a .json file, not {options.out}")
+    check_writable(options.out)
+    if options.drawings is not None:
+        if options.drawings.suffix.lower() != ".safetensors":
+            raise UsageError(f"--drawings takes a .safetensors file, not {options.drawings}")
+        check_writable(options.drawings)
+        find_drawings(options.drawings, {})
+    if options.ids is not None:
+        read_structure(options.ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,27 +221,78 @@ class _Real:
                 f"{data} has {len(held)} glyphs of held-out characters; figures need at least {FEWEST}: "
                 "prepare more characters"
             )
-        judged = _spread(held, min(len(held), _MOST_JUDGED))
-        return _Real(glyphs, _spread(held, count), _spread(training, count), judged)
+        return _Real(glyphs, spread(held, count), spread(training, count), spread(held, _MOST_JUDGED))
 
-    def accuracy(self, judge: Judge, prompts: list[Prompt]) -> list[Figure | None]:
-        """How often the judge is right about held-out glyphs with each prompt's radical; None if there are none."""
-        radical = labels(self.glyphs)[self.all_held]
-        table = accepted(prompts)
-        found: list[Figure | None] = []
-        for prompt, right in zip(prompts, table, strict=True):
-            index = self.all_held[radical == prompt.radicals[0]]
-            if len(index):
-                hits = right[look(judge, (self.glyphs.images(part) for part in index.split(_AT_ONCE))).radical]
-                found.append(share(int(hits.sum()), len(hits)))
-            else:
-                found.append(None)
-        return found
+    def judged(self, prompts: list[Prompt]) -> Tensor:
+        """Those of `all_held` whose radical is asked for."""
+        asked = torch.tensor([prompt.radicals[0] for prompt in prompts])
+        return self.all_held[torch.isin(labels(self.glyphs)[self.all_held], asked)]
 
 
-def _spread(index: Tensor, count: int) -> Tensor:
-    """`count` of `index`, evenly spaced: every font and every part of the code chart has its share."""
-    return index[torch.linspace(0, len(index) - 1, count).long()]
+def _looks(
+    judge: Judge, real: _Real, prompted: Tensor, defined: Tensor, options: EvaluateOptions
+) -> Generator[Event, None, tuple[list[Row], float, list[PartRow]]]:
+    """The rows about the pictures as such, the threshold of copies, and how well parts of real glyphs are read."""
+    glyphs, held = real.glyphs, real.held
+    pictures, trained = (glyphs.images(index)[:, 0] for index in (held, real.training))
+    rows = yield from realness(judge, defined, pictures, trained, characters_of(glyphs)[held], options.seed)
+    new, threshold = yield from newness(glyphs, held, torch.cat([prompted, defined]), options.seed)
+    rows += [*new, *strokes(defined, pictures)]
+    parts: list[PartRow] = []
+    if options.ids:
+        composed, parts = yield from composition(judge, glyphs, options.ids, defined)
+        rows += composed
+    return rows, threshold, parts
+
+
+def _accuracy(prompts: list[Prompt], found: Tensor, radical: Tensor) -> Accuracy:
+    """How often the judge `found` the radicals of real glyphs, by each prompt; None where there are none of it."""
+    accuracy: Accuracy = []
+    strict, wide = accepted(prompts), accepted(prompts, also=True)
+    for prompt, own, whole in zip(prompts, strict, wide, strict=True):
+        answers = found[radical == prompt.radicals[0]]
+        if not len(answers):
+            accuracy.append((None, None))
+            continue
+        once, more = (share(int(right[answers].sum()), len(answers)) for right in (own, whole))
+        accuracy.append((once, more))
+    return accuracy
+
+
+def _seen(
+    judge: Judge, real: _Real, prompts: list[Prompt], prompted: Tensor, defined: Tensor, empty: Tensor
+) -> Generator[Event, None, dict[str, Verdict]]:
+    """What the judge makes of all pictures, a few at a time."""
+    drawn = {"prompted": prompted, "defined": defined, "empty": empty}
+    indices = {"held": real.held, "training": real.training, "judged": real.judged(prompts)}
+    total = sum(map(len, (drawn | indices).values()))
+    seen: dict[str, Verdict] = {}
+    done = 0
+    for name, of in (drawn | indices).items():
+        found = [look(judge, ())]
+        for part in of.split(_AT_ONCE):
+            found.append(look(judge, [part if name in drawn else real.glyphs.images(part)]))
+            done += len(part)
+            yield Progress("Looking at glyphs", done, total, "pictures")
+        seen[name] = Verdict(*(torch.cat(column) for column in zip(*found, strict=True)))
+    return seen
+
+
+def _drawn(
+    pen: Pen, options: EvaluateOptions, text: TextBatch, prompts: int, made: dict[str, Any]
+) -> Generator[Event, None, tuple[Tensor, Tensor, Tensor]]:
+    """The pictures of `_draw`, from the file of drawings where they are there."""
+    if options.drawings is None:
+        return (yield from _draw(pen, options, text, prompts))
+    kept, other = find_drawings(options.drawings, made)
+    if kept is not None:
+        yield Note(f"{options.drawings} has these pictures: not drawn again")
+        return kept["prompted"], kept["defined"], kept["empty"]
+    if other:
+        yield Note(f"{options.drawings} has pictures made otherwise ({', '.join(other)}): drawn again, and replaced")
+    pictures = yield from _draw(pen, options, text, prompts)
+    keep_drawings(options.drawings, dict(zip(("prompted", "defined", "empty"), pictures, strict=True)), made)
+    return pictures
 
 
 def _draw(
@@ -240,95 +314,3 @@ def _draw(
         pictures = yield from told(pen.draw(recipe, batch, seeds), Progress("Drawing", before, total, "pictures"))
         drawn.append(pictures)
     return drawn[0], drawn[1], drawn[2]
-
-
-def _adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: list[Figure | None]) -> list[Row]:
-    known = torch.tensor([figure.value for figure in real if figure is not None])
-    elsewhere = shuffled(prompts, radical)
-    rows = [
-        Row(
-            "the radical asked for",
-            mean(followed(prompts, radical).double().mean(1)),
-            mean(known) if len(known) else None,
-            "share",
-            "real: the judge's own accuracy on held-out characters with these radicals",
-        ),
-        Row(
-            "… without a prompt",
-            mean(accepted(prompts)[:, blank].double().mean(0)),
-            None,
-            "share",
-            "the mean over what each prompt would have asked for",
-        ),
-    ]
-    if len(elsewhere):
-        note = "the same pictures, held against the prompts of other radicals"
-        rows.insert(1, Row("… of another prompt", mean(elsewhere), None, "share", note))
-    return rows
-
-
-def _fidelity(drawn: Tensor, truth: Tensor, floor: Tensor) -> list[Row]:
-    model, real = manifold(truth, drawn), manifold(truth, floor)
-    note = "real: as many glyphs from training against the held-out ones"
-    return [
-        Row("kernel distance", kernel_distance(drawn, truth), kernel_distance(floor, truth), "number", note),
-        Row("precision", model.precision, real.precision, "share", note),
-        Row("recall", model.recall, real.recall, "share", note),
-        Row("coverage", model.coverage, real.coverage, "share", note),
-    ]
-
-
-def _newness(real: _Real, drawn: Tensor, seed: int) -> Generator[Event, None, tuple[list[Row], float]]:
-    """Rows about the nearest real glyph, and the distance below which a picture is called a copy.
-
-    That distance is set by real glyphs from training: one in a hundred is nearer than that to another character. It is
-    not 0, since real characters can differ by a corner, as 己, 已 and 巳 do. Held-out characters, which had no say in
-    it, then show how often a glyph that is new is called a copy.
-
-    So strict a limit finds a drawing repeated with the same strokes. A character repeated in a wavering hand is farther
-    away, and shows in the share that is nearer than five in a hundred real glyphs are.
-    """
-    glyphs = real.glyphs
-    others = (labels(glyphs) > 0).logical_and(~held_out(glyphs, HOLDOUT)).nonzero().flatten()
-    others = others[permutation(seed, 0, len(others))[:_CALIBRATION]]
-    number = characters_of(glyphs)
-    pictures = torch.cat([drawn, glyphs.images(real.held)[:, 0], glyphs.images(others)[:, 0]])
-    own = torch.cat([torch.full((len(drawn),), -1), number[real.held], number[others]])
-    nearest = None
-    for searched in search(pictures, glyphs, own):
-        yield Progress("Looking for copies", searched.done, searched.total, "glyphs")
-        nearest = searched.nearest
-    assert nearest is not None
-    model, held, rest = nearest.distance.split([len(drawn), len(real.held), len(others)])
-    threshold, near = float(rest.quantile(COPY_QUANTILE)), float(rest.quantile(NEAR_QUANTILE))
-    note = "real: held-out characters, each compared with all other characters"
-    return [
-        Row("distance to a real glyph", quantile(model, 0.5), quantile(held, 0.5), "number", f"median; {note}"),
-        Row("… of the nearest 1 %", quantile(model, 0.01), quantile(held, 0.01), "number", note),
-        _copies("copies", model, held, threshold, note),
-        _copies("… and near copies", model, held, near, note),
-    ], threshold
-
-
-def _copies(name: str, model: Tensor, held: Tensor, limit: float, note: str) -> Row:
-    found, real = ((distance < limit) for distance in (model, held))
-    note = f"nearer than {limit:.3f}; {note}"
-    return Row(name, share(int(found.sum()), len(found)), share(int(real.sum()), len(real)), "share", note)
-
-
-def _strokes(drawn: Tensor, real: Tensor) -> list[Row]:
-    of_model, of_real = measure(drawn), measure(real)
-    return [
-        Row("grey pixels", mean(of_model.grey), mean(of_real.grey), "share", "between 10 % and 90 % black"),
-        Row("ink", mean(of_model.ink), mean(of_real.ink), "share", "the mean blackness"),
-        Row("stroke width", mean(of_model.width), mean(of_real.width), "number", "in pixels"),
-    ]
-
-
-def _by_prompt(prompts: list[Prompt], radical: Tensor, real: list[Figure | None]) -> list[PromptRow]:
-    """Best first."""
-    rows = [
-        PromptRow(prompt.text, list(prompt.radicals), share(int(hits.sum()), len(hits)), figure)
-        for prompt, hits, figure in zip(prompts, followed(prompts, radical), real, strict=True)
-    ]
-    return sorted(rows, key=lambda row: -row.found.value)

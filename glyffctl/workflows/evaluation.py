@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from glyffctl.core.metrics import Figure
+
+PartName = Literal["left", "right", "upper", "lower"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,18 @@ class PromptRow:
     radicals: list[int]
     found: Figure
     real: Figure | None
+    also: list[int] = field(default_factory=list)
+    """Other radicals that the prompt's meaning takes."""
+    taken: Figure | None = None
+    """How often pictures have one of `radicals` or `also`."""
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """How often one part of real held-out glyphs is named rightly."""
+
+    part: PartName
+    right: Figure
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,8 @@ class EvaluateReport:
     steps: list[StepsRow]
     """Empty unless it was asked for."""
     seconds: float
+    parts: list[PartRow] = field(default_factory=list)
+    """What the rows about composition rest on; empty without a table of description sequences."""
 
 
 def as_json(report: EvaluateReport) -> str:

@@ -289,7 +289,9 @@ def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
     started = time.monotonic()
     painter = None
     if options.model is not None:
-        painter = yield from artist(options.model, options.encoder, GOLD[0], options.seed)
+        painter = yield from artist(
+            options.model, options.encoder, GOLD[0], options.seed, choose_device(options.device)
+        )
     material = yield from gather(options.data, options.font, options.char, options.seed)
     schedule: Any = options.schedule
     scene, _ = scene_of(replace(material), None, options.font, schedule, options.seed)
