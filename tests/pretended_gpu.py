@@ -104,7 +104,7 @@ def _attribute(owner: str, func: Any, x: OnGPU, kwargs: dict[str, Any]) -> Any:
 def _copy(x: OnGPU, memo: dict[int, Any]) -> Any:
     if id(x) not in memo:
         copied = x.detach().clone().as_subclass(OnGPU).requires_grad_(x.requires_grad)
-        copied._is_param = getattr(x, "_is_param", False)  # type: ignore[attr-defined]
+        copied._is_param = getattr(x, "_is_param", False)
         memo[id(x)] = copied
     return memo[id(x)]
 
@@ -135,7 +135,7 @@ def _move(name: str, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     return _gpu(moved) if there else moved
 
 
-def _check_mixing(name: str, args: tuple[Any, ...], leaves: list[Tensor], ours: list[Tensor]) -> None:
+def _check_mixing(name: str, args: tuple[Any, ...], leaves: list[Tensor], ours: list[OnGPU]) -> None:
     if not ours or len(ours) == len(leaves) or name == "copy_":
         return
     if name in ("__getitem__", "__setitem__", "index_put_") and isinstance(args[0], OnGPU):

@@ -164,7 +164,7 @@ def test_what_nobody_foresaw_is_called_a_fault_of_ours(monkeypatch: pytest.Monke
     from glyffctl import cli
     from glyffctl.core import dataset
 
-    def broken(*_: object) -> None:
+    def broken(*_: object) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 
     monkeypatch.chdir(tmp_path)

@@ -203,7 +203,7 @@ def epochs_seen(path: Path) -> float | None:
 
 
 def _epochs(header: dict[str, Any]) -> float | None:
-    epochs = header.get("epochs")
+    epochs: Any = header.get("epochs")
     return float(epochs) if type(epochs) in (int, float) and 0 <= epochs < math.inf else None
 
 

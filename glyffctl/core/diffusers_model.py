@@ -37,21 +37,19 @@ class DiffusersNetwork(nn.Module):
     """
 
     def __init__(self, unet: nn.Module, sigmas: Tensor) -> None:
-        """sigmas: (T,) float64, the table that t counts in."""
+        """sigmas: (T,) float64, the table that t counts in. It stays on the CPU: not every device has float64."""
         super().__init__()
         self.unet = unet
-        self.log_sigmas: Tensor
-        self.rising: Tensor
-        self.register_buffer("log_sigmas", sigmas.log())
-        self.register_buffer("rising", sigmas.log().cummax(0).values)  # rescaled tables fall at their very end
+        self.log_sigmas = sigmas.log()
+        self.rising = self.log_sigmas.cummax(0).values  # rescaled tables fall at their very end
 
     def encode_text(self, text: TextBatch) -> TextBatch:
         """Nothing to prepare."""
         return text
 
     def timestep(self, label: Tensor) -> Tensor:
-        """(B,) float64: the place of ¼·ln σ in the table; between two levels, linear in ln σ."""
-        log_sigma = 4 * label.double()
+        """(B,) float64 on the CPU: the place of ¼·ln σ in the table; between two levels, linear in ln σ."""
+        log_sigma = 4 * label.cpu().double()
         distance, level = (self.log_sigmas - log_sigma[:, None]).abs().min(1)
         above = torch.searchsorted(self.rising, log_sigma).clamp(1, len(self.rising) - 1)
         low, high = self.rising[above - 1], self.rising[above]
@@ -61,6 +59,7 @@ class DiffusersNetwork(nn.Module):
     def forward(self, z: Tensor, label: Tensor, context: TextBatch) -> Tensor:
         """z and the result (B, C, H, W); label (B,) is ¼·ln σ."""
         time = self.timestep(label)
+        time = time.to(z.device, torch.float32 if z.device.type == "mps" else torch.float64)
         lengths = context.mask.sum(1)
         answer = torch.empty_like(z)
         for length in lengths.unique().tolist():

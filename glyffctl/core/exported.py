@@ -43,7 +43,7 @@ def load_exported(folder: Path) -> Model:
     check_config(read_json(unet / "config.json", ModelError), network, unet / "config.json")
     file = find_weights(unet, model=folder)
     weights = our_weights(network, read_weights(file), read_weights(folder / TEXT_FILE))
-    model = Model(fill(network, weights, file), origin, images, digest(weights))
+    model = Model(fill(network, weights, file), origin, images, None, digest(weights))
     scheduler = folder / "scheduler" / "scheduler_config.json"
     check_scheduler(read_json(scheduler, ModelError), model.schedule, diffusion.prediction, scheduler)
     return model

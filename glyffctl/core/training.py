@@ -198,10 +198,11 @@ class Trainer:
         """The denoiser of the averaged network: the one to draw with."""
         return Denoiser(self.ema.network, self.config.diffusion.prediction, self._autocast)
 
-    def settle_precision(self) -> None:
+    def settle_precision(self) -> Precision:
         """Turn "auto" into what `precision.settle` finds to be faster here: for the whole team, what its first does."""
         if self.precision == "auto":
             self.precision = self.team.told("fp32" if settle("auto", self.device) is None else "bf16")
+        return self.precision
 
     @property
     def steps(self) -> int:

@@ -249,10 +249,9 @@ class Run:
     def _get_ready(self) -> Generator[Event, None, None]:
         if self.trainer.precision == "auto":
             yield Progress("Trying bfloat16", 0, 1)
-            self.trainer.settle_precision()
+            found = self.trainer.settle_precision()
             yield Progress("Trying bfloat16", 1, 1)
-            faster = "faster here" if self.trainer.precision == "bf16" else "bfloat16 is not faster here"
-            yield Note(f"computing in {self.trainer.precision}: {faster}")
+            yield Note(f"computing in {found}: {'faster here' if found == 'bf16' else 'bfloat16 is not faster here'}")
         if self.origin.config.training.compile:
             yield Note("compiling the network: the first step takes about a minute")
         if self.team.leads:
