@@ -74,6 +74,7 @@ def test_what_is_drawn_and_what_is_left_out_is_listed(options):
         "range": None,
         "faces": "best",
         "fit": "ink",
+        "weight": None,
         "wordings": True,
         "format": "glyphs",
     }

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,7 +40,7 @@ _SYSTEM_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}  # what those who draw title
 REGULAR = 400
 LIGHTEST, HEAVIEST = 100, 1000
 """Weights that can be asked for; 400 is Regular, 700 Bold."""
-MOST_ALIKE = 8
+MOST_ALIKE = 5
 """Unrelated characters that a font may draw alike before that is taken for a box in place of what it lacks."""
 _LONGEST_CANVAS = 30_000  # pixels; FreeType draws no glyph larger than 32,767
 Fit = Literal["ink", "metrics"]
@@ -290,6 +290,7 @@ class Brush:
     def __init__(self, face: Face, size: int, fit: Fit) -> None:
         self.face, self.size, self.fit = face, size, fit
         self._data = drawing_font(face.file, face.index)
+        self._sized = lru_cache(maxsize=4)(self._opened)  # glyphs that are too large want a few other sizes, often
         try:
             self._font = self._sized(size * EM_FRACTION)
         except OSError as error:
@@ -316,7 +317,7 @@ class Brush:
                 f"cannot draw U+{codepoint:04X} with {self.face.file} ({self.face.name}): FreeType says {str(error)!r}"
             ) from error
 
-    def _sized(self, size: float) -> ImageFont.FreeTypeFont:
+    def _opened(self, size: float) -> ImageFont.FreeTypeFont:
         font = ImageFont.truetype(io.BytesIO(self._data), size, layout_engine=ImageFont.Layout.BASIC)
         if self.face.axes:
             font.set_variation_by_axes(list(self.face.axes))
