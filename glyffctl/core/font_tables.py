@@ -127,7 +127,7 @@ class FontTables:
             raise self._damaged(tag, error) from error
 
     def map_of(self, data: bytes) -> dict[int, int]:
-        """Code → glyph, of one subtable of the character map.
+        """Code → glyph, of one subtable of the character map; 0 stands for no glyph, and is left out.
 
         Raises:
             Exception: whatever fontTools stumbles over.
@@ -136,7 +136,7 @@ class FontTables:
         table.platformID = table.platEncID = 0
         table.decompileHeader(data, self._font)
         names: dict[int, str] = table.cmap
-        return {code: int(name[len("glyph") :]) for code, name in names.items()}
+        return {code: number for code, name in names.items() if (number := int(name[len("glyph") :]))}
 
     def _damaged(self, tag: str, error: Exception) -> FontError:
         return FontError(f"cannot read {self.path}: its table {tag!r} is damaged ({why(error)}); {AGAIN}")
@@ -233,10 +233,7 @@ def check_outlines(font: FontTables, glyphs: Iterable[int]) -> None:
 
 
 def _any_outline(font: FontTables, glyphs: Iterable[int]) -> bool:
-    long = int.from_bytes(font.raw("head")[50:52], "big") != 0
-    data = font.raw("loca")
-    places = np.frombuffer(data[: len(data) // 4 * 4], ">u4" if long else ">u2")
-    lengths = np.diff(places.astype(np.int64))
+    lengths = np.diff(_places(font).astype(np.int64))
     return bool((lengths[[glyph for glyph in glyphs if glyph < len(lengths)]] > 0).any())
 
 
@@ -265,17 +262,42 @@ def character_map(font: FontTables) -> CharacterMap:
     Raises:
         FontError: there is no map that can be read.
     """
-    data, count = font.raw("cmap"), _glyph_count(font)
-    found: dict[tuple[int, int], dict[int, int]] = {}
+    count = _glyph_count(font)
+    found, unread = _maps(font)
     remarks: list[str] = []
-    unread: list[str] = []
+    merged: dict[int, int] = {}
+    for kind in reversed(_UNICODE):
+        merged |= found.get(kind, {})
+    if all(code < _FIRST_HAN for code in merged):
+        for kind, (name, codec) in _LEGACY.items():
+            if kind in found:
+                merged = _decoded(found[kind], codec) | merged
+                remarks.append(f"is in {name}, not in Unicode, and was read as that")
+                break
+    if not merged and unread:
+        raise FontError(f"cannot read {font.path}: its character map {unread[0]}; {AGAIN}")
+    if not found:
+        kinds = ", ".join(f"platform {p}, encoding {e}" for p, e, _ in _subtables(font.raw("cmap"))) or "nothing"
+        raise FontError(
+            f"cannot read {font.path}: its character map is for {kinds}, and not for Unicode, Big5, GBK, Shift_JIS or "
+            "another that is read; convert it"
+        )
+    merged.pop(NO_CHARACTER, None)
+    beyond = frozenset(code for code, glyph in merged.items() if glyph >= count)
+    glyphs = {code: glyph for code, glyph in merged.items() if glyph < count}
+    return CharacterMap(glyphs, beyond, count, (*remarks, *unread))
+
+
+def _maps(font: FontTables) -> tuple[dict[tuple[int, int], dict[int, int]], list[str]]:
+    """Code → glyph of each map by platform and encoding, and what is wrong with those that cannot be read."""
+    data = font.raw("cmap")
+    found: dict[tuple[int, int], dict[int, int]] = {}
     read: dict[int, dict[int, int]] = {}
+    unread: list[str] = []
     for platform, encoding, offset in _subtables(data):
         kind = (platform, encoding)
-        if kind in found or (kind not in _UNICODE and kind not in _LEGACY):
-            continue
         form = int.from_bytes(data[offset : offset + 2], "big")
-        if form == 14:  # variation sequences
+        if kind in found or (kind not in _UNICODE and kind not in _LEGACY) or form == 14:  # variation sequences
             continue
         where = f"for platform {platform}, encoding {encoding}"
         if form not in _READ_FORMATS:
@@ -289,30 +311,20 @@ def character_map(font: FontTables) -> CharacterMap:
             raise
         except Exception as error:  # fontTools raises whatever its parsers stumble over
             unread.append(f"{where} is damaged ({why(error)})")
-    merged: dict[int, int] = {}
-    for kind in reversed(_UNICODE):
-        merged |= found.get(kind, {})
-    if not any(code >= _FIRST_HAN and glyph for code, glyph in merged.items()):
-        for kind, (name, codec) in _LEGACY.items():
-            if kind in found:
-                merged = _decoded(found[kind], codec) | merged
-                remarks.append(f"is in {name}, not in Unicode, and was read as that")
-                break
-    if not merged and unread:
-        raise FontError(f"cannot read {font.path}: its character map {unread[0]}; {AGAIN}")
-    merged.pop(NO_CHARACTER, None)
-    beyond = frozenset(code for code, glyph in merged.items() if glyph >= count)
-    glyphs = {code: glyph for code, glyph in merged.items() if 0 < glyph < count}
-    return CharacterMap(glyphs, beyond, count, (*remarks, *unread))
+    return found, unread
 
 
 def _glyph_count(font: FontTables) -> int:
-    maxp = font.raw("maxp")
-    count = int.from_bytes(maxp[4:6], "big")
+    count: int = font.parsed("maxp").numGlyphs
     if "glyf" in font:
-        long = int.from_bytes(font.raw("head")[50:52], "big") != 0
-        count = min(count, len(font.raw("loca")) // (4 if long else 2) - 1)
+        count = min(count, len(_places(font)) - 1)
     return count
+
+
+def _places(font: FontTables) -> np.ndarray[Any, Any]:
+    """Where the outline of each glyph begins in the table glyf, and the last one ends, in units of one or two bytes."""
+    data, width = font.raw("loca"), 4 if font.parsed("head").indexToLocFormat else 2
+    return np.frombuffer(data[: len(data) // width * width], f">u{width}")
 
 
 def _subtables(data: bytes) -> Iterator[tuple[int, int, int]]:

@@ -8,6 +8,7 @@ at Regular, weight 400, unless another weight is asked for, and at the default o
 from __future__ import annotations
 
 import io
+import math
 import re
 import subprocess
 import unicodedata
@@ -42,7 +43,7 @@ LIGHTEST, HEAVIEST = 100, 1000
 """Weights that can be asked for; 400 is Regular, 700 Bold."""
 MOST_ALIKE = 5
 """Unrelated characters that a font may draw alike before that is taken for a box in place of what it lacks."""
-_LONGEST_CANVAS = 30_000  # pixels; FreeType draws no glyph larger than 32,767
+_LONGEST_CANVAS, _LARGEST_CANVAS = 30_000, 1 << 26  # pixels; FreeType draws nothing longer than 32,767
 Fit = Literal["ink", "metrics"]
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -327,12 +328,19 @@ class Brush:
         size, font = self.size, self._font
         while True:
             left, top, right, bottom = map(round, font.getbbox(character, anchor="ls"))
-            longest = max(right - left, bottom - top)
-            if longest > _LONGEST_CANVAS and font.size > 1:
-                font = self._sized(max(1, font.size * _LONGEST_CANVAS / longest))
+            width, height = max(1, right - left), max(1, bottom - top)
+            share = min(_LONGEST_CANVAS / max(width, height), math.sqrt(_LARGEST_CANVAS / (width * height)))
+            if share < 1 < font.size:
+                font = self._sized(max(1, font.size * share))
                 continue
-            canvas = Image.new("L", (max(1, right - left), max(1, bottom - top)))
-            ImageDraw.Draw(canvas).text((-left, -top), character, fill=255, font=font, anchor="ls")
+            canvas = Image.new("L", (width, height))
+            try:
+                ImageDraw.Draw(canvas).text((-left, -top), character, fill=255, font=font, anchor="ls")
+            except OSError:
+                if font.size > 1 and max(width, height) > 8 * size:  # FreeType's raster overflows
+                    font = self._sized(max(1, font.size / 2))
+                    continue
+                raise
             box = canvas.getbbox()
             if box is None:
                 return None
