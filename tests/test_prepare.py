@@ -307,13 +307,14 @@ def test_fonts_of_one_name_keep_their_pictures_apart(options, tmp_path, form):
     assert report.glyphs == 4 and report.glyphs_of == {"Same": 2, "Same (2)": 2}
     data = open_glyphs(options.out)
     assert [(font.file, font.name) for font in data.fonts] == [("a/font.ttf", "Same"), ("b/font.ttf", "Same (2)")]
-    tall, wide = data.images(torch.tensor([0, 2]))
-    assert data.font_of.tolist() == [0, 0, 1, 1] and torch.equal(tall, wide.transpose(1, 2))
+    assert data.font_of.tolist() == [0, 0, 1, 1]
+    tall, wide = data.images(torch.tensor([0, 2]))[:, 0] < 128
+    assert tall.any(1).sum() > tall.any(0).sum() and wide.any(1).sum() < wide.any(0).sum()
 
 
 def test_weights_are_drawn_recorded_and_refused(options, tmp_path):
     plain = make_font(tmp_path / "plain.ttf", {0x4E00: (300, 100, 400, 700)}, name="Made")
-    path = make_variable(plain, tmp_path / "v" / "v.ttf", 0x4E00, 400, axis=(100, 100, 900))
+    path = make_variable(plain, tmp_path / "v.ttf", 0x4E00, 400, axis=(100, 100, 900))
     ink, names = [], []
     for weight in (None, 700):
         events, _ = run(changed(options, fonts=(path,), weight=weight))

@@ -334,13 +334,7 @@ class Brush:
                 font = self._sized(max(1, font.size * share))
                 continue
             canvas = Image.new("L", (width, height))
-            try:
-                ImageDraw.Draw(canvas).text((-left, -top), character, fill=255, font=font, anchor="ls")
-            except OSError:
-                if font.size > 1 and max(width, height) > 8 * size:  # FreeType's raster overflows
-                    font = self._sized(max(1, font.size / 2))
-                    continue
-                raise
+            ImageDraw.Draw(canvas).text((-left, -top), character, fill=255, font=font, anchor="ls")
             box = canvas.getbbox()
             if box is None:
                 return None
