@@ -233,7 +233,7 @@ def prepare(
     fonts: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Font files (ttf, otf, ttc, otc) or folders of them. Without: the system's Chinese font.",
+            help="Font files (ttf, otf, ttc, otc, woff, woff2) or folders of them. Without: the system's Chinese font.",
             show_default=False,
             metavar="FONTS",
         ),
@@ -259,6 +259,13 @@ def prepare(
     fit: Annotated[
         str, typer.Option(help="Centre each glyph by its ink, or set it on the font's own metrics: ink or metrics.")
     ] = "ink",
+    weight: Annotated[
+        int | None,
+        typer.Option(
+            help="Weight to draw variable fonts in, 100 to 1000: 700 is Bold. Without: 400, Regular.",
+            show_default=False,
+        ),
+    ] = None,
     wordings: Annotated[
         bool,
         typer.Option(help="Tell parts of a definition alone, and the radical's meaning, besides the definition."),
@@ -282,6 +289,7 @@ def prepare(
         ranges=ranges,
         faces=_choice("--faces", faces, "best", "all"),
         fit=_choice("--fit", fit, "ink", "metrics"),
+        weight=weight,
         wordings=wordings,
         format=_choice("--format", format, "glyphs", "imagefolder"),
         out=out,

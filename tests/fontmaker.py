@@ -1,12 +1,14 @@
 """Small fonts made to measure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from fontTools.ttLib import TTFont
+from fontTools.ttLib import TTCollection, TTFont
+from fontTools.ttLib.tables._c_m_a_p import CmapSubtable
+from fontTools.ttLib.tables.DefaultTable import DefaultTable
 from fontTools.ttLib.tables.TupleVariation import TupleVariation
 
 Box = tuple[int, int, int, int]
@@ -39,15 +41,66 @@ def make_font(path: Path, boxes: Mapping[int, Box | None], undrawn: tuple[int, .
     return path
 
 
-def make_variable(plain: Path, path: Path, codepoint: int, wider: int) -> Path:
-    """The font `plain` with an axis "wght" whose upper end makes the box of one glyph `wider` units wider."""
+def make_variable(
+    plain: Path,
+    path: Path,
+    codepoint: int,
+    wider: int,
+    axis: tuple[float, float, float] = (400, 400, 900),
+    tag: str = "wght",
+) -> Path:
+    """`plain` with an axis (least, default, most) whose upper end makes the box of one glyph `wider` units wider."""
     font = TTFont(plain)
     builder = FontBuilder(font=font)
-    builder.setupFvar([("wght", 400, 400, 900, "Weight")], [])
+    builder.setupFvar([(tag, *axis, "Axis")], [])
     corners = len(font["glyf"][font.getBestCmap()[codepoint]].coordinates)
     moved = [(0, 0)] * (corners - 2) + [(wider, 0)] * 2 + [(0, 0)] * 4  # the last four are the phantom points
-    builder.setupGvar({font.getBestCmap()[codepoint]: [TupleVariation({"wght": (0, 1, 1)}, moved)]})
+    builder.setupGvar({font.getBestCmap()[codepoint]: [TupleVariation({tag: (0, 1, 1)}, moved)]})
     builder.save(path)
+    return path
+
+
+def set_maps(path: Path, maps: Sequence[tuple[int, int, int, Mapping[int, int]]]) -> Path:
+    """Give a font these character maps only: platform, encoding, format and code → glyph number, there or not."""
+    font = TTFont(path)
+    names = font.getGlyphOrder()
+    font["cmap"].tables = []
+    for platform, encoding, form, glyphs in maps:
+        table = CmapSubtable.newSubtable(form)
+        table.platformID, table.platEncID, table.language = platform, encoding, 0
+        table.cmap = {
+            code: names[number] if number < len(names) else f"glyph{number:05}" for code, number in glyphs.items()
+        }
+        font["cmap"].tables.append(table)
+    font.save(path)
+    return path
+
+
+def set_raw(path: Path, **tables: bytes | None) -> Path:
+    """Put these bytes in place of tables, or take tables away; an underscore stands for a space."""
+    font = TTFont(path)
+    for name, data in tables.items():
+        tag = name.replace("_", " ")
+        if data is None:
+            del font[tag]
+        else:
+            font[tag] = DefaultTable(tag)
+            font[tag].data = data
+    font.save(path)
+    return path
+
+
+def bitmaps(*sizes: int) -> bytes:
+    """A table EBLC with a record for each size, and no bitmap in any."""
+    records = (bytes(44) + bytes((size, size, 1, 1)) for size in sizes)
+    return b"\0\2\0\0" + len(sizes).to_bytes(4, "big") + b"".join(records)
+
+
+def make_collection(paths: Sequence[Path], path: Path) -> Path:
+    """A collection of these fonts."""
+    collection = TTCollection()
+    collection.fonts = [TTFont(each) for each in paths]
+    collection.save(path)
     return path
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
@@ -24,6 +25,7 @@ from glyffctl.core.fonts import draw_glyphs, read_faces
 from glyffctl.workflows.events import Caution
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import follow
+from tests.fontmaker import make_font
 
 SEED = 7
 
@@ -46,7 +48,7 @@ def test_workers_draw_what_one_process_draws_and_in_its_order(noto_sans: Path) -
 @pytest.mark.parametrize(
     ("work", "arguments", "says"),
     [
-        (os.abort, (), "brought the font library down"),
+        (os.abort, (), "ended with code -6"),
         (time.sleep, (60,), "took longer than"),
         (bytearray, (font_workers.MEMORY,), "wanted more than 4 GB"),
     ],
@@ -59,6 +61,42 @@ def test_a_worker_that_dies_hangs_or_swells_is_told_and_replaced(
         with pytest.raises(FontError, match=says):
             _result(task, Path("bad.ttf"), "draw with")
         assert _result(workers._pool.schedule(abs, (-3,)), Path("good.ttf"), "read") == 3
+
+
+def test_only_the_glyph_that_cannot_be_drawn_is_lost(tmp_path: Path) -> None:
+    """U+4E01 is made of itself."""
+    path = make_font(tmp_path / "odd.ttf", {c: (0, 0, 100 * (c - 0x4DFF), 500) for c in range(0x4E00, 0x4E05)})
+    with TTFont(path) as font:
+        pen = TTGlyphPen(font["glyf"])
+        pen.addComponent("u04E01", (1, 0, 0, 1, 0, 0))
+        font["glyf"]["u04E01"] = pen.glyph()
+        font.recalcBBoxes = False
+        font.save(path)
+    with font_workers.font_workers() as workers:
+        ((_, faces),) = workers.read([path])
+        assert not isinstance(faces, FontError)
+        drawn = list(workers.draw([(faces[0], range(0x4E00, 0x4E05))], 32))
+    assert [each.picture is None for each in drawn] == [False, True, False, False, False]
+    assert "U+4E01" in str(drawn[1].failure) and "odd.ttf" in str(drawn[1].failure)
+
+
+def test_what_fonttools_logs_stays_off_the_terminal(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_font(tmp_path / "old.ttf", {0x4E00: (0, 0, 500, 500)})
+    with TTFont(path, recalcTimestamp=False) as font:
+        font["head"].created = 1000
+        font.save(path)
+    with TTFont(path) as font:
+        assert font["head"].created
+    assert "timestamp" in caplog.text  # it does say something
+    caplog.clear()
+    with font_workers.font_workers() as workers:
+        ((_, faces),) = workers.read([path])
+        assert not isinstance(faces, FontError)
+        assert [each.picture is not None for each in workers.draw([(faces[0], [0x4E00])], 32)] == [True]
+    read_faces(path)
+    assert caplog.text == "" and capfd.readouterr() == ("", "")
 
 
 def test_no_worker_is_left(noto_sans: Path) -> None:

@@ -1,14 +1,29 @@
 import shutil
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
+from fontTools.ttLib import TTFont, woff2
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageDraw, ImageFont
 
 from glyffctl.core.errors import FontError
-from glyffctl.core.fonts import Face, Fit, choose_faces, draw_glyphs, find_font_files, read_faces, system_fonts
-from tests.fontmaker import make_font, make_variable
+from glyffctl.core.fonts import (
+    MOST_ALIKE,
+    Face,
+    Fit,
+    choose_faces,
+    draw_glyphs,
+    find_font_files,
+    read_faces,
+    system_fonts,
+    unrelated,
+)
+from tests.fontmaker import bitmaps, make_collection, make_font, make_variable, set_maps, set_raw
 
 FULL = (0, -120, 1000, 880)  # the whole em box
 
@@ -137,6 +152,17 @@ def test_fontconfig_finds_the_system_font(noto_folder):
     assert chosen.is_file() and chosen not in others
 
 
+@pytest.mark.parametrize("name", ["a.pcf.gz", "b.pcf", "c.pfb"])
+def test_fonts_of_the_system_that_are_not_read_are_not_offered(monkeypatch, name):
+    fonts = [f"/fonts/{name}", "/fonts/z.otf"]
+    answer = lambda *_, **__: subprocess.CompletedProcess([], 0, stdout="\n".join(fonts))  # noqa: E731
+    monkeypatch.setattr(subprocess, "run", answer)
+    assert system_fonts() == (Path("/fonts/z.otf"), [])
+    fonts.pop()
+    with pytest.raises(FontError, match=rf"no Chinese font in a format that is read \(there is /fonts/{name}\)"):
+        system_fonts()
+
+
 def test_without_fontconfig_the_error_says_to_name_fonts(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FontError, match=r"fc-list does not run.*glyffctl prepare fonts/"):
@@ -150,8 +176,262 @@ def test_without_chinese_fonts_the_error_says_to_install_one(monkeypatch):
         system_fonts()
 
 
-def test_a_variable_font_is_drawn_at_its_default_instance(tmp_path):
-    box = (300, 100, 700, 700)
-    plain = make_font(tmp_path / "plain.ttf", {0x4E00: box})
-    variable = make_variable(plain, tmp_path / "variable.ttf", 0x4E00, wider=300)
-    assert np.array_equal(draw(variable, [0x4E00])[0x4E00], draw(plain, [0x4E00])[0x4E00])
+# --- character maps ---
+
+# Seven glyphs, each of another shape; all programs agree that these maps are tried in this order.
+SHAPES: dict[int, tuple[int, int, int, int] | None] = {
+    0x4E00 + k: (0, 0, 200 + 100 * k, 900 - 100 * k) for k in range(7)
+}
+ORDER = ((3, 10, 12), (0, 6, 13), (0, 4, 12), (3, 1, 4), (0, 3, 4), (0, 1, 6), (0, 0, 4))
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[int, bytes]]:
+    """A font, and the picture of each of its glyphs by number."""
+    path = make_font(tmp_path_factory.mktemp("shapes") / "shapes.ttf", SHAPES)
+    pictures = {k + 1: draw(path, [c], 24)[c].tobytes() for k, c in enumerate(SHAPES)}
+    assert len(set(pictures.values())) == 7
+    return path, pictures
+
+
+@given(
+    maps=st.dictionaries(
+        st.sampled_from(ORDER), st.dictionaries(st.sampled_from([*SHAPES]), st.integers(0, 9)), min_size=1
+    )
+)
+@settings(max_examples=60)
+def test_what_counts_as_covered_is_what_is_drawn(
+    shapes: tuple[Path, dict[int, bytes]], maps: dict[tuple[int, int, int], dict[int, int]]
+) -> None:
+    plain, pictures = shapes
+    expected: dict[int, int] = {}
+    for kind in reversed(ORDER):
+        expected |= {code: glyph for code, glyph in maps.get(kind, {}).items() if glyph}
+    there = {code: glyph for code, glyph in expected.items() if 1 <= glyph <= 7}
+    with TemporaryDirectory() as folder:
+        path = Path(shutil.copy(plain, folder))
+        set_maps(path, [(*kind, glyphs) for kind, glyphs in maps.items()])
+        (face,) = read_faces(path)
+        assert face.codepoints == there.keys()
+        assert face.beyond == {code for code, glyph in expected.items() if glyph > 7}
+        drawn = dict(draw_glyphs(face, there, 24))
+        assert {code: picture.tobytes() for code, picture in drawn.items() if picture is not None} == {
+            code: pictures[glyph] for code, glyph in there.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("kind", "codec", "named"),
+    [((3, 4), "cp950", "Big5"), ((3, 3), "gbk", "GBK"), ((3, 2), "cp932", "Shift_JIS"), ((1, 25), "gb2312", "GB 2312")],
+)
+def test_maps_in_other_encodings_are_read_and_the_right_glyph_is_drawn(tmp_path, shapes, kind, codec, named):
+    plain, pictures = shapes
+    characters = "中文字一山水"
+    codes = {int.from_bytes(c.encode(codec), "big"): k for k, c in enumerate(characters, start=1)}
+    path = set_maps(Path(shutil.copy(plain, tmp_path)), [(*kind, 2 if kind[0] == 1 else 4, codes | {0x41: 7})])
+    (face,) = read_faces(path)
+    assert face.codepoints == {*map(ord, characters), 0x41}
+    assert named in " ".join(face.remarks)
+    drawn = draw(path, [*map(ord, characters)], 24)
+    assert [drawn[ord(c)].tobytes() for c in characters] == [pictures[k] for k in range(1, 7)]
+
+
+def test_a_unicode_map_is_believed_over_one_in_another_encoding(tmp_path, shapes):
+    wrong = {int.from_bytes("中".encode("big5"), "big"): 2, int.from_bytes("文".encode("big5"), "big"): 3}
+    path = set_maps(Path(shutil.copy(shapes[0], tmp_path)), [(3, 1, 4, {ord("中"): 1}), (3, 4, 4, wrong)])
+    (face,) = read_faces(path)
+    assert face.codepoints == {ord("中")} and not face.remarks
+    assert draw(path, [ord("中")], 24)[ord("中")].tobytes() == shapes[1][1]
+
+
+def test_one_damaged_map_among_good_ones_is_told_and_the_others_are_read(tmp_path, shapes):
+    path = set_maps(
+        Path(shutil.copy(shapes[0], tmp_path)), [(0, 3, 4, {0x4E00: 1}), (3, 10, 12, {0x4E00: 2, 0x4E01: 3})]
+    )
+    with TTFont(path) as font:
+        data = bytearray(font.reader["cmap"])
+    at = data.index(b"\0\x0c\0\0\0\0")
+    data[at + 4 : at + 8] = b"\0\1\0\0"  # longer than the table
+    set_raw(path, cmap=bytes(data))
+    (face,) = read_faces(path)
+    assert face.codepoints == {0x4E00} and "platform 3, encoding 10" in face.remarks[0]
+    with pytest.raises(FontError, match=r"shapes\.ttf: its character map .*damaged"):
+        read_faces(set_raw(path, cmap=bytes(data[:2] + b"\0\1" + data[12:20] + data[12:])))
+
+
+@pytest.mark.parametrize("characters", ["锂一丶龘", "\u2fd5並"])
+def test_glyphs_are_those_that_freetype_draws_from_the_file_itself(noto_sans, characters):
+    face = read_faces(noto_sans)[2]
+    font = ImageFont.truetype(str(noto_sans), 112, 2, layout_engine=ImageFont.Layout.BASIC)
+    for codepoint, picture in draw_glyphs(face, map(ord, characters), 128):
+        canvas = Image.new("L", (384, 384))
+        ImageDraw.Draw(canvas).text((128, 256), chr(codepoint), fill=255, font=font, anchor="ls")
+        left, top, right, bottom = canvas.getbbox() or (0, 0, 0, 0)
+        x, y = (left + right - 128) // 2, (top + bottom - 128) // 2
+        assert picture is not None
+        assert np.array_equal(picture, 255 - np.asarray(canvas.crop((x, y, x + 128, y + 128))))
+
+
+# --- ink that is far off, or huge ---
+
+
+@pytest.mark.parametrize("offset", [2500, -2500, 20_000, -31_000])
+@pytest.mark.parametrize("across", [False, True])
+def test_ink_far_from_its_place_is_drawn_whole(tmp_path, offset, across):
+    box, (x, y) = (100, 0, 900, 600), (offset, 0) if across else (0, offset)
+    moved = (box[0] + x, box[1] + y, box[2] + x, box[3] + y)
+    path = make_font(tmp_path / "far.ttf", {0x4E00: box, 0x4E01: moved})
+    drawn = draw(path, [0x4E00, 0x4E01], 64)
+    assert np.array_equal(drawn[0x4E00], drawn[0x4E01])
+    small = draw(path, [0x4E01], 64, "metrics")[0x4E01]
+    assert small is not None and small.min() < 255  # in its place, and so small
+
+
+@pytest.mark.parametrize("size", [8, 128])
+def test_glyphs_many_times_their_em_are_drawn_whole(tmp_path, size):
+    path = make_font(tmp_path / "huge.ttf", {0x4E00: (0, 0, 8000, 4000), 0x4E01: (-4000, -100, 4000, 100)})
+    for fit in ("ink", "metrics"):
+        drawn = draw(path, [0x4E00, 0x4E01], size, fit)
+        left, top, right, bottom = ink_box(drawn[0x4E00])
+        assert right - left == pytest.approx(size - 2, abs=1) and bottom - top == pytest.approx((size - 2) / 2, abs=1)
+        assert drawn[0x4E01].shape == (size, size) and drawn[0x4E01].min() < 255
+
+
+# --- weights ---
+
+
+def test_a_variable_font_is_drawn_at_regular_unless_asked_otherwise(tmp_path):
+    thin, regular, bold = ((300, 100, right, 700) for right in (400, 500, 650))
+    plain = make_font(tmp_path / "plain.ttf", {0x4E00: thin, 0x4E01: regular, 0x4E02: bold}, name="Made")
+    path = make_variable(plain, tmp_path / "v.ttf", 0x4E00, 400, axis=(100, 100, 900))
+    pictures = draw(plain, [0x4E00, 0x4E01, 0x4E02])
+    for weight, expected, drawn in ((None, 0x4E01 - 0, 400), (100, 0x4E00, 100), (700, None, 700)):
+        (face,) = read_faces(path, weight)
+        assert face.weight == drawn and face.name == f"Made, weight {drawn}"
+        picture = dict(draw_glyphs(face, [0x4E00], 128))[0x4E00]
+        assert picture is not None
+        right = 400 + 400 * (drawn - 100) / 800
+        assert ink_box(picture)[2] - ink_box(picture)[0] == pytest.approx((right - 300) * 0.112, abs=1)
+        if expected == 0x4E00:
+            assert np.array_equal(picture, pictures[0x4E00])
+    with pytest.raises(FontError, match=r"v\.ttf at weight 950: its weights go from 100 to 900"):
+        read_faces(path, 950)
+
+
+def test_axes_without_400_and_other_axes_stay_at_their_defaults(tmp_path):
+    plain = make_font(tmp_path / "plain.ttf", {0x4E00: (300, 100, 700, 700)})
+    expected = draw(plain, [0x4E00])[0x4E00]
+    for tag, axis, weight in (("wght", (0.5, 1, 3), 1), ("wdth", (50, 100, 200), None)):
+        path = make_variable(plain, tmp_path / f"{tag}.ttf", 0x4E00, 300, axis, tag)
+        assert read_faces(path)[0].weight == weight
+        assert np.array_equal(draw(path, [0x4E00])[0x4E00], expected)
+
+
+def test_collections_of_variable_fonts_are_drawn_at_their_weight(tmp_path):
+    plain = make_font(tmp_path / "plain.ttf", {0x4E00: (300, 100, 400, 700)})
+    fonts = [make_variable(plain, tmp_path / f"{k}.ttf", 0x4E00, 400 * k, axis=(100, 100, 900)) for k in (1, 2)]
+    faces = read_faces(make_collection(fonts, tmp_path / "both.ttc"), 900)
+    widths = []
+    for face in faces:
+        left, _, right, _ = ink_box(dict(draw_glyphs(face, [0x4E00], 128))[0x4E00])
+        widths.append(right - left)
+    assert widths == [pytest.approx(500 * 0.112, abs=1), pytest.approx(900 * 0.112, abs=1)]
+
+
+# --- kinds of files ---
+
+
+@pytest.mark.parametrize("flavor", ["woff", "woff2"])
+def test_web_fonts_are_found_and_drawn(tmp_path, shapes, flavor):
+    if flavor == "woff2":
+        pytest.importorskip("brotli")
+    path = tmp_path / "web" / f"font.{flavor}"
+    path.parent.mkdir()
+    with TTFont(shapes[0]) as font:
+        font.flavor = flavor
+        font.save(path)
+    assert find_font_files([tmp_path]) == [path]
+    assert [picture.tobytes() for picture in draw(path, [*SHAPES], 24).values()] == [*shapes[1].values()]
+    cut = tmp_path / f"cut.{flavor}"
+    cut.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(FontError, match=r"cut\.woff"):
+        read_faces(cut)
+
+
+def test_without_brotli_woff2_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(woff2, "haveBrotli", False)
+    (tmp_path / "font.woff2").write_bytes(b"wOF2\0\1\0\0" + bytes(100))
+    with pytest.raises(FontError, match=r"font\.woff2: WOFF2 needs the package brotli \(pip install brotli\)"):
+        read_faces(tmp_path / "font.woff2")
+
+
+@pytest.mark.parametrize(
+    ("begin", "says"),
+    [
+        (b"", "empty"),
+        (b"\x01fcp", "PCF"),
+        (b"STARTFONT 2.1\n", "BDF"),
+        (b"\x1f\x8b\x08", "gzip"),
+        (b"PK\x03\x04", "ZIP"),
+        (b"%!PS-AdobeFont-1.0", "Type 1"),
+        (b"\n<!DOCTYPE html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b"nothing known", "nothing"),
+    ],
+)
+def test_what_is_no_font_is_named_for_what_it_is(tmp_path, begin, says):
+    (tmp_path / "a.ttf").write_bytes(begin + bytes(100) * bool(begin))
+    with pytest.raises(FontError, match=rf"a\.ttf as a font: .*{says}"):
+        read_faces(tmp_path / "a.ttf")
+
+
+def test_a_font_without_names_is_called_as_its_file(tmp_path):
+    path = make_font(tmp_path / "nameless.ttf", {0x4E00: FULL})
+    assert read_faces(set_raw(path, name=None))[0].name == "nameless"
+    assert read_faces(set_raw(path, name=b"\xff" * 9))[0].name == "nameless"
+    assert draw(path, [0x4E00])[0x4E00] is not None
+
+
+def test_a_font_of_bitmaps_is_named_as_that(tmp_path):
+    path = make_font(tmp_path / "bits.ttf", {0x4E00: None, 0x4E01: None})
+    set_raw(path, EBLC=bitmaps(12, 16))
+    with pytest.raises(FontError, match=r"bits\.ttf: it has no outlines, only bitmaps of 12, 16 pixels"):
+        read_faces(path)
+    both = set_raw(make_font(tmp_path / "both.ttf", {0x4E00: FULL, 0x4E01: None}), EBLC=bitmaps(16))
+    assert read_faces(both)[0].pictures and draw(both, [0x4E00])[0x4E00] is not None
+    with pytest.raises(FontError, match="no outlines, and no bitmaps either"):
+        read_faces(set_raw(both, EBLC=None, glyf=None))
+
+
+@pytest.mark.parametrize("table", ["cmap", "maxp", "head", "fvar", "loca"])
+def test_the_damaged_or_missing_table_is_named(tmp_path, table):
+    plain = make_font(tmp_path / "plain.ttf", {0x4E00: (0, 0, 300, 300)})
+    path = make_variable(plain, tmp_path / "a.ttf", 0x4E00, 100)
+    data = bytearray(path.read_bytes())
+    with TTFont(path) as font:
+        entry = font.reader.tables[table]
+    where = data.index(table.encode(), 12, 12 + 16 * 30)
+    data[where + 12 : where + 16] = (1).to_bytes(4, "big")  # one byte is left of it
+    path.write_bytes(data)
+    assert entry.length > 1
+    with pytest.raises(FontError, match=rf"a\.ttf.*('{table}'|character map)"):
+        choose_faces(read_faces(path), {0x4E00}, "best")
+    if table != "fvar":
+        data[where : where + 4] = b"none"
+        path.write_bytes(data)
+        with pytest.raises(FontError, match=rf"a\.ttf.*no table '{table}'"):
+            read_faces(path)
+
+
+def test_only_glyphs_that_many_unrelated_characters_share_are_noted(tmp_path, noto_folder):
+    compatible = [c for c in range(0xF900, 0xFAFF) if unrelated([c, 0x4E00]) == 2][:40]
+    same = [ord(c) for c in "見见⾒"]
+    assert unrelated([0xF900, 0x8C48]) == 1 and unrelated([0x2F00, 0x4E00]) == 1 and unrelated(same) == 2
+    path = make_font(tmp_path / "a.ttf", {0x4E00: FULL, 0x4E01: (0, 0, 300, 400), 0x4E02: (0, 0, 700, 200)})
+    few, many = range(0x5000, 0x5000 + MOST_ALIKE), range(0x6000, 0x6001 + MOST_ALIKE)
+    normal = dict.fromkeys(compatible[:1], 1)
+    set_maps(path, [(3, 10, 12, dict.fromkeys(few, 1) | dict.fromkeys(many, 2) | normal)])
+    assert dict(read_faces(path)[0].shared).keys() <= {1, 2}
+    assert dict(read_faces(path)[0].shared)[2] == {*many}
+    for name in ("NotoSansCJK-Regular.ttc", "NotoSerifCJK-Regular.ttc"):
+        assert all(face.shared == () for face in read_faces(noto_folder / name))

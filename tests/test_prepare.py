@@ -1,5 +1,6 @@
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ from typer.testing import CliRunner
 from glyffctl.cli import app
 from glyffctl.core.dataset import captions_digest, open_glyphs
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
+from glyffctl.core.fonts import MOST_ALIKE
 from glyffctl.workflows import prepare as workflow
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, parse_ranges, prepare
 from tests.conftest import follow
-from tests.fontmaker import make_font
+from tests.fontmaker import bitmaps, make_font, make_variable, set_maps, set_raw
 
 FULL = (0, -120, 1000, 880)
 
@@ -76,6 +78,7 @@ def test_what_is_drawn_and_what_is_left_out_is_listed(options):
         "range": None,
         "faces": "best",
         "fit": "ink",
+        "weight": None,
         "wordings": True,
         "format": "glyphs",
     }
@@ -408,6 +411,104 @@ def test_the_command_tells_what_is_left_out_and_what_is_there(options, table):
         assert "--range" in refused and "4E00-9FFF" in refused and "{" not in refused
 
 
+# --- fonts that are not what they seem ---
+
+
+def cautions(events: list[Event]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Caution)]
+
+
+def defined(path: Path, codepoints: Iterable[int]) -> Path:
+    path.write_text("".join(f"{chr(c)}\tmeaning {c:x}\n" for c in codepoints), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("way", ["one glyph", "one picture", "as what it lacks"])
+@pytest.mark.parametrize("form", ["glyphs", "imagefolder"])
+def test_a_box_in_place_of_many_characters_is_left_out_and_told(tmp_path, way, form):
+    good = {0x4E00 + k: (0, 0, 300 + 100 * k, 500) for k in range(5)}
+    count = 2 if way == "as what it lacks" else MOST_ALIKE + 1
+    boxes = range(0x6000, 0x6000 + count)
+    box = (100, 0, 900, 800) if way == "as what it lacks" else (0, 0, 600, 700)  # the former is .notdef's
+    made = good | ({0x5000: box} if way == "one glyph" else dict.fromkeys(boxes, box))
+    path = make_font(tmp_path / "boxed.ttf", made)
+    if way == "one glyph":
+        set_maps(path, [(3, 1, 4, dict(zip(good, range(1, 6), strict=True)) | dict.fromkeys(boxes, 6))])
+    out, table = tmp_path / "data", defined(tmp_path / "t.tsv", [*good, *boxes])
+    events, report = run(PrepareOptions((path,), table, size=32, format=form, out=out))
+    assert report.glyphs == 5 and report.left_out == {workflow.STAND_IN: count}
+    assert [c.codepoint for c in open_glyphs(out).characters] == [*good]
+    (told,) = cautions(events)
+    assert f"left out {count} characters" in told and "boxed.ttf" in told
+    assert ("number 6" in told) == (way == "one glyph")
+    assert {row["codepoint"] for row in rows(out / "left_out.jsonl")} == {f"U+{c:04X}" for c in boxes}
+    pictures = [*(out / "images").glob("*")] if form == "imagefolder" else []
+    assert len(pictures) == (5 if form == "imagefolder" else 0)
+
+
+def test_a_few_alike_and_compatibility_characters_stay(tmp_path):
+    compatible = [0x8C48, 0xF900, 0x4E00, 0x2F00]
+    few = [*compatible, *range(0x6000, 0x6000 + MOST_ALIKE - 2)]
+    path = make_font(tmp_path / "few.ttf", dict.fromkeys(few, (0, 0, 600, 700)))
+    events, report = run(PrepareOptions((path,), defined(tmp_path / "t.tsv", few), size=32, out=tmp_path / "data"))
+    assert report.glyphs == len(few) and cautions(events) == []
+
+
+def test_a_shared_glyph_that_is_blank_is_told_as_blank(tmp_path):
+    many = range(0x6000, 0x6010)
+    path = make_font(tmp_path / "blank.ttf", {0x4E00: FULL, 0x4E01: None})
+    set_maps(path, [(3, 1, 4, {0x4E00: 1} | dict.fromkeys(many, 2))])
+    table = defined(tmp_path / "t.tsv", [0x4E00, *many])
+    _, report = run(PrepareOptions((path,), table, size=32, out=tmp_path / "data"))
+    assert report.left_out == {workflow.BLANK: 16}
+    set_raw(path, EBLC=bitmaps(16))
+    _, report = run(PrepareOptions((path,), table, size=32, out=tmp_path / "data", overwrite=True))
+    assert report.left_out == {workflow.BLANK_OUTLINE: 16}
+
+
+def test_characters_sent_beyond_the_last_glyph_are_left_out_and_told(tmp_path):
+    path = make_font(tmp_path / "beyond.ttf", {0x4E00: FULL, 0x4E01: (0, 0, 300, 300)})
+    set_maps(path, [(3, 10, 12, {0x4E00: 1, 0x4E01: 2, 0x4E02: 3, 0x4E03: 70_000})])
+    table = defined(tmp_path / "t.tsv", range(0x4E00, 0x4E05))
+    events, report = run(PrepareOptions((path,), table, size=32, out=tmp_path / "data"))
+    assert report.glyphs == 2 and report.left_out == {workflow.BEYOND: 2, workflow.NOT_COVERED: 1}
+    assert "beyond.ttf" in cautions(events)[0] and "2 characters" in cautions(events)[0]
+
+
+@pytest.mark.parametrize("form", ["glyphs", "imagefolder"])
+def test_fonts_of_one_name_keep_their_pictures_apart(options, tmp_path, form):
+    for folder, box in (("a", (0, 0, 300, 600)), ("b", (0, 0, 600, 300))):
+        make_font(tmp_path / "twins" / folder / "font.ttf", {0x4E00: box, 0x4E01: box}, name="Same")
+    _, report = run(changed(options, fonts=(tmp_path / "twins",), format=form))
+    assert report.glyphs == 4 and report.glyphs_of == {"Same": 2, "Same (2)": 2}
+    data = open_glyphs(options.out)
+    assert [(font.file, font.name) for font in data.fonts] == [("a/font.ttf", "Same"), ("b/font.ttf", "Same (2)")]
+    assert data.font_of.tolist() == [0, 0, 1, 1]
+    tall, wide = data.images(torch.tensor([0, 2]))[:, 0] < 128
+    assert tall.any(1).sum() > tall.any(0).sum() and wide.any(1).sum() < wide.any(0).sum()
+
+
+def test_weights_are_drawn_recorded_and_refused(options, tmp_path):
+    plain = make_font(tmp_path / "plain.ttf", {0x4E00: (300, 100, 400, 700)}, name="Made")
+    path = make_variable(plain, tmp_path / "v.ttf", 0x4E00, 400, axis=(100, 100, 900))
+    ink, names = [], []
+    for weight in (None, 700):
+        events, _ = run(changed(options, fonts=(path,), weight=weight, overwrite=True))
+        data = open_glyphs(options.out)
+        ink.append(float((data.images(torch.tensor([0])) < 128).sum()))
+        names.append(data.fonts[0].name)
+        assert cautions(events) == []
+        assert json.loads((options.out / "manifest.json").read_text())["options"]["weight"] == weight
+    assert names == ["Made, weight 400", "Made, weight 700"] and ink[0] < ink[1]
+    with pytest.raises(FontError, match="from 100 to 900"):
+        run(changed(options, fonts=(path,), weight=1000, overwrite=True))
+    for weight in (0, 99, 1001):
+        with pytest.raises(UsageError, match="100 to 1000"):
+            run(changed(options, fonts=(path,), weight=weight))
+    events, _ = run(changed(options, fonts=(path, plain, options.fonts[0]), weight=700, overwrite=True))
+    assert len(cautions(events)) == 1 and "Made and 1 more" in cautions(events)[0]
+
+
 # --- the real thing ---
 
 
@@ -451,6 +552,7 @@ def test_noto_sans_and_unihan_give_the_reference_data(tmp_path, noto_sans, uniha
     assert report.in_cjk >= 20_400
     assert report.glyphs == report.characters > 21_000
     assert sum(report.left_out.values()) + report.characters == 22_903
+    assert workflow.STAND_IN not in report.left_out
     data = open_glyphs(tmp_path / "data")
     assert any((character.codepoint or 0) > 0xFFFF for character in data.characters)
     assert any(0xF900 <= (character.codepoint or 0) <= 0xFAFF for character in data.characters)
@@ -461,5 +563,6 @@ def test_noto_sans_and_unihan_give_the_reference_data(tmp_path, noto_sans, uniha
 def test_four_noto_files_stay_within_time_and_shards(tmp_path, noto_folder, unihan):
     report = finish(prepare(PrepareOptions(fonts=(noto_folder,), definitions=unihan, out=tmp_path / "data")))
     assert len(report.glyphs_of) == 4 and report.seconds < 60
+    assert workflow.STAND_IN not in report.left_out
     shards = sorted(Path(tmp_path / "data").glob("*.safetensors"))
     assert [len(load_file(shard)["font"]) for shard in shards[:-1]] == [4096] * (len(shards) - 1)

@@ -12,19 +12,22 @@ import multiprocessing
 import os
 import resource
 import signal
+import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, TimeoutError
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
-from glyffctl.core.errors import FontError
-from glyffctl.core.fonts import Face, Fit, Picture, draw_glyphs, read_faces
+from glyffctl.core.errors import FontError, GlyffError
+from glyffctl.core.fonts import Brush, Face, Fit, Picture, read_faces
 
 MEMORY = 4 * 2**30
 """Address space of a worker, in bytes; one at work takes a tenth of it."""
@@ -36,14 +39,26 @@ _AHEAD = 3  # chunks in flight for each worker: as much as the parent may have t
 
 
 class Drawn(NamedTuple):
-    """One glyph, or the end of what can be had of a face."""
+    """One glyph, or why there is none."""
 
     face: Face
     codepoint: int
     picture: Picture | None
     """None where the glyph is blank, or could not be drawn."""
     failure: FontError | None = None
-    """Why this glyph and others near it could not be drawn."""
+    """Why this glyph could not be drawn."""
+    checksum: int = 0
+    """CRC-32 of the picture."""
+    missing: bool = False
+    """Whether the picture is the one that the face shows for a character that it lacks."""
+
+
+class _Chunk(NamedTuple):
+    """What a worker has drawn: of each glyph its checksum, None if it is blank, or why it could not be drawn."""
+
+    outcomes: list[int | str | None]
+    pictures: Picture  # (those with a checksum, size, size)
+    missing: int | None  # the checksum of .notdef
 
 
 class FontWorkers:
@@ -52,9 +67,9 @@ class FontWorkers:
     def __init__(self, pool: ProcessPool, count: int) -> None:
         self._pool, self._count = pool, count
 
-    def read(self, files: Iterable[Path]) -> Iterator[tuple[Path, list[Face] | FontError]]:
-        """The faces of each file, or why there are none, in the order of the files."""
-        tasks = ((file, self._pool.schedule(read_faces, (file,), timeout=SECONDS)) for file in files)
+    def read(self, files: Iterable[Path], weight: int | None = None) -> Iterator[tuple[Path, list[Face] | FontError]]:
+        """The faces of each file, or why there are none, in the order of the files: see `fonts.read_faces`."""
+        tasks = ((file, self._pool.schedule(read_faces, (file, weight), timeout=SECONDS)) for file in files)
         for file, task in _ahead(tasks, self._count * _AHEAD):
             try:
                 yield file, _result(task, file, "read")
@@ -64,7 +79,8 @@ class FontWorkers:
     def draw(self, jobs: Iterable[tuple[Face, Sequence[int]]], size: int, fit: Fit = "ink") -> Iterator[Drawn]:
         """Draw these characters of these faces, in this order: see `fonts.draw_glyphs`.
 
-        Where a glyph breaks its worker, the chunk of at most `CHUNK` it is in is lost, and nothing else.
+        A glyph that FreeType cannot draw is told, and where one breaks its worker, the chunk of at most `CHUNK` it is
+        in; the others are drawn.
         """
         length = max(1, min(CHUNK, CHUNK_BYTES // size**2))
         chunks = (
@@ -78,13 +94,16 @@ class FontWorkers:
         )
         for (face, chunk), task in _ahead(tasks, self._count * _AHEAD):
             try:
-                blank, pictures = _result(task, face.file, "draw with")
+                drawn: _Chunk = _result(task, face.file, "draw with")
             except FontError as error:
                 yield from (Drawn(face, codepoint, None, error) for codepoint in chunk)
                 continue
-            left = iter(pictures)
-            for codepoint, nothing in zip(chunk, blank, strict=True):
-                yield Drawn(face, codepoint, None if nothing else next(left))
+            left = iter(drawn.pictures)
+            for codepoint, outcome in zip(chunk, drawn.outcomes, strict=True):
+                if isinstance(outcome, int):
+                    yield Drawn(face, codepoint, next(left), None, outcome, outcome == drawn.missing)
+                else:
+                    yield Drawn(face, codepoint, None, None if outcome is None else FontError(outcome))
 
 
 @contextmanager
@@ -110,15 +129,27 @@ def _limit() -> None:
 
 def _bare(face: Face) -> Face:
     """What drawing needs: not the tens of thousands of characters that could be drawn."""
-    return replace(face, codepoints=frozenset())
+    return replace(face, codepoints=frozenset(), beyond=frozenset(), shared=())
 
 
-def _draw(face: Face, codepoints: list[int], size: int, fit: Fit) -> tuple[list[bool], Picture]:
-    """Which of the glyphs are blank, and the others (n, size, size)."""
-    pictures = [picture for _, picture in draw_glyphs(face, codepoints, size, fit)]
-    inked = [picture for picture in pictures if picture is not None]
-    stacked = np.stack(inked) if inked else np.empty((0, size, size), np.uint8)
-    return [picture is None for picture in pictures], stacked
+_brush = lru_cache(maxsize=1)(Brush)  # in a worker, where the next chunk is mostly one of the same face
+
+
+def _draw(face: Face, codepoints: list[int], size: int, fit: Fit) -> _Chunk:
+    brush = _brush(face, size, fit)
+    outcomes: list[int | str | None] = []
+    pictures: list[Picture] = []
+    for codepoint in codepoints:
+        try:
+            picture = brush.draw(codepoint)
+        except FontError as error:
+            outcomes.append(str(error))
+            continue
+        outcomes.append(None if picture is None else zlib.crc32(picture.data))
+        if picture is not None:
+            pictures.append(picture)
+    stacked = np.stack(pictures) if pictures else np.empty((0, size, size), np.uint8)
+    return _Chunk(outcomes, stacked, brush.missing)
 
 
 def _ahead(tasks: Iterator[tuple[Any, Future[Any]]], most: int) -> Iterator[tuple[Any, Future[Any]]]:
@@ -133,9 +164,14 @@ def _result(task: Future[Any], file: Path, what: str) -> Any:
     try:
         return task.result()
     except TimeoutError:
-        why = f"it took longer than {SECONDS:.0f} seconds"
+        why = f"it took longer than {SECONDS:.0f} seconds; the font is damaged, or the machine is very busy"
     except ProcessExpired as expired:
-        why = f"it brought the font library down (exit code {expired.exitcode})"
+        why = f"the process that did it ended with code {expired.exitcode}; the font, or the font library, has a fault"
     except MemoryError:
-        why = f"it wanted more than {MEMORY / 2**30:.0f} GB of memory"
-    raise FontError(f"cannot {what} {file}: {why}; replace the file") from None
+        why = f"it wanted more than {MEMORY / 2**30:.0f} GB of memory; the font is damaged"
+    except BrokenProcessPool as error:
+        raise GlyffError(
+            "the processes that read fonts cannot be started; a script of yours that calls this needs its own work "
+            'under `if __name__ == "__main__"`'
+        ) from error
+    raise FontError(f"cannot {what} {file}: {why}") from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import time
 from array import array
 from collections import Counter
-from collections.abc import Generator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Generator, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from glyffctl import __version__
 from glyffctl.core import embeddings
 from glyffctl.core.cleaning import Cleaned, clean
 from glyffctl.core.dataset import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST, Character, Font, open_glyphs
-from glyffctl.core.dataset_writer import Format, GlyphWriter, PictureWriter, write_rows
+from glyffctl.core.dataset_writer import Format, GlyphWriter, PictureWriter, Writer, write_rows
 from glyffctl.core.definitions import (
     Entry,
     cache_file,
@@ -27,16 +28,20 @@ from glyffctl.core.definitions import (
 )
 from glyffctl.core.errors import DataError, DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.core.files import atomic_folder, check_writable
+from glyffctl.core.font_tables import LARGEST_FONT
 from glyffctl.core.font_workers import FontWorkers, font_workers
 from glyffctl.core.fonts import (
-    LARGEST_FONT,
+    HEAVIEST,
+    LIGHTEST,
+    MOST_ALIKE,
     Face,
     Fit,
     choose_faces,
     find_font_files,
     system_fonts,
+    unrelated,
 )
-from glyffctl.core.names import as_text, check_name
+from glyffctl.core.names import LONGEST_NAME, as_text, check_name
 from glyffctl.core.reading import LARGEST_TABLE, digest, read_json, shown
 from glyffctl.core.wordings import radical_character, wordings
 from glyffctl.workflows.events import Caution, Event, Note, Progress
@@ -55,7 +60,10 @@ TOO_LONG = "the definition is longer than 2,000 characters"
 NOTHING_LEFT = "the definition is Han text or only points at other characters"
 NOT_COVERED = "in no font"
 BLANK = "blank in the font"
-BROKEN = "near a glyph that cannot be drawn"
+BLANK_OUTLINE = "without an outline in the font, whose bitmaps are not drawn"
+BROKEN = "the font library fails at it, or at a glyph near it"
+BEYOND = "the character map of the font sends it to a glyph beyond the last"
+STAND_IN = "the font draws it like many others, or like what it lacks"
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,8 @@ class PrepareOptions:
     ranges: str | None = None
     faces: Literal["best", "all"] = "best"
     fit: Fit = "ink"
+    weight: int | None = None
+    """Of variable fonts, 100 to 1000; without it Regular, 400."""
     wordings: bool = True
     """Whether characters get other wordings beside their definition, see `core.wordings`."""
     format: Format = "glyphs"
@@ -120,7 +130,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
     still the same.
 
     Raises:
-        UsageError: a size or a range that makes no sense.
+        UsageError: a size, a weight or a range that makes no sense.
         FontError: no font can be drawn; one broken among good ones is a Caution.
         DefinitionsError: the definitions cannot be fetched or read, or none is in English.
         OutputError: `out` cannot be written, is not ours to replace, or holds other data and `overwrite` is False.
@@ -128,6 +138,8 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
     start = time.monotonic()
     if not SMALLEST <= options.size <= LARGEST:
         raise UsageError(f"--size is {options.size}; pictures can be {SMALLEST} to {LARGEST} pixels wide")
+    if options.weight is not None and not LIGHTEST <= options.weight <= HEAVIEST:
+        raise UsageError(f"--weight is {options.weight}; weights go from {LIGHTEST} to {HEAVIEST}, 400 is Regular")
     ranges = parse_ranges(options.ranges) if options.ranges is not None else None
     check_name(options.out, OutputError)
     previous = _replaceable(options.out)
@@ -140,34 +152,24 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         return _up_to_date(options, previous, record, start)
     with atomic_folder(options.out) as folder, font_workers() as workers:
         told = yield from _read_table(table, options, ranges)
-        characters, omissions = told.characters, told.omissions
-        jobs = yield from _read_fonts(workers, font_files, characters, options.faces)
-        covered = set[int]().union(*(codepoints for _, codepoints in jobs))
+        characters = told.characters
+        jobs, unusable = yield from _read_fonts(workers, font_files, characters, options.faces, options.weight)
+        omissions = [*told.omissions, *unusable]
+        covered = set[int]().union(*(codepoints for _, codepoints in jobs), (each.codepoint for each in unusable))
         omissions += [_Omission(c, NOT_COVERED) for c in characters if c not in covered]
 
-        writer = (GlyphWriter if options.format == "glyphs" else PictureWriter)(folder, options.size)
-        glyphs_of = Counter[str]()
-        total = sum(len(codepoints) for _, codepoints in jobs)
-        failures: dict[Path, FontError] = {}
-        for done, drawn in enumerate(workers.draw(jobs, options.size, options.fit), start=1):
-            name = drawn.face.name
-            if drawn.picture is not None:
-                font = Font(as_text(drawn.face.file.name), drawn.face.index, name)
-                writer.add(characters[drawn.codepoint], font, drawn.picture)
-                glyphs_of[name] += 1
-            else:
-                omissions.append(_Omission(drawn.codepoint, BROKEN if drawn.failure else BLANK, name))
-            if drawn.failure is not None and drawn.face.file not in failures:
-                failures[drawn.face.file] = drawn.failure
-                yield Caution(f"left out glyphs: {drawn.failure}")
-            if done % PROGRESS_EVERY == 0:
-                yield Progress("drawing", done, total, "glyphs", name)
+        drawing = yield from _draw(workers, jobs, characters, options, folder)
+        writer = drawing.writer
+        omissions += drawing.omissions
         if not writer.count:
             raise next(
-                iter(failures.values()),
-                FontError("every glyph of these characters is blank in these fonts; give other fonts"),
+                iter(drawing.failures.values()),
+                FontError("these fonts draw all of these characters blank or alike; give other fonts"),
             )
-        yield Progress("drawing", total, total, "glyphs")
+        for file, failure in drawing.failures.items():
+            count = drawing.failed[file]
+            yield Caution(f"left out {count:,} glyph{'s' * (count > 1)}: {failure}")
+        yield Progress("drawing", drawing.total, drawing.total, "glyphs")
 
         _write_reports(folder, told, omissions)
         left_out = Counter(omission.reason for omission in omissions)
@@ -185,7 +187,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
         glyphs=writer.count,
         characters=len(writer.characters),
         captions_sha256=manifest["captions_sha256"],
-        glyphs_of=dict(glyphs_of),
+        glyphs_of=dict(drawing.glyphs_of),
         left_out=dict(left_out),
         in_cjk=sum(character.codepoint in CJK for character in writer.characters),
         embeddings_kept=kept,
@@ -414,19 +416,34 @@ def _no_caption(table: Path, defined: int, lost: int, ranges: str | None) -> str
 
 
 def _read_fonts(
-    workers: FontWorkers, files: list[Path], characters: Mapping[int, Character], which: Literal["best", "all"]
-) -> Generator[Event, None, list[tuple[Face, array[int]]]]:
-    """The faces to draw, and what with each. A file that cannot be used is a Caution, unless none can."""
+    workers: FontWorkers,
+    files: list[Path],
+    characters: Mapping[int, Character],
+    which: Literal["best", "all"],
+    weight: int | None = None,
+) -> Generator[Event, None, tuple[list[tuple[Face, array[int]]], list[_Omission]]]:
+    """The faces to draw, and what with each; and what their character maps send to glyphs that are not there.
+
+    A file that cannot be used is a Caution, unless none can.
+    """
     jobs: list[tuple[Face, array[int]]] = []
+    omissions: list[_Omission] = []
     failures: list[FontError] = []
-    for number, (file, read) in enumerate(workers.read(files), start=1):
+    remarks: list[str] = []
+    names = Counter[str]()
+    for number, (file, read) in enumerate(workers.read(files, weight), start=1):
         try:
             if isinstance(read, FontError):
                 raise read
             for face in choose_faces(read, characters.keys(), which):
                 # A set of numbers takes twenty times as much, which a hundred fonts would make a gigabyte of.
                 codepoints = array("I", (c for c in characters if c in face.codepoints))
-                jobs.append((replace(face, codepoints=frozenset()), codepoints))
+                name = _apart(face.name, names)
+                remarks += [f"{file} ({name}): its character map {remark}" for remark in face.remarks]
+                omissions += [_Omission(c, BEYOND, name) for c in sorted(characters.keys() & face.beyond)]
+                shared = tuple((glyph, some) for glyph, all_ in face.shared if (some := all_ & characters.keys()))
+                bare = replace(face, name=name, codepoints=frozenset(), beyond=frozenset(), remarks=(), shared=shared)
+                jobs.append((bare, codepoints))
         except FontError as error:
             failures.append(error)
         yield Progress("reading fonts", number, len(files), "files", file.name)
@@ -435,7 +452,156 @@ def _read_fonts(
         raise FontError(f"{failures[0]}{more}")
     for failure in failures:
         yield Caution(f"left out a font: {failure}")
-    return jobs
+    for remark in remarks:
+        yield Caution(remark)
+    fixed = [face.name for face, _ in jobs if face.weight is None]
+    if weight is not None and fixed:
+        more = f" and {len(fixed) - 1} more" if len(fixed) > 1 else ""
+        yield Caution(f"--weight {weight} changes nothing in {fixed[0]}{more}: no axis of weight, drawn as it is")
+    return jobs, omissions
+
+
+def _apart(name: str, names: Counter[str]) -> str:
+    """`name`, or with a number behind it where another face of these fonts is called so."""
+    names[name] += 1
+    if names[name] == 1:
+        return name
+    suffix = f" ({names[name]})"
+    return _apart(f"{name[: LONGEST_NAME - len(suffix)]}{suffix}", names)
+
+
+def _labels(files: Iterable[Path]) -> dict[Path, str]:
+    """What to call each file: its name, with the folders that tell it from another of that name."""
+    same: dict[str, list[Path]] = {}
+    for file in files:
+        same.setdefault(as_text(file.name), []).append(file)
+    labels, taken = dict[Path, str](), Counter[str]()
+    for name, group in same.items():
+        above = Path(os.path.commonpath([file.absolute().parent for file in group]))
+        for file in group:
+            label = name if len(group) == 1 else as_text(file.absolute().relative_to(above).as_posix())
+            labels[file] = _apart(label, taken)
+    return labels
+
+
+@dataclass
+class _Drawing:
+    """What was drawn, and what was not."""
+
+    writer: Writer
+    total: int
+    glyphs_of: Counter[str] = field(default_factory=Counter)
+    omissions: list[_Omission] = field(default_factory=list)
+    failures: dict[Path, FontError] = field(default_factory=dict)
+    """The first of each file."""
+    failed: Counter[Path] = field(default_factory=Counter)
+
+
+_StandIns = dict[tuple[Path, int], set[int]]  # of a face, by file and index
+
+
+def _draw(
+    workers: FontWorkers,
+    jobs: list[tuple[Face, array[int]]],
+    characters: Mapping[int, Character],
+    options: PrepareOptions,
+    folder: Path,
+) -> Generator[Event, None, _Drawing]:
+    """Draw into `folder` all but stand-ins: glyphs that a font has for many unrelated characters, or for what it lacks.
+
+    Those that are one glyph are known before; those that only look the same once all are drawn, and then the others
+    are drawn once more.
+    """
+    stand_ins = yield from _shared_glyphs(workers, jobs, options)
+    while True:
+        drawing, found = yield from _draw_once(workers, jobs, characters, options, folder, stand_ins)
+        if not found:
+            return drawing
+        for key, codepoints in found.items():
+            stand_ins.setdefault(key, set()).update(codepoints)
+        for entry in folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _shared_glyphs(
+    workers: FontWorkers, jobs: list[tuple[Face, array[int]]], options: PrepareOptions
+) -> Generator[Event, None, _StandIns]:
+    """Stand-ins that are one glyph; one that is blank is none, and is told as blank."""
+    trials = [(face, [min(members)]) for face, _ in jobs for _, members in face.shared]
+    stand_ins: _StandIns = {}
+    for drawn in workers.draw(trials, options.size, options.fit):
+        if drawn.picture is not None:
+            for glyph, members in drawn.face.shared:
+                if drawn.codepoint in members:
+                    stand_ins.setdefault((drawn.face.file, drawn.face.index), set()).update(members)
+                    yield _stand_in(drawn.face, members, f"has one glyph for, number {glyph}")
+    return stand_ins
+
+
+def _stand_in(face: Face, codepoints: Collection[int], how: str) -> Caution:
+    some = ", ".join(map(chr, sorted(codepoints)[:3])) + (" …" if len(codepoints) > 3 else "")
+    return Caution(
+        f"left out {len(codepoints):,} characters ({some}) that {face.file} ({face.name}) {how}: it seems to stand for "
+        "what the font lacks"
+    )
+
+
+def _draw_once(
+    workers: FontWorkers,
+    jobs: list[tuple[Face, array[int]]],
+    characters: Mapping[int, Character],
+    options: PrepareOptions,
+    folder: Path,
+    stand_ins: _StandIns,
+) -> Generator[Event, None, tuple[_Drawing, _StandIns]]:
+    """Draw all but `stand_ins`; and what turned out to be such."""
+    writer = (GlyphWriter if options.format == "glyphs" else PictureWriter)(folder, options.size)
+    drawing = _Drawing(writer, sum(len(codepoints) for _, codepoints in jobs))
+    labels = _labels({face.file: None for face, _ in jobs})
+    found: _StandIns = {}
+    alike: dict[int, list[int]] = {}
+    done, last, lacking = 0, None, None
+    remaining = []
+    for face, codepoints in jobs:
+        without = stand_ins.get((face.file, face.index), set())
+        drawing.omissions += [_Omission(c, STAND_IN, face.name) for c in codepoints if c in without]
+        done += sum(c in without for c in codepoints)
+        remaining.append((face, array("I", (c for c in codepoints if c not in without)) if without else codepoints))
+    for drawn in workers.draw(remaining, options.size, options.fit):
+        face = drawn.face
+        if last is not None and face is not last:
+            yield from _look_alikes(last, alike, lacking, found)
+            alike, lacking = {}, None
+        last = face
+        done += 1
+        if drawn.picture is not None:
+            writer.add(characters[drawn.codepoint], Font(labels[face.file], face.index, face.name), drawn.picture)
+            drawing.glyphs_of[face.name] += 1
+            alike.setdefault(drawn.checksum, []).append(drawn.codepoint)
+            lacking = drawn.checksum if drawn.missing else lacking
+        elif drawn.failure is not None:
+            drawing.omissions.append(_Omission(drawn.codepoint, BROKEN, face.name))
+            drawing.failures.setdefault(face.file, drawn.failure)
+            drawing.failed[face.file] += 1
+        else:
+            blank = BLANK_OUTLINE if face.pictures else BLANK
+            drawing.omissions.append(_Omission(drawn.codepoint, blank, face.name))
+        if done % PROGRESS_EVERY == 0:
+            yield Progress("drawing", done, drawing.total, "glyphs", face.name)
+    if last is not None:
+        yield from _look_alikes(last, alike, lacking, found)
+    return drawing, found
+
+
+def _look_alikes(
+    face: Face, alike: Mapping[int, list[int]], lacking: int | None, found: _StandIns
+) -> Generator[Event, None, None]:
+    """Add to `found` what of a face has the same picture (`alike`, by checksum) without being the same character."""
+    for checksum, codepoints in alike.items():
+        most = 1 if checksum == lacking else MOST_ALIKE
+        if len(codepoints) > most and unrelated(codepoints) > most:
+            found.setdefault((face.file, face.index), set()).update(codepoints)
+            yield _stand_in(face, codepoints, "draws alike")
 
 
 def _write_reports(folder: Path, told: _Told, omissions: list[_Omission]) -> None:
