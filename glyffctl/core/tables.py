@@ -20,6 +20,7 @@ from __future__ import annotations
 import codecs
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from json import JSONDecodeError
 from pathlib import Path
@@ -123,6 +124,8 @@ def csv_rows(
     def counted() -> Iterator[str]:
         nonlocal begun, held, several
         for number, line in numbered(lines):
+            if not held and not line.strip("\r\n"):
+                continue
             several = held > 0
             if not several:
                 begun = number
@@ -173,7 +176,8 @@ def column_names(row: Sequence[str], line: int, path: Path, error: type[GlyffErr
     names = [name.strip() for name in row]
     while names and not names[-1]:
         names.pop()
-    twice = next((name for name in names if name and names.count(name) > 1), None)
+    counts = Counter(names)
+    twice = next((name for name in names if name and counts[name] > 1), None)
     if twice is not None:
         raise error(f"{path}, line {line}: two columns are named {shown(twice)}; rename or remove one")
     return names
