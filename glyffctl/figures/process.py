@@ -84,7 +84,7 @@ def process(scene: Scene) -> Drawn:
     alpha_bar = float(scene.schedule.alpha_bar()[MIDDLE - 1])
     return Drawn(
         figure,
-        f"Shown is step t = {MIDDLE} of {last}, {scene.schedule_name} schedule. That step adds noise of deviation "
+        f"Shown is step t = {MIDDLE} of {last:,}, {scene.schedule_name} schedule. That step adds noise of deviation "
         f"{beta**0.5:.3f}; after it {alpha_bar:.0%} of the variance is still the glyph's. From one neighbour to the "
         f"other a pixel moves by {float((middle - before).square().mean().sqrt()):.3f} (root mean square).",
     )
