@@ -1,6 +1,6 @@
-"""The command reference of the README, written from the program itself.
+"""The command reference, examples/commands.md, written from the program itself.
 
-`python -m tests.reference` puts it into README.md; a test complains when it was forgotten.
+`python -m tests.reference` makes it anew; a test complains when that was forgotten.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import typer
 
 from glyffctl.cli import app
 
-README = Path(__file__).parents[1] / "README.md"
+COMMANDS = Path(__file__).parents[1] / "examples" / "commands.md"
 BEGIN, END = "<!-- reference: made by `python -m tests.reference` -->", "<!-- end of reference -->"
 
 
@@ -23,7 +23,7 @@ def reference() -> str:
     for name, command in group.commands.items():
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         usage = " ".join(["glyffctl", name, *(_usage(argument) for argument in arguments)])
-        parts.append(f"### `{usage}`\n\n{command.help}\n")
+        parts.append(f"## `{usage}`\n\n{command.help}\n")
         rows = [f"| `{p.metavar or p.name.upper()}` | {_cell(p.help)} | |" for p in arguments]
         for option in command.params:
             if option.param_type_name == "option" and option.name != "help":
@@ -46,12 +46,12 @@ def _default(option: Any) -> str:
     return f'`"{option.default}"`' if option.default == "" else f"`{option.default}`"
 
 
-def with_reference(readme: str) -> str:
-    """The README with its reference made anew."""
-    before, rest = readme.split(BEGIN)
+def with_reference(page: str) -> str:
+    """The page with its reference made anew."""
+    before, rest = page.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
 
 
 if __name__ == "__main__":
-    README.write_text(with_reference(README.read_text(encoding="utf-8")), encoding="utf-8")
+    COMMANDS.write_text(with_reference(COMMANDS.read_text(encoding="utf-8")), encoding="utf-8")

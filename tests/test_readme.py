@@ -1,4 +1,4 @@
-"""What the README says is what the program does."""
+"""What the README and the pages beside it say is what the program does."""
 
 import re
 import subprocess
@@ -6,14 +6,16 @@ import tomllib
 from pathlib import Path
 
 from glyffctl.core.config import merge, parse, preset_names
-from tests.reference import README, with_reference
+from tests.reference import COMMANDS, with_reference
 
-TEXT = README.read_text(encoding="utf-8")
-ROOT = README.parent
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*.md"))]
 
 
 def test_the_reference_is_the_program_s() -> None:
-    assert with_reference(TEXT) == TEXT, "run `python -m tests.reference`"
+    text = COMMANDS.read_text(encoding="utf-8")
+    assert with_reference(text) == text, "run `python -m tests.reference`"
 
 
 def test_the_two_lines_a_newcomer_types_are_there() -> None:
@@ -40,8 +42,9 @@ def test_toml_in_the_readme_is_understood() -> None:
 def test_every_preset_and_every_linked_file_is_named_rightly() -> None:
     for name in preset_names():
         assert f"`{name}`" in TEXT
-    for link in re.findall(r"\]\(([^)#:]+)\)", TEXT):
-        assert (ROOT / link).exists(), link
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), (page, link)
 
 
 def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: object, tiny_run: Path) -> None:
