@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from glyffctl.core.errors import FontError
 from glyffctl.core.font_tables import (
@@ -359,5 +359,9 @@ class Brush:
 
     def _reduced(self, ink: Image.Image) -> Picture:
         """What is too large in the smallest size of the font, made smaller as a picture and centred."""
-        inner = ImageOps.pad(ink, (self.size - 2, self.size - 2), Image.Resampling.BOX, color=0)
-        return 255 - np.asarray(ImageOps.expand(inner, 1))
+        share = (self.size - 2) / max(ink.size)
+        width, height = (max(1, round(side * share)) for side in ink.size)
+        picture = Image.new("L", (self.size, self.size))
+        small = ink.resize((width, height), Image.Resampling.BOX)
+        picture.paste(small, ((self.size - width) // 2, (self.size - height) // 2))
+        return 255 - np.asarray(picture)
