@@ -44,7 +44,6 @@ from glyffctl.workflows.noise_demo import (
     CheckReport,
     NoiseDemoOptions,
     NoiseDemoReport,
-    check,
     noise_demo,
 )
 from tests.conftest import follow

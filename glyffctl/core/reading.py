@@ -7,7 +7,6 @@ read further than what is expected can reach: a few bytes can claim gigabytes, a
 from __future__ import annotations
 
 import bz2
-import csv
 import gzip
 import hashlib
 import io
@@ -15,7 +14,6 @@ import json
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,51 +141,6 @@ def read_text(path: Path, error: type[GlyffError], most: int = LARGEST_SETTINGS)
         return read_bytes(path, error, most).decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         raise error(f"{path} is not UTF-8 text: {cause.reason} at byte {cause.start}") from cause
-
-
-def read_lines(path: Path, error: type[GlyffError], longest: int = LONGEST_LINE) -> Iterator[str]:
-    """The lines of a file of UTF-8 text, one after the other, with their ends.
-
-    Raises:
-        error: it is no plain file, cannot be read, or a line has more than `longest` characters.
-        UnicodeDecodeError: it is not UTF-8.
-    """
-    check_file(path, error)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            while line := file.readline(longest + 1):
-                if len(line) > longest:
-                    raise error(f"cannot read {path}: it has a line of more than {longest:,} characters")
-                yield line
-    except OSError as cause:
-        raise error(f"cannot read {path}: {reason(cause)}") from cause
-
-
-def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-    """The rows of CSV, each with the number of the line where it begins; of an empty line [].
-
-    `lines` have their ends, and may have the ends of empty lines behind them.
-
-    Raises:
-        ValueError: a row has more than `LONGEST_LINE` characters, as lines that all end inside quotation marks have.
-        csv.Error: it is not CSV.
-    """
-    begun, seen, held = 1, 0, 0
-
-    def counted() -> Iterator[str]:
-        nonlocal begun, seen, held
-        for line in lines:
-            if not held:
-                begun = seen + 1
-            seen += max(1, line.count("\n"))
-            held += len(line.rstrip("\r\n")) + 1
-            if held > LONGEST_LINE:
-                raise ValueError(f"it has a row of more than {LONGEST_LINE:,} characters")
-            yield line
-
-    for row in csv.reader(counted()):
-        held = 0
-        yield begun, row
 
 
 def read_json(path: Path, error: type[GlyffError]) -> dict[str, Any]:
