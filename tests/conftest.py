@@ -1,6 +1,7 @@
 """Real data for the tests: Noto CJK and Unihan, from the packages fonts-noto-cjk and unicode-data."""
 
 import json
+import os
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program has it: read when torch is loaded
 
 from glyffctl.workflows.events import Event, Progress, Result, finish
 from tests.stand_ins import make_t5

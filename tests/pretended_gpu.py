@@ -9,6 +9,7 @@ torch's own fake tensors refuse mixing too, but hold no numbers, so that nothing
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
 from torch.utils._pytree import tree_leaves, tree_map
 
 _WAITS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "unique"}
@@ -169,6 +171,14 @@ def _names_device(leaf: Any) -> bool:
     return isinstance(leaf, str | torch.device) and _is_ours(leaf)
 
 
+def _grouped(lists: list[list[Any]], with_indices: bool = False) -> dict[Any, Any]:
+    """What torch does in C++, which sees the devices that tensors really have."""
+    with torch._C.DisableTorchFunction():
+        found = _group_tensors_by_device_and_dtype(lists, with_indices)
+    ours = any(isinstance(tensor, OnGPU) for tensor in lists[0])
+    return {(_State.device if ours else device, dtype): group for (device, dtype), group in found.items()}
+
+
 @contextmanager
 def pretended_gpu(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterator[Counter[str]]:
     """A block in which PyTorch finds one GPU of `kind`, "cuda" or "mps"; what waited for it is counted."""
@@ -185,6 +195,11 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterat
         else:
             patch.setattr(torch.backends.mps, "is_available", lambda: True)
         patch.setattr(module, "synchronize", lambda *_: _waits("synchronize"))
+        for user in (
+            importlib.import_module("torch.nn.utils.clip_grad"),
+            importlib.import_module("torch.optim.optimizer"),
+        ):
+            patch.setattr(user, "_group_tensors_by_device_and_dtype", _grouped)
         before = torch.__future__.get_overwrite_module_params_on_conversion()
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         try:

@@ -6,20 +6,26 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from glyffctl.core.bundled import BUNDLED
 from glyffctl.core.checkpoint import load_model
 from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.device import choose_device
 from glyffctl.core.embeddings import load_embeddings
 from glyffctl.core.generate import Recipe
+from glyffctl.core.judge import load_judge, look
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
+from glyffctl.workflows.noise_model import artist
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, train
+from glyffctl.workflows.umap_drawn import trace
 from tests.conftest import Workshop
 from tests.pretended_gpu import no_waiting, pretended_gpu
 from tests.test_training import make_trainer
@@ -119,6 +125,13 @@ def test_no_step_waits_for_the_gpu(workshop: Workshop, monkeypatch: pytest.Monke
         assert trainer.finite
 
 
+def assert_same_picture(one: Path, other: Path) -> None:
+    """But for rounding: linear layers are not convolutions there."""
+    first, second = (np.asarray(Image.open(path)).astype(int) for path in (one, other))
+    assert first.shape == second.shape and first.std() > 1
+    assert np.abs(first - second).max() <= 2
+
+
 @pytest.mark.parametrize("kind", GPUS)
 @pytest.mark.parametrize("sampler", ["dpmpp-2m", "dpmpp-sde"])
 def test_drawing_gives_the_pictures_of_the_cpu(
@@ -137,7 +150,7 @@ def test_drawing_gives_the_pictures_of_the_cpu(
     finish(sample(options))
     with pretended_gpu(monkeypatch, kind):
         finish(sample(replace(options, device=kind, out=tmp_path / "gpu.png", gif=tmp_path / "gpu.gif")))
-    assert (tmp_path / "cpu.png").read_bytes() == (tmp_path / "gpu.png").read_bytes()
+    assert_same_picture(tmp_path / "cpu.png", tmp_path / "gpu.png")
 
 
 @pytest.mark.parametrize("kind", GPUS)
@@ -156,4 +169,23 @@ def test_a_model_of_diffusers_draws_on_a_gpu(
     finish(sample(options))
     with pretended_gpu(monkeypatch, kind):
         finish(sample(replace(options, device=kind, out=tmp_path / "gpu.png")))
-    assert (tmp_path / "cpu.png").read_bytes() == (tmp_path / "gpu.png").read_bytes()
+    assert_same_picture(tmp_path / "cpu.png", tmp_path / "gpu.png")
+
+
+@pytest.mark.parametrize("kind", GPUS)
+def test_figures_about_a_model_on_a_gpu(
+    kind: str, workshop: Workshop, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else draws: traces through the map, figures of noise-demo, the judge."""
+    judge, _ = load_judge()
+    glyphs = open_glyphs(workshop.data)
+    with pretended_gpu(monkeypatch, kind):
+        device = choose_device(kind)
+        finish(trace("one", tiny_run, None, 0, 32, device))
+        painter = finish(artist(tiny_run, None, "one", 0, device))
+        guess = painter.guess()(torch.randn(2, 1, 32, 32), torch.ones(2, dtype=torch.float64))
+        assert guess.device.type == "cpu"
+        there = look(judge.to(device), [glyphs.images(torch.arange(8))])
+    here = look(load_judge()[0], [glyphs.images(torch.arange(8))])
+    torch.testing.assert_close(there.features, here.features, atol=1e-4, rtol=0)
+    assert torch.equal(there.radical, here.radical)

@@ -442,7 +442,7 @@ def test_the_claims_about_a_model_are_measured_beside_real_glyphs(
     map_data: Path, data: Data, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(noise_model, "ONE_STEP", 8)
-    painter = finish(noise_model.artist(tiny_run, None, "gold", 0))
+    painter = finish(noise_model.artist(tiny_run, None, "gold", 0, CPU))
     found = {
         claim.name: claim
         for claim in finish(noise_model.model_claims(painter, replace(data.material, folder=map_data)))
