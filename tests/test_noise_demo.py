@@ -389,7 +389,7 @@ def test_what_cannot_be_used_is_one_line_and_leaves_nothing(data: Data, tmp_path
         (replace(base, out=file), OutputError, "is a file"),
         (replace(base, out=file / "x"), OutputError, "not a folder"),
         (replace(base, out=Path("/proc/x")), OutputError, "/proc"),
-        (replace(base, data=None, font=dejavu), FontError, "not a Chinese font"),
+        (replace(base, data=None, font=dejavu), FontError, "has none of the"),
         (replace(base, data=None, font=file), FontError, "file"),
         (replace(base, font=tmp_path / "no.ttf"), FontError, "no.ttf"),
         (replace(base, figures=("loop",), model=tmp_path / "nowhere"), GlyffError, "no model at"),

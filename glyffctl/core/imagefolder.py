@@ -118,7 +118,7 @@ def _check_name(name: str, path: Path, line: int) -> None:
             if PurePosixPath(name).is_relative_to(folder):
                 inside = PurePosixPath(name).relative_to(folder)
                 raise DataError(f"{path}, line {line}: file_name must be relative to the folder: {inside}")
-        if not PurePosixPath(name).is_absolute():
+        if not PurePosixPath(name).is_absolute() and not (path.parent / name).is_file():  # on Linux a name like any
             raise DataError(f"{path}, line {line}: file_name must be relative to the folder, not {shown(name)}")
     check_inside(name, path, DataError)
 

@@ -44,7 +44,7 @@ class Muon:
         for parameter in self._parameters:
             if parameter.grad is None:
                 continue
-            if parameter not in self.state:
+            if not self.state.get(parameter):
                 self.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
             momentum = self.state[parameter]["momentum_buffer"]
             momentum.lerp_(parameter.grad, 1 - MOMENTUM)
