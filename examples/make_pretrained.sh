@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Make again what is in glyffctl/pretrained: the text encoder, the model, the judge. Some five hours on two CPU cores.
+# Make again what is in glyffctl/pretrained: the text encoder and the model. Some two hours on two CPU cores for the
+# encoder, and some minutes on a GPU for the model; without a GPU the last step takes days.
 #
 #   examples/make_pretrained.sh TEACHER GLOSSES WORK
 #
@@ -19,5 +20,5 @@ distil=(python "$home/examples/distil_encoder.py" --teacher "$teacher" --glosses
 mkdir -p "$home/glyffctl/pretrained/encoder"
 cp "$work/encoder"/* "$home/glyffctl/pretrained/encoder/"
 
-glyffctl train --preset cpu --gpus 0 --data "$work/data" --encoder bundled --minutes 180 --out "$work/run"
+glyffctl train --preset gpu --gpus 1 --data "$work/data" --encoder bundled --out "$work/run"
 python "$home/examples/ship_model.py" "$work/run" "$home/glyffctl/pretrained/model.safetensors"

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from glyffctl.core import learning_curve
-from glyffctl.core.config import merge, parse
 from glyffctl.core.embeddings import Embeddings
 from glyffctl.core.learning_curve import Reference, reference
 from glyffctl.core.training import Trainer
@@ -19,8 +18,6 @@ from glyffctl.workflows.preflight import preflight
 from glyffctl.workflows.run import duration
 from tests.conftest import Workshop
 from tests.test_training import make_trainer
-
-FITTING = {"diffusion": {"level_mean": -0.6}}  # for 32×32
 
 
 @pytest.fixture
@@ -57,8 +54,10 @@ def test_settings_that_are_off_are_named(trainer: Trainer, settings: dict[str, o
 
 
 def test_noise_that_cannot_pass_the_network(trainer: Trainer) -> None:
-    wide = parse(merge({"network": {"size": 32, "patch": 8, "channels": [64, 64], "attention": [1]}}, FITTING))
-    trainer.config = replace(wide, diffusion=replace(wide.diffusion, level_mean=-0.6, prediction="eps"))
+    network = replace(trainer.config.network, patch=8)
+    trainer.config = replace(
+        trainer.config, network=network, diffusion=replace(trainer.config.diffusion, prediction="eps")
+    )
     assert any("grain" in text for text in cautions(trainer))
     trainer.config = replace(trainer.config, diffusion=replace(trainer.config.diffusion, prediction="x0"))
     assert not any("grain" in text for text in cautions(trainer))
