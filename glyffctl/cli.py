@@ -193,7 +193,8 @@ DataOption = Annotated[Path, typer.Option(help="The data folder that `prepare` m
 ModelOption = Annotated[
     Path | None,
     typer.Option(
-        help="A run folder, a model file, or bundled. Without: the newest under runs/, else the bundled one.",
+        help="A run folder, a model file, or bundled. Without: the newest run under runs/ that has seen its data once, "
+        "else bundled.",
         show_default=False,
     ),
 ]
@@ -465,7 +466,8 @@ def sample(
         Path | None,
         typer.Option(
             help="A run folder, a model file, or bundled; or a model of diffusers, its folder or its name on the "
-            "Hugging Face hub such as yuewu/glyffuser. Without: the newest under runs/, else the bundled one.",
+            "Hugging Face hub such as yuewu/glyffuser. Without: the newest run under runs/ that has seen its data "
+            "once, else bundled.",
             show_default=False,
         ),
     ] = None,
@@ -796,7 +798,8 @@ def export(
     model: Annotated[
         Path | None,
         typer.Argument(
-            help="A run folder, a model file, or bundled. Without: the newest under runs/, else the bundled one.",
+            help="A run folder, a model file, or bundled. Without: the newest run under runs/ that has seen its data once, "
+            "else bundled.",
             show_default=False,
             metavar="MODEL",
         ),
