@@ -798,8 +798,8 @@ def export(
     model: Annotated[
         Path | None,
         typer.Argument(
-            help="A run folder, a model file, or bundled. Without: the newest run under runs/ that has seen its data once, "
-            "else bundled.",
+            help="A run folder, a model file, or bundled. Without: the newest run under runs/ that has seen its data "
+            "once, else bundled.",
             show_default=False,
             metavar="MODEL",
         ),
