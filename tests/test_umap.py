@@ -269,7 +269,8 @@ def test_the_command_stopped(noto_sans: Path, unihan: Path, tmp_path: Path) -> N
     data, other = tmp_path / "data", tmp_path / "stopped"
     finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=16, ranges="4E00-6FFF", out=data)))
     stopped = subprocess.Popen(
-        [*COMMAND, "--data", str(data), "--out", str(other)],
+        # Whoever runs the tests in the background has SIGINT ignored, and so would this process.
+        ["env", "--default-signal=INT", *COMMAND, "--data", str(data), "--out", str(other)],
         env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     # When numba is loaded, the layout is about to begin, however fast the machine; that of 6,000 glyphs takes seconds.
