@@ -280,6 +280,7 @@ def test_a_new_run_starts_from_the_weights_of_a_model(workshop: Workshop, tmp_pa
     assert any("starting from the weights of" in note and "96 pictures" in note for note in notes)
     before, after = load_model(tiny_run), load_model(out)
     assert after.images == before.images + 8
+    assert before.epochs is not None and after.epochs == pytest.approx(before.epochs * (1 + 8 / before.images))
     for name, tensor in before.network.state_dict().items():
         assert torch.allclose(after.network.state_dict()[name], tensor, atol=1e-9), name
     assert "starting from weights that had seen 96" in (out / "README.md").read_text()

@@ -125,7 +125,7 @@ class Model:
     @property
     def history(self) -> str:
         """Where it comes from, in words."""
-        epochs = "" if self.epochs is None else f" ({self.epochs:.3g} epochs)"
+        epochs = "" if self.epochs is None else f" ({self.epochs:,.{self.epochs < 10:d}f} epochs)"
         return f"trained on {self.images:,} pictures{epochs}"
 
 

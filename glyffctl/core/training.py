@@ -155,7 +155,8 @@ class Trainer:
         self.schedule = make_schedule(config.diffusion.schedule)
         self.images = 0
         self._finite = torch.ones((), dtype=torch.bool, device=device)
-        self.images_before = 0  # that the weights had been shown when this run began
+        self.images_before = 0  # that the weights had been shown when this run began,
+        self.epochs_before = 0.0  # in so many epochs of what were their data then
         self._orders: dict[int, Tensor] = {}
 
         torch.manual_seed(training.seed)  # the start of the weights; nothing later draws from torch's generators
@@ -176,8 +177,11 @@ class Trainer:
         # Shapes that change from batch to batch would be compiled, and waited for, again and again.
         self.text_length = None if device.type == "cpu" else embeddings.longest
 
-    def start_from(self, network: UNet, images: int) -> None:
+    def start_from(self, network: UNet, images: int, epochs: float | None = None) -> None:
         """Begin with the weights of `network`, which has been shown `images` pictures, in place of random ones.
+
+        Args:
+            epochs: how often it has seen its data; None takes them to be as many as those of this run.
 
         Raises:
             ModelError: it is a network of other sizes.
@@ -188,6 +192,7 @@ class Trainer:
         except RuntimeError as error:
             raise ModelError("the model to start from has a network of other sizes") from error
         self.images_before = images
+        self.epochs_before = images / self.epoch_size if epochs is None else epochs
 
     @property
     def _autocast(self) -> torch.dtype | None:
@@ -208,6 +213,11 @@ class Trainer:
     def steps(self) -> int:
         """Optimizer steps made so far."""
         return self.images // self.config.training.batch
+
+    @property
+    def epochs(self) -> float:
+        """How often the weights have seen their data, before this run included."""
+        return self.epochs_before + self.images / self.epoch_size
 
     @property
     def epoch_size(self) -> int:
@@ -337,6 +347,7 @@ class Trainer:
         return tensors, {
             "images": self.images,
             "images_before": self.images_before,
+            "epochs_before": self.epochs_before,
             "precision": self.precision,
         }
 
@@ -368,6 +379,8 @@ class Trainer:
         if not (type(images) is type(before) is int and min(images, before) >= 0 and precision in get_args(Precision)):
             raise ModelError("it does not say how far the training is")
         self.images, self.images_before, self.precision = images, before, precision
+        epochs: Any = counters.get("epochs_before")  # states of before did not say
+        self.epochs_before = before / self.epoch_size if type(epochs) is not float else epochs
         self._finite.fill_(True)
 
 

@@ -14,7 +14,7 @@ from glyffctl.core.training import Trainer
 from glyffctl.workflows.events import Caution, Event, Note
 from glyffctl.workflows.pictures import look_over
 
-BRIGHTNESS_LEFT = 0.5  # standard deviations; above this, pure noise is not where the data is at T
+BRIGHTNESS_LEFT = 0.6  # standard deviations; above this, pure noise is not where the data is at T
 _CAPTIONS = 10_000
 _FAINT = 0.1  # standard deviation of pixels in [−1, 1]; of Noto Sans 0.75
 _MANY_ALIKE = 0.2  # share of captions that the text encoder does not tell from another

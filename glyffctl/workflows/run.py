@@ -197,13 +197,12 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint: first the state, then the model and its card, which follow from it."""
         self._save_state()
-        shown = self.trainer.images_before + self.trainer.images
         checkpoint.save_model(
             self.out / checkpoint.MODEL_FILE,
             self.trainer.ema.network,
             self.origin,
-            shown,
-            shown / self.trainer.epoch_size,
+            self.trainer.images_before + self.trainer.images,
+            self.trainer.epochs,
         )
         write_text(self.out / "README.md", _model_card(self))
 
@@ -310,8 +309,7 @@ class Run:
             f"{speed:.{speed < 10:d}f} pictures/s: an epoch takes {duration(epoch)}; the budget ends after "
             f"{epochs:.2g} epochs, in {duration(left)}"
         )
-        before = trainer.images_before / trainer.epoch_size
-        if before + epochs < FEWEST_EPOCHS:
+        if trainer.epochs_before + epochs < FEWEST_EPOCHS:
             yield Caution(
                 f"this budget shows {epochs:.0%} of the glyphs once, too few to draw anything but smudges: train "
                 f"longer (10 epochs take {duration(10 * epoch)}), prepare fewer characters (--range 4E00-5FFF), start "

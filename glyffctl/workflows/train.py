@@ -136,7 +136,7 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
             yield Note(f"going on from {trainer.images:,} pictures")
         else:
             if start is not None:
-                trainer.start_from(start.network, start.images)
+                trainer.start_from(start.network, start.images, start.epochs)
                 yield Note(f"starting from the weights of {options.start}, trained on {start.images:,} pictures")
                 if start.origin.encoder.fingerprint != origin.encoder.fingerprint:
                     yield Caution(
