@@ -89,10 +89,6 @@ class Wordings(NamedTuple):
         count = self.starts[character + 1] - start
         return self.rows[start + (share * count).long().clamp(max=count - 1)]
 
-    def to(self, device: torch.device) -> Wordings:
-        """The same on another device."""
-        return Wordings(self.rows.to(device), self.starts.to(device))
-
 
 class Survey(NamedTuple):
     """What a look at pictures has shown."""
