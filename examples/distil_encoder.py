@@ -41,9 +41,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from glyffctl.core.dataset import open_glyphs
-from glyffctl.core.training import held_out
-from glyffctl.core.wordings import radical_name
+from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.training.trainer import held_out
+from glyffctl.core.data.captions import radical_name
 
 WORD = re.compile(r"\w+|[^\w\s]")
 PLAIN_WORD = re.compile(r"\b[a-z]{3,}\b")

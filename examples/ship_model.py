@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from glyffctl.core.checkpoint import load_model, save_model
+from glyffctl.core.models.checkpoint import load_model, save_model
 
 run, file = map(Path, sys.argv[1:])
 model = load_model(run)

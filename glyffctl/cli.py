@@ -21,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from glyffctl import __version__
 from glyffctl.core.errors import GlyffError, UsageError
-from glyffctl.core.names import printable
+from glyffctl.core.io.names import printable
 
 
 class _Terminated(BaseException):
@@ -117,7 +117,7 @@ class _Commands(TyperGroup):
                 message, code = _NO_MEMORY, 1
             else:
                 message, code = _fault(error), 1
-        from glyffctl.console import fail
+        from glyffctl.display.console import fail
 
         fail(message, "error: " if code <= 2 else "")
         raise typer.Exit(code)
@@ -215,7 +215,7 @@ DrawingPrecisionOption = Annotated[
 
 
 def _run(workflow: Any, *, as_json: bool) -> Any:
-    from glyffctl.console import Display, emit_json
+    from glyffctl.display.console import Display, emit_json
 
     result = Display(quiet=as_json).run(workflow)
     if as_json and result is not None:
@@ -224,7 +224,7 @@ def _run(workflow: Any, *, as_json: bool) -> Any:
 
 
 def _say(text: object) -> None:
-    from glyffctl.console import say
+    from glyffctl.display.console import say
 
     say(text)
 
@@ -392,7 +392,7 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a model. The same command again goes on where it stopped."""
-    from glyffctl.core import processes
+    from glyffctl.core.training import distributed as processes
     from glyffctl.workflows import train as workflow
 
     asked = {
@@ -511,7 +511,7 @@ def sample(
             raise UsageError(f"--again takes {' and '.join(told)} from the picture; leave {_them(told)} out")
     if prompts and from_file:
         raise UsageError("give prompts or --from-file, not both")
-    from glyffctl.core.generate import Recipe
+    from glyffctl.core.models.generate import Recipe
     from glyffctl.workflows import sample as workflow
     from glyffctl.workflows import sample_options
 
@@ -620,7 +620,7 @@ def evaluate(
                 _say(f"{figure.value:.1%} of held-out characters right in {name}")
             _say(f"{learned.out}: {learned.accuracy.value:.1%} right")
         return
-    from glyffctl.core.generate import Recipe
+    from glyffctl.core.models.generate import Recipe
     from glyffctl.workflows import evaluate as workflow
 
     options = workflow.EvaluateOptions(
@@ -643,7 +643,7 @@ def evaluate(
     )
     report = _run(workflow.evaluate(options), as_json=json)
     if not json:
-        from glyffctl.tables import show_evaluation
+        from glyffctl.display.evaluation_table import show_evaluation
 
         show_evaluation(report)
         for file in filter(None, (report.out, report.plot)):
@@ -699,7 +699,7 @@ def visualize_umap(
     json: JsonOption = False,
 ) -> None:
     """Map all glyphs in the plane, like beside like: umap.png, and umap.html to walk about in."""
-    from glyffctl.core.layout import MapSettings
+    from glyffctl.core.atlas.layout import MapSettings
     from glyffctl.workflows import umap as workflow
 
     options = workflow.UmapOptions(
@@ -784,7 +784,7 @@ def noise_demo(
     if check:
         checked = _run(workflow.check(options), as_json=json)
         if not json:
-            from glyffctl.claim_table import show_claims
+            from glyffctl.display.claim_table import show_claims
 
             show_claims(checked)
         return

@@ -16,7 +16,7 @@ from glyffctl.workflows.events import Event, Progress, Result, finish
 from tests.stand_ins import make_t5
 
 if TYPE_CHECKING:
-    from glyffctl.core.dataset import GlyphSet
+    from glyffctl.core.data.dataset import GlyphSet
     from glyffctl.workflows.umap import UmapReport
 
 # A busy machine is no failure: how long one example takes says nothing about what it shows.
@@ -147,7 +147,7 @@ def map_data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: 
 @pytest.fixture(scope="session")
 def map_glyphs(map_data: Path) -> "GlyphSet":
     """The glyphs of `map_data`."""
-    from glyffctl.core.dataset import open_glyphs
+    from glyffctl.core.data.dataset import open_glyphs
 
     return open_glyphs(map_data)
 

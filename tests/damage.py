@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from glyffctl.core import tensors
+from glyffctl.core.io import tensors
 
 Dice = random.Random
 Damage = Callable[[bytes, Dice], bytes]

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from glyffctl.core.config import merge, parse, read_preset, read_toml
-from glyffctl.core.dataset import open_glyphs
-from glyffctl.core.embeddings import load_embeddings
+from glyffctl.core.models.config import merge, parse, read_preset, read_toml
+from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.errors import ModelError
-from glyffctl.core.processes import join, place
-from glyffctl.core.tensors import load_tensors, save_tensors
-from glyffctl.core.training import Trainer
+from glyffctl.core.training.distributed import join, place
+from glyffctl.core.io.tensors import load_tensors, save_tensors
+from glyffctl.core.training.trainer import Trainer
 
 
 def main(data: Path, toml: Path, out: Path, first: Path | None) -> None:

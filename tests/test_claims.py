@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core import claims
-from glyffctl.core.dataset import to_unit
-from glyffctl.core.fonts import draw_glyphs, read_faces
-from glyffctl.core.information import Information, information
-from glyffctl.core.metrics import share
-from glyffctl.core.samplers import SAMPLERS
-from glyffctl.core.schedule import cosine, linear
-from glyffctl.core.solvers import error, spectrum, thinned
+from glyffctl.core.theory import claims
+from glyffctl.core.data.dataset import to_unit
+from glyffctl.core.data.fonts import draw_glyphs, read_faces
+from glyffctl.core.theory.information import Information, information
+from glyffctl.core.evaluation.metrics import share
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.schedule import cosine, linear
+from glyffctl.core.theory.solvers import error, spectrum, thinned
 from tests.toys import eps
 
 

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from glyffctl import __version__
 from glyffctl.cli import app
-from glyffctl.console import Display
-from glyffctl.core.samplers import SAMPLERS
+from glyffctl.display.console import Display
+from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.workflows.events import Event, Progress
 from tests.conftest import Workshop, crashed
 
@@ -162,7 +162,7 @@ def test_what_nobody_foresaw_is_called_a_fault_of_ours(monkeypatch: pytest.Monke
     from typer.testing import CliRunner
 
     from glyffctl import cli
-    from glyffctl.core import dataset
+    from glyffctl.core.data import dataset
 
     def broken(*_: object) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
@@ -296,7 +296,7 @@ def test_plain_progress_comes_early_and_says_how_long_it_will_take(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("glyffctl.console.time.monotonic", lambda: now)
+    monkeypatch.setattr("glyffctl.display.console.time.monotonic", lambda: now)
 
     def workflow() -> Generator[Event, None, None]:
         nonlocal now

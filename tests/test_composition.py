@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glyffctl.core.composition import (
+from glyffctl.core.evaluation.composition import (
     Discriminant,
     Parts,
     PartsReader,
@@ -16,8 +16,8 @@ from glyffctl.core.composition import (
     partly_legible,
     parts_of,
 )
-from glyffctl.core.dataset import GlyphSet, open_glyphs
-from glyffctl.core.judge import load_judge
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.evaluation.classifier import load_judge
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 

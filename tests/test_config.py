@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from glyffctl.core.config import Config, as_dict, merge, parse, preset_names, read_preset, read_toml
+from glyffctl.core.models.config import Config, as_dict, merge, parse, preset_names, read_preset, read_toml
 from glyffctl.core.errors import UsageError
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from glyffctl.core import dataset_writer
-from glyffctl.core.dataset import (
+from glyffctl.core.data import dataset_writer
+from glyffctl.core.data.dataset import (
     Character,
     Font,
     captions_digest,
@@ -21,7 +21,7 @@ from glyffctl.core.dataset import (
     to_pixels,
     to_unit,
 )
-from glyffctl.core.dataset_writer import GlyphWriter, PictureWriter, Writer
+from glyffctl.core.data.dataset_writer import GlyphWriter, PictureWriter, Writer
 from glyffctl.core.errors import DataError
 
 SIZE, COUNT = 16, 23

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyffctl.core import definitions
-from glyffctl.core.cleaning import CODE_POINT, HAN, RULES, clean
-from glyffctl.core.definitions import (
+from glyffctl.core.data import definitions
+from glyffctl.core.data.cleaning import CODE_POINT, HAN, RULES, clean
+from glyffctl.core.data.definitions import (
     Entry,
     cache_file,
     download_unihan,

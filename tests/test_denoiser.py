@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.denoiser import Denoiser, Prediction, Weighting, clamp, coefficients, guide, loss_weight
-from glyffctl.core.samplers import SAMPLERS
-from glyffctl.core.schedule import from_betas
-from glyffctl.core.text import TextBatch
+from glyffctl.core.diffusion.denoiser import Denoiser, Prediction, Weighting, clamp, coefficients, guide, loss_weight
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.schedule import from_betas
+from glyffctl.core.text.encoder import TextBatch
 from tests.toys import Textless, ToyNetwork, captions, eps, last
 
 PREDICTIONS: list[Prediction] = ["eps", "v", "x0"]

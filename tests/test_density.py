@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from glyffctl.core.density import CELLS, WIDTH, density
+from glyffctl.core.atlas.density import CELLS, WIDTH, density
 
 
 def test_density_of_one_point_is_the_kernel() -> None:

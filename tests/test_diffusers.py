@@ -17,14 +17,14 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.denoiser import Denoiser, clamp, guide
-from glyffctl.core.diffusers_model import DiffusersModel, load_diffusers
+from glyffctl.core.diffusion.denoiser import Denoiser, clamp, guide
+from glyffctl.core.interop.diffusers_model import DiffusersModel, load_diffusers
 from glyffctl.core.errors import EmbeddingError, ModelError, UsageError
-from glyffctl.core.generate import Recipe, generate
-from glyffctl.core.images import read_settings
+from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.io.images import read_settings
 from glyffctl.core.noise import normal
-from glyffctl.core.samplers import SAMPLERS
-from glyffctl.core.text import TextBatch, load_encoder
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.text.encoder import TextBatch, load_encoder
 from glyffctl.workflows.events import Note, finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, again
@@ -311,7 +311,7 @@ def test_without_diffusers_one_line_says_what_to_install(pipeline: Path, monkeyp
 
 
 def test_other_commands_say_that_they_do_not_take_it(pipeline: Path) -> None:
-    from glyffctl.core.checkpoint import load_model
+    from glyffctl.core.models.checkpoint import load_model
 
     with pytest.raises(ModelError, match="only `glyffctl sample`"):
         load_model(pipeline)
@@ -320,9 +320,9 @@ def test_other_commands_say_that_they_do_not_take_it(pipeline: Path) -> None:
 DRAW = """
 import sys
 from pathlib import Path
-from glyffctl.core import hub
+from glyffctl.core.text import hub
 from glyffctl.core.errors import GlyffError
-from glyffctl.core.generate import Recipe
+from glyffctl.core.models.generate import Recipe
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from glyffctl.core.diffusers_model import load_diffusers
-from glyffctl.core.diffusers_settings import GLYFFUSER_ENCODER, read_pipeline
+from glyffctl.core.interop.diffusers_model import load_diffusers
+from glyffctl.core.interop.diffusers_settings import GLYFFUSER_ENCODER, read_pipeline
 from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample

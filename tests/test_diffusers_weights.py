@@ -12,10 +12,10 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from glyffctl.core.diffusers_model import load_diffusers
-from glyffctl.core.diffusers_weights import UNET_WEIGHTS, weight_files
+from glyffctl.core.interop.diffusers_model import load_diffusers
+from glyffctl.core.io.diffusers_files import UNET_WEIGHTS, weight_files
 from glyffctl.core.errors import GlyffError, ModelError
-from glyffctl.core.hub import _is_whole_pipeline, _network_weights
+from glyffctl.core.text.hub import _is_whole_pipeline, _network_weights
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
@@ -259,7 +259,7 @@ def test_other_paths_are_told_by_what_they_are(
 
 
 def test_files_of_a_run(tiny_run: Path, tmp_path: Path) -> None:
-    from glyffctl.core.checkpoint import load_model
+    from glyffctl.core.models.checkpoint import load_model
 
     with pytest.raises(ModelError, match=rf"is a training state.*{tiny_run}/model\.safetensors$"):
         load_model(tiny_run / "state.safetensors")

@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glyffctl.core.dataset import GlyphSet
-from glyffctl.core.discriminator import FOLDS, told_apart, views
-from glyffctl.core.judge import Judge, load_judge
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.evaluation.discriminator import FOLDS, told_apart, views
+from glyffctl.core.evaluation.classifier import Judge, load_judge
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from glyffctl.core.errors import DataError
-from glyffctl.core.tensors import save_tensors
+from glyffctl.core.io.tensors import save_tensors
 from glyffctl.workflows.drawings import find_drawings, keep_drawings, texts_digest
 
 

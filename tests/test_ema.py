@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.ema import EMA
-from glyffctl.core.text import TextBatch
-from glyffctl.core.unet import UNet, UNetConfig
+from glyffctl.core.training.ema import EMA
+from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.networks.unet import UNet, UNetConfig
 
 CONFIG = UNetConfig(
     size=8, patch=2, channels=(8,), attention=(), head_width=8, text_width=4, context_width=4, dropout=0.5

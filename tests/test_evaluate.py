@@ -13,25 +13,25 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.checkpoint import load_model
-from glyffctl.core.dataset import open_glyphs, to_unit
-from glyffctl.core.denoiser import Denoiser
+from glyffctl.core.models.checkpoint import load_model
+from glyffctl.core.data.dataset import open_glyphs, to_unit
+from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.errors import DataError, EmbeddingError, GlyffError, ModelError, OutputError, UsageError
-from glyffctl.core.generate import Recipe
-from glyffctl.core.judge import RADICALS
-from glyffctl.core.oracle import FiniteData
-from glyffctl.core.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
-from glyffctl.core.samplers import SAMPLERS
-from glyffctl.core.schedule import make_schedule
-from glyffctl.core.strokes import measure
-from glyffctl.core.text import TextBatch, load_encoder
-from glyffctl.core.training import held_out
-from glyffctl.tables import show_evaluation
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.evaluation.classifier import RADICALS
+from glyffctl.core.theory.oracle import FiniteData
+from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.schedule import make_schedule
+from glyffctl.core.evaluation.strokes import measure
+from glyffctl.core.text.encoder import TextBatch, load_encoder
+from glyffctl.core.training.trainer import held_out
+from glyffctl.display.evaluation_table import show_evaluation
 from glyffctl.workflows.checkup import Checkup
 from glyffctl.workflows.draw import Pen, told
 from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
 from glyffctl.workflows.evaluate_rows import strokes
-from glyffctl.workflows.evaluation import EvaluateReport
+from glyffctl.core.evaluation.report import EvaluateReport
 from glyffctl.workflows.events import Caution, Note, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import Workshop, follow
@@ -298,7 +298,7 @@ def test_strokes_of_sparse_and_dense_glyphs(data: Path):
 
 
 def test_prompts_cover_common_radicals_once_each(unihan: Path):
-    from glyffctl.core.definitions import read_definitions
+    from glyffctl.core.data.definitions import read_definitions
 
     prompts = radical_prompts()
     known = [entry.radical for entry in read_definitions(unihan).values()]
@@ -449,7 +449,7 @@ holdout = 0.0
 def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     data: Path, tmp_path: Path, noto_sans: Path, unihan: Path
 ):
-    from glyffctl.core.embeddings import load_embeddings
+    from glyffctl.core.data.embeddings import load_embeddings
     from glyffctl.workflows.evaluate import _Real
     from glyffctl.workflows.evaluate_rows import newness
     from glyffctl.workflows.train import TrainOptions, train

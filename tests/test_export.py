@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.bundled import pretrained
-from glyffctl.core.checkpoint import EXPORT_FILE, MODEL_FILE, Model, load_model, save_model
-from glyffctl.core.config import parse, read_preset
-from glyffctl.core.denoiser import Denoiser
-from glyffctl.core.diffusers_export import (
+from glyffctl.core.io.bundled import pretrained
+from glyffctl.core.models.checkpoint import EXPORT_FILE, MODEL_FILE, Model, load_model, save_model
+from glyffctl.core.models.config import parse, read_preset
+from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.interop.diffusers_export import (
     check_config,
     compare,
     diffusers_name,
@@ -31,12 +31,12 @@ from glyffctl.core.diffusers_export import (
     unet_weights,
 )
 from glyffctl.core.errors import GlyffError, ModelError, OutputError, UsageError
-from glyffctl.core.exported import load_exported
-from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.interop.exported import load_exported
+from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.noise import normal
-from glyffctl.core.schedule import make_schedule
-from glyffctl.core.text import TextBatch, load_encoder
-from glyffctl.core.unet import UNet, UNetConfig
+from glyffctl.core.diffusion.schedule import make_schedule
+from glyffctl.core.text.encoder import TextBatch, load_encoder
+from glyffctl.core.networks.unet import UNet, UNetConfig
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.export import ExportOptions, ExportReport, export
 from glyffctl.workflows.sample import sample

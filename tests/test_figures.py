@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 from matplotlib.text import Text
 
-from glyffctl.core.images import sheet
+from glyffctl.core.io.images import sheet
 from glyffctl.figures import drawn, plane, process
 from glyffctl.figures.scene import Scene
 from glyffctl.figures.style import SMALL, WIDTH, new_figure, save_figure, smallest_lettering, style

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from glyffctl.core.errors import OutputError
-from glyffctl.core.files import atomic_file, atomic_folder, write_text
+from glyffctl.core.io.atomic import atomic_file, atomic_folder, write_text
 
 LONG = "x" * 250  # a legal name, but not with anything added to it
 
@@ -241,7 +241,7 @@ def test_old_folder_is_never_deleted_before_the_new_one_stands(tmp_path: Path, m
 DIES_WRITING = """
 import os, signal, sys
 from pathlib import Path
-from glyffctl.core.files import atomic_file, atomic_folder
+from glyffctl.core.io.atomic import atomic_file, atomic_folder
 kind, path, moment = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 if moment == "between the renames":
     rename = Path.rename

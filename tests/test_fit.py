@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from glyffctl.core.fit import fit_normal, ks_normal, normal_tail
+from glyffctl.core.theory.fit import fit_normal, ks_normal, normal_tail
 
 
 def test_the_fit_is_the_mean_and_the_deviation() -> None:

@@ -17,11 +17,11 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
-from glyffctl.core import font_workers
-from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.data import font_workers
+from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.errors import FontError
-from glyffctl.core.font_workers import CHUNK, _result
-from glyffctl.core.fonts import draw_glyphs, read_faces
+from glyffctl.core.data.font_workers import CHUNK, _result
+from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.workflows.events import Caution
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import follow

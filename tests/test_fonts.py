@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from glyffctl.core.errors import FontError
-from glyffctl.core.fonts import (
+from glyffctl.core.data.fonts import (
     MOST_ALIKE,
     Face,
     Fit,

@@ -25,9 +25,9 @@ from safetensors import SafetensorError
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core import tensors
-from glyffctl.core.checkpoint import load_model, load_state
-from glyffctl.core.tensors import digest
+from glyffctl.core.io import tensors
+from glyffctl.core.models.checkpoint import load_model, load_state
+from glyffctl.core.io.tensors import digest
 from tests.conftest import Workshop, crashed
 
 AMPLE = 256 << 20

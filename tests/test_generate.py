@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from glyffctl.core.denoiser import Denoiser
+from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.errors import UsageError
-from glyffctl.core.generate import Recipe, generate
-from glyffctl.core.oracle import Gaussian
-from glyffctl.core.samplers import SAMPLERS
-from glyffctl.core.schedule import Schedule, cosine, karras, linear
-from glyffctl.core.text import TextBatch
+from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.theory.oracle import Gaussian
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.schedule import Schedule, cosine, karras, linear
+from glyffctl.core.text.encoder import TextBatch
 from tests.toys import OracleNetwork, Textless, ToyNetwork, captions, ks_statistic, last
 
 SIZE = 8

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from glyffctl.core.bundled import BUNDLED
-from glyffctl.core.checkpoint import load_model
-from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.io.bundled import BUNDLED
+from glyffctl.core.models.checkpoint import load_model
+from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.device import choose_device
-from glyffctl.core.embeddings import load_embeddings
-from glyffctl.core.generate import Recipe
-from glyffctl.core.judge import load_judge, look
+from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.evaluation.classifier import load_judge, look
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.noise_model import artist

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 
 from glyffctl.core.errors import GlyffError, OutputError, UsageError
-from glyffctl.core.images import cut, near_square, read_settings, save_gif, save_png, sheet
+from glyffctl.core.io.images import cut, near_square, read_settings, save_gif, save_png, sheet
 
 SETTINGS = {"prompts": ["鋰 “naïve”\n🜍\u0000"], "seed": 2**60, "recipe": {"interval": [0.1, None]}, "guidance": 4.0}
 JSON = st.recursive(
@@ -285,7 +285,7 @@ def test_a_full_disk_leaves_the_old_picture(tmp_path: Path) -> None:
         import os, pathlib, resource, sys
         from PIL import Image
         from glyffctl.core.errors import OutputError
-        from glyffctl.core.images import save_gif, save_png
+        from glyffctl.core.io.images import save_gif, save_png
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         path = pathlib.Path(sys.argv[1])
         noise = Image.frombytes("L", (300, 300), os.urandom(90_000))

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glyffctl.core.bundled import pretrained
-from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.io.bundled import pretrained
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.errors import DataError, ModelError, OutputError
-from glyffctl.core.judge import FEATURES, RADICALS, SIZE, Judge, load_judge, look, save_judge, to_ink
-from glyffctl.core.judge_training import damage, labels, split, train_judge
+from glyffctl.core.evaluation.classifier import FEATURES, RADICALS, SIZE, Judge, load_judge, look, save_judge, to_ink
+from glyffctl.core.evaluation.classifier_training import damage, labels, split, train_judge
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.judge import JudgeOptions, check, make_judge
 from glyffctl.workflows.prepare import PrepareOptions, prepare
@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_judge(clear: Path):
 
 
 def test_every_glyph_is_shown_once_in_a_pass(clear: Path):
-    from glyffctl.core.judge_training import _rows
+    from glyffctl.core.evaluation.classifier_training import _rows
 
     rows = torch.cat([_rows(3, step, 10, 30) for step in range(6)])
     assert rows[:30].sort().values.tolist() == rows[30:].sort().values.tolist() == list(range(30))

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from glyffctl.core import layout as layouts
-from glyffctl.core.dataset import GlyphSet
-from glyffctl.core.layout import MapSettings, lay_out, place
-from glyffctl.core.neighbours import Neighbours, nearest, project
-from glyffctl.core.structure import separation
+from glyffctl.core.atlas import layout as layouts
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.atlas.layout import MapSettings, lay_out, place
+from glyffctl.core.atlas.neighbors import Neighbours, nearest, project
+from glyffctl.core.data.structure import separation
 from tests.conftest import last
 
 

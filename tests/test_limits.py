@@ -31,7 +31,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core import picture as core_picture
+from glyffctl.core.io import picture as core_picture
 from tests.conftest import Workshop, crashed
 from tests.test_processes import ENVIRONMENT
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from glyffctl.core.definitions import Entry, read_definitions
-from glyffctl.core.meanings import FEWEST, SHARE, Meanings
-from glyffctl.core.prompts import Prompt, radical_prompts
+from glyffctl.core.data.definitions import Entry, read_definitions
+from glyffctl.core.evaluation.meanings import FEWEST, SHARE, Meanings
+from glyffctl.core.evaluation.prompts import Prompt, radical_prompts
 
 
 def _entries(*rows: tuple[str, int | None, int]) -> list[Entry]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glyffctl.core.metrics import Figure, kernel_distance, manifold, mean, quantile, share
+from glyffctl.core.evaluation.metrics import Figure, kernel_distance, manifold, mean, quantile, share
 from tests.toys import eps
 
 

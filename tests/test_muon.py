@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyffctl.core.muon import Muon, orthogonalized
+from glyffctl.core.training.muon import Muon, orthogonalized
 
 SHAPES = [(48, 432), (64, 64), (96, 64), (160, 16), (8, 200)]
 

@@ -32,10 +32,10 @@ import pytest
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core import checkpoint
-from glyffctl.core.bundled import pretrained
-from glyffctl.core.embeddings import FILE_NAME
-from glyffctl.core.font_workers import FontWorkers, font_workers
+from glyffctl.core.models import checkpoint
+from glyffctl.core.io.bundled import pretrained
+from glyffctl.core.data.embeddings import FILE_NAME
+from glyffctl.core.data.font_workers import FontWorkers, font_workers
 from glyffctl.workflows import prepare as preparing
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish

@@ -32,18 +32,18 @@ from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.claims import Claim
-from glyffctl.core.dataset import open_glyphs, seal
-from glyffctl.core.images import SETTINGS_KEY, read_settings, save_png
-from glyffctl.core.layout import Map, MapSettings, save_map
-from glyffctl.core.metrics import Figure
-from glyffctl.core.names import as_text, printable
-from glyffctl.core.neighbours import Subspace
-from glyffctl.core.prompts import read_prompts
+from glyffctl.core.theory.claims import Claim
+from glyffctl.core.data.dataset import open_glyphs, seal
+from glyffctl.core.io.images import SETTINGS_KEY, read_settings, save_png
+from glyffctl.core.atlas.layout import Map, MapSettings, save_map
+from glyffctl.core.evaluation.metrics import Figure
+from glyffctl.core.io.names import as_text, printable
+from glyffctl.core.atlas.neighbors import Subspace
+from glyffctl.core.evaluation.prompts import read_prompts
 from glyffctl.workflows import evaluate as evaluate_workflow
 from glyffctl.workflows import judge as judge_workflow
 from glyffctl.workflows import noise_demo as noise_workflow
-from glyffctl.workflows.evaluation import EvaluateReport, PromptRow, Row
+from glyffctl.core.evaluation.report import EvaluateReport, PromptRow, Row
 from glyffctl.workflows.events import Event, Progress
 from glyffctl.workflows.judge import JudgeReport
 from glyffctl.workflows.noise_demo import CheckReport

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyffctl.core.dataset import GlyphSet
-from glyffctl.core.neighbours import nearest, project
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.atlas.neighbors import nearest, project
 from tests.conftest import last
 
 

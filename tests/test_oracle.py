@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.oracle import FiniteData, Gaussian, score
+from glyffctl.core.theory.oracle import FiniteData, Gaussian, score
 from tests.toys import LineFlow, eps
 
 SIGMAS = torch.tensor([0.05, 0.3, 1.0, 7.0], dtype=torch.float64)

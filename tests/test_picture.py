@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from glyffctl.core.errors import DataError
-from glyffctl.core.picture import read_picture
+from glyffctl.core.io.picture import read_picture
 
 SIDE = 32
 RAMP = np.tile(np.linspace(0, 1, SIDE), (SIDE, 1))  # black on the left to white on the right

@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from glyffctl.core import plane
-from glyffctl.core.oracle import FiniteData
+from glyffctl.core.theory import plane
+from glyffctl.core.theory.oracle import FiniteData
 from tests.toys import eps
 
 POINTS = eps(7, 2, seed=1)

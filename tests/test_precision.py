@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from glyffctl.core import precision
-from glyffctl.core.bundled import pretrained
-from glyffctl.core.checkpoint import MODEL_FILE, load_model
+from glyffctl.core.io.bundled import pretrained
+from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.errors import UsageError
-from glyffctl.core.generate import Recipe
-from glyffctl.core.images import read_settings
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.io.images import read_settings
 from glyffctl.core.precision import settle
-from glyffctl.core.text import TextBatch
+from glyffctl.core.text.encoder import TextBatch
 from glyffctl.workflows.draw import Pen
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample

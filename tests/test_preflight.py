@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from glyffctl.core import learning_curve
-from glyffctl.core.embeddings import Embeddings
-from glyffctl.core.learning_curve import Reference, reference
-from glyffctl.core.training import Trainer
+from glyffctl.core.training import learning_curve
+from glyffctl.core.data.embeddings import Embeddings
+from glyffctl.core.training.learning_curve import Reference, reference
+from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Note
 from glyffctl.workflows.preflight import preflight
 from glyffctl.workflows.run import duration

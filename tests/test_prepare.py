@@ -11,9 +11,9 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.dataset import captions_digest, open_glyphs
+from glyffctl.core.data.dataset import captions_digest, open_glyphs
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
-from glyffctl.core.fonts import MOST_ALIKE
+from glyffctl.core.data.fonts import MOST_ALIKE
 from glyffctl.workflows import prepare as workflow
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, parse_ranges, prepare

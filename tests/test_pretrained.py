@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from glyffctl.core.bundled import BUNDLED, pretrained
-from glyffctl.core.checkpoint import MODEL_FILE, load_model
-from glyffctl.core.config import as_dict, parse, read_preset
-from glyffctl.core.judge import load_judge, look
-from glyffctl.core.picture import read_picture
-from glyffctl.core.text import TextEncoder, load_encoder
+from glyffctl.core.io.bundled import BUNDLED, pretrained
+from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
+from glyffctl.core.models.config import as_dict, parse, read_preset
+from glyffctl.core.evaluation.classifier import load_judge, look
+from glyffctl.core.io.picture import read_picture
+from glyffctl.core.text.encoder import TextEncoder, load_encoder
 
 
 def weight(path: Path) -> int:

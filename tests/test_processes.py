@@ -17,10 +17,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.checkpoint import load_model, load_state
+from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.processes import ALONE, Place, in_job, place
-from glyffctl.core.tensors import load_tensors
+from glyffctl.core.training.distributed import ALONE, Place, in_job, place
+from glyffctl.core.io.tensors import load_tensors
 from tests.conftest import Workshop, crashed
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

@@ -5,7 +5,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from glyffctl.core.config import merge, parse, preset_names
+from glyffctl.core.models.config import merge, parse, preset_names
 from tests.reference import COMMANDS, with_reference
 
 ROOT = Path(__file__).parents[1]

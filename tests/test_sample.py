@@ -13,12 +13,12 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from glyffctl.core import bundled
-from glyffctl.core.checkpoint import load_model, save_model
+from glyffctl.core.io import bundled
+from glyffctl.core.models.checkpoint import load_model, save_model
 from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError, OutputError, UsageError
-from glyffctl.core.generate import Recipe
-from glyffctl.core.images import read_settings
-from glyffctl.core.samplers import SAMPLERS
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.io.images import read_settings
+from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.workflows.draw import Pen
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.models import find_model

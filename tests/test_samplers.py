@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.denoiser import Denoise, Denoiser, Network, Prediction
-from glyffctl.core.oracle import FiniteData, Gaussian
-from glyffctl.core.samplers import SAMPLERS, Draw, Sampler, Step, ancestral, dpmpp_2m_sde, dpmpp_sde
-from glyffctl.core.schedule import Schedule, karras, make_schedule
+from glyffctl.core.diffusion.denoiser import Denoise, Denoiser, Network, Prediction
+from glyffctl.core.theory.oracle import FiniteData, Gaussian
+from glyffctl.core.diffusion.samplers import SAMPLERS, Draw, Sampler, Step, ancestral, dpmpp_2m_sde, dpmpp_sde
+from glyffctl.core.diffusion.schedule import Schedule, karras, make_schedule
 from tests.toys import (
     LineFlow,
     OracleNetwork,

@@ -21,10 +21,12 @@ import pytest
 import torch
 from PIL import Image
 
-from glyffctl.core import dataset, dataset_writer, imagefolder
-from glyffctl.core.dataset import Character, Font, GlyphSet, open_glyphs
-from glyffctl.core.dataset_writer import GlyphWriter, PictureWriter, Writer
-from glyffctl.core.font_workers import font_workers
+from glyffctl.core.data import dataset
+from glyffctl.core.data import dataset_writer
+from glyffctl.core.data import imagefolder
+from glyffctl.core.data.dataset import Character, Font, GlyphSet, open_glyphs
+from glyffctl.core.data.dataset_writer import GlyphWriter, PictureWriter, Writer
+from glyffctl.core.data.font_workers import font_workers
 from glyffctl.workflows import umap
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Note, finish
@@ -106,10 +108,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from glyffctl.core.config import merge, parse, read_preset, read_toml
-from glyffctl.core.dataset import open_glyphs
-from glyffctl.core.embeddings import load_embeddings
-from glyffctl.core.training import Trainer
+from glyffctl.core.models.config import merge, parse, read_preset, read_toml
+from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.training.trainer import Trainer
 
 def held(what):
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -199,7 +201,7 @@ def test_prepare_holds_little_for_each_font(tmp_path: Path, noto_sans: Path) -> 
 
 def test_reading_a_collection_holds_one_face_at_a_time(noto_sans: Path) -> None:
     """250 MB more if each waits for the collector."""
-    script = "import gc, sys; from pathlib import Path; from glyffctl.core.fonts import read_faces; gc.disable()"
+    script = "import gc, sys; from pathlib import Path; from glyffctl.core.data.fonts import read_faces; gc.disable()"
     script += "; read_faces(Path(sys.argv[1])); print(Path('/proc/self/status').read_text())"
     command = [sys.executable, "-c", script, str(noto_sans)]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)

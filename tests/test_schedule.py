@@ -13,7 +13,7 @@ from torch import Tensor
 
 from glyffctl.core.errors import UsageError
 from glyffctl.core.noise import normal
-from glyffctl.core.schedule import Schedule, ScheduleName, cosine, from_betas, karras, linear, make_schedule
+from glyffctl.core.diffusion.schedule import Schedule, ScheduleName, cosine, from_betas, karras, linear, make_schedule
 from tests.toys import in_double, ks_statistic
 
 # diffusers hands tensors to np.array, which numpy 2 warns about.

@@ -8,10 +8,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from glyffctl.core.oracle import Gaussian
-from glyffctl.core.samplers import SAMPLERS
-from glyffctl.core.schedule import linear
-from glyffctl.core.solvers import drawn_variances, error, spectrum, thinned
+from glyffctl.core.theory.oracle import Gaussian
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.schedule import linear
+from glyffctl.core.theory.solvers import drawn_variances, error, spectrum, thinned
 from tests.toys import draws, eps, last, order_of
 
 VARIANCES = torch.tensor([4.0, 1.0, 0.2, 0.01], dtype=torch.float64)

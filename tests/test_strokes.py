@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from glyffctl.core.strokes import measure
+from glyffctl.core.evaluation.strokes import measure
 
 
 def _paper(size: int = 96) -> Tensor:

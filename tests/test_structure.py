@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from glyffctl.core.errors import DataError
-from glyffctl.core.structure import read_structure, separation, two_kinds
+from glyffctl.core.data.structure import read_structure, separation, two_kinds
 
 
 def test_separation_in_closed_form() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glyffctl.core.errors import FontError, OutputError
-from glyffctl.core.images import read_settings
+from glyffctl.core.io.images import read_settings
 from glyffctl.figures.style import new_figure, save_figure, style
 
 

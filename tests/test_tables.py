@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glyffctl.core.errors import DataError
-from glyffctl.core.tables import csv_records, decode, json_records, numbered, read_lines
+from glyffctl.core.io.tables import csv_records, decode, json_records, numbered, read_lines
 
 HERE = Path("table")
 FIELDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), max_size=12).map(str.strip)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glyffctl.core.errors import DataError, ModelError, OutputError
-from glyffctl.core.tensors import digest, load_tensors, save_tensors
+from glyffctl.core.io.tensors import digest, load_tensors, save_tensors
 
 KIND = "glyffctl-test/1"
 HEADER = {"name": "锂", "count": 3, "nested": {"a": [1.5, None, True]}}

@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from glyffctl.core.bundled import BUNDLED, pretrained
+from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.errors import EmbeddingError, UsageError
-from glyffctl.core.t5 import T5Encoder
-from glyffctl.core.text import TextEncoder, load_encoder
+from glyffctl.core.text.t5 import T5Encoder
+from glyffctl.core.text.encoder import TextEncoder, load_encoder
 from tests.stand_ins import DEFINITIONS, make_bert, serve_hub
 
 
@@ -244,9 +244,9 @@ def hub(t5: Path, tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
 
 SCRIPT = """
 import sys
-from glyffctl.core import hub
+from glyffctl.core.text import hub
 from glyffctl.core.errors import EmbeddingError, UsageError
-from glyffctl.core.text import load_encoder
+from glyffctl.core.text.encoder import load_encoder
 
 assert "transformers" not in sys.modules
 hub._TIMEOUT = 0.5

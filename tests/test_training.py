@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from glyffctl.core import precision
-from glyffctl.core.config import Config, merge, parse, read_preset, read_toml
-from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.models.config import Config, merge, parse, read_preset, read_toml
+from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.device import CPU
-from glyffctl.core.embeddings import load_embeddings
+from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.errors import TrainingError
-from glyffctl.core.schedule import linear
-from glyffctl.core.training import Trainer, draw_sigmas, held_out
+from glyffctl.core.diffusion.schedule import linear
+from glyffctl.core.training.trainer import Trainer, draw_sigmas, held_out
 from glyffctl.workflows.events import finish
 from tests.conftest import Workshop
 

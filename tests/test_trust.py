@@ -20,9 +20,10 @@ import torch
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core import checkpoint, tensors
+from glyffctl.core.models import checkpoint
+from glyffctl.core.io import tensors
 from glyffctl.core.errors import OutputError
-from glyffctl.core.tensors import digest
+from glyffctl.core.io.tensors import digest
 from tests.conftest import Workshop
 
 SEED = 11
@@ -126,7 +127,7 @@ def test_a_disk_that_fails_at_any_moment_leaves_the_old_state(tmp_path: Path, mo
 DIES_AT = """
 import os, signal, sys
 from glyffctl.cli import main
-from glyffctl.core.training import Trainer
+from glyffctl.core.training.trainer import Trainer
 number, step = int(sys.argv.pop(1)), Trainer.step
 def dying(self, progress):
     if self.images == number:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from glyffctl.core.checkpoint import load_model, load_state
+from glyffctl.core.models.checkpoint import load_model, load_state
 from tests.conftest import Workshop
 from tests.test_processes import ENVIRONMENT, ended, glyffctl, run, twenty_steps, until
 

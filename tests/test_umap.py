@@ -17,13 +17,13 @@ import pytest
 import torch
 from PIL import Image
 
-from glyffctl.core import layout as layouts
-from glyffctl.core.dataset import SEAL, GlyphSet, seal
+from glyffctl.core.atlas import layout as layouts
+from glyffctl.core.data.dataset import SEAL, GlyphSet, seal
 from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, GlyffError, OutputError, UsageError
-from glyffctl.core.images import read_settings, sheet
-from glyffctl.core.layout import FILE_NAME, LaidOut, MapSettings
-from glyffctl.core.tensors import load_tensors
+from glyffctl.core.io.images import read_settings, sheet
+from glyffctl.core.atlas.layout import FILE_NAME, LaidOut, MapSettings
+from glyffctl.core.io.tensors import load_tensors
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.sample import sample
@@ -114,7 +114,7 @@ def test_drawn_pictures_and_a_trace_are_in_the_map(
 def test_a_real_glyph_given_as_a_drawn_one_lies_on_itself(
     mapped: tuple[UmapReport, Path], map_data: Path, map_glyphs: GlyphSet, tiny_run: Path, tmp_path: Path
 ) -> None:
-    from glyffctl.core.images import save_png
+    from glyffctl.core.io.images import save_png
 
     drawn = tmp_path / "drawn.png"
     finish(sample(SampleOptions(prompts=("x",), model=tiny_run, recipe=FAST, count=1, out=drawn)))
@@ -151,7 +151,7 @@ def test_what_cannot_be_placed_is_told_before_anything_is_done(
     finish(sample(SampleOptions(prompts=("x",), model=tiny_run, recipe=FAST, count=1, out=drawn)))
     cut_off = tmp_path / "cut.png"
     with Image.open(drawn) as image:
-        from glyffctl.core.images import save_png
+        from glyffctl.core.io.images import save_png
 
         save_png(cut_off, image.crop((0, 0, 20, 20)), {**read_settings(drawn), "count": 9})
     settings = MapSettings(neighbors=5)

@@ -17,12 +17,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from glyffctl.core.dataset import Character, Font, GlyphSet, Wordings, open_glyphs
-from glyffctl.core.definitions import read_definitions
-from glyffctl.core.density import density
-from glyffctl.core.groups import by_radical
-from glyffctl.core.images import read_settings
-from glyffctl.core.layout import MapSettings
+from glyffctl.core.data.dataset import Character, Font, GlyphSet, Wordings, open_glyphs
+from glyffctl.core.data.definitions import read_definitions
+from glyffctl.core.atlas.density import density
+from glyffctl.core.atlas.groups import by_radical
+from glyffctl.core.io.images import read_settings
+from glyffctl.core.atlas.layout import MapSettings
 from glyffctl.figures.map_html import Subjects, save_map_page
 from glyffctl.figures.map_scene import Colouring, Scene
 from glyffctl.workflows.events import finish

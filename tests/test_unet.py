@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glyffctl.core.config import Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
-from glyffctl.core.dataset import Character, Font, GlyphSet, caption_table, to_unit
-from glyffctl.core.denoiser import Denoiser
-from glyffctl.core.diffusers_export import diffusers_name, unet_config, unet_weights
-from glyffctl.core.embeddings import Embeddings
+from glyffctl.core.models.config import Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
+from glyffctl.core.data.dataset import Character, Font, GlyphSet, caption_table, to_unit
+from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.interop.diffusers_export import diffusers_name, unet_config, unet_weights
+from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.errors import UsageError
-from glyffctl.core.fonts import draw_glyphs, read_faces
-from glyffctl.core.generate import Recipe, generate
-from glyffctl.core.text import TextBatch
-from glyffctl.core.training import Trainer
-from glyffctl.core.unet import Pointwise, UNet, UNetConfig, channels_last, parameter_count, sinusoid
+from glyffctl.core.data.fonts import draw_glyphs, read_faces
+from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.training.trainer import Trainer
+from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig, channels_last, parameter_count, sinusoid
 
 SMALL = UNetConfig(
     size=16, patch=2, channels=(32, 64), blocks=1, attention=(1,), head_width=16, text_width=24, context_width=40

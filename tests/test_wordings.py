@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyffctl.core.dataset import open_glyphs
-from glyffctl.core.wordings import MOST_PARTS, parts, radical_character, radical_name, wordings
+from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.captions import MOST_PARTS, parts, radical_character, radical_name, wordings
 
 
 @pytest.mark.parametrize(

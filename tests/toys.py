@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.denoiser import Denoise
+from glyffctl.core.diffusion.denoiser import Denoise
 from glyffctl.core.noise import normal
-from glyffctl.core.samplers import Draw, Step
-from glyffctl.core.text import TextBatch
+from glyffctl.core.diffusion.samplers import Draw, Step
+from glyffctl.core.text.encoder import TextBatch
 
 
 class ToyNetwork:

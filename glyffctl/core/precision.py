@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glyffctl.core.config import Precision
+from glyffctl.core.models.config import Precision
 from glyffctl.core.device import synchronize
 from glyffctl.core.errors import UsageError
 

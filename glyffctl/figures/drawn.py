@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.images import near_square, sheet
+from glyffctl.core.io.images import near_square, sheet
 from glyffctl.figures.map_png import legible
 from glyffctl.figures.scene import shrink
 from glyffctl.figures.style import GREY, INK, PALETTE, SMALL, WIDTH, new_figure

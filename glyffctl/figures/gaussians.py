@@ -8,8 +8,8 @@ import torch
 from matplotlib.patches import Circle
 from torch import Tensor
 
-from glyffctl.core import forward
-from glyffctl.core.fit import fit_normal
+from glyffctl.core.theory import forward
+from glyffctl.core.theory.fit import fit_normal
 from glyffctl.figures.scene import Drawn, Scene
 from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, PALETTE, WIDTH, new_figure
 

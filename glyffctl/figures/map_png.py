@@ -19,8 +19,8 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from glyffctl.core.density import Density
-from glyffctl.core.groups import Groups
+from glyffctl.core.atlas.density import Density
+from glyffctl.core.atlas.groups import Groups
 from glyffctl.figures.map_scene import DRAWN, GROUP_COLOURS, OTHERS, PLAIN, Scene
 from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, save_figure, style
 

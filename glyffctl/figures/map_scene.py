@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from glyffctl.core.density import Density
-from glyffctl.core.groups import Groups
+from glyffctl.core.atlas.density import Density
+from glyffctl.core.atlas.groups import Groups
 from glyffctl.figures.style import PALETTE
 
 GROUP_COLOURS = (*PALETTE[:6], "#7a4a1e", "#6f4fa3", "#9c8f00")

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from html import escape as escape_markup
 from typing import NamedTuple
 
-from glyffctl.core.names import printable
+from glyffctl.core.io.names import printable
 
 LEGIBLE = 9.0
 """CSS pixels: the least height of a capital letter or a digit in a figure, on a screen of any width."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glyffctl.core.dataset import to_pixels
+from glyffctl.core.data.dataset import to_pixels
 from glyffctl.figures.scene import Drawn, Scene, shrink
 from glyffctl.figures.style import FAINT, GREY, INK, SMALL, new_figure
 

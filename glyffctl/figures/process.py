@@ -10,7 +10,7 @@ import torch
 from matplotlib.patches import FancyArrowPatch
 from torch import Tensor
 
-from glyffctl.core import forward
+from glyffctl.core.theory import forward
 from glyffctl.figures.scene import Drawn, Scene, show
 from glyffctl.figures.style import DIFFERENCE, GREY, INK, PALETTE, WIDTH, new_figure
 

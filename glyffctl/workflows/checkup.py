@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glyffctl.core.dataset import GlyphSet
-from glyffctl.core.generate import Recipe
-from glyffctl.core.judge import load_judge, look
-from glyffctl.core.metrics import Figure, kernel_distance, mean, share
-from glyffctl.core.prompts import followed, radical_prompts
-from glyffctl.core.strokes import measure
-from glyffctl.core.text import TextEncoder
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.evaluation.classifier import load_judge, look
+from glyffctl.core.evaluation.metrics import Figure, kernel_distance, mean, share
+from glyffctl.core.evaluation.prompts import followed, radical_prompts
+from glyffctl.core.evaluation.strokes import measure
+from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.workflows.draw import Pen, told
 from glyffctl.workflows.events import Event, Progress
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from glyffctl.core.checkpoint import Model
-from glyffctl.core.config import Precision
-from glyffctl.core.dataset import to_pixels
-from glyffctl.core.denoiser import Denoiser
-from glyffctl.core.diffusers_model import DiffusersModel
+from glyffctl.core.models.checkpoint import Model
+from glyffctl.core.models.config import Precision
+from glyffctl.core.data.dataset import to_pixels
+from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.interop.diffusers_model import DiffusersModel
 from glyffctl.core.errors import EmbeddingError, ModelError
-from glyffctl.core.generate import Recipe, generate
+from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.precision import settle
-from glyffctl.core.samplers import Step
-from glyffctl.core.schedule import Schedule
-from glyffctl.core.text import TextBatch, TextEncoder, load_encoder
+from glyffctl.core.diffusion.samplers import Step
+from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.text.encoder import TextBatch, TextEncoder, load_encoder
 from glyffctl.workflows.events import Event, Progress
 
 _ENCODE_AT_ONCE = 64  # texts

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from glyffctl.core.errors import DataError
-from glyffctl.core.tensors import load_tensors, save_tensors
+from glyffctl.core.io.tensors import load_tensors, save_tensors
 
 DRAWINGS_KIND = "glyffctl-drawings/1"
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.bundled import BUNDLED
-from glyffctl.core.dataset import open_glyphs
+from glyffctl.core.io.bundled import BUNDLED
+from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.device import choose_device
-from glyffctl.core.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
+from glyffctl.core.data.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
 from glyffctl.core.errors import EmbeddingError
-from glyffctl.core.files import check_writable
-from glyffctl.core.text import TextEncoder, load_encoder
+from glyffctl.core.io.atomic import check_writable
+from glyffctl.core.text.encoder import TextEncoder, load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.words import brief
 

@@ -11,23 +11,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glyffctl.core.bundled import model_name
-from glyffctl.core.checkpoint import load_model
-from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.io.bundled import model_name
+from glyffctl.core.models.checkpoint import load_model
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, UsageError
-from glyffctl.core.files import check_writable, write_text
-from glyffctl.core.generate import Recipe
-from glyffctl.core.judge import Judge, Verdict, load_judge, look
-from glyffctl.core.judge_training import HOLDOUT, labels
-from glyffctl.core.metrics import share
-from glyffctl.core.newness import characters_of
+from glyffctl.core.io.atomic import check_writable, write_text
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.evaluation.classifier import Judge, Verdict, load_judge, look
+from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
+from glyffctl.core.evaluation.metrics import share
+from glyffctl.core.evaluation.novelty import characters_of
 from glyffctl.core.precision import check_precision
-from glyffctl.core.prompts import Prompt, accepted, radical_prompts, read_prompts
-from glyffctl.core.schedule import make_schedule
-from glyffctl.core.structure import read_structure
-from glyffctl.core.text import TextBatch
-from glyffctl.core.training import held_out
+from glyffctl.core.evaluation.prompts import Prompt, accepted, radical_prompts, read_prompts
+from glyffctl.core.diffusion.schedule import make_schedule
+from glyffctl.core.data.structure import read_structure
+from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.training.trainer import held_out
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.drawings import find_drawings, keep_drawings, texts_digest
 from glyffctl.workflows.evaluate_rows import (
@@ -41,7 +41,7 @@ from glyffctl.workflows.evaluate_rows import (
     spread,
     strokes,
 )
-from glyffctl.workflows.evaluation import EvaluateReport, PartRow, Row, StepsRow, as_json
+from glyffctl.core.evaluation.report import EvaluateReport, PartRow, Row, StepsRow, as_json
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.steps import save_plot, steps_table

@@ -8,22 +8,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.composition import LEARNED, PRECISION, Parts, Reading, legible, partly_legible, parts_of
-from glyffctl.core.composition import learn as learn_parts
-from glyffctl.core.composition import limits as parts_limits
-from glyffctl.core.dataset import GlyphSet
-from glyffctl.core.discriminator import FEWEST as FEWEST_CHARACTERS
-from glyffctl.core.discriminator import PATTERNS, told_apart, views
-from glyffctl.core.judge import Judge
-from glyffctl.core.judge_training import HOLDOUT, labels
-from glyffctl.core.metrics import Figure, kernel_distance, manifold, mean, quantile, share
-from glyffctl.core.newness import characters_of, search
+from glyffctl.core.evaluation.composition import LEARNED, PRECISION, Parts, Reading, legible, partly_legible, parts_of
+from glyffctl.core.evaluation.composition import learn as learn_parts
+from glyffctl.core.evaluation.composition import limits as parts_limits
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.evaluation.discriminator import FEWEST as FEWEST_CHARACTERS
+from glyffctl.core.evaluation.discriminator import PATTERNS, told_apart, views
+from glyffctl.core.evaluation.classifier import Judge
+from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
+from glyffctl.core.evaluation.metrics import Figure, kernel_distance, manifold, mean, quantile, share
+from glyffctl.core.evaluation.novelty import characters_of, search
 from glyffctl.core.noise import permutation
-from glyffctl.core.prompts import Prompt, accepted, followed, shuffled
-from glyffctl.core.strokes import Strokes, measure
-from glyffctl.core.structure import LEFT_RIGHT, TOP_BOTTOM, read_sequences
-from glyffctl.core.training import held_out
-from glyffctl.workflows.evaluation import PartName, PartRow, PromptRow, Row
+from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, shuffled
+from glyffctl.core.evaluation.strokes import Strokes, measure
+from glyffctl.core.data.structure import LEFT_RIGHT, TOP_BOTTOM, read_sequences
+from glyffctl.core.training.trainer import held_out
+from glyffctl.core.evaluation.report import PartName, PartRow, PromptRow, Row
 from glyffctl.workflows.events import Caution, Event, Progress
 
 COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05

@@ -13,18 +13,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glyffctl import __version__
-from glyffctl.core.bundled import model_name
-from glyffctl.core.checkpoint import EXPORT_FILE, Model, load_model
-from glyffctl.core.diffusers_export import compare, scheduler_config, text_weights, unet_config, unet_weights
-from glyffctl.core.diffusers_settings import NETWORK
-from glyffctl.core.diffusers_weights import UNET_WEIGHTS
+from glyffctl.core.io.bundled import model_name
+from glyffctl.core.models.checkpoint import EXPORT_FILE, Model, load_model
+from glyffctl.core.interop.diffusers_export import compare, scheduler_config, text_weights, unet_config, unet_weights
+from glyffctl.core.interop.diffusers_settings import NETWORK
+from glyffctl.core.io.diffusers_files import UNET_WEIGHTS
 from glyffctl.core.errors import ModelError, OutputError, UsageError
-from glyffctl.core.exported import TEXT_FILE, load_exported
-from glyffctl.core.files import atomic_folder, check_writable
-from glyffctl.core.generate import Recipe
-from glyffctl.core.names import check_name
-from glyffctl.core.onnx_export import DenoiserGraph, check_packages, export_denoiser, export_encoder, session
-from glyffctl.core.text import TextEncoder
+from glyffctl.core.interop.exported import TEXT_FILE, load_exported
+from glyffctl.core.io.atomic import atomic_folder, check_writable
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.io.names import check_name
+from glyffctl.core.interop.onnx_export import DenoiserGraph, check_packages, export_denoiser, export_encoder, session
+from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.workflows.draw import reader
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.export_pages import diffusers_page, onnx_page

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from glyffctl import __version__
-from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError
-from glyffctl.core.files import check_writable
-from glyffctl.core.judge import SIZE, Judge, look, save_judge
-from glyffctl.core.judge_training import labels, split, train_judge
-from glyffctl.core.metrics import Figure, share
-from glyffctl.core.names import check_name
+from glyffctl.core.io.atomic import check_writable
+from glyffctl.core.evaluation.classifier import SIZE, Judge, look, save_judge
+from glyffctl.core.evaluation.classifier_training import labels, split, train_judge
+from glyffctl.core.evaluation.metrics import Figure, share
+from glyffctl.core.io.names import check_name
 from glyffctl.core.precision import settle
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.pictures import look_over

@@ -6,8 +6,8 @@ import re
 from collections.abc import Generator
 from pathlib import Path
 
-from glyffctl.core.bundled import BUNDLED, pretrained
-from glyffctl.core.checkpoint import MODEL_FILE, epochs_seen
+from glyffctl.core.io.bundled import BUNDLED, pretrained
+from glyffctl.core.models.checkpoint import MODEL_FILE, epochs_seen
 from glyffctl.core.errors import ModelError
 from glyffctl.workflows.events import Caution, Event
 

@@ -13,21 +13,21 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core import claims
-from glyffctl.core.bundled import model_name
-from glyffctl.core.checkpoint import Model, load_model
-from glyffctl.core.claims import Claim
-from glyffctl.core.dataset import GlyphSet, open_glyphs, to_pixels
-from glyffctl.core.generate import Recipe
-from glyffctl.core.judge import load_judge, look
-from glyffctl.core.metrics import share
-from glyffctl.core.newness import characters_of, search
+from glyffctl.core.theory import claims
+from glyffctl.core.io.bundled import model_name
+from glyffctl.core.models.checkpoint import Model, load_model
+from glyffctl.core.theory.claims import Claim
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs, to_pixels
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.evaluation.classifier import load_judge, look
+from glyffctl.core.evaluation.metrics import share
+from glyffctl.core.evaluation.novelty import characters_of, search
 from glyffctl.core.noise import permutation
-from glyffctl.core.prompts import radical_prompts
-from glyffctl.core.samplers import Step
-from glyffctl.core.schedule import Schedule
-from glyffctl.core.text import TextBatch, TextEncoder
-from glyffctl.core.wordings import radical_character
+from glyffctl.core.evaluation.prompts import radical_prompts
+from glyffctl.core.diffusion.samplers import Step
+from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.text.encoder import TextBatch, TextEncoder
+from glyffctl.core.data.captions import radical_character
 from glyffctl.figures import drawn
 from glyffctl.figures.map_png import legible
 from glyffctl.figures.process import Guess

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from glyffctl.core.dataset import GlyphSet
+from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.workflows.events import Caution
 
 

@@ -10,7 +10,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
-from glyffctl.core.training import Trainer
+from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Event, Note
 from glyffctl.workflows.pictures import look_over
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glyffctl import __version__
-from glyffctl.core import embeddings
-from glyffctl.core.cleaning import Cleaned, clean
-from glyffctl.core.dataset import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST, Character, Font, open_glyphs
-from glyffctl.core.dataset_writer import Format, GlyphWriter, PictureWriter, Writer, write_rows
-from glyffctl.core.definitions import (
+from glyffctl.core.data import embeddings
+from glyffctl.core.data.cleaning import Cleaned, clean
+from glyffctl.core.data.dataset import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST, Character, Font, open_glyphs
+from glyffctl.core.data.dataset_writer import Format, GlyphWriter, PictureWriter, Writer, write_rows
+from glyffctl.core.data.definitions import (
     Entry,
     cache_file,
     download_unihan,
@@ -27,10 +27,10 @@ from glyffctl.core.definitions import (
     read_definitions,
 )
 from glyffctl.core.errors import DataError, DefinitionsError, FontError, OutputError, UsageError
-from glyffctl.core.files import atomic_folder, check_writable
-from glyffctl.core.font_tables import LARGEST_FONT
-from glyffctl.core.font_workers import FontWorkers, font_workers
-from glyffctl.core.fonts import (
+from glyffctl.core.io.atomic import atomic_folder, check_writable
+from glyffctl.core.data.font_tables import LARGEST_FONT
+from glyffctl.core.data.font_workers import FontWorkers, font_workers
+from glyffctl.core.data.fonts import (
     HEAVIEST,
     LIGHTEST,
     MOST_ALIKE,
@@ -41,9 +41,9 @@ from glyffctl.core.fonts import (
     system_fonts,
     unrelated,
 )
-from glyffctl.core.names import LONGEST_NAME, as_text, check_name
-from glyffctl.core.reading import LARGEST_TABLE, digest, read_json, shown
-from glyffctl.core.wordings import radical_character, wordings
+from glyffctl.core.io.names import LONGEST_NAME, as_text, check_name
+from glyffctl.core.io.reading import LARGEST_TABLE, digest, read_json, shown
+from glyffctl.core.data.captions import radical_character, wordings
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 
 SMALLEST, LARGEST = 8, 1024

@@ -15,18 +15,18 @@ from typing import Any, NoReturn
 
 import torch
 
-from glyffctl.core import checkpoint
-from glyffctl.core.checkpoint import Origin
-from glyffctl.core.config import BUDGETS
+from glyffctl.core.models import checkpoint
+from glyffctl.core.models.checkpoint import Origin
+from glyffctl.core.models.config import BUDGETS
 from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, OutputError, TrainingError, UsageError
-from glyffctl.core.files import reason, write_text
-from glyffctl.core.generate import Recipe
-from glyffctl.core.images import near_square, save_png, sheet
-from glyffctl.core.learning_curve import reference
-from glyffctl.core.reading import LARGEST_RECORD, parse_json, read_bytes, shown
-from glyffctl.core.text import load_encoder
-from glyffctl.core.training import NotFiniteError, Trainer, TrainStep
-from glyffctl.core.unet import parameter_count
+from glyffctl.core.io.atomic import reason, write_text
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.io.images import near_square, save_png, sheet
+from glyffctl.core.training.learning_curve import reference
+from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, read_bytes, shown
+from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.training.trainer import NotFiniteError, Trainer, TrainStep
+from glyffctl.core.networks.unet import parameter_count
 from glyffctl.workflows.checkup import FEWEST_REAL, Checkup
 from glyffctl.workflows.draw import Pen, told
 from glyffctl.workflows.events import Caution, Event, Note, Progress, shares

@@ -15,19 +15,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.bundled import model_name
-from glyffctl.core.checkpoint import Model, load_model
+from glyffctl.core.io.bundled import model_name
+from glyffctl.core.models.checkpoint import Model, load_model
 from glyffctl.core.device import choose_device
-from glyffctl.core.diffusers_model import DiffusersModel, load_diffusers, unet_class
-from glyffctl.core.diffusers_settings import is_pipeline
+from glyffctl.core.interop.diffusers_model import DiffusersModel, load_diffusers, unet_class
+from glyffctl.core.interop.diffusers_settings import is_pipeline
 from glyffctl.core.errors import FontError, ModelError, UsageError
-from glyffctl.core.exported import is_export, load_exported
-from glyffctl.core.files import check_writable
-from glyffctl.core.fonts import system_fonts
-from glyffctl.core.hub import pipeline_folder
-from glyffctl.core.images import near_square, save_gif, save_png, sheet
-from glyffctl.core.samplers import Step
-from glyffctl.core.text import TextBatch
+from glyffctl.core.interop.exported import is_export, load_exported
+from glyffctl.core.io.atomic import check_writable
+from glyffctl.core.data.fonts import system_fonts
+from glyffctl.core.text.hub import pipeline_folder
+from glyffctl.core.io.images import near_square, save_gif, save_png, sheet
+from glyffctl.core.diffusion.samplers import Step
+from glyffctl.core.text.encoder import TextBatch
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.models import find_model

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from glyffctl import __version__
-from glyffctl.core.bundled import BUNDLED, model_name
+from glyffctl.core.io.bundled import BUNDLED, model_name
 from glyffctl.core.errors import UsageError
-from glyffctl.core.generate import Recipe
-from glyffctl.core.images import read_settings
-from glyffctl.core.names import as_text
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.io.images import read_settings
+from glyffctl.core.io.names import as_text
 from glyffctl.core.precision import check_precision
-from glyffctl.core.prompts import check_prompt
-from glyffctl.core.reading import read_text, shown
+from glyffctl.core.evaluation.prompts import check_prompt
+from glyffctl.core.io.reading import read_text, shown
 
 BESIDE = Path(".gif")
 """For `SampleOptions.gif`: the gif is named after the picture."""

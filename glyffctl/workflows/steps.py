@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.denoiser import Network
-from glyffctl.core.generate import Recipe
-from glyffctl.core.judge import Judge, look
-from glyffctl.core.metrics import kernel_distance, share
-from glyffctl.core.prompts import Prompt, followed
-from glyffctl.core.samplers import SAMPLERS
-from glyffctl.core.text import TextBatch
+from glyffctl.core.diffusion.denoiser import Network
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.evaluation.classifier import Judge, look
+from glyffctl.core.evaluation.metrics import kernel_distance, share
+from glyffctl.core.evaluation.prompts import Prompt, followed
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.text.encoder import TextBatch
 from glyffctl.figures.style import new_figure, save_figure, style
 from glyffctl.workflows.draw import Pen, told
-from glyffctl.workflows.evaluation import StepsRow
+from glyffctl.core.evaluation.report import StepsRow
 from glyffctl.workflows.events import Event, Progress
 
 STEPS = (5, 10, 20, 40)

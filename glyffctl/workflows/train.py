@@ -13,18 +13,19 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from glyffctl.core import checkpoint, embeddings
-from glyffctl.core.bundled import BUNDLED, model_path
-from glyffctl.core.checkpoint import EncoderInfo, Model, Origin
-from glyffctl.core.config import Config, as_dict, merge, parse, read_preset, read_toml
-from glyffctl.core.dataset import GlyphSet, open_glyphs
+from glyffctl.core.models import checkpoint
+from glyffctl.core.data import embeddings
+from glyffctl.core.io.bundled import BUNDLED, model_path
+from glyffctl.core.models.checkpoint import EncoderInfo, Model, Origin
+from glyffctl.core.models.config import Config, as_dict, merge, parse, read_preset, read_toml
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.device import CPU, choose_device
 from glyffctl.core.errors import GlyffError, Interrupted, OutputError, TrainingError, UsageError
-from glyffctl.core.files import reason
-from glyffctl.core.names import check_name
-from glyffctl.core.processes import Place, Team, in_job, join, place
-from glyffctl.core.training import Trainer, check_memory
-from glyffctl.core.unet import parameter_count
+from glyffctl.core.io.atomic import reason
+from glyffctl.core.io.names import check_name
+from glyffctl.core.training.distributed import Place, Team, in_job, join, place
+from glyffctl.core.training.trainer import Trainer, check_memory
+from glyffctl.core.networks.unet import parameter_count
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
 from glyffctl.workflows.preflight import preflight

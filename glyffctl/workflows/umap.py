@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from glyffctl.core.dataset import GlyphSet, open_glyphs
-from glyffctl.core.density import density
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.atlas.density import density
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError, UsageError
-from glyffctl.core.files import check_writable
-from glyffctl.core.groups import Groups, by_font, by_radical, by_structure
-from glyffctl.core.layout import PLACED_BY, Map, MapSettings, lay_out, load_map, place, save_map
-from glyffctl.core.neighbours import Neighbours, nearest, project
+from glyffctl.core.io.atomic import check_writable
+from glyffctl.core.atlas.groups import Groups, by_font, by_radical, by_structure
+from glyffctl.core.atlas.layout import PLACED_BY, Map, MapSettings, lay_out, load_map, place, save_map
+from glyffctl.core.atlas.neighbors import Neighbours, nearest, project
 from glyffctl.core.noise import permutation
-from glyffctl.core.prompts import check_prompt
-from glyffctl.core.structure import VOTES, read_structure, separation, two_kinds
+from glyffctl.core.evaluation.prompts import check_prompt
+from glyffctl.core.data.structure import VOTES, read_structure, separation, two_kinds
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.pictures import look_over
 from glyffctl.workflows.umap_drawn import Drawn, read_drawn, trace

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.bundled import model_name
-from glyffctl.core.checkpoint import load_model
-from glyffctl.core.dataset import to_pixels
+from glyffctl.core.io.bundled import model_name
+from glyffctl.core.models.checkpoint import load_model
+from glyffctl.core.data.dataset import to_pixels
 from glyffctl.core.errors import UsageError
-from glyffctl.core.generate import Recipe
-from glyffctl.core.images import cut, near_square, read_png
-from glyffctl.core.samplers import Step
-from glyffctl.core.text import TextBatch
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.io.images import cut, near_square, read_png
+from glyffctl.core.diffusion.samplers import Step
+from glyffctl.core.text.encoder import TextBatch
 from glyffctl.workflows.draw import Pen, read, reader, told
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.models import find_model

@@ -5,10 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Generator, Sequence
 
-from glyffctl.core.cleaning import HAN, clean
-from glyffctl.core.definitions import installed_definitions, read_definitions
+from glyffctl.core.data.cleaning import HAN, clean
+from glyffctl.core.data.definitions import installed_definitions, read_definitions
 from glyffctl.core.errors import DefinitionsError
-from glyffctl.core.text import TextEncoder
+from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.workflows.events import Caution, Event
 
 SHOWN = 5

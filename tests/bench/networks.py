@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glyffctl.core.config import parse, read_preset
-from glyffctl.core.unet import UNet, UNetConfig, channels_last
+from glyffctl.core.models.config import parse, read_preset
+from glyffctl.core.networks.unet import UNet, UNetConfig, channels_last
 from tests.bench.measure import Row, alternate, device
 from tests.test_unet import captions, in_diffusers, pictures, shaken
 

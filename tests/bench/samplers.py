@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glyffctl.core.bundled import BUNDLED, pretrained
-from glyffctl.core.checkpoint import MODEL_FILE, load_model
-from glyffctl.core.denoiser import guide
-from glyffctl.core.generate import Recipe, generate
-from glyffctl.core.text import TextBatch, load_encoder
+from glyffctl.core.io.bundled import BUNDLED, pretrained
+from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
+from glyffctl.core.diffusion.denoiser import guide
+from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.text.encoder import TextBatch, load_encoder
 from glyffctl.workflows.draw import Pen, read
 from tests.bench.measure import Row, Timing, alternate, device, glyffctl, processes
 

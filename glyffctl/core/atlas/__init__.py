@@ -1,0 +1,1 @@
+"""The map of glyphs: layout, neighbors, groups, density."""

@@ -1,0 +1,1 @@
+"""Glyphs and their captions: fonts, definitions, data sets on disk."""

@@ -1,0 +1,164 @@
+"""The cache of encoded captions: one file beside the glyphs, written once, read by every training run.
+
+    tokens    (N, D)   float16   the token vectors of all captions, one caption after the other
+    offsets   (n + 1,) int64     caption i is tokens[offsets[i]:offsets[i + 1]]
+
+The metadata says which captions, encoder and settings made it, and holds a digest of both tensors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from glyffctl.core.data.dataset import captions_digest
+from glyffctl.core.errors import EmbeddingError
+from glyffctl.core.io.tensors import load_tensors, save_tensors
+from glyffctl.core.text.encoder import TextBatch
+
+FILE_NAME = "embeddings.safetensors"
+KIND = "glyffctl-embeddings/1"
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """The encoded captions of a data set, in the order of its captions.
+
+    `encoder`, `fingerprint` and `max_tokens` are those of the `TextEncoder` that made them.
+    """
+
+    encoder: str
+    fingerprint: str
+    max_tokens: int
+    captions_sha256: str
+    tokens: Tensor  # (N, D) float16
+    offsets: Tensor  # (n + 1,) int64
+
+    @property
+    def width(self) -> int:
+        """D, the size of one token vector."""
+        return self.tokens.shape[1]
+
+    @property
+    def lengths(self) -> Tensor:
+        """(n,) int64: tokens of each caption; 0 for the empty one."""
+        return self.offsets.diff()
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest caption."""
+        return int(self.lengths.max())
+
+    def batch(
+        self,
+        index: Tensor,
+        length: int | None = None,
+        keep: Tensor | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> TextBatch:
+        """Gather captions into a padded batch.
+
+        Args:
+            index: (B,) int64 on the device of the embeddings, each in 0..n-1.
+            length: L of the result; longer captions are cut. None is the longest of the batch, for which a
+                GPU has to be waited for: a training loop passes `longest` or a bucket of its own.
+            keep: (B,) bool; rows where it is False get an all-False mask, as if they had no caption.
+            dtype: of the tokens.
+        """
+        start, count = self.offsets[index], self.offsets[index + 1] - self.offsets[index]
+        if keep is not None:
+            count = count * keep
+        if length is None:
+            length = max(1, int(count.max()))
+        position = torch.arange(length, device=index.device)
+        mask = position < count[:, None]
+        # Beyond the end of a caption any row will do: it is zeroed. Row 0 always exists.
+        rows = torch.where(mask, start[:, None] + position, 0)
+        return TextBatch(self.tokens[rows].to(dtype) * mask[..., None], mask)
+
+    def to(self, device: torch.device | str) -> Embeddings:
+        """The same on another device."""
+        return replace(self, tokens=self.tokens.to(device), offsets=self.offsets.to(device))
+
+
+def to_half(tokens: Tensor) -> Tensor:
+    """float16, with values beyond its range (±65504), which some large encoders have, clipped to it."""
+    limit = torch.finfo(torch.float16).max
+    return tokens.clamp(-limit, limit).half()
+
+
+def save_embeddings(
+    folder: Path,
+    captions: list[str],
+    tokens: Tensor,
+    lengths: Tensor,
+    *,
+    encoder: str,
+    fingerprint: str,
+    max_tokens: int,
+) -> Embeddings:
+    """Write the cache into the data folder, in place of an older one.
+
+    Args:
+        tokens: (N, D) float16 on the CPU, N >= 1, the captions' vectors one caption after the other.
+        lengths: (n,) int64, tokens of each caption.
+
+    Raises:
+        OutputError: the folder cannot be written or the disk is full.
+    """
+    offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    assert tokens.dtype == torch.float16
+    assert len(lengths) == len(captions)
+    assert int(offsets[-1]) <= len(tokens)
+    embeddings = Embeddings(encoder, fingerprint, max_tokens, captions_digest(captions), tokens, offsets)
+    header = {
+        "encoder": encoder,
+        "fingerprint": fingerprint,
+        "max_tokens": max_tokens,
+        "captions_sha256": embeddings.captions_sha256,
+    }
+    save_tensors(folder / FILE_NAME, KIND, {"tokens": tokens, "offsets": offsets}, header)
+    return embeddings
+
+
+def load_embeddings(folder: Path, captions: list[str]) -> Embeddings:
+    """Open the cache in the data folder: on the CPU, memory-mapped, and checked to the last bit.
+
+    Args:
+        captions: of the data set now, in its order; a cache of other captions is refused.
+
+    Raises:
+        EmbeddingError: there is none, it belongs to other captions, or it is broken or of another version.
+    """
+    path = folder / FILE_NAME
+    again = f"run `glyffctl embed --data {folder}`"
+    if not path.is_file():
+        raise EmbeddingError(f"{folder} has no embeddings; {again}")
+    try:
+        tensors, header = load_tensors(path, KIND, EmbeddingError)
+        embeddings = Embeddings(tokens=tensors["tokens"], offsets=tensors["offsets"], **header)
+    except EmbeddingError as error:
+        raise EmbeddingError(f"{error}; {again} again") from error
+    except (KeyError, TypeError) as error:
+        raise EmbeddingError(f"{path} is not complete; {again} again") from error
+    if embeddings.captions_sha256 != captions_digest(captions):
+        raise EmbeddingError(f"{path} belongs to other captions than {folder} has now; {again} again")
+    if not _sound(embeddings, len(captions)):
+        raise EmbeddingError(f"{path} does not hold what its captions need; {again} again")
+    return embeddings
+
+
+def _sound(embeddings: Embeddings, captions: int) -> bool:
+    """Whether the types and the shapes are what `save_embeddings` writes: a seal tells of damage, not of who wrote."""
+    tokens, offsets = embeddings.tokens, embeddings.offsets
+    kinds = [type(value) for value in (embeddings.encoder, embeddings.fingerprint, embeddings.max_tokens)]
+    return (
+        kinds == [str, str, int]
+        and (tokens.dtype, offsets.dtype) == (torch.float16, torch.int64)
+        and (tokens.ndim, tokens.numel() > 0, tuple(offsets.shape)) == (2, True, (captions + 1,))
+        and 0 == int(offsets[0]) <= int(offsets.diff().min())
+        and int(offsets[-1]) <= len(tokens)
+    )

@@ -1,0 +1,106 @@
+"""How characters are put together, from a table of ideographic description sequences, and how well a map shows it.
+
+An IDS such as ⿰釒里 begins with an operator (Unicode's block 2FF0): ⿰ left and right, ⿱ above and below, and more.
+The table is read as CJKVI's project writes it: code point, tab, character, tab, sequence. It does not come with the
+program.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from glyffctl.core.errors import DataError
+from glyffctl.core.io.atomic import reason
+from glyffctl.core.io.reading import read_packed
+
+LEFT_RIGHT, TOP_BOTTOM = "⿰", "⿱"
+OPERATORS = {
+    LEFT_RIGHT: "left and right",
+    TOP_BOTTOM: "above and below",
+    "⿲": "left, middle, right",
+    "⿳": "above, middle, below",
+    "⿴": "enclosed",
+    "⿵": "enclosed from above",
+    "⿶": "enclosed from below",
+    "⿷": "enclosed from the left",
+    "⿸": "from the upper left",
+    "⿹": "from the upper right",
+    "⿺": "from the lower left",
+    "⿻": "one over the other",
+}
+VOTES = 15
+"""Neighbours in the map that vote on what a glyph is."""
+
+
+def read_structure(path: Path) -> dict[str, str]:
+    """The first operator of each character of an IDS file, plain or packed; "" for characters that are not composed.
+
+    Raises:
+        DataError: it cannot be read, or holds no sequences.
+    """
+    table = read_sequences(path)
+    return {
+        character: sequences[0][:1] if sequences[0][:1] in OPERATORS else "" for character, sequences in table.items()
+    }
+
+
+def read_sequences(path: Path) -> dict[str, list[str]]:
+    """The sequences of each character of an IDS file, plain or packed; several where regions write it differently.
+
+    Raises:
+        DataError: it cannot be read, or holds no sequences.
+    """
+    advice = "give a file of lines with code point, character and sequence, as CJKVI's ids.txt"
+    try:
+        text = read_packed(path, DataError).decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}; {advice}") from error
+    except (EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: it is no UTF-8 text or a damaged .gz; {advice}") from error
+    found = {}
+    for line in (match[0] for match in re.finditer(r"[^\r\n]+", text)):
+        fields = line.split("\t")
+        if len(fields) >= 3 and len(fields[1]) == 1 and not line.startswith("#"):
+            found[fields[1]] = fields[2:]
+    if not any(sequences[0][:1] in OPERATORS for sequences in found.values()):
+        raise DataError(f"{path} holds no description sequences; {advice}")
+    return found
+
+
+def separation(points: Tensor, labels: Tensor, votes: int = VOTES) -> float:
+    """How well two kinds part in a map: the balanced accuracy of the `votes` nearest labelled neighbours' majority.
+
+    The mean of the shares of each kind whose neighbours, themselves left out, are mostly of the same kind. 0.5 is
+    chance, whatever the two counts are.
+
+    Args:
+        points: (N, 2) float32.
+        labels: (N,) 0 and 1, both present; −1 leaves a point out of everything.
+        votes: odd; fewer than there are labelled points.
+    """
+    kept = labels >= 0
+    points, labels = points[kept], labels[kept]
+    assert votes % 2 == 1
+    assert votes < len(labels)
+    places = points.numpy()
+    # A point's own index may come anywhere among its doubles, so it is looked for.
+    _, index = cKDTree(places).query(places, k=votes + 1)
+    neighbours = torch.from_numpy(np.asarray(index))
+    itself = neighbours == torch.arange(len(labels))[:, None]
+    itself[~itself.any(1), -1] = True  # more doubles than votes: any of them is as good
+    others = labels[neighbours[~itself].view(len(labels), votes)]
+    right = (2 * others.sum(1) > votes).long() == labels
+    return float((right[labels == 0].double().mean() + right[labels == 1].double().mean()) / 2)
+
+
+def two_kinds(operators: Sequence[str]) -> Tensor:
+    """(N,) int64: 0 for ⿰, 1 for ⿱, −1 for all else."""
+    return torch.tensor([{LEFT_RIGHT: 0, TOP_BOTTOM: 1}.get(operator, -1) for operator in operators])

@@ -1,0 +1,156 @@
+"""From a network to a denoiser: preconditioning, the one loss, guidance.
+
+A denoiser answers D(x, σ), the best guess of x0 for x = x0 + σ·ε. The network inside sees z = x/√(1+σ²), which has the
+scale of the data at every σ, and a noise label ¼·ln σ:
+
+    D(x, σ) = c_skip·x + c_out·F(x/√(1+σ²), ¼·ln σ, text)
+
+    F predicts   c_skip        c_out
+    eps          1             −σ
+    v            1/(1+σ²)      −σ/√(1+σ²)
+    x0           0             1
+
+Regressing F on (x0 − c_skip·x)/c_out gives the usual target of each, so there is one loss. The score of the noisy data
+is (D(x, σ) − x)/σ². Everything that depends on σ alone is computed in float64 where σ is, which should be the CPU
+wherever x is: no device has to be waited for then, and not every device has float64.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glyffctl.core.device import send
+from glyffctl.core.text.encoder import TextBatch
+
+Prediction = Literal["eps", "v", "x0"]
+Weighting = Literal["simple", "v", "min-snr"]
+
+MIN_SNR_GAMMA = 5.0
+LARGEST_SNR = 25.0  # of the weighting "v": σ = 0.2
+
+
+class Denoise(Protocol):
+    """x and the result: (B, 1, H, W), data in [−1, 1] plus noise. sigma: (B,), on the CPU."""
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
+
+
+class Network(Protocol):
+    """What a `Denoiser` needs of a network: `unet.UNet`, or a test's stand-in."""
+
+    def encode_text(self, text: TextBatch) -> object: ...
+
+    def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor: ...
+
+
+def coefficients(prediction: Prediction, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """(c_skip, c_out), each (B,) float64, for `sigma` (B,)."""
+    sigma = sigma.double()
+    scale = 1 + sigma**2
+    if prediction == "eps":
+        return torch.ones_like(sigma), -sigma
+    if prediction == "v":
+        return 1 / scale, -sigma / scale.sqrt()
+    return torch.zeros_like(sigma), torch.ones_like(sigma)
+
+
+def loss_weight(weighting: Weighting, prediction: Prediction, sigma: Tensor) -> Tensor:
+    """(B,) float64: the weight of the squared error of F at each σ.
+
+    With SNR = 1/σ², the weight of the squared error of x0 is, carried over to F by c_out²:
+
+    - "simple": whatever makes the weight of F's error 1; for eps that is DDPM's simple loss.
+    - "v": SNR + 1, the error of v, whatever F predicts. The SNR is capped at 25: below σ = 0.2 nothing of a glyph's
+      shape is open any more. With prediction "x0" it is what Li and He (2025, arXiv 2511.13720) advise for patches.
+    - "min-snr": min(SNR, 5) (Hang et al. 2023, arXiv 2303.09556).
+    """
+    if weighting == "simple":
+        return torch.ones_like(sigma, dtype=torch.float64)
+    _, c_out = coefficients(prediction, sigma)
+    snr = sigma.double() ** -2
+    weight = snr.clamp(max=LARGEST_SNR) + 1 if weighting == "v" else snr.clamp(max=MIN_SNR_GAMMA)
+    return weight * c_out**2
+
+
+def _column(values: Tensor, x: Tensor) -> Tensor:
+    return send(values.to(x.dtype), x.device).reshape(-1, 1, 1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Denoiser:
+    """A network and what its output means.
+
+    Attributes:
+        network: F.
+        prediction: what F predicts.
+        autocast: a lower precision for the inside of the network, or None.
+    """
+
+    network: Network
+    prediction: Prediction
+    autocast: torch.dtype | None = None
+
+    def _network(self, x: Tensor, sigma: Tensor, context: object) -> Tensor:
+        sigma = sigma.double()
+        z = x * _column((1 + sigma**2).rsqrt(), x)
+        with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
+            label = send((sigma.log() / 4).to(x.dtype), x.device)
+            return self.network(z, label, context).to(x.dtype)
+
+    def __call__(self, x: Tensor, sigma: Tensor, context: object) -> Tensor:
+        """D(x, σ): x (B, 1, H, W), sigma (B,), context from `network.encode_text`."""
+        c_skip, c_out = coefficients(self.prediction, sigma)
+        return _column(c_skip, x) * x + _column(c_out, x) * self._network(x, sigma, context)
+
+    def loss(self, x0: Tensor, eps: Tensor, sigma: Tensor, context: object) -> Tensor:
+        """(B,): the mean squared error of F on each noisy picture x0 + σ·ε, unweighted."""
+        c_skip, c_out = coefficients(self.prediction, sigma)
+        x = x0 + _column(sigma, x0) * eps
+        # (x0 − c_skip·x)/c_out, regrouped so that nothing large cancels at either end of σ.
+        target = x0 * _column((1 - c_skip) / c_out, x0) - eps * _column(c_skip * sigma / c_out, x0)
+        return F.mse_loss(self._network(x, sigma, context), target, reduction="none").mean(dim=(1, 2, 3))
+
+
+def guide(
+    denoiser: Denoiser,
+    text: TextBatch,
+    negative: TextBatch,
+    scale: float,
+    interval: tuple[float, float] = (0.0, math.inf),
+) -> Denoise:
+    """Classifier-free guidance: D_negative + γ·(D_text − D_negative) (Ho and Salimans 2022, arXiv 2207.12598).
+
+    γ = 1 is off, and costs one pass instead of two. The other convention, (1+w)·D_text − w·D_negative, is w = γ − 1.
+    Outside `interval` (of σ, both ends included) the text alone speaks (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+
+    Args:
+        text: B prompts. The denoiser that comes back takes batches of B.
+        negative: B prompts to be led away from; usually no caption (an all-False mask).
+    """
+    alone = denoiser.network.encode_text(text)
+    if scale == 1:
+        return lambda x, sigma: denoiser(x, sigma, alone)
+    both = denoiser.network.encode_text(TextBatch.cat([negative, text]))
+
+    def guided(x: Tensor, sigma: Tensor) -> Tensor:
+        if not interval[0] <= float(sigma[0]) <= interval[1]:
+            return denoiser(x, sigma, alone)
+        away, towards = denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), both).chunk(2)
+        return away + scale * (towards - away)
+
+    return guided
+
+
+def clamp(denoise: Denoise, limit: float = 1.0) -> Denoise:
+    """Hold every guess of x0 in ±limit, the range of the data (static thresholding, arXiv 2205.11487, section 2.3)."""
+
+    def clamped(x: Tensor, sigma: Tensor) -> Tensor:
+        return denoise(x, sigma).clamp(-limit, limit)
+
+    return clamped

@@ -1,0 +1,155 @@
+"""Samplers: from noise to a picture, given a denoiser.
+
+Each sampler is a generator of `Step`s, so the caller draws a progress bar, keeps frames for an animation, or takes the
+last. All work on x = x0 + σ·ε with the levels `sigmas` (n+1,), descending and ending at 0, that `Schedule.steps` gives.
+The probability-flow ODE in these coordinates is dx/dσ = (x − D(x, σ))/σ (Karras et al. 2022, equation 1).
+
+Samplers never hear of text: guidance is a `Denoise` like any other (`denoiser.guide`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from glyffctl.core.diffusion.denoiser import Denoise
+
+Draw = Callable[[int], Tensor]
+"""`draw(i)` is the i-th standard normal tensor of a run, shaped like x; the same i gives the same numbers."""
+
+
+class Step(NamedTuple):
+    """What a sampler has after step `i`: `x` at noise level `sigma`, and the `x0` that it stepped towards."""
+
+    i: int
+    sigma: float
+    x: Tensor
+    x0: Tensor
+
+
+class Sampler(Protocol):
+    """x (B, C, H, W) is noise of level sigmas[0]: σ·ε. The last step's `x` is the picture."""
+
+    def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]: ...
+
+
+def _levels(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
+    """(i, σ, σ') of each step."""
+    values = sigmas.tolist()
+    return ((i, values[i], values[i + 1]) for i in range(len(values) - 1))
+
+
+def _at(denoise: Denoise, x: Tensor, sigma: float) -> Tensor:
+    # On the CPU in float64, wherever x is: no GPU has to be waited for, and Apple's have no float64.
+    return denoise(x, torch.full((len(x),), sigma, dtype=torch.float64))
+
+
+def _split(sigma: float, target: float, eta: float) -> tuple[float, float]:
+    """(σ_down, σ_up): go down to σ_down, then add fresh noise of σ_up; together that is level `target`.
+
+    η = 1 gives the variance of the true reverse step for known x0 (Ho et al. 2020, equation 7: β̃), η = 0 none.
+    """
+    up = min(target, eta * target * math.sqrt(max(0.0, sigma**2 - target**2)) / sigma)
+    return math.sqrt(target**2 - up**2), up
+
+
+def ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: float = 1.0) -> Iterator[Step]:
+    """DDPM (η = 1) and DDIM (η = 0), and everything between.
+
+    Song et al. 2021 (arXiv 2010.02502), equations 12 and 16; with η = 1 the ancestral sampling of Ho et al. 2020.
+    """
+    for i, sigma, target in _levels(sigmas):
+        x0 = _at(denoise, x, sigma)
+        down, up = _split(sigma, target, eta)
+        x = x0 + (x - x0) * (down / sigma)
+        if up > 0:
+            x = x + draw(i) * up
+        yield Step(i, target, x, x0)
+
+
+def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:  # noqa: ARG001
+    """DPM-Solver++ (2M): second order, one evaluation a step (Lu et al. 2022, arXiv 2211.01095, algorithm 2).
+
+    In λ = −ln σ the ODE is linear but for D; D is extrapolated through its last two values. The step to σ = 0 is
+    of first order: there λ is infinite and x = D.
+    """
+    previous: tuple[Tensor, float] | None = None
+    for i, sigma, target in _levels(sigmas):
+        x0 = _at(denoise, x, sigma)
+        h = math.log(sigma / target) if target > 0 else math.inf
+        towards = x0
+        if previous is not None and target > 0:
+            towards = x0 + (x0 - previous[0]) * (h / previous[1] / 2)
+        x = x * (target / sigma) - towards * math.expm1(-h)
+        previous = x0, h
+        yield Step(i, target, x, x0)
+
+
+def dpmpp_2m_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: float = 1.0) -> Iterator[Step]:
+    """SDE-DPM-Solver++ (2M), midpoint form: the reverse SDE by the same extrapolation (arXiv 2211.01095, appendix)."""
+    previous: tuple[Tensor, float] | None = None
+    for i, sigma, target in _levels(sigmas):
+        x0 = _at(denoise, x, sigma)
+        if target == 0:
+            yield Step(i, target, x0, x0)
+            return
+        h = math.log(sigma / target)
+        gain = -math.expm1(-(1 + eta) * h)
+        towards = x0
+        if previous is not None:
+            towards = x0 + (x0 - previous[0]) * (h / previous[1] / 2)
+        x = x * (target / sigma * math.exp(-eta * h)) + towards * gain
+        x = x + draw(i) * (target * math.sqrt(-math.expm1(-2 * eta * h)))
+        previous = x0, h
+        yield Step(i, target, x, x0)
+
+
+def dpmpp_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: float = 1.0) -> Iterator[Step]:
+    """DPM-Solver++ SDE with a midpoint in λ (Crowson, k-diffusion `sample_dpmpp_sde`); two evaluations a step.
+
+    The noise of the half step and of the whole step come from one Brownian path in σ: w₁ over the first part and w₂
+    over the rest, added with the weights of their lengths.
+    """
+    for i, sigma, target in _levels(sigmas):
+        x0 = _at(denoise, x, sigma)
+        if target == 0:
+            yield Step(i, target, x0, x0)
+            return
+        middle = math.sqrt(sigma * target)
+        first, second = draw(2 * i), draw(2 * i + 1)
+        down, up = _split(sigma, middle, eta)
+        half = x * (down / sigma) + x0 * (1 - down / sigma) + first * up
+        x0 = _at(denoise, half, middle)
+        down, up = _split(sigma, target, eta)
+        share = (sigma - middle) / (sigma - target)
+        whole = first * math.sqrt(share) + second * math.sqrt(1 - share)
+        x = x * (down / sigma) + x0 * (1 - down / sigma) + whole * up
+        yield Step(i, target, x, x0)
+
+
+def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:  # noqa: ARG001
+    """Heun's second-order method on the ODE, Euler into σ = 0 (Karras et al. 2022, algorithm 1); two evaluations."""
+    for i, sigma, target in _levels(sigmas):
+        x0 = _at(denoise, x, sigma)
+        slope = (x - x0) / sigma
+        euler = x + slope * (target - sigma)
+        if target > 0:
+            slope = (slope + (euler - _at(denoise, euler, target)) / target) / 2
+            euler = x + slope * (target - sigma)
+        x = euler
+        yield Step(i, target, x, x0)
+
+
+SAMPLERS: dict[str, Sampler] = {
+    "ddpm": partial(ancestral, eta=1.0),
+    "ddim": partial(ancestral, eta=0.0),
+    "dpmpp-2m": dpmpp_2m,
+    "dpmpp-2m-sde": dpmpp_2m_sde,
+    "dpmpp-sde": dpmpp_sde,
+    "heun": heun,
+}

@@ -1,0 +1,143 @@
+"""The judge: a small network that looks at a glyph and names its Kangxi radical.
+
+It stands outside the model that it judges: trained on real fonts, on pixels alone, it never hears of text. Its answer
+measures whether a prompt was followed; the 128 numbers before its answer are the features in which distributions of
+glyphs are compared (`metrics`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from glyffctl.core.io.bundled import pretrained
+from glyffctl.core.errors import ModelError
+from glyffctl.core.io.tensors import load_tensors, save_tensors
+
+RADICALS = 214
+SIZE = 64
+"""Height and width that the judge looks at, in pixels; other pictures are resized."""
+FEATURES = 128
+JUDGE_KIND = "glyffctl-judge/1"
+_WIDTHS = (64, 128, 192)
+_DROPOUT = 0.2
+_AT_ONCE = 256  # pictures
+
+
+class _Block(nn.Module):
+    """Two convolutions around which the picture is also led unchanged (He et al. 2016, figure 2)."""
+
+    def __init__(self, inside: int, outside: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.norm_first = nn.BatchNorm2d(outside)
+        self.second = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.norm_second = nn.BatchNorm2d(outside)
+        self.around: nn.Module = nn.Identity()
+        if stride != 1 or inside != outside:
+            self.around = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inside, outside, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.norm_second(self.second(F.relu(self.norm_first(self.first(x)))))
+        return F.relu(self.around(x) + inner)
+
+
+class Judge(nn.Module):
+    """A residual network of 0.95 million parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        low, middle, high = _WIDTHS
+        self.body = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(4, 24, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(24),
+            nn.ReLU(),
+            nn.Conv2d(24, low, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(low),
+            nn.ReLU(),
+            _Block(low, low),
+            _Block(low, middle, 2),
+            _Block(middle, high, 2),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(high, FEATURES),
+            nn.BatchNorm1d(FEATURES),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(FEATURES, RADICALS)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, ink: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (B, 128), not negative, and logits (B, 214) of ink (B, 1, 64, 64) in 0…1, 1 is black."""
+        features = self.body(ink.contiguous(memory_format=torch.channels_last))
+        return features, self.head(F.dropout(features, _DROPOUT, self.training))
+
+
+class Verdict(NamedTuple):
+    """What the judge makes of N pictures."""
+
+    features: Tensor  # (N, 128) float32
+    radical: Tensor  # (N,) int64, 1…214
+
+
+def to_ink(pictures: Tensor) -> Tensor:
+    """Ink (N, 1, 64, 64) float32 in 0…1 of pictures (N, H, W) or (N, 1, H, W) uint8, 255 is paper."""
+    ink = 1 - pictures.reshape(len(pictures), 1, *pictures.shape[-2:]).float() / 255
+    if ink.shape[-2:] != (SIZE, SIZE):
+        ink = F.interpolate(ink, (SIZE, SIZE), mode="bilinear", antialias=True)
+    return ink
+
+
+@torch.no_grad()
+def look(judge: Judge, batches: Iterable[Tensor]) -> Verdict:
+    """The judge's answers on batches of pictures (N, 1, H, W) or (N, H, W) uint8, 255 is paper."""
+    judge.eval()
+    device = judge.head.weight.device
+    features, radicals = [torch.empty(0, FEATURES)], [torch.empty(0, dtype=torch.int64)]
+    for pictures in batches:
+        for part in pictures.split(_AT_ONCE):
+            found, logits = judge(to_ink(part.to(device)))
+            features.append(found.float().cpu())
+            radicals.append(logits.argmax(1).cpu() + 1)
+    return Verdict(torch.cat(features), torch.cat(radicals))
+
+
+def save_judge(path: Path, judge: Judge, header: dict[str, Any]) -> None:
+    """Write a judge in 16 bits, about 2 MB, with what is known about it.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    weights = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in judge.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    save_tensors(path, JUDGE_KIND, weights, header)
+
+
+def load_judge(path: Path | None = None) -> tuple[Judge, dict[str, Any]]:
+    """A judge, ready to look, and its header; without `path` the one that comes with the program.
+
+    Raises:
+        ModelError: there is none, or the file is damaged or of another kind.
+    """
+    if path is None:
+        path = pretrained("judge.safetensors")
+    try:
+        weights, header = load_tensors(path, JUDGE_KIND, ModelError)
+    except ModelError as error:
+        raise ModelError(f"{error}; make one with `glyffctl evaluate --train-judge`, or leave --judge out") from error
+    judge = Judge()
+    counters = {name: t for name, t in judge.state_dict().items() if name.endswith("num_batches_tracked")}
+    try:
+        judge.load_state_dict(counters | {name: tensor.float() for name, tensor in weights.items()})
+    except RuntimeError as error:
+        raise ModelError(f"cannot use {path}: its weights are not those of a judge of this version") from error
+    return judge.eval().requires_grad_(False), header

@@ -1,0 +1,158 @@
+"""Training the judge: real glyphs, made a little wrong in every way that a generated glyph may be.
+
+A model draws strokes that are soft, uneven or a pixel off. A judge that only knows clean fonts would take such a glyph
+for another radical, and its answer would measure cleanness. So it learns from glyphs moved, stretched, turned, bent,
+thickened, thinned, blurred, faded and speckled by random amounts.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.evaluation.classifier import RADICALS, SIZE, Judge, to_ink
+from glyffctl.core.noise import permutation
+from glyffctl.core.training.trainer import held_out
+
+HOLDOUT = 0.05
+"""The share of characters kept from the judge: with the default settings those that are kept from the model, too."""
+BATCH = 256
+_RATE = 3e-3
+_DECAY = 0.1
+_SMOOTHING = 0.1
+_WARMUP = 0.1  # of the training
+
+
+class JudgeStep(NamedTuple):
+    """After one optimizer step."""
+
+    seen: int  # glyphs shown so far
+    total: int  # glyphs to be shown
+    loss: float
+
+
+def labels(glyphs: GlyphSet) -> Tensor:
+    """(N,) int64: the Kangxi radical of each glyph, 1…214; 0 where it is not known.
+
+    Compatibility ideographs get 0 as well: they are second copies of other characters, held out or not.
+    """
+    radical = [
+        c.radical if c.radical in range(1, RADICALS + 1) and canonical(c.character) == c.character else 0
+        for c in glyphs.characters
+    ]
+    return torch.tensor([r or 0 for r in radical])[glyphs.character_of]
+
+
+def canonical(character: str) -> str:
+    """The character that this one is a compatibility copy of, else itself: U+F900 豈 → U+8C48 豈."""
+    return unicodedata.normalize("NFKC", character)
+
+
+def split(glyphs: GlyphSet) -> tuple[Tensor, Tensor]:
+    """Indices of the glyphs to learn from, and of those held out; only glyphs whose radical is known."""
+    known, out = labels(glyphs) > 0, held_out(glyphs, HOLDOUT)
+    return (known & ~out).nonzero().flatten(), (known & out).nonzero().flatten()
+
+
+def train_judge(
+    judge: Judge, glyphs: GlyphSet, *, passes: float, seed: int, autocast: torch.dtype | None = None
+) -> Iterator[JudgeStep]:
+    """Teach `judge` (its weights are changed in place) the radicals of the glyphs that are not held out.
+
+    Args:
+        glyphs: at 64×64.
+        passes: how often each glyph is shown.
+        seed: of the order and of what is done to each glyph.
+        autocast: a lower precision for the inside of the network, or None.
+    """
+    device = judge.head.weight.device
+    radical, (index, _) = labels(glyphs), split(glyphs)
+    batch = min(BATCH, len(index))
+    steps = max(1, round(passes * len(index) / batch))
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=_RATE, weight_decay=_DECAY)
+    random = torch.Generator().manual_seed(seed)
+    for step in range(steps):
+        judge.train()
+        for group in optimizer.param_groups:
+            group["lr"] = _RATE * _rate((step + 1) / steps)
+        rows = index[_rows(seed, step, batch, len(index))]
+        ink = damage(to_ink(glyphs.images(rows)), random).to(device)
+        with torch.autocast(device.type, autocast, enabled=autocast is not None):
+            _, logits = judge(ink)
+        loss = F.cross_entropy(logits.float(), radical[rows].to(device) - 1, label_smoothing=_SMOOTHING)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        yield JudgeStep((step + 1) * batch, steps * batch, float(loss.detach()))
+    judge.eval()
+
+
+def _rate(progress: float) -> float:
+    """A rise over the first tenth, then half a cosine to 0."""
+    if progress < _WARMUP:
+        return progress / _WARMUP
+    return (1 + math.cos(math.pi * (progress - _WARMUP) / (1 - _WARMUP))) / 2
+
+
+def _rows(seed: int, step: int, batch: int, count: int) -> Tensor:
+    """Places of the glyphs of one step: each pass visits every glyph once, in an order of its own."""
+    place = torch.arange(step * batch, (step + 1) * batch)
+    rows = torch.empty_like(place)
+    for number in (place // count).unique().tolist():
+        here = place // count == number
+        rows[here] = permutation(seed, number, count)[place[here] % count]
+    return rows
+
+
+def damage(ink: Tensor, random: torch.Generator) -> Tensor:
+    """Glyphs (B, 1, 64, 64) as an uneven hand might have drawn them; values stay in 0…1."""
+    count = len(ink)
+
+    def draw(low: float, high: float) -> Tensor:
+        return torch.rand(count, 1, 1, 1, generator=random) * (high - low) + low
+
+    ink = F.grid_sample(ink, _bend(count, random), padding_mode="zeros", align_corners=False)
+    # Heavier or lighter strokes: part of the way to the darkest or lightest pixel around each.
+    thick, thin = _around(ink, torch.maximum), _around(ink, torch.minimum)
+    weight = draw(-0.6, 0.7)
+    ink = ink + (thick - ink) * weight.clamp(min=0) + (thin - ink) * (-weight).clamp(min=0)
+    soft = _around(ink, lambda a, b: (a + b) / 2)
+    ink = ink + (soft - ink) * draw(-0.2, 1)
+    ink = ink.clamp(0, 1) ** draw(0.6, 1.6) * draw(0.7, 1)
+    speckle = torch.randn(ink.shape, generator=random) * draw(0, 0.1)
+    return (ink + speckle).clamp(0, 1)
+
+
+def _around(ink: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Each pixel joined with its neighbours, left with right, then above with below. Faster here than pooling."""
+    wide = F.pad(ink, (1, 1, 1, 1))
+    row = join(join(wide[..., :-2], wide[..., 2:]), wide[..., 1:-1])
+    return join(join(row[..., :-2, :], row[..., 2:, :]), row[..., 1:-1, :])
+
+
+def _bend(count: int, random: torch.Generator) -> Tensor:
+    """A grid (B, 64, 64, 2) for `grid_sample`: shift ±4 px, size ±8 %, turn and slant ±5°, and a wave of about 1 px."""
+
+    def draw(reach: float) -> Tensor:
+        return (torch.rand(count, generator=random) * 2 - 1) * reach
+
+    pixel = 2 / SIZE
+    turn, slant = draw(math.radians(5)), draw(math.tan(math.radians(5)))
+    wide, high = draw(0.08).exp(), draw(0.08).exp()
+    matrix = torch.stack(
+        [
+            torch.stack([wide * turn.cos(), slant - turn.sin(), draw(4 * pixel)], 1),
+            torch.stack([turn.sin(), high * turn.cos(), draw(4 * pixel)], 1),
+        ],
+        1,
+    )
+    grid = F.affine_grid(matrix, [count, 1, SIZE, SIZE], align_corners=False)
+    wave = torch.randn(count, 2, 4, 4, generator=random) * (torch.rand(count, 1, 1, 1, generator=random) * 1.3 * pixel)
+    return grid + F.interpolate(wave, (SIZE, SIZE), mode="bilinear", align_corners=True).permute(0, 2, 3, 1)

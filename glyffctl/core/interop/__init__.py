@@ -1,0 +1,1 @@
+"""Models of diffusers, and exports for other programs."""

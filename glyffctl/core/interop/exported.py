@@ -1,0 +1,61 @@
+"""What `export --format diffusers` wrote, read back: the same network under our names, from the files of diffusers.
+
+The weights are those in the folder, which diffusers may have trained on; everything else has to be as it was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from glyffctl.core.models.checkpoint import EXPORT_FILE, EncoderInfo, Model, Origin, fill, unfilled
+from glyffctl.core.interop.diffusers_export import check_config, check_scheduler, our_weights
+from glyffctl.core.io.diffusers_files import find_weights, read_weights
+from glyffctl.core.errors import ModelError
+from glyffctl.core.io.reading import read_json
+from glyffctl.core.io.tensors import digest
+
+TEXT_FILE = "text.safetensors"
+"""What text goes through before the network, see `diffusers_export.text_weights`."""
+
+
+def is_export(folder: Path) -> bool:
+    """Whether `folder` was written by `export`, in whatever format."""
+    return (folder / EXPORT_FILE).exists()
+
+
+def load_exported(folder: Path) -> Model:
+    """Read what `export --format diffusers` wrote. The network comes back as `checkpoint.load_model` gives it.
+
+    Raises:
+        ModelError: it was exported in another format; a file is missing or broken, or is not what was exported.
+    """
+    path = folder / EXPORT_FILE
+    about = read_json(path, ModelError)
+    if about.get("format") != "diffusers":
+        raise ModelError(f"{folder} was exported for other programs, as ONNX; name the model that it was made from")
+    origin, images = _origin(about, folder), about.get("images")
+    if type(images) is not int or images < 0:
+        raise ModelError(f"cannot use {path}: it does not say how many pictures the model was trained on")
+    network = unfilled(origin.config.network)
+    unet, diffusion = folder / "unet", origin.config.diffusion
+    check_config(read_json(unet / "config.json", ModelError), network, unet / "config.json")
+    file = find_weights(unet, model=folder)
+    weights = our_weights(network, read_weights(file), read_weights(folder / TEXT_FILE))
+    model = Model(fill(network, weights, file), origin, images, None, digest(weights))
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    check_scheduler(read_json(scheduler, ModelError), model.schedule, diffusion.prediction, scheduler)
+    return model
+
+
+def _origin(about: dict[str, Any], folder: Path) -> Origin:
+    text = about.get("text")
+    held = text if isinstance(text, dict) else {}
+    encoder = EncoderInfo(
+        str((folder / "text_encoder").absolute()),
+        held.get("fingerprint", ""),  # exports of before did not say
+        held.get("max_tokens", 0),
+    )
+    plain = {"config": about.get("config"), "encoder": asdict(encoder), "data": ""}
+    return Origin.parse(plain, folder / EXPORT_FILE)

@@ -1,0 +1,193 @@
+"""The weights of a network of diffusers: in one file or in shards with an index, under the plain name or a variant's.
+
+    diffusion_pytorch_model.safetensors
+    diffusion_pytorch_model.fp16.safetensors              the variant "fp16"
+    diffusion_pytorch_model-00001-of-00004.safetensors …  and diffusion_pytorch_model.safetensors.index.json
+
+safetensors only: reading it runs no code.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from glyffctl.core.errors import ModelError
+from glyffctl.core.io.atomic import reason
+from glyffctl.core.io.names import check_inside
+from glyffctl.core.io.reading import read_json, shown
+from glyffctl.core.io.tensors import check_tensors
+
+_STEM = "diffusion_pytorch_model"
+UNET_WEIGHTS = f"{_STEM}.safetensors"
+"""What diffusers calls the weights of a network."""
+# Versions of diffusers differ in where the name of a variant goes.
+_NAME = re.compile(
+    rf"{_STEM}(?:\.(\w+))?(?P<shard>-\d+-of-\d+)?(?:\.(\w+))?\.safetensors(?P<index>\.index(?:\.(\w+))?\.json)?"
+)
+_RANKS = ("", "fp32", "bf16", "fp16")  # variants that differ in rounding alone: the first there is, is taken
+RUN_CODE = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
+
+
+@dataclass
+class _Stored:
+    """The files of one variant."""
+
+    whole: str = ""
+    index: str = ""
+    shards: list[str] = field(default_factory=list)
+
+
+def _stored(names: Iterable[str]) -> dict[str, _Stored]:
+    held: dict[str, _Stored] = {}
+    for name in sorted(names):
+        found = _NAME.fullmatch(name)
+        if found is None:
+            continue
+        files = held.setdefault(next((found[i] for i in (1, 3, 5) if found[i]), ""), _Stored())
+        if found["shard"]:
+            files.shards.append(name)
+        elif found["index"]:
+            files.index = files.index or name
+        else:
+            files.whole = name
+    return held
+
+
+def weight_files(names: Iterable[str], where: str) -> list[str]:
+    """Those of `names`, the files of one folder, that hold its weights: one file, or an index and its shards.
+
+    Of several variants one that differs in rounding alone is taken, the finest. [] where there are none.
+
+    Raises:
+        ModelError: there are several variants, and which one is meant is not known; or an index is missing. `where`
+            says which folder it is.
+    """
+    held = _stored(names)
+    usable = {variant: files for variant, files in held.items() if files.whole or files.index}
+    if not usable:
+        for files in held.values():
+            first = files.shards[0]
+            index = re.sub(r"-\d+-of-\d+", "", first) + ".index.json"
+            raise ModelError(f"{where} holds {first} without {index}, which says what is in which file; get that too")
+        return []
+    ranked = [variant for variant in _RANKS if variant in usable]
+    if not ranked and len(usable) > 1:
+        raise ModelError(
+            f"{where} holds several kinds of weights, {', '.join(sorted(usable))}, and does not say which to use; "
+            f"name the one you want {UNET_WEIGHTS}"
+        )
+    files = usable[ranked[0] if ranked else next(iter(usable))]
+    return [files.whole] if files.whole else [files.index, *files.shards]
+
+
+def find_weights(folder: Path, *, model: Path) -> Path:
+    """The file in `folder` with the weights of a network, or the index of several.
+
+    Args:
+        model: the folder that messages name.
+
+    Raises:
+        ModelError: there is none, or not one alone; the message says what is there instead.
+    """
+    try:
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    except OSError as error:
+        raise ModelError(f"cannot read {folder}: {reason(error)}") from error
+    found = weight_files(names, str(folder))
+    if found:
+        return folder / found[0]
+    wanted = f"{model} has no {(folder / UNET_WEIGHTS).relative_to(model)}"
+    if pickles := [name for name in names if name.endswith(RUN_CODE)]:
+        raise ModelError(
+            f"{wanted}, only {pickles[0]}; weights in other formats can run code when they are loaded: where you trust "
+            "them, load them with diffusers and save them again with save_pretrained"
+        )
+    if others := [name for name in names if name.endswith(".safetensors")]:
+        raise ModelError(f"{wanted}; if {others[0]} holds the weights of its network, give it that name")
+    others = [name for name in names if name != "config.json"]
+    there = f"; there is {', '.join(others[:3])}" if others else ""
+    raise ModelError(f"{wanted}: the weights of its network are missing{there}")
+
+
+def shard_names(index: Path) -> list[str]:
+    """The files that an index names, in the folder where it is.
+
+    Raises:
+        ModelError: it is not an index, or names a file outside its folder.
+    """
+    return sorted(set(_weight_map(index).values()))
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    """Weight → file."""
+    listed = read_json(index, ModelError).get("weight_map")
+    if not (isinstance(listed, dict) and listed and all(isinstance(file, str) and file for file in listed.values())):
+        raise ModelError(f"cannot use {index}: it does not say which weights are in which file (weight_map)")
+    for file in listed.values():
+        check_inside(file, index, ModelError)
+    return listed
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """All weights, in float32 on the CPU; `path` is of `find_weights`.
+
+    Raises:
+        ModelError: a file is missing, cut short or not safetensors, leads out of its folder, or holds other than
+            finite floating-point numbers.
+    """
+    if path.suffix != ".json":
+        return _read(path)
+    listed = _weight_map(path)
+    weights: dict[str, Tensor] = {}
+    for file in shard_names(path):
+        shard = path.parent / file
+        if not shard.exists():
+            raise ModelError(f"{path.parent} has no {shown(file)[1:-1]}, which {path.name} names; get that file too")
+        held = _read(shard)
+        lacking = sorted(name for name, where in listed.items() if where == file and name not in held)
+        if lacking:
+            raise ModelError(f"cannot use {shard}: it has no {lacking[0][:100]}, which should be in it by {path.name}")
+        weights |= {name: tensor for name, tensor in held.items() if listed.get(name, file) == file}
+    return weights
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    check_tensors(path, ModelError)
+    _check_types(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {reason(error)}") from error
+    except SafetensorError as error:
+        cause = str(error)[:200]
+        raise ModelError(f"cannot read {path}: it is cut short or not a safetensors file ({cause})") from error
+    for name, tensor in weights.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"cannot use {path}: it holds weights that are not finite numbers ({name[:100]})")
+    return weights
+
+
+def _check_types(path: Path) -> None:
+    """See that only numbers are in the file that float32 can hold: others are parts of quantised weights."""
+    with path.open("rb") as file:
+        try:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        except (ValueError, RecursionError):
+            return  # safetensors says what is wrong with it
+    for name, about in header.items() if isinstance(header, dict) else ():
+        kind = about.get("dtype") if isinstance(about, dict) else None
+        if name != "__metadata__" and isinstance(kind, str) and kind not in _FLOATS:
+            raise ModelError(
+                f"cannot use {path}: {name[:100]} is stored as {shown(kind)[1:-1]}, as in quantised models, which are "
+                "not read here; name the model in float32, float16, bfloat16 or float8"
+            )

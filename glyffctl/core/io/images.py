@@ -1,0 +1,165 @@
+"""Pictures on disk: sheets of glyphs as PNG that remember how they were made, and animations."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
+from torch import Tensor
+
+from glyffctl.core.errors import GlyffError, UsageError
+from glyffctl.core.io.atomic import atomic_file
+from glyffctl.core.io.reading import LARGEST_PICTURE, check_file, parse_json
+
+SETTINGS_KEY = "glyffctl"
+_GIF_GREYS = 16
+_MOST_PIXELS = 180_000_000  # bytes; a sheet of 10,000 glyphs of 128×128 has 174 million
+_LAST_FRAME_MS = 1500
+_GAP, _TITLE = 4, 22  # pixels of a sheet: between pictures, and a line of title
+
+
+def sheet(
+    pictures: Tensor, columns: int, gap: int = _GAP, titles: Sequence[str] = (), font: Path | None = None
+) -> Image.Image:
+    """Lay pictures out in rows on white paper.
+
+    Args:
+        pictures: (N, H, W) uint8.
+        columns: pictures in a row.
+        gap: pixels between pictures and around them.
+        titles: a line of text above each row, or none.
+        font: the font of the titles; None is Pillow's own, which has Latin letters and no Han.
+    """
+    count, height, width = pictures.shape
+    rows = -(-count // columns)
+    line = _TITLE if titles else 0
+    canvas = Image.new("L", (columns * (width + gap) + gap, rows * (height + gap + line) + gap), 255)
+    for k, picture in enumerate(pictures):
+        row, column = divmod(k, columns)
+        left, top = gap + column * (width + gap), gap + row * (height + gap + line) + line
+        canvas.paste(Image.fromarray(picture.numpy()), (left, top))
+    if titles:
+        draw = ImageDraw.Draw(canvas)
+        letters = ImageFont.load_default(15) if font is None else ImageFont.truetype(font, 15)
+        for row, title in enumerate(titles):
+            text = _fit(title, letters, canvas.width - 2 * gap)
+            draw.text((gap, gap + line - 5 + row * (height + gap + line)), text, 0, letters, anchor="ls")
+    return canvas
+
+
+def cut(image: Image.Image, count: int, columns: int, *, titled: bool) -> Tensor:
+    """The `count` pictures (N, S, S) uint8 that `sheet` laid out `columns` in a row, S from the width of the sheet.
+
+    Raises:
+        UsageError: no square pictures fill `image` that way.
+    """
+    gap, line, rows = _GAP, _TITLE if titled else 0, -(-count // columns)
+    size = (image.width - gap) // columns - gap
+    if size < 1 or image.size != (columns * (size + gap) + gap, rows * (size + gap + line) + gap):
+        raise UsageError(f"a sheet of {image.width}×{image.height} does not hold {count} pictures in rows of {columns}")
+    pixels = torch.from_numpy(np.array(image.convert("L")))
+    corners = [
+        (gap + k // columns * (size + gap + line) + line, gap + k % columns * (size + gap)) for k in range(count)
+    ]
+    return torch.stack([pixels[top : top + size, left : left + size] for top, left in corners])
+
+
+def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    """`text` in one line, cut with an ellipsis where it is wider than `width` pixels."""
+    text = " ".join(text.split())[:300]
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def near_square(count: int) -> int:
+    """Columns that make `count` pictures nearly a square, without a ragged row where one can be had.
+
+    16 → 4, 12 → 4, 32 → 8, 2 → 2, 7 → 3.
+    """
+    side = math.isqrt(count - 1) + 1  # √count, rounded up
+    for columns in range(side, math.isqrt(4 * count) + 1):  # up to four times as wide as high
+        if count % columns == 0:
+            return columns
+    return side
+
+
+def save_png(path: Path, image: Image.Image, settings: dict[str, Any] | None = None) -> None:
+    """Write a PNG, `settings` as JSON in a text chunk of it.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    chunks = PngImagePlugin.PngInfo()
+    if settings is not None:
+        chunks.add_itxt(SETTINGS_KEY, json.dumps(settings, ensure_ascii=False))
+    with atomic_file(path) as temporary:
+        image.save(temporary, "PNG", pnginfo=chunks)
+
+
+def read_png(path: Path) -> Image.Image:
+    """A PNG, with its pixels.
+
+    Raises:
+        GlyffError: there is no such file, it is not a PNG, or its pixels would take more than `_MOST_PIXELS` bytes.
+    """
+    check_file(path, GlyffError, LARGEST_PICTURE)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own largest sheets are past it
+            with Image.open(path, formats=["PNG"]) as image:
+                if image.width * image.height * len(image.getbands()) > _MOST_PIXELS:
+                    raise ValueError(f"{image.width}×{image.height} pixels are too many")
+                image.load()
+                return image
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise GlyffError(f"cannot read {path} as a PNG picture: {error}") from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings that `save_png` put into `path`.
+
+    Raises:
+        GlyffError: see `read_png`.
+        UsageError: the PNG has no settings of ours.
+    """
+    text = getattr(read_png(path), "text", {}).get(SETTINGS_KEY)
+    try:
+        settings = parse_json(text or "")
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise UsageError(f"{path} does not say how it was made: it is not a picture from `glyffctl sample`")
+    return settings
+
+
+def save_gif(path: Path, frames: Sequence[Image.Image], fps: float) -> None:
+    """Write an endless animation; the last frame stays for a second and a half.
+
+    Sixteen greys: noise does not compress, and at 256 levels an animation of 16 glyphs is 30 MB.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    levels = torch.arange(_GIF_GREYS) * 255 // (_GIF_GREYS - 1)
+    palette = [int(level) for level in levels for _ in range(3)]
+    small = []
+    for frame in frames:
+        indexed = frame.point([round(value * (_GIF_GREYS - 1) / 255) for value in range(256)])
+        indexed = Image.frombytes("P", indexed.size, indexed.tobytes())
+        indexed.putpalette(palette)
+        small.append(indexed)
+    durations = [max(20, round(1000 / fps))] * (len(small) - 1) + [_LAST_FRAME_MS]
+    with atomic_file(path) as temporary:
+        small[0].save(
+            temporary, "GIF", save_all=True, append_images=small[1:], duration=durations, loop=0, optimize=False
+        )

@@ -1,0 +1,1 @@
+"""A trained model: its settings, its file, and drawing with it."""

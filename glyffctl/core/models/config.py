@@ -1,0 +1,218 @@
+"""Settings of a training run: presets, TOML files, and what a run folder remembers of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from glyffctl.core.io import reading
+from glyffctl.core.diffusion.denoiser import Prediction, Weighting
+from glyffctl.core.errors import UsageError
+from glyffctl.core.training.optimizer import OptimizerName
+from glyffctl.core.io.reading import shown
+from glyffctl.core.diffusion.schedule import ScheduleName
+from glyffctl.core.networks.unet import UNetConfig
+
+Levels = Literal["table", "lognormal"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiffusionConfig:
+    """What is learned.
+
+    Attributes:
+        prediction: what the network predicts: "eps", "v" or "x0".
+        schedule: the table of noise levels, for samplers and for levels = "table".
+        levels: how noise levels are drawn in training: "table", evenly from the schedule's table (DDPM), or
+            "lognormal", ln σ ~ N(level_mean, level_std²) (Karras et al. 2022, table 1).
+        weighting: "simple", "v" or "min-snr", see `denoiser.loss_weight`.
+        caption_dropout: share of pictures shown without their caption, for guidance.
+    """
+
+    prediction: Prediction = "x0"
+    schedule: ScheduleName = "karras"
+    levels: Levels = "lognormal"
+    level_mean: float = 0.8
+    level_std: float = 1.4
+    weighting: Weighting = "v"
+    caption_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        if not 0 <= self.caption_dropout <= 1:
+            raise UsageError(f"diffusion.caption_dropout must be in [0, 1], not {self.caption_dropout}")
+        if not (math.isfinite(self.level_mean) and 0 < self.level_std < math.inf):
+            raise UsageError("diffusion.level_mean must be finite and diffusion.level_std positive")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingConfig:
+    """How it is learned. Everything is counted in pictures shown, so that a batch size can change alone.
+
+    Attributes:
+        batch: pictures of an optimizer step.
+        optimizer: "adamw", or "muon" for matrices and kernels, see `optimizer`.
+        learning_rate, weight_decay: of both. beta1, beta2: of AdamW.
+        warmup: pictures over which the learning rate rises; half a cosine over the whole budget takes it to 0.
+        clip: the largest norm a gradient may have.
+        ema_decay: of the averaged weights, per step.
+        holdout: share of characters kept out of training, for the validation loss.
+        precision: "bf16" computes inside the network in bfloat16; weights and averages stay float32. "auto" tries both
+            when the run starts and keeps the faster: which one that is depends on the machine.
+        compile: run the network through torch.compile.
+        epochs, images, minutes: the budget; exactly one is not 0.
+        checkpoint_every: pictures between checkpoints.
+        evaluate: measure the model at every checkpoint, a little: see `workflows.checkup`.
+        seed: of everything drawn.
+    """
+
+    batch: int = 64
+    optimizer: OptimizerName = "adamw"
+    learning_rate: float = 5e-4
+    warmup: int = 20_000
+    weight_decay: float = 0.01
+    beta1: float = 0.9
+    beta2: float = 0.99
+    clip: float = 1.0
+    ema_decay: float = 0.999
+    holdout: float = 0.05
+    precision: Precision = "auto"
+    compile: bool = False
+    epochs: float = 0.0
+    images: int = 0
+    minutes: float = 0.0
+    checkpoint_every: int = 25_000
+    evaluate: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        budgets = {name: getattr(self, name) for name in BUDGETS}
+        for name, budget in budgets.items():
+            if not 0 <= budget < math.inf:
+                raise UsageError(f"training.{name} must be a finite number above 0, not {budget}")
+        given = [name for name, budget in budgets.items() if budget > 0]
+        if len(given) != 1:
+            raise UsageError(
+                f"training needs exactly one budget, epochs, images or minutes, not {' and '.join(given) or 'none'}"
+            )
+        positive = ("batch", "learning_rate", "clip", "checkpoint_every")
+        for name in positive:
+            if not 0 < getattr(self, name) < math.inf:
+                raise UsageError(f"training.{name} must be greater than 0, not {getattr(self, name)}")
+        for name in ("beta1", "beta2", "ema_decay", "holdout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"training.{name} must be in [0, 1), not {getattr(self, name)}")
+        if self.warmup < 0 or not 0 <= self.weight_decay < math.inf:
+            raise UsageError("training.warmup and training.weight_decay must not be negative")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"the seed must be in 0…2⁶³−1, not {self.seed}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """A whole training run."""
+
+    network: UNetConfig = field(default_factory=UNetConfig)
+    diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(minutes=60))
+
+
+SECTIONS = {"network": UNetConfig, "diffusion": DiffusionConfig, "training": TrainingConfig}
+BUDGETS = ("epochs", "images", "minutes")
+LARGEST = 2**63  # the first number that is none of 64 bits
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the program."""
+    files = resources.files("glyffctl").joinpath("presets").iterdir()
+    return sorted(file.name.removesuffix(".toml") for file in files if file.name.endswith(".toml"))
+
+
+def read_preset(name: str) -> dict[str, dict[str, Any]]:
+    """The sections of a preset.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if name not in preset_names():
+        raise UsageError(f"there is no preset {name!r}; there are {', '.join(preset_names())}")
+    text = resources.files("glyffctl").joinpath("presets", f"{name}.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def read_toml(path: Path) -> dict[str, dict[str, Any]]:
+    """The sections of a user's file.
+
+    Raises:
+        UsageError: the file is missing or not TOML.
+    """
+    return reading.read_toml(path, UsageError)
+
+
+def merge(*layers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Sections laid over each other, the later winning; a budget in a later layer replaces any earlier budget."""
+    merged: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for layer in layers:
+        for section, values in layer.items():
+            if section not in SECTIONS:
+                raise UsageError(f"unknown section [{section[:60]}]{_guess(section, SECTIONS)}")
+            if not isinstance(values, dict):
+                raise UsageError(f"{section} must be a section: write [{section}] on a line of its own")
+            if any(values.get(budget) for budget in BUDGETS):
+                merged[section] = {k: v for k, v in merged[section].items() if k not in BUDGETS}
+            merged[section] |= values
+    return merged
+
+
+def parse(sections: dict[str, dict[str, Any]]) -> Config:
+    """Checked settings from plain ones, as TOML or JSON gives them.
+
+    Raises:
+        UsageError: a name is unknown, a value of the wrong type or out of range.
+    """
+    return Config(**{name: _build(kind, sections.get(name, {}), name) for name, kind in SECTIONS.items()})
+
+
+def as_dict(config: Config) -> dict[str, dict[str, Any]]:
+    """Plain settings, for JSON; `parse` reads them back."""
+    return dataclasses.asdict(config)
+
+
+def _guess(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), 1)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(known)}"
+
+
+def _build(kind: type[Any], values: dict[str, Any], section: str) -> Any:
+    hints = get_type_hints(kind)
+    for name in values:
+        if name not in hints:
+            raise UsageError(f"unknown setting {section}.{name[:60]}{_guess(name, hints)}")
+    return kind(**{name: _convert(value, hints[name], f"{section}.{name}") for name, value in values.items()})
+
+
+def _convert(value: Any, hint: Any, name: str) -> Any:
+    """`value` as the type `hint`: bool, int, float, a Literal of strings, or a tuple of ints."""
+    if get_origin(hint) is Literal:
+        if value in get_args(hint):
+            return value
+        raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {shown(value)}")
+    if get_origin(hint) is tuple:
+        if isinstance(value, list | tuple) and all(type(item) is int and -LARGEST <= item < LARGEST for item in value):
+            return tuple(value)
+        raise UsageError(f"{name} must be a list of whole numbers, not {shown(value)}")
+    whole = type(value) is int and -LARGEST <= value < LARGEST
+    if hint is float and (whole or type(value) is float):
+        return float(value)
+    if type(value) is hint and (whole or hint is not int):
+        return value
+    kind = {bool: "true or false", int: "a whole number", float: "a number"}[hint]
+    raise UsageError(f"{name} must be {kind}, not {shown(value)}")

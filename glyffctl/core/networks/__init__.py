@@ -1,0 +1,1 @@
+"""Networks: what a denoiser asks, and their registry."""

@@ -1,0 +1,1 @@
+"""Text encoders and where they are found."""

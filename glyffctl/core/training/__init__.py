@@ -1,0 +1,1 @@
+"""Training: objectives, optimizers, averages, processes."""

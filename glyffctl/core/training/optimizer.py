@@ -1,0 +1,97 @@
+"""What turns gradients into steps: AdamW, or Muon for the matrices and AdamW for the rest.
+
+The kernels of convolutions count as matrices of out × (k·k·in). Muon's steps are scaled to the root mean square of
+AdamW's, and take the same learning rate.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from glyffctl.core.training.muon import Muon
+from glyffctl.core.networks.unet import UNet
+
+OptimizerName = Literal["adamw", "muon"]
+
+
+class Optimizer:
+    """One face for both. `state` is by parameter, as torch's optimizers have it."""
+
+    def __init__(
+        self,
+        name: OptimizerName,
+        network: UNet,
+        *,
+        learning_rate: float,
+        weight_decay: float,
+        betas: tuple[float, float],
+    ) -> None:
+        """Take the parameters of `network` where they are: move it and set its memory order before."""
+        ends = {*network.conv_in.parameters(), *network.conv_out.parameters()}
+        matrices = [p for p in network.parameters() if name == "muon" and p.ndim > 1 and p not in ends]
+        self._views = {p: nn.Parameter(_as_matrix(p.detach())) for p in matrices}
+        rest = [p for p in network.parameters() if p not in self._views]
+        self._adamw = torch.optim.AdamW(
+            [
+                # Norms, biases and the null token are no directions to shrink.
+                {"params": [p for p in rest if p.ndim > 1], "weight_decay": weight_decay},
+                {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+            ],
+            lr=learning_rate,
+            betas=betas,
+            fused=True,
+        )
+        self._muon = Muon(list(self._views.values()), weight_decay=weight_decay)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for parameter, view in self._views.items():
+            parameter.grad = view.grad = None
+        self._adamw.zero_grad(set_to_none=True)
+
+    def step(self, learning_rate: float, dtype: torch.dtype | None = None) -> None:
+        """One step down the gradients that the parameters hold.
+
+        Args:
+            dtype: of Muon's iteration; None is that of the weights.
+        """
+        for parameter, view in self._views.items():
+            # One order of memory, always: momentum takes on the gradient's, and sums of bfloat16 depend on it.
+            view.grad = None if parameter.grad is None else _as_matrix(parameter.grad).contiguous()
+        for group in self._adamw.param_groups:
+            group["lr"] = learning_rate
+        self._adamw.step()
+        self._muon.step(learning_rate, dtype)
+
+    def state_of(self, parameter: nn.Parameter) -> dict[str, Any]:
+        """What is remembered of a parameter; empty before the first step."""
+        view = self._views.get(parameter)
+        return self._adamw.state.get(parameter, {}) if view is None else self._muon.state.get(view, {})
+
+    def restore(self, parameter: nn.Parameter, state: dict[str, Tensor]) -> None:
+        """Remember what `state_of` gave.
+
+        Raises:
+            ValueError: it is not that.
+        """
+        view = self._views.get(parameter)
+        owner = parameter if view is None else view
+        expected = {"step", "exp_avg", "exp_avg_sq"} if view is None else {"momentum_buffer"}
+        shapes = {key: torch.Size() if key == "step" else owner.shape for key in expected}
+        if state and {key: value.shape for key, value in state.items()} != shapes:
+            raise ValueError("other moments than this optimizer keeps")
+        # Files know no order of memory, and the fused AdamW goes through memory as it lies.
+        (self._adamw if view is None else self._muon).state[owner] = {
+            key: torch.empty_like(owner).copy_(value)
+            if value.shape == owner.shape
+            else value.to(owner.device, torch.float32, copy=True)
+            for key, value in state.items()
+        }
+
+
+def _as_matrix(x: Tensor) -> Tensor:
+    """A kernel (out, in, k, k) as (out, k·k·in): the same memory if it is in channels_last."""
+    return x.permute(0, 2, 3, 1).flatten(1) if x.ndim == 4 else x

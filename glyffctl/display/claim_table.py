@@ -1,0 +1,43 @@
+"""The table of `glyffctl noise-demo --check`."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from glyffctl.display.console import plain
+from glyffctl.core.theory.claims import Claim
+from glyffctl.workflows.noise_demo import CheckReport
+
+_STYLES = {
+    "holds": "green",
+    "holds with a correction": "yellow",
+    "does not hold": "red",
+    "not measured here": "dim",
+}
+
+
+def show_claims(report: CheckReport, console: Console | None = None) -> None:
+    """Print the claims on stdout: what is said, what was measured, and whether it holds."""
+    console = console or Console(highlight=False)
+    table = Table(
+        title=plain(f"What is said of diffusion, measured on {report.source}"),
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        show_lines=True,
+    )
+    table.add_column("what is said", ratio=3)
+    table.add_column("what was measured", ratio=6)
+    table.add_column("verdict", ratio=3)
+    for claim in report.claims:
+        table.add_row(plain(claim.says), plain(claim.found), _verdict(claim))
+    console.print(table)
+
+
+def _verdict(claim: Claim) -> Text:
+    correction = f": {claim.correction}" if claim.correction else ""
+    return Text.assemble((claim.verdict, _STYLES[claim.verdict]), plain(correction))

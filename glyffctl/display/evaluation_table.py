@@ -1,0 +1,108 @@
+"""The tables of `glyffctl evaluate`, for a terminal of 80 columns or more."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from glyffctl.display.console import plain
+from glyffctl.core.evaluation.metrics import Figure
+from glyffctl.core.data.captions import radical_character
+from glyffctl.core.evaluation.report import EvaluateReport
+
+_NOTES = (
+    ("the radical asked for", "Real glyphs: for the radical, the judge on held-out characters;"),
+    ("kernel distance", "from kernel distance to told apart, glyphs from training beside held-out ones;"),
+    ("copies", "for copies, held-out characters beside all other characters."),
+    (
+        "… or one its meaning takes",
+        "One its meaning takes: a radical of one in eight of the characters that mean what the prompt says.",
+    ),
+    (
+        "told apart from real ones",
+        "Told apart: by a classifier made for it, on characters that it did not learn from; 50 % is guessing. By "
+        "shapes: at 64×64, without the edges.",
+    ),
+    (
+        "uneven strokes",
+        "Uneven: how much the stroke width scatters in a glyph. Sparse, dense: the thirds with the fewest and the "
+        "most strokes.",
+    ),
+    (
+        "a part is a known one",
+        "Parts: left and right, or upper and lower, where they can be read for sure; real glyphs show how often.",
+    ),
+)
+
+
+def show_evaluation(report: EvaluateReport, console: Console | None = None) -> None:
+    """Print all figures on stdout."""
+    console = console or Console(highlight=False)
+    console.print(_figures(report))
+    console.print(_prompts(report))
+    if report.steps:
+        console.print(_steps(report))
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table.add_column(first, min_width=12)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _figures(report: EvaluateReport) -> Table:
+    table = _table("Figures, with 95 % intervals", "", "this model", "real glyphs")
+    names = {row.name for row in report.figures}
+    table.caption = " ".join(note for name, note in _NOTES if name in names)
+    table.caption_justify = "left"
+    for row in report.figures:
+        table.add_row(plain(row.name), _figure(row.model, row.unit), _figure(row.real, row.unit))
+    return table
+
+
+def _prompts(report: EvaluateReport) -> Table:
+    sets = any(row.also for row in report.prompts)
+    title = "Pictures with the radical asked for"
+    if sets:
+        table = _table(f"{title}, or another", "prompt", "", "this model", "or", "", "real glyphs")
+    else:
+        table = _table(title, "prompt", "", "this model", "real glyphs")
+    for row in report.prompts:
+        more = [_radicals(row.also), f"{100 * row.taken.value:.0f} %" if row.also and row.taken else ""] if sets else []
+        found, real = _figure(row.found, "share", digits=0), _figure(row.real, "share", digits=0)
+        table.add_row(plain(row.prompt), _radicals(row.radicals), found, *more, real)
+    return table
+
+
+def _radicals(numbers: list[int]) -> str:
+    return "".join(map(radical_character, numbers))
+
+
+def _steps(report: EvaluateReport) -> Table:
+    table = _table("Samplers and steps", "sampler", "steps", "passes", "radical", "distance", "seconds")
+    for row in report.steps:
+        table.add_row(
+            row.sampler,
+            str(row.steps),
+            str(row.passes),
+            _figure(row.adherence, "share"),
+            _figure(row.kernel_distance, "number"),
+            f"{row.seconds:.2g}",
+            end_section=row.steps == max(other.steps for other in report.steps),
+        )
+    return table
+
+
+def _figure(figure: Figure | None, unit: str, digits: int | None = None) -> str:
+    if figure is None:
+        return ""
+    if unit == "share":
+        if digits is None:
+            digits = 0 if 0.1 < figure.value < 0.95 else 1
+        value, low, high = (f"{100 * x:.{digits}f}" for x in (figure.value, figure.low, figure.high))
+        return f"{value} % ({low}…{high})"
+    digits = 2 if abs(figure.value) >= 1 else 3
+    return f"{figure.value:.{digits}f} ({figure.low:.{digits}f}…{figure.high:.{digits}f})"
