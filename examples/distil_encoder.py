@@ -41,9 +41,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
-from glyffctl.core.data.dataset import open_glyphs
-from glyffctl.core.training.trainer import held_out
 from glyffctl.core.data.captions import radical_name
+from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.split import held_out
 
 WORD = re.compile(r"\w+|[^\w\s]")
 PLAIN_WORD = re.compile(r"\b[a-z]{3,}\b")
@@ -93,7 +93,7 @@ def read_texts(data: Path, glosses: Path, common: int, lemmas_too: int) -> Texts
     radicals: dict[int, Counter[int]] = {}
     out = {int(c) for c in glyphs.character_of[held_out(glyphs, 0.05)]}
     for number, character in enumerate(glyphs.characters):
-        for text in (character.definition, *character.wordings):
+        for text in (character.definition, *character.alternate_captions):
             row = rows.setdefault(text, len(rows))
             if character.radical is not None and number not in out:
                 radicals.setdefault(row, Counter())[character.radical] += 1
@@ -382,7 +382,7 @@ def report(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts) -> N
     print(json.dumps({"spearman": spearman(pooled, goal), "cosine": cosine}), flush=True)
 
 
-def neighbours(model: T5EncoderModel, tokenizer: PreTrainedTokenizerFast, tokens: Cut, said: Texts) -> None:
+def neighbors(model: T5EncoderModel, tokenizer: PreTrainedTokenizerFast, tokens: Cut, said: Texts) -> None:
     """Print the short captions that are nearest to some words."""
     short = torch.tensor([row for row in said.radicals if len(said.texts[row].split()) <= 2])
     bank = F.normalize(encode(model, tokens, short), dim=1)
@@ -449,7 +449,7 @@ def main() -> None:
     tokenizer.save_pretrained(given.out)
 
     report(model.float(), tokens, target, said)  # what was rounded to 16 bits is what is measured
-    neighbours(model, tokenizer, tokens, said)
+    neighbors(model, tokenizer, tokens, said)
 
 
 if __name__ == "__main__":

@@ -267,7 +267,7 @@ def prepare(
             show_default=False,
         ),
     ] = None,
-    wordings: Annotated[
+    alternate_captions: Annotated[
         bool,
         typer.Option(help="Tell parts of a definition alone, and the radical's meaning, besides the definition."),
     ] = True,
@@ -291,7 +291,7 @@ def prepare(
         faces=_choice("--faces", faces, "best", "all"),
         fit=_choice("--fit", fit, "ink", "metrics"),
         weight=weight,
-        wordings=wordings,
+        alternate_captions=alternate_captions,
         format=_choice("--format", format, "glyphs", "imagefolder"),
         out=out,
         overwrite=overwrite,
@@ -591,27 +591,32 @@ def evaluate(
     steps_table: Annotated[
         bool, typer.Option("--steps-table", help="Also compare all samplers at 5, 10, 20 and 40 steps. Slow.")
     ] = False,
-    judge: Annotated[
+    classifier: Annotated[
         Path | None,
-        typer.Option(help="A judge of your own. Without: the one that comes with the program.", show_default=False),
+        typer.Option(
+            help="A classifier of your own. Without: the one that comes with the program.", show_default=False
+        ),
     ] = None,
-    train_judge: Annotated[
+    train_classifier: Annotated[
         bool,
         typer.Option(
-            "--train-judge",
-            help="Train a judge on --data, best of several fonts, write it to --judge (judge.safetensors), and leave.",
+            "--train-classifier",
+            help="Train a classifier on --data (best of several fonts), write it to --classifier "
+            "(classifier.safetensors), and stop.",
         ),
     ] = False,
     out: Annotated[Path, typer.Option(help="The JSON file with all figures.")] = Path("evaluation.json"),
     json: JsonOption = False,
 ) -> None:
     """Measure a model: does it follow prompts, is it like real glyphs, is it new, are its strokes clean?"""
-    if train_judge:
-        from glyffctl.workflows import judge as judging
+    if train_classifier:
+        from glyffctl.workflows import classifier as training
 
         learned = _run(
-            judging.make_judge(
-                judging.JudgeOptions(data=data, out=judge or Path("judge.safetensors"), seed=seed, device=device)
+            training.make_classifier(
+                training.ClassifierOptions(
+                    data=data, out=classifier or Path("classifier.safetensors"), seed=seed, device=device
+                )
             ),
             as_json=json,
         )
@@ -627,7 +632,7 @@ def evaluate(
         data=data,
         model=model,
         encoder=encoder,
-        judge=judge,
+        classifier=classifier,
         prompts=prompts,
         recipe=Recipe(sampler=sampler, steps=steps, guidance=guidance),
         count=count,

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from glyffctl.core.models.config import merge, parse, read_preset, read_toml
 from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.errors import ModelError
-from glyffctl.core.training.distributed import join, place
 from glyffctl.core.io.tensors import load_tensors, save_tensors
+from glyffctl.core.models.config import merge, parse, read_preset, read_toml
+from glyffctl.core.training.distributed import process_group, process_info
 from glyffctl.core.training.trainer import Trainer
 
 
@@ -22,10 +22,10 @@ def main(data: Path, toml: Path, out: Path, first: Path | None) -> None:
     sizes = {"network": {"size": glyphs.size, "text_width": cached.width}}
     config = parse(merge(read_preset("cpu"), read_toml(toml), sizes))
     config = replace(config, training=replace(config.training, optimizer="adamw", batch=10))
-    where, device = place(), torch.device("cpu")
+    where, device = process_info(), torch.device("cpu")
     seen: list[int] = []
-    with join(where, device) as team:
-        trainer = Trainer(config, glyphs, cached, device, team, torch.float64)
+    with process_group(where, device) as group:
+        trainer = Trainer(config, glyphs, cached, device, group, torch.float64)
         if first is not None:
             tensors, counters = load_tensors(first, "job", ModelError)
             trainer.restore(tensors, counters)
@@ -36,9 +36,9 @@ def main(data: Path, toml: Path, out: Path, first: Path | None) -> None:
             return draw(number)
 
         trainer.sample_glyphs = noted  # type: ignore[method-assign]
-        losses = [float(team.mean(trainer.step(step / 40).loss)) for step in range(20)]
+        losses = [float(group.all_reduce_mean(trainer.step(step / 40).loss)) for step in range(20)]
         tensors, counters = trainer.state()
-        save_tensors(out / f"{team.rank}.safetensors", "job", tensors, {**counters, "seen": seen, "losses": losses})
+        save_tensors(out / f"{group.rank}.safetensors", "job", tensors, {**counters, "seen": seen, "losses": losses})
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from glyffctl.core.models.checkpoint import MODEL_KIND, load_model, load_origin, load_state, save_model
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.tensors import load_tensors, save_tensors
+from glyffctl.core.models.checkpoint import MODEL_KIND, load_model, load_origin, load_state, save_model
 
 
 def test_a_model_knows_all_that_sampling_needs(tiny_run: Path) -> None:

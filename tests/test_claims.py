@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.theory import claims
 from glyffctl.core.data.dataset import to_unit
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
-from glyffctl.core.theory.information import Information, information
-from glyffctl.core.evaluation.metrics import share
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import cosine, linear
+from glyffctl.core.estimates import share
+from glyffctl.core.theory import claims
+from glyffctl.core.theory.information import Information, information
 from glyffctl.core.theory.solvers import error, spectrum, thinned
 from tests.toys import eps
 

@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from glyffctl import __version__
 from glyffctl.cli import app
-from glyffctl.display.console import Display
 from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.display.console import Display
 from glyffctl.workflows.events import Event, Progress
 from tests.conftest import Workshop, crashed
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.evaluation.classifier import load_classifier
 from glyffctl.core.evaluation.composition import (
     Discriminant,
     Parts,
@@ -16,8 +18,6 @@ from glyffctl.core.evaluation.composition import (
     partly_legible,
     parts_of,
 )
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
-from glyffctl.core.evaluation.classifier import load_judge
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 
@@ -98,17 +98,17 @@ TABLE = {
 
 def test_the_left_part_of_glyphs_that_were_not_learned_from(pairs: GlyphSet) -> None:
     """Right and lower parts are too rare here to be learned, so each is given one of two names."""
-    judge, _ = load_judge(None)
+    classifier, _ = load_classifier(None)
     character = [pairs.characters[i].character for i in pairs.character_of.tolist()]
     truth = [Parts(TABLE[c].operator, TABLE[c].first, "x" if i % 2 else "y") for i, c in enumerate(character)]
     index = torch.arange(len(pairs))
     out = index % 4 == 0
-    told = list(learn(judge, pairs, index[~out], [truth[i] for i in index[~out].tolist()]))
+    told = list(learn(classifier, pairs, index[~out], [truth[i] for i in index[~out].tolist()]))
     assert told[-1].done == told[-1].total == int((~out).sum())
     # Nothing is neither ⿰ nor ⿱ here, so arrangements cannot be learned. With one of another kind they can.
     assert told[-1].reader is None
     some: list[Parts | None] = [None if i % 5 == 0 else truth[i] for i in index[~out].tolist()]
-    reader = list(learn(judge, pairs, index[~out], some))[-1].reader
+    reader = list(learn(classifier, pairs, index[~out], some))[-1].reader
     assert isinstance(reader, PartsReader)
     reading = reader.read(pairs.images(index[out]))
     right = [

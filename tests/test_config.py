@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from glyffctl.core.models.config import Config, as_dict, merge, parse, preset_names, read_preset, read_toml
 from glyffctl.core.errors import UsageError
+from glyffctl.core.models.config import Config, as_dict, merge, parse, preset_names, read_preset, read_toml
 
 
 def test_presets_are_whole_and_survive_a_round_trip() -> None:

@@ -39,10 +39,10 @@ def glyphs() -> list[tuple[int, int, Any]]:
 
 def write(folder: Path, writer: type[Writer] = GlyphWriter) -> Path:
     folder.mkdir()
-    pen = writer(folder, SIZE)
+    drawer = writer(folder, SIZE)
     for character, font, picture in glyphs():
-        pen.add(CHARACTERS[character], FONTS[font], picture)
-    pen.finish({"left_out": {}})
+        drawer.add(CHARACTERS[character], FONTS[font], picture)
+    drawer.finish({"left_out": {}})
     return folder
 
 
@@ -109,11 +109,11 @@ def test_another_size_is_resized_and_measured_again(tmp_path, folder):
 
 def test_twenty_one_thousand_glyphs_open_at_once(tmp_path):
     (tmp_path / "data").mkdir()
-    pen = GlyphWriter(tmp_path / "data", 128)
+    drawer = GlyphWriter(tmp_path / "data", 128)
     picture = np.full((128, 128), 255, dtype=np.uint8)
     for i in range(21_000):
-        pen.add(Character(0x3400 + i, chr(0x3400 + i), f"meaning\u2028{i}", 1), FONTS[0], picture)
-    pen.finish({})
+        drawer.add(Character(0x3400 + i, chr(0x3400 + i), f"meaning\u2028{i}", 1), FONTS[0], picture)
+    drawer.finish({})
     start = time.process_time()
     data = open_glyphs(tmp_path / "data")
     data.images(torch.tensor([0, 9000, 20_999]))

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glyffctl.core.data import definitions
-from glyffctl.core.data.cleaning import CODE_POINT, HAN, RULES, clean
+from glyffctl.core.data.cleaning import CODE_POINT, RULES, clean
 from glyffctl.core.data.definitions import (
     Entry,
     cache_file,
@@ -23,6 +23,7 @@ from glyffctl.core.data.definitions import (
     read_definitions,
 )
 from glyffctl.core.errors import DefinitionsError, OutputError
+from glyffctl.core.text.han import HAN
 
 READINGS = "# Unihan_Readings\nU+9502\tkDefinition\tlithium (element 3, Li)\nU+9502\tkMandarin\tlǐ\n"
 SOURCES = "U+9502\tkRSUnicode\t167.7\nU+20000\tkRSUnicode\t1'.2 4.1\n"

@@ -8,13 +8,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.diffusion.denoiser import Denoiser, Prediction, Weighting, clamp, coefficients, guide, loss_weight
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import (
+    Denoiser,
+    PredictionType,
+    Weighting,
+    clamp,
+    coefficients,
+    guide,
+    loss_weight,
+)
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import from_betas
-from glyffctl.core.text.encoder import TextBatch
 from tests.toys import Textless, ToyNetwork, captions, eps, last
 
-PREDICTIONS: list[Prediction] = ["eps", "v", "x0"]
+PREDICTIONS: list[PredictionType] = ["eps", "v", "x0"]
 
 
 class Answer(Textless):
@@ -34,7 +42,7 @@ def column(values: Tensor) -> Tensor:
     return values.reshape(-1, 1, 1, 1)
 
 
-def true_output(prediction: Prediction, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+def true_output(prediction: PredictionType, x0: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
     """What F should say of x0 + σ·noise, by the definitions: noise, v = √ᾱ·ε − √(1−ᾱ)·x0, or x0."""
     alpha_bar = column(1 / (1 + sigma**2))
     return {"eps": noise, "v": alpha_bar.sqrt() * noise - (1 - alpha_bar).sqrt() * x0, "x0": x0}[prediction]
@@ -91,7 +99,7 @@ def test_worked_example_the_mean_of_a_ddpm_step() -> None:
 
 def test_coefficients() -> None:
     sigma = torch.tensor([0.75, 1.0])
-    table: dict[Prediction, tuple[list[float], list[float]]] = {
+    table: dict[PredictionType, tuple[list[float], list[float]]] = {
         "eps": ([1, 1], [-0.75, -1]),
         "v": ([16 / 25, 1 / 2], [-3 / 5, -math.sqrt(1 / 2)]),
         "x0": ([0, 0], [1, 1]),
@@ -106,7 +114,7 @@ SIGMA = torch.tensor([0.01, 0.3, 1.0, 12.0, 160.0], dtype=torch.float64)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_the_right_answer_gives_back_the_picture_and_no_loss(prediction: Prediction) -> None:
+def test_the_right_answer_gives_back_the_picture_and_no_loss(prediction: PredictionType) -> None:
     x0, noise = eps(5, 1, 4, 4, seed=1), eps(5, 1, 4, 4, seed=2)
     denoiser = Denoiser(Answer(true_output(prediction, x0, noise, SIGMA)), prediction)
     torch.testing.assert_close(denoiser(x0 + column(SIGMA) * noise, SIGMA, None), x0, rtol=1e-11, atol=1e-11)
@@ -114,7 +122,7 @@ def test_the_right_answer_gives_back_the_picture_and_no_loss(prediction: Predict
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_the_loss_is_the_squared_error_of_f_on_the_regrouped_target(prediction: Prediction) -> None:
+def test_the_loss_is_the_squared_error_of_f_on_the_regrouped_target(prediction: PredictionType) -> None:
     """The target is (x0 − c_skip·x)/c_out, and each picture has the mean of its own squares."""
     x0, noise, answer = (eps(3, 1, 4, 4, seed=seed) for seed in (1, 2, 3))
     sigma = torch.tensor([0.3, 1.0, 3.0], dtype=torch.float64)
@@ -127,7 +135,7 @@ def test_the_loss_is_the_squared_error_of_f_on_the_regrouped_target(prediction: 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("sigma", [1e-3, 0.01, 160.0, 2e4])
-def test_the_loss_keeps_its_digits_in_float32_at_both_ends(prediction: Prediction, sigma: float) -> None:
+def test_the_loss_keeps_its_digits_in_float32_at_both_ends(prediction: PredictionType, sigma: float) -> None:
     x0, noise = eps(4, 1, 8, 8, seed=1), eps(4, 1, 8, 8, seed=2)
     sigmas = torch.full((4,), sigma, dtype=torch.float64)
     answer = true_output(prediction, x0, noise, sigmas).float()
@@ -157,7 +165,7 @@ def test_only_the_network_runs_in_the_lower_precision() -> None:
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_min_snr_weights_are_those_of_the_paper(prediction: Prediction) -> None:
+def test_min_snr_weights_are_those_of_the_paper(prediction: PredictionType) -> None:
     # Hang et al. 2023, with their γ = 5.
     snr = SIGMA**-2
     least = snr.clamp(max=5)
@@ -167,7 +175,7 @@ def test_min_snr_weights_are_those_of_the_paper(prediction: Prediction) -> None:
 
 @pytest.mark.parametrize("weighting", ["simple", "min-snr"])
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-def test_weights_are_float64_and_positive(weighting: Weighting, prediction: Prediction) -> None:
+def test_weights_are_float64_and_positive(weighting: Weighting, prediction: PredictionType) -> None:
     weight = loss_weight(weighting, prediction, SIGMA.float())
     assert weight.dtype == torch.float64
     assert bool((weight > 0).all())
@@ -185,7 +193,7 @@ def network() -> ToyNetwork:
 
 SIGMA3 = torch.full((3,), 2.0, dtype=torch.float64)
 TEXT = captions(3)
-NOTHING = TextBatch.none(3, 8)
+NOTHING = Condition.none(3, 8)
 
 
 def both(denoiser: Denoiser, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,7 +214,7 @@ def test_guidance_of_one_is_the_text_alone_at_half_the_price(network: ToyNetwork
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("scale", [-1.0, 0.0, 0.5, 4.0])
 def test_guidance_goes_from_the_negative_through_the_text(
-    scale: float, prediction: Prediction, network: ToyNetwork
+    scale: float, prediction: PredictionType, network: ToyNetwork
 ) -> None:
     denoiser, x = Denoiser(network, prediction), eps(3, 1, 4, 4)
     with_text, without = both(denoiser, x)

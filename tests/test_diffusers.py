@@ -17,14 +17,15 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from PIL import Image
 from torch import Tensor
 
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser, clamp, guide
-from glyffctl.core.interop.diffusers_model import DiffusersModel, load_diffusers
-from glyffctl.core.errors import EmbeddingError, ModelError, UsageError
-from glyffctl.core.models.generate import Recipe, generate
-from glyffctl.core.io.images import read_settings
-from glyffctl.core.noise import normal
 from glyffctl.core.diffusion.samplers import SAMPLERS
-from glyffctl.core.text.encoder import TextBatch, load_encoder
+from glyffctl.core.errors import EmbeddingError, ModelError, UsageError
+from glyffctl.core.interop.diffusers_model import DiffusersModel, load_diffusers
+from glyffctl.core.io.images import read_settings
+from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.noise import normal
+from glyffctl.core.text.encoder import load_encoder
 from glyffctl.workflows.events import Note, finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, again
@@ -52,8 +53,8 @@ LIKE = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "DPMSolverMultistepSch
 def their_loop(
     model: DiffusersModel,
     scheduler: Any,
-    text: TextBatch,
-    negative: TextBatch,
+    text: Condition,
+    negative: Condition,
     z: Tensor,
     steps: int,
     guidance: float,
@@ -106,7 +107,7 @@ def test_draws_what_diffusers_draws(
     model = load_diffusers(make_pipeline(tmp_path, scheduler=scheduler, **settings))
     assert model.settings.sampler == sampler
     text, index = captions(2, WIDTH), torch.arange(2)
-    negative = TextBatch(torch.ones(2, 1, WIDTH, dtype=torch.float64), torch.ones(2, 1, dtype=torch.bool))
+    negative = Condition(torch.ones(2, 1, WIDTH, dtype=torch.float64), torch.ones(2, 1, dtype=torch.bool))
     steps, shape = 10, (1, 16, 16)
     sigmas = model.schedule.steps(steps)
     scale = float((1 + sigmas[0] ** 2).sqrt())
@@ -133,7 +134,7 @@ def test_draws_what_diffusers_draws(
 
     # As it is drawn: noise, network and sampler in float32.
     model.network.float()
-    text, negative = (TextBatch(batch.tokens.float(), batch.mask) for batch in (text, negative))
+    text, negative = (Condition(batch.tokens.float(), batch.mask) for batch in (text, negative))
     *_, last = generate(
         Denoiser(model.network, model.prediction),
         model.schedule,
@@ -221,11 +222,11 @@ def test_a_picture_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
     network = load_diffusers(make_pipeline(tmp_path, AUTHOR)).network
     z, label = normal(0, torch.arange(4), (1, 32, 32), 0), torch.zeros(4)
     text = captions(4, WIDTH)
-    text = TextBatch(text.tokens.float(), text.mask)
+    text = Condition(text.tokens.float(), text.mask)
     together = network(z, label, network.encode_text(text))
     for row in range(4):
         length = int(text.mask[row].sum())
-        alone = TextBatch(text.tokens[row : row + 1, :length], text.mask[row : row + 1, :length])
+        alone = Condition(text.tokens[row : row + 1, :length], text.mask[row : row + 1, :length])
         answer = network(z[row : row + 1], label[:1], alone)
         torch.testing.assert_close(answer[0], together[row], rtol=0, atol=2e-5 * float(together.abs().max()))
     padded = network.unet(z[:1], 500.0, encoder_hidden_states=text.tokens[:1]).sample

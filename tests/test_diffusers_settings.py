@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.interop.diffusers_model import load_diffusers
 from glyffctl.core.interop.diffusers_settings import GLYFFUSER_ENCODER, read_pipeline
-from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions

@@ -12,9 +12,9 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.interop.diffusers_model import load_diffusers
 from glyffctl.core.io.diffusers_files import UNET_WEIGHTS, weight_files
-from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.text.hub import _is_whole_pipeline, _network_weights
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample

@@ -6,17 +6,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.evaluation.classifier import RadicalClassifier, load_classifier
 from glyffctl.core.evaluation.discriminator import FOLDS, told_apart, views
-from glyffctl.core.evaluation.classifier import Judge, load_judge
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
-    return load_judge(None)[0]
+def classifier() -> RadicalClassifier:
+    return load_classifier(None)[0]
 
 
-def _views(judge: Judge, pictures: Tensor) -> Tensor:
-    *_, last = views(judge, pictures)
+def _views(classifier: RadicalClassifier, pictures: Tensor) -> Tensor:
+    *_, last = views(classifier, pictures)
     assert last.views is not None
     return last.views
 
@@ -53,24 +53,24 @@ def test_no_verdict_comes_from_a_classifier_that_saw_the_character() -> None:
     assert honest.value < 0.8 and honest.count == 40
 
 
-def test_real_glyphs_and_what_is_done_to_them(map_glyphs: GlyphSet, judge: Judge) -> None:
+def test_real_glyphs_and_what_is_done_to_them(map_glyphs: GlyphSet, classifier: RadicalClassifier) -> None:
     odd, even = (map_glyphs.images(torch.arange(start, 160, 2))[:, 0] for start in (0, 1))
     pairs = torch.arange(len(odd))
     assert len(pairs) >= FOLDS * 2
-    real = _views(judge, odd)
-    control = told_apart(_views(judge, even), real, pairs, pairs, 0)
+    real = _views(classifier, odd)
+    control = told_apart(_views(classifier, even), real, pairs, pairs, 0)
     assert control.low < 0.6
     soft = F.avg_pool2d(F.pad(even[:, None].float(), (1, 1, 1, 1), value=255), 3, 1)[:, 0].round().to(torch.uint8)
-    assert told_apart(_views(judge, soft), real, pairs, pairs, 0).value > 0.95
+    assert told_apart(_views(classifier, soft), real, pairs, pairs, 0).value > 0.95
     # Paper that is not quite white is seen by nobody.
     dim = (even.int() - 4).clamp(min=0).to(torch.uint8)
-    assert abs(told_apart(_views(judge, dim), real, pairs, pairs, 0).value - control.value) < 0.1
+    assert abs(told_apart(_views(classifier, dim), real, pairs, pairs, 0).value - control.value) < 0.1
 
 
-def test_views_are_of_one_picture_each(judge: Judge, map_glyphs: GlyphSet) -> None:
+def test_views_are_of_one_picture_each(classifier: RadicalClassifier, map_glyphs: GlyphSet) -> None:
     pictures = map_glyphs.images(torch.arange(70))[:, 0]
-    looked = list(views(judge, pictures))
+    looked = list(views(classifier, pictures))
     assert [each.done for each in looked] == [64, 70, 70] and {each.total for each in looked} == {70}
-    whole = _views(judge, pictures)
-    assert torch.allclose(whole[69:], _views(judge, pictures[69:]), atol=1e-4)
+    whole = _views(classifier, pictures)
+    assert torch.allclose(whole[69:], _views(classifier, pictures[69:]), atol=1e-4)
     assert whole.isfinite().all()

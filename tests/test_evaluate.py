@@ -13,25 +13,26 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.data.dataset import open_glyphs, to_unit
+from glyffctl.core.data.split import held_out
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
-from glyffctl.core.errors import DataError, EmbeddingError, GlyffError, ModelError, OutputError, UsageError
-from glyffctl.core.models.generate import Recipe
-from glyffctl.core.evaluation.classifier import RADICALS
-from glyffctl.core.theory.oracle import FiniteData
-from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import make_schedule
+from glyffctl.core.errors import DataError, EmbeddingError, GlyffError, ModelError, OutputError, UsageError
+from glyffctl.core.evaluation.classifier import RADICALS
+from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
+from glyffctl.core.evaluation.report import EvaluateReport
 from glyffctl.core.evaluation.strokes import measure
-from glyffctl.core.text.encoder import TextBatch, load_encoder
-from glyffctl.core.training.trainer import held_out
+from glyffctl.core.models.checkpoint import load_model
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.theory.oracle import FiniteData
 from glyffctl.display.evaluation_table import show_evaluation
-from glyffctl.workflows.checkup import Checkup
-from glyffctl.workflows.draw import Pen, told
+from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
+from glyffctl.workflows.draw import Drawer, with_progress
 from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
 from glyffctl.workflows.evaluate_rows import strokes
-from glyffctl.core.evaluation.report import EvaluateReport
 from glyffctl.workflows.events import Caution, Note, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import Workshop, follow
@@ -109,7 +110,7 @@ def test_the_file_holds_what_the_report_says(outcome: tuple[list[Any], EvaluateR
     assert plain["figures"][0]["model"]["value"] == report.figures[0].model.value
     assert plain["recipe"].pop("precision") in ("fp32", "bf16")
     assert plain["recipe"] == {"sampler": "dpmpp-2m", "steps": 2, "guidance": 4.0, "count": 2, "seed": 0}
-    assert plain["judge"]["accuracy"] > 0.9
+    assert plain["classifier"]["accuracy"] > 0.9
     assert plain["plot"] is None
 
 
@@ -186,7 +187,7 @@ def test_drawings_are_kept_and_taken_again(
         raise AssertionError("drawn again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Pen, "draw", draw)
+        patched.setattr(Drawer, "draw", draw)
         events, again = follow(evaluate(chosen))
         assert again.figures == report.figures
         assert any(isinstance(event, Note) and "drawn.safetensors" in event.text for event in events)
@@ -226,12 +227,14 @@ def test_parts_are_read_where_there_is_a_table(
 
 
 def test_train_judge_by_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("glyffctl.workflows.judge._MOST", 2)
-    judge = tmp_path / "own.safetensors"
-    done = CliRunner().invoke(app, ["evaluate", "--train-judge", "--data", str(data), "--judge", str(judge), "--json"])
+    monkeypatch.setattr("glyffctl.workflows.classifier._MOST", 2)
+    classifier = tmp_path / "own.safetensors"
+    done = CliRunner().invoke(
+        app, ["evaluate", "--train-classifier", "--data", str(data), "--classifier", str(classifier), "--json"]
+    )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["accuracy"]["count"] > 20
-    assert judge.is_file()
+    assert classifier.is_file()
 
 
 def test_what_cannot_be_evaluated(options: EvaluateOptions, workshop: Workshop, tmp_path: Path, tiny_run: Path):
@@ -247,7 +250,7 @@ def test_what_cannot_be_evaluated(options: EvaluateOptions, workshop: Workshop, 
         ({"data": anyones}, DataError, "radical"),
         ({"data": tmp_path / "none"}, DataError, "no data folder"),
         ({"model": tmp_path / "none"}, ModelError, "no model at"),
-        ({"judge": tiny_run / "model.safetensors"}, ModelError, "judge"),
+        ({"classifier": tiny_run / "model.safetensors"}, ModelError, "classifier"),
         ({"encoder": str(make_t5(tmp_path / "t5", width=16))}, EmbeddingError, "trained with another"),
         ({"out": tmp_path / "figures.txt"}, UsageError, ".json"),
         ({"out": anyones / "a.png" / "out.json"}, OutputError, "cannot write"),
@@ -371,17 +374,17 @@ def test_checkup(data: Path, tiny_run: Path, workshop: Workshop):
     glyphs = open_glyphs(data)
     model = load_model(tiny_run)
     held = held_out(glyphs, 0.05).nonzero().flatten()
-    pen = Pen.of(model, torch.device("cpu"), 16)
-    checkup = Checkup(load_encoder(workshop.encoder), glyphs, held)
-    health = finish(checkup(pen))
-    assert health.adherence.count == 32
-    assert health.kernel_distance.value > 0
-    assert health.grey.value > checkup.real["grey"].value + 0.3
-    assert health.as_dict() == finish(checkup(pen)).as_dict()
-    assert all(math.isfinite(value) for value in health.as_dict().values())
+    drawer = Drawer.of(model, torch.device("cpu"), 16)
+    evaluator = CheckpointEvaluator(load_encoder(workshop.encoder), glyphs, held)
+    metrics = finish(evaluator(drawer))
+    assert metrics.adherence.count == 32
+    assert metrics.kernel_distance.value > 0
+    assert metrics.grey.value > evaluator.real["grey"].value + 0.3
+    assert metrics.as_dict() == finish(evaluator(drawer)).as_dict()
+    assert all(math.isfinite(value) for value in metrics.as_dict().values())
     with torch.random.fork_rng():
         before = torch.random.get_rng_state()
-        finish(checkup(pen))
+        finish(evaluator(drawer))
         assert torch.equal(before, torch.random.get_rng_state())
 
 
@@ -411,9 +414,9 @@ def test_a_model_that_can_do_nothing_but_repeat_500_glyphs_is_caught(data: Path)
     real = _Real.open(data, 32, 64)
     training = (~held_out(real.glyphs, 0.05)).nonzero().flatten()[:500]
     by_heart = OracleNetwork(FiniteData(to_unit(real.glyphs.images(training))))
-    pen = Pen(Denoiser(by_heart, "eps"), make_schedule("karras"), 32, 8, torch.device("cpu"), batch=64)
-    drawing = pen.draw(Recipe(steps=20, guidance=1.0), TextBatch.none(64, 8), torch.arange(64))
-    rows, limit = finish(newness(real.glyphs, real.held, finish(told(drawing, Progress("Drawing", 0, 64))), 0))
+    drawer = Drawer(Denoiser(by_heart, "eps"), make_schedule("karras"), 32, 8, torch.device("cpu"), batch=64)
+    drawing = drawer.draw(Recipe(steps=20, guidance=1.0), Condition.none(64, 8), torch.arange(64))
+    rows, limit = finish(newness(real.glyphs, real.held, finish(with_progress(drawing, Progress("Drawing", 0, 64))), 0))
     found = {row.name: row for row in rows}
     assert found["copies"].model.value > 0.9
     assert found["copies"].model.low > 0.8
@@ -456,7 +459,7 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
 
     few = tmp_path / "few"
     ranges = "U+4E9A-513F"
-    chosen = PrepareOptions((noto_sans,), unihan, size=32, ranges=ranges, wordings=False, out=few)
+    chosen = PrepareOptions((noto_sans,), unihan, size=32, ranges=ranges, alternate_captions=False, out=few)
     assert 450 < finish(prepare(chosen)).glyphs <= 500
     (tmp_path / "by_heart.toml").write_text(BY_HEART, encoding="utf-8")
     finish(train(TrainOptions(data=few, gpus=0, config=tmp_path / "by_heart.toml", out=tmp_path / "run")))
@@ -465,9 +468,9 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     captions = load_embeddings(few, glyphs.captions).batch(
         glyphs.caption_of[torch.linspace(0, len(glyphs) - 1, 64).long()]
     )
-    pen = Pen(Denoiser(model.network, "x0"), make_schedule("karras"), 32, 256, torch.device("cpu"), batch=64)
-    drawing = pen.draw(Recipe(steps=20, guidance=1.0), captions, torch.arange(64))
-    drawn = finish(told(drawing, Progress("Drawing", 0, 64)))
+    drawer = Drawer(Denoiser(model.network, "x0"), make_schedule("karras"), 32, 256, torch.device("cpu"), batch=64)
+    drawing = drawer.draw(Recipe(steps=20, guidance=1.0), captions, torch.arange(64))
+    drawn = finish(with_progress(drawing, Progress("Drawing", 0, 64)))
     real = _Real.open(data, 32, 64)
     rows, _ = finish(newness(real.glyphs, real.held, drawn, 0))
     copies = next(row for row in rows if row.name == "copies")

@@ -18,10 +18,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.io.bundled import pretrained
-from glyffctl.core.models.checkpoint import EXPORT_FILE, MODEL_FILE, Model, load_model, save_model
-from glyffctl.core.models.config import parse, read_preset
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.schedule import make_schedule
+from glyffctl.core.errors import GlyffError, ModelError, OutputError, UsageError
 from glyffctl.core.interop.diffusers_export import (
     check_config,
     compare,
@@ -30,13 +30,14 @@ from glyffctl.core.interop.diffusers_export import (
     unet_config,
     unet_weights,
 )
-from glyffctl.core.errors import GlyffError, ModelError, OutputError, UsageError
 from glyffctl.core.interop.exported import load_exported
+from glyffctl.core.io.bundled import pretrained
+from glyffctl.core.models.checkpoint import EXPORT_FILE, MODEL_FILE, Model, load_model, save_model
+from glyffctl.core.models.config import parse, read_preset
 from glyffctl.core.models.generate import Recipe, generate
-from glyffctl.core.noise import normal
-from glyffctl.core.diffusion.schedule import make_schedule
-from glyffctl.core.text.encoder import TextBatch, load_encoder
 from glyffctl.core.networks.unet import UNet, UNetConfig
+from glyffctl.core.noise import normal
+from glyffctl.core.text.encoder import load_encoder
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.export import ExportOptions, ExportReport, export
 from glyffctl.workflows.sample import sample
@@ -72,7 +73,7 @@ def diffusers(run: Path, tmp_path_factory: pytest.TempPathFactory) -> ExportRepo
     return finish(export(ExportOptions(model=run, format="diffusers", out=out)))
 
 
-def texts(model: Model) -> TextBatch:
+def texts(model: Model) -> Condition:
     return load_encoder(model.encoder.name, max_tokens=model.encoder.max_tokens).encode(PROMPTS)
 
 
@@ -85,7 +86,7 @@ def drawn(model: Model, noise_seeds: Tensor, prompt: str) -> Tensor:
         model.schedule,
         Recipe(steps=STEPS),
         encoder.encode([prompt] * count),
-        TextBatch.none(count, encoder.width),
+        Condition.none(count, encoder.width),
         noise_seeds,
         model.size,
     )
@@ -145,7 +146,7 @@ def test_onnx_answers_as_the_network_does(onnx: ExportReport, run: Path) -> None
         tokens[:, :most], mask[:, :most] = text.tokens[index, :most], text.mask[index, :most]
         x = normal(1, torch.arange(count), (1, 32, 32), 0) * (1 + noise**2) ** 0.5
         sigma = torch.full((count,), noise) * torch.linspace(1, 1.5, count)
-        expected = denoiser(x, sigma, model.network.encode_text(TextBatch(tokens, mask)))
+        expected = denoiser(x, sigma, model.network.encode_text(Condition(tokens, mask)))
         inputs = {"x": x, "sigma": sigma, "tokens": tokens, "mask": mask}
         answer = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
         assert expected.std() > 0.01
@@ -349,7 +350,7 @@ def test_exports_that_were_changed_are_refused(
 
 def test_names_of_many_blocks() -> None:
     assert diffusers_name("down.0.10.res.conv1.weight") == "down_blocks.0.resnets.10.conv1.weight"
-    assert diffusers_name("up.1.10.transformer.look.query.weight") == (
+    assert diffusers_name("up.1.10.transformer.self_attn.query.weight") == (
         "up_blocks.1.attentions.10.transformer_blocks.0.attn1.to_q.weight"
     )
 

@@ -65,7 +65,7 @@ def test_real_and_drawn_stand_above_the_definition_they_have_in_common(tmp_path:
     for k in range(6):
         for array, picture in zip(shown[2 * k : 2 * k + 2], (pictures[k], 255 - pictures[k]), strict=True):
             assert torch.equal(torch.as_tensor(array), picture)
-    # Nothing runs into the neighbour.
+    # Nothing runs into the neighbor.
     cells = [text.get_window_extent() for axes in figure.axes for text in axes.texts if text.get_fontsize() == SMALL]
     assert len(cells) == 6
     assert all(a.x1 < b.x0 for a, b in pairwise(cells[:4]))

@@ -19,9 +19,9 @@ from fontTools.ttLib import TTFont
 
 from glyffctl.core.data import font_workers
 from glyffctl.core.data.dataset import open_glyphs
-from glyffctl.core.errors import FontError
 from glyffctl.core.data.font_workers import CHUNK, _result
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
+from glyffctl.core.errors import FontError
 from glyffctl.workflows.events import Caution
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import follow

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
-from glyffctl.core.errors import FontError
 from glyffctl.core.data.fonts import (
     MOST_ALIKE,
     Face,
@@ -23,6 +22,7 @@ from glyffctl.core.data.fonts import (
     system_fonts,
     unrelated,
 )
+from glyffctl.core.errors import FontError
 from tests.fontmaker import bitmaps, make_collection, make_font, make_variable, set_maps, set_raw
 
 FULL = (0, -120, 1000, 880)  # the whole em box

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from glyffctl.core.diffusion.schedule import linear, make_schedule
 from glyffctl.core.theory import forward
 from glyffctl.core.theory.fit import ks_normal
-from glyffctl.core.diffusion.schedule import linear, make_schedule
 from tests.toys import eps
 
 

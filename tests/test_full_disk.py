@@ -26,8 +26,8 @@ from typer.testing import CliRunner
 
 from glyffctl.cli import app
 from glyffctl.core.io import tensors
-from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.io.tensors import digest
+from glyffctl.core.models.checkpoint import load_model, load_state
 from tests.conftest import Workshop, crashed
 
 AMPLE = 256 << 20

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.schedule import Schedule, cosine, karras, linear
 from glyffctl.core.errors import UsageError
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.theory.oracle import Gaussian
-from glyffctl.core.diffusion.samplers import SAMPLERS
-from glyffctl.core.diffusion.schedule import Schedule, cosine, karras, linear
-from glyffctl.core.text.encoder import TextBatch
 from tests.toys import OracleNetwork, Textless, ToyNetwork, captions, ks_statistic, last
 
 SIZE = 8
@@ -23,7 +23,7 @@ SIZE = 8
 
 def pictures(recipe: Recipe, count: int, batch: int) -> Tensor:
     """Pictures 0 to count−1, `batch` at a time."""
-    denoiser, text, nothing = Denoiser(ToyNetwork(SIZE**2), "x0"), captions(count), TextBatch.none(count, 8)
+    denoiser, text, nothing = Denoiser(ToyNetwork(SIZE**2), "x0"), captions(count), Condition.none(count, 8)
     parts = torch.arange(count).split(batch)
     return torch.cat(
         [last(generate(denoiser, karras(), recipe, text.rows(k), nothing.rows(k), k, SIZE)) for k in parts]
@@ -57,7 +57,7 @@ def test_pictures_of_a_perfect_network_have_the_law_of_its_data(name: str) -> No
     """So the start and the draws of the steps are all independent of each other."""
     count, deviation = 4000, 0.2
     data = Gaussian(torch.zeros(1, 2, 2), torch.full((1, 2, 2), deviation**2))
-    text = TextBatch.none(count, 8)
+    text = Condition.none(count, 8)
     recipe = Recipe(sampler=name, steps=500 if name in ("ddpm", "ddim") else 60)
     unit = last(generate(Denoiser(OracleNetwork(data), "eps"), karras(), recipe, text, text, torch.arange(count), 2))
     assert abs(float(unit.var()) / deviation**2 - 1) < 4 * math.sqrt(2 / unit.numel())
@@ -81,7 +81,7 @@ class Trainable(Textless, nn.Module):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_no_gradients_are_kept(name: str) -> None:
     """Not while the steps are drawn, which is after `generate` has been called; and the caller's mode stays."""
-    text = TextBatch.none(2, 8)
+    text = Condition.none(2, 8)
     recipe = Recipe(sampler=name, steps=3)
     for step in generate(Denoiser(Trainable(), "x0"), linear(), recipe, text, text, torch.arange(2), SIZE):
         assert not step.x.requires_grad
@@ -90,7 +90,7 @@ def test_no_gradients_are_kept(name: str) -> None:
 
 
 def test_more_steps_than_levels_is_a_usage_error() -> None:
-    text = TextBatch.none(1, 8)
+    text = Condition.none(1, 8)
     denoiser = Denoiser(ToyNetwork(SIZE**2), "x0")
     with pytest.raises(UsageError, match="between 1 and 10, not 11"):
         last(generate(denoiser, linear(10), Recipe(steps=11), text, text, torch.arange(1), SIZE))

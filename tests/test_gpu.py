@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch import nn
 
+from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.device import choose_device
+from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.models.checkpoint import load_model
-from glyffctl.core.data.dataset import open_glyphs
-from glyffctl.core.device import choose_device
-from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.models.generate import Recipe
-from glyffctl.core.evaluation.classifier import load_judge, look
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.noise_model import artist
@@ -176,8 +176,8 @@ def test_a_model_of_diffusers_draws_on_a_gpu(
 def test_figures_about_a_model_on_a_gpu(
     kind: str, workshop: Workshop, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What else draws: traces through the map, figures of noise-demo, the judge."""
-    judge, _ = load_judge()
+    """What else draws: traces through the map, figures of noise-demo, the classifier."""
+    classifier, _ = load_classifier()
     glyphs = open_glyphs(workshop.data)
     with pretended_gpu(monkeypatch, kind):
         device = choose_device(kind)
@@ -185,7 +185,7 @@ def test_figures_about_a_model_on_a_gpu(
         painter = finish(artist(tiny_run, None, "one", 0, device))
         guess = painter.guess()(torch.randn(2, 1, 32, 32), torch.ones(2, dtype=torch.float64))
         assert guess.device.type == "cpu"
-        there = look(judge.to(device), [glyphs.images(torch.arange(8))])
-    here = look(load_judge()[0], [glyphs.images(torch.arange(8))])
+        there = predict(classifier.to(device), [glyphs.images(torch.arange(8))])
+    here = predict(load_classifier()[0], [glyphs.images(torch.arange(8))])
     torch.testing.assert_close(there.features, here.features, atol=1e-4, rtol=0)
     assert torch.equal(there.radical, here.radical)

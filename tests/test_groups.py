@@ -1,7 +1,7 @@
 """What colours a map: the largest groups, and grey."""
 
-from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.atlas.groups import COLOURS, by_font, by_radical, group
+from glyffctl.core.data.dataset import GlyphSet
 
 
 def test_groups_are_the_largest_and_the_rest_is_grey(map_glyphs: GlyphSet) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.errors import DataError
 from glyffctl.workflows.events import Caution
-from glyffctl.workflows.pictures import look_over
+from glyffctl.workflows.pictures import check_pictures
 
 ROW = '{"file_name": "1.png", "text": "a fish"}\n'
 
@@ -183,7 +183,7 @@ def told(folder: Path, greys: list[Image.Image]) -> list[str]:
         image.save(folder / f"{k}.png")
         rows.append(json.dumps({"file_name": f"{k}.png", "text": f"thing {k}"}))
     (folder / "metadata.jsonl").write_text("\n".join(rows))
-    events = list(look_over(open_glyphs(folder, 16)))
+    events = list(check_pictures(open_glyphs(folder, 16)))
     assert all(isinstance(event, Caution) for event in events)
     return [event.text for event in events]
 

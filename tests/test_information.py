@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
+from glyffctl.core.diffusion.schedule import Schedule, cosine, linear
 from glyffctl.core.theory.information import Information, detail, gini, information, middle_share
 from glyffctl.core.theory.oracle import FiniteData
-from glyffctl.core.diffusion.schedule import Schedule, cosine, linear
 from tests.toys import eps
 
 PAIR = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)

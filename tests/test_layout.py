@@ -4,20 +4,20 @@ import pytest
 import torch
 
 from glyffctl.core.atlas import layout as layouts
-from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.atlas.layout import MapSettings, lay_out, place
-from glyffctl.core.atlas.neighbors import Neighbours, nearest, project
+from glyffctl.core.atlas.neighbors import Neighbors, nearest, project
+from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.structure import separation
 from tests.conftest import last
 
 
 def test_other_seeds_lay_out_otherwise_and_alike_stays_together(map_glyphs: GlyphSet) -> None:
     _, points = last(project(map_glyphs))
-    neighbours = last(nearest(points, 15))
-    one, two = (last(lay_out(points, neighbours, MapSettings(seed=seed))) for seed in (0, 1))
+    neighbors = last(nearest(points, 15))
+    one, two = (last(lay_out(points, neighbors, MapSettings(seed=seed))) for seed in (0, 1))
     assert not torch.equal(one, two)
     assert one.isfinite().all() and (one.amax(0) + one.amin(0)).abs().max() < 1e-4
-    # 艸 above, 钅 and 鱼 at the left: in the map 15 neighbours tell them, in a shuffled one they do not.
+    # 艸 above, 钅 and 鱼 at the left: in the map 15 neighbors tell them, in a shuffled one they do not.
     radical = torch.tensor([map_glyphs.characters[row].radical or 0 for row in map_glyphs.character_of.tolist()])
     labels = torch.where(radical == 140, 1, torch.where((radical == 167) | (radical == 195), 0, -1))
     for points_ in (one, two):
@@ -38,10 +38,10 @@ def test_new_pictures_lie_among_their_like_and_old_ones_where_they_were() -> Non
     points = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [50.0, 50.0]])
     rows = torch.tensor([[0, 1, 2, 3, 4], [3, 0, 1, 2, 4]])
     distance = torch.tensor([[1.0, 1.0, 1.0, 1.0, 9.0], [0.0, 1.0, 1.0, 1.0, 9.0]])
-    found = place(points, Neighbours(rows, distance))
+    found = place(points, Neighbors(rows, distance))
     assert found[0].max() <= 1.0  # in the square of four, not on the way to the fifth
     assert torch.equal(found[1], points[3])
-    square = place(points, Neighbours(rows[:, :4], distance[:, :4]))
+    square = place(points, Neighbors(rows[:, :4], distance[:, :4]))
     torch.testing.assert_close(square[0], torch.tensor([0.5, 0.5]), atol=1e-4, rtol=0)  # Weiszfeld's answer is known
 
 

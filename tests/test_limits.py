@@ -189,7 +189,7 @@ COMMANDS: dict[str, str] = {
     "with": f"visualize-umap --data data --with FILE --out {MADE}",
     "again": f"sample --again FILE --out {MADE}.png",
     "model": f"sample gold --model FILE --out {MADE}.png",
-    "judge": f"evaluate --data data --model run --judge FILE --out {MADE}.json",
+    "classifier": f"evaluate --data data --model run --classifier FILE --out {MADE}.json",
     "pictures": f"visualize-umap --data pictures --out {MADE}",
     "data": f"train --gpus 0 --data data --config tiny.toml --out {MADE}",
     "run": "train --gpus 0 --data data --config tiny.toml --images 104 --out run",
@@ -261,7 +261,7 @@ def _bombs() -> list[Bomb]:
         ]
     tensors = [
         ("model", "file.safetensors"),
-        ("judge", "file.safetensors"), ("data", "data/embeddings.safetensors"),
+        ("classifier", "file.safetensors"), ("data", "data/embeddings.safetensors"),
         ("data", "data/glyphs-00000.safetensors"), ("run", "run/state.safetensors"),
         ("encoder", "t5/model.safetensors"),
     ]  # fmt: skip

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from glyffctl.core.evaluation.metrics import Figure, kernel_distance, manifold, mean, quantile, share
+from glyffctl.core.estimates import Estimate, mean, quantile, share
+from glyffctl.core.evaluation.metrics import kernel_distance, manifold
 from tests.toys import eps
 
 
@@ -105,10 +106,10 @@ def test_two_clusters_of_which_one_is_drawn():
 
 
 def test_points_on_a_line_by_hand():
-    """Real 0…9. Of the drawn, only 4.5 and 5.5 are near; the k-th neighbours of the points are counted by hand.
+    """Real 0…9. Of the drawn, only 4.5 and 5.5 are near; the k-th neighbors of the points are counted by hand.
 
     Reach of real points (k = 3): 3 at the left end, 2 inside; so 4.5 and 5.5 are inside balls, 100 and more are not.
-    Drawn reach (k = 3) from 4.5: the third neighbour is 101, so its ball holds every real point.
+    Drawn reach (k = 3) from 4.5: the third neighbor is 101, so its ball holds every real point.
     Coverage (k = 5): the reach is 5 at the ends, 4, 3 next to them, and 3 inside: all are covered.
     """
     real = torch.arange(10.0)[:, None]
@@ -126,4 +127,4 @@ def test_recall_is_won_by_outliers_and_coverage_is_not():
 
 
 def test_figures_are_plain():
-    assert share(1, 2) == Figure(0.5, share(1, 2).low, share(1, 2).high, 2)
+    assert share(1, 2) == Estimate(0.5, share(1, 2).low, share(1, 2).high, 2)

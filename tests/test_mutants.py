@@ -32,10 +32,10 @@ import pytest
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.models import checkpoint
-from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.data.embeddings import FILE_NAME
 from glyffctl.core.data.font_workers import FontWorkers, font_workers
+from glyffctl.core.io.bundled import pretrained
+from glyffctl.core.models import checkpoint
 from glyffctl.workflows import prepare as preparing
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
@@ -465,15 +465,19 @@ def known(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Pat
 
 @counts(8)
 def test_judges_and_prompts(known: Path, trained: Path, tmp_path: Path, count: int) -> None:
-    judge, prompts, out = tmp_path / "judge.safetensors", tmp_path / "prompts.toml", tmp_path / "evaluation.json"
-    shutil.copy(pretrained("judge.safetensors"), judge)
+    classifier, prompts, out = (
+        tmp_path / "classifier.safetensors",
+        tmp_path / "prompts.toml",
+        tmp_path / "evaluation.json",
+    )
+    shutil.copy(pretrained("classifier.safetensors"), classifier)
     prompts.write_text('[prompts]\n"man" = 9\n"ice" = [15, 85]\n"knife" = 18\n', "utf-8")
     evaluate: list[str | Path] = ["evaluate", "--data", known, "--model", trained, "--out", out, "--pictures", "16"]
-    evaluate += ["--count", "1", "--steps", "1", "--judge", judge, "--prompts", prompts]
+    evaluate += ["--count", "1", "--steps", "1", "--classifier", classifier, "--prompts", prompts]
     hold(
         [
-            Victim(judge, evaluate, TENSORS, True, (out,), weight=3),
-            Victim(judge, evaluate, FORGED, False, (out,), places=False),
+            Victim(classifier, evaluate, TENSORS, True, (out,), weight=3),
+            Victim(classifier, evaluate, FORGED, False, (out,), places=False),
             Victim(prompts, evaluate, TEXT, False, (out,)),
         ],
         count,

@@ -32,20 +32,20 @@ from PIL.PngImagePlugin import PngInfo
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.theory.claims import Claim
-from glyffctl.core.data.dataset import open_glyphs, seal
-from glyffctl.core.io.images import SETTINGS_KEY, read_settings, save_png
 from glyffctl.core.atlas.layout import Map, MapSettings, save_map
-from glyffctl.core.evaluation.metrics import Figure
-from glyffctl.core.io.names import as_text, printable
 from glyffctl.core.atlas.neighbors import Subspace
+from glyffctl.core.data.dataset import open_glyphs, seal
+from glyffctl.core.estimates import Estimate
 from glyffctl.core.evaluation.prompts import read_prompts
-from glyffctl.workflows import evaluate as evaluate_workflow
-from glyffctl.workflows import judge as judge_workflow
-from glyffctl.workflows import noise_demo as noise_workflow
 from glyffctl.core.evaluation.report import EvaluateReport, PromptRow, Row
+from glyffctl.core.io.images import SETTINGS_KEY, read_settings, save_png
+from glyffctl.core.io.names import as_text, printable
+from glyffctl.core.theory.claims import Claim
+from glyffctl.workflows import classifier as classifier_workflow
+from glyffctl.workflows import evaluate as evaluate_workflow
+from glyffctl.workflows import noise_demo as noise_workflow
+from glyffctl.workflows.classifier import ClassifierReport
 from glyffctl.workflows.events import Event, Progress
-from glyffctl.workflows.judge import JudgeReport
 from glyffctl.workflows.noise_demo import CheckReport
 from tests.conftest import Workshop
 from tests.fontmaker import make_font
@@ -437,18 +437,18 @@ def returns(report: Any) -> Callable[[Any], Iterator[Any]]:
 
 def test_names_in_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tables of reports that hold strangers' names, in a terminal and as JSON."""
-    figure = Figure(0.5, 0.25, 0.75, 16)
+    figure = Estimate(0.5, 0.25, 0.75, 16)
     rows = [PromptRow(prompt.text, list(prompt.radicals), figure, None)
             for prompt in read_prompts(hostile_prompts(tmp_path / "prompts.toml"))]  # fmt: skip
     out = tmp_path / "\x1b[2J[red].json"
     evaluation = EvaluateReport(out, out, {}, {}, {}, {}, [Row("ink", figure, figure, "share", "")], rows, 1.0, [], 1.0)
-    judged = JudgeReport(out, 100, figure, dict.fromkeys(NAMES, figure), 1.0)
+    judged = ClassifierReport(out, 100, figure, dict.fromkeys(NAMES, figure), 1.0)
     claims = CheckReport([Claim(name, name, name, "does not hold", name) for name in NAMES], NAMES[22], 1.0)
     monkeypatch.setattr(evaluate_workflow, "evaluate", returns(evaluation))
-    monkeypatch.setattr(judge_workflow, "make_judge", returns(judged))
+    monkeypatch.setattr(classifier_workflow, "make_classifier", returns(judged))
     monkeypatch.setattr(noise_workflow, "check", returns(claims))
     monkeypatch.setitem(TERMINAL, "COLUMNS", "2000")
-    for command in (["evaluate"], ["evaluate", "--train-judge"], ["noise-demo", "--check"]):
+    for command in (["evaluate"], ["evaluate", "--train-classifier"], ["noise-demo", "--check"]):
         told, plain = run(*command).out, run(*command, "--json").out
         assert json.loads(plain) and plain.isascii() and plain.count("\n") == 1
         for name in whole(NAMES):
@@ -504,7 +504,7 @@ def test_names_that_are_no_utf8(tmp_path: Path, workshop: Workshop, tiny_run: Pa
         prepare,
         ["train", "--data", workshop.data, "--config", workshop.config, "--gpus", "0", "--out"],
         ["export", tiny_run, "--encoder", workshop.encoder, "--format", "diffusers", "--out"],
-        ["evaluate", "--train-judge", "--data", workshop.data, "--judge"],
+        ["evaluate", "--train-classifier", "--data", workshop.data, "--classifier"],
         ["sample", "x", "--model"],
         ["embed", "--data", workshop.data, "--encoder"],
     ):

@@ -22,16 +22,16 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from glyffctl.display.claim_table import show_claims
 from glyffctl.cli import app
-from glyffctl.core.theory.claims import Claim
 from glyffctl.core.data.cleaning import clean
 from glyffctl.core.data.dataset import Character
 from glyffctl.core.data.dataset_writer import GlyphWriter
+from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, FontError, GlyffError, OutputError, UsageError
-from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.io.images import read_settings
+from glyffctl.core.theory.claims import Claim
+from glyffctl.display.claim_table import show_claims
 from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.registry import ENTRIES, NAMES, file_stem, number
 from glyffctl.figures.style import save_figure, style

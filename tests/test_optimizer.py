@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from glyffctl.core.training.optimizer import Optimizer
 from glyffctl.core.networks.unet import UNet, UNetConfig, channels_last
+from glyffctl.core.training.optimizer import Optimizer
 
 CONFIG = UNetConfig(
     size=16, patch=2, channels=(16, 32), blocks=1, attention=(1,), head_width=16, text_width=8, context_width=16

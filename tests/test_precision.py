@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from glyffctl.core import precision
-from glyffctl.core.io.bundled import pretrained
-from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.io.images import read_settings
-from glyffctl.core.precision import settle
-from glyffctl.core.text.encoder import TextBatch
-from glyffctl.workflows.draw import Pen
+from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.precision import autocast_dtype
+from glyffctl.workflows.draw import Drawer
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, again
@@ -29,8 +29,8 @@ def test_auto_takes_bfloat16_where_it_is_much_faster(
     speedup: float, expected: torch.dtype | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "_speedup", lambda _: speedup)
-    assert settle("auto", CPU) is expected
-    assert settle("fp32", CPU) is None and settle("bf16", CPU) is torch.bfloat16
+    assert autocast_dtype("auto", CPU) is expected
+    assert autocast_dtype("fp32", CPU) is None and autocast_dtype("bf16", CPU) is torch.bfloat16
 
 
 def test_the_measurement_leaves_random_numbers_alone() -> None:
@@ -47,19 +47,19 @@ def test_an_unknown_precision_is_refused_in_a_line() -> None:
 def test_bfloat16_changes_the_pictures_only_by_rounding() -> None:
     """The model in the box, 20 steps: what differs is far less than what another seed changes."""
     model = load_model(pretrained(MODEL_FILE))
-    nothing = TextBatch.none(4, model.network.config.text_width)
+    nothing = Condition.none(4, model.network.config.text_width)
     drawn = {}
     for kind in ("fp32", "bf16"):
-        pen = Pen.of(model, CPU, 4, kind)
-        assert pen.precision == kind
-        drawn[kind] = _drawn(pen, nothing, torch.arange(4))
-    other = _drawn(Pen.of(model, CPU, 4, "fp32"), nothing, torch.arange(4, 8))
+        drawer = Drawer.of(model, CPU, 4, kind)
+        assert drawer.precision == kind
+        drawn[kind] = _drawn(drawer, nothing, torch.arange(4))
+    other = _drawn(Drawer.of(model, CPU, 4, "fp32"), nothing, torch.arange(4, 8))
     rounding = (drawn["fp32"].float() - drawn["bf16"].float()).abs().mean()
     assert 0 < float(rounding) < 0.15 * float((drawn["fp32"].float() - other.float()).abs().mean())
 
 
-def _drawn(pen: Pen, text: TextBatch, seeds: torch.Tensor) -> torch.Tensor:
-    drawing = pen.draw(Recipe(steps=10, guidance=1.0), text, seeds)
+def _drawn(drawer: Drawer, text: Condition, seeds: torch.Tensor) -> torch.Tensor:
+    drawing = drawer.draw(Recipe(steps=10, guidance=1.0), text, seeds)
     while True:
         try:
             next(drawing)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from glyffctl.core.training import learning_curve
 from glyffctl.core.data.embeddings import Embeddings
+from glyffctl.core.training import learning_curve
 from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Note

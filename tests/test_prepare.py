@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from glyffctl.cli import app
 from glyffctl.core.data.dataset import captions_digest, open_glyphs
-from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.core.data.fonts import MOST_ALIKE
+from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.workflows import prepare as workflow
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, parse_ranges, prepare
@@ -79,7 +79,7 @@ def test_what_is_drawn_and_what_is_left_out_is_listed(options):
         "faces": "best",
         "fit": "ink",
         "weight": None,
-        "wordings": True,
+        "alternate_captions": True,
         "format": "glyphs",
     }
     assert manifest["definitions"]["source"] == "table.tsv" and manifest["font_files"][0]["source"] == "good.ttf"
@@ -201,7 +201,7 @@ def test_the_same_again_does_nothing_and_says_the_same(options, monkeypatch, for
         ({"ranges": "4E00"}, "--range"),
         ({"faces": "all"}, "--faces"),
         ({"fit": "metrics"}, "--fit"),
-        ({"wordings": False}, "--wordings"),
+        ({"alternate_captions": False}, "--alternate-captions"),
         ({"format": "imagefolder"}, "--format"),
         ({"size": 16, "ranges": "4E00"}, "--size, --range"),
     ],
@@ -360,7 +360,7 @@ def test_rows_without_a_definition_are_left_out_by_name(options, text):
 def test_every_meaning_of_a_character_is_told(options):
     run(write_table(options, "一\tone, single\n丁\tnail\n一\twhole\n"))
     one = open_glyphs(options.out).characters[0]
-    assert one.definition == "one, single; whole" and one.wordings == ("one", "single", "whole")
+    assert one.definition == "one, single; whole" and one.alternate_captions == ("one", "single", "whole")
 
 
 @pytest.mark.parametrize(

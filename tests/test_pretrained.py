@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.io.bundled import BUNDLED, pretrained
+from glyffctl.core.io.picture import read_picture
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.models.config import as_dict, parse, read_preset
-from glyffctl.core.evaluation.classifier import load_judge, look
-from glyffctl.core.io.picture import read_picture
 from glyffctl.core.text.encoder import TextEncoder, load_encoder
 
 
@@ -106,9 +106,9 @@ def test_one_line_in_an_empty_folder_draws_what_was_asked(tmp_path: Path) -> Non
     assert done.returncode == 0 and "came with the program" in done.stderr, done.stderr
     files = sorted((tmp_path / "pictures").iterdir())
     assert len(files) == 16
-    judge, _ = load_judge()
+    classifier, _ = load_classifier()
     pictures = torch.stack([torch.from_numpy(read_picture(file, 128)) for file in files])
-    found = look(judge, [pictures]).radical.reshape(4, 4)
+    found = predict(classifier, [pictures]).radical.reshape(4, 4)
     right = sum(
         radical in answers for row, answers in zip(found.tolist(), prompts.values(), strict=True) for radical in row
     )

@@ -17,10 +17,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.training.distributed import ALONE, Place, in_job, place
 from glyffctl.core.io.tensors import load_tensors
+from glyffctl.core.models.checkpoint import load_model, load_state
+from glyffctl.core.training.distributed import SINGLE_PROCESS, ProcessInfo, in_job, process_info
 from tests.conftest import Workshop, crashed
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -164,15 +164,15 @@ def test_a_job_whose_launcher_was_killed_saves_and_ends(workshop: Workshop, tmp_
 
 
 def test_the_place_in_a_job_is_what_torchrun_or_srun_says() -> None:
-    assert place({}) == Place() and not in_job({}) and ALONE.leads
-    assert place({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}) == Place(3, 4, 1)
+    assert process_info({}) == ProcessInfo() and not in_job({}) and SINGLE_PROCESS.is_main
+    assert process_info({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}) == ProcessInfo(3, 4, 1)
     slurm = {"SLURM_PROCID": "1", "SLURM_NTASKS": "2", "SLURM_LOCALID": "1"}
-    assert place(slurm) == Place()  # a shell in an allocation
-    assert place({**slurm, "SLURM_STEP_ID": "0", "MASTER_ADDR": "node1"}) == Place(1, 2, 1)
+    assert process_info(slurm) == ProcessInfo()  # a shell in an allocation
+    assert process_info({**slurm, "SLURM_STEP_ID": "0", "MASTER_ADDR": "node1"}) == ProcessInfo(1, 2, 1)
     for broken in ({"RANK": "1"}, {"RANK": "x", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
                    {"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}):  # fmt: skip
         with pytest.raises(UsageError):
-            place(broken)
+            process_info(broken)
 
 
 def test_a_batch_smaller_than_the_job_is_told_once(workshop: Workshop, tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from glyffctl.core.io import bundled
-from glyffctl.core.models.checkpoint import load_model, save_model
-from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError, OutputError, UsageError
-from glyffctl.core.models.generate import Recipe
-from glyffctl.core.io.images import read_settings
 from glyffctl.core.diffusion.samplers import SAMPLERS
-from glyffctl.workflows.draw import Pen
+from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError, OutputError, UsageError
+from glyffctl.core.io import bundled
+from glyffctl.core.io.images import read_settings
+from glyffctl.core.models.checkpoint import load_model, save_model
+from glyffctl.core.models.generate import Recipe
+from glyffctl.workflows.draw import Drawer
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample import _processors, sample
@@ -322,13 +322,13 @@ def test_a_gif_without_a_name_is_beside_the_picture(
 
 
 def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, seen, draw = torch.get_num_threads(), list[int](), Pen.draw
+    before, seen, draw = torch.get_num_threads(), list[int](), Drawer.draw
 
     def watched(*arguments: Any, **options: Any) -> Any:
         seen.append(torch.get_num_threads())
         return draw(*arguments, **options)
 
-    monkeypatch.setattr(Pen, "draw", watched)
+    monkeypatch.setattr(Drawer, "draw", watched)
     finish(sample(options(tiny_run, tmp_path / "x.png", threads=2 if before == 1 else 1)))
     made = seen.pop()
     assert made != before or _processors() == 1

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.diffusion.denoiser import Denoise, Denoiser, Network, Prediction
-from glyffctl.core.theory.oracle import FiniteData, Gaussian
+from glyffctl.core.diffusion.denoiser import Denoise, Denoiser, Network, PredictionType
 from glyffctl.core.diffusion.samplers import SAMPLERS, Draw, Sampler, Step, ancestral, dpmpp_2m_sde, dpmpp_sde
 from glyffctl.core.diffusion.schedule import Schedule, karras, make_schedule
+from glyffctl.core.theory.oracle import FiniteData, Gaussian
 from tests.toys import (
     LineFlow,
     OracleNetwork,
@@ -67,7 +67,9 @@ def start(sigmas: Tensor) -> Tensor:
     return eps(*SHAPE) * math.sqrt(1 + float(sigmas[0]) ** 2)
 
 
-def ours(sampler: Sampler, network: Network, sigmas: Tensor, draw: Draw, prediction: Prediction = "eps") -> list[Step]:
+def ours(
+    sampler: Sampler, network: Network, sigmas: Tensor, draw: Draw, prediction: PredictionType = "eps"
+) -> list[Step]:
     context = network.encode_text(captions(len(eps(*SHAPE))))
     denoiser = Denoiser(network, prediction)
     return list(sampler(lambda x, sigma: denoiser(x, sigma, context), start(sigmas), sigmas, draw))
@@ -127,7 +129,7 @@ def test_ddpm_is_that_of_diffusers(
 # diffusers' DDIM takes t − T//n for the next level, which is one of its levels only where n divides T.
 @pytest.mark.parametrize("n", [1, 2, 50])
 def test_ddim_is_that_of_diffusers(
-    n: int, eta: float, prediction: Prediction, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
+    n: int, eta: float, prediction: PredictionType, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = ToyNetwork(16)
     sigmas = schedule.steps(n)

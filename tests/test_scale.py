@@ -21,9 +21,7 @@ import pytest
 import torch
 from PIL import Image
 
-from glyffctl.core.data import dataset
-from glyffctl.core.data import dataset_writer
-from glyffctl.core.data import imagefolder
+from glyffctl.core.data import dataset, dataset_writer, imagefolder
 from glyffctl.core.data.dataset import Character, Font, GlyphSet, open_glyphs
 from glyffctl.core.data.dataset_writer import GlyphWriter, PictureWriter, Writer
 from glyffctl.core.data.font_workers import font_workers
@@ -46,11 +44,11 @@ def write(folder: Path, count: int, writer: type[Writer] = GlyphWriter, size: in
     random = np.random.default_rng(0)
     pictures = random.integers(0, 256, (200, size, size), dtype=np.uint8)
     folder.mkdir()
-    pen = writer(folder, size)
+    drawer = writer(folder, size)
     for i in range(count):
         font = i // len(CHARACTERS)
-        pen.add(CHARACTERS[i % len(CHARACTERS)], Font(f"{font}.ttf", 0, f"Font {font}"), pictures[i % 200])
-    pen.finish({})
+        drawer.add(CHARACTERS[i % len(CHARACTERS)], Font(f"{font}.ttf", 0, f"Font {font}"), pictures[i % 200])
+    drawer.finish({})
     return folder
 
 
@@ -82,7 +80,9 @@ def test_an_image_folder_is_opened_in_a_few_bytes_for_each_picture(tmp_path: Pat
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     peaks = []
     for count in (1000, 8000):
-        row = json.dumps({"file_name": "a.png", "text": "a meaning of many words", "font": "A", "wordings": ["b", "c"]})
+        row = json.dumps(
+            {"file_name": "a.png", "text": "a meaning of many words", "font": "A", "alternate_captions": ["b", "c"]}
+        )
         (tmp_path / "metadata.jsonl").write_text((row + "\n") * count)
         peaks.append(traced(lambda: open_glyphs(tmp_path)))
     each = (peaks[1] - peaks[0]) / 7000

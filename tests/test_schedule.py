@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from glyffctl.core.diffusion.schedule import Schedule, ScheduleName, cosine, from_betas, karras, linear, make_schedule
 from glyffctl.core.errors import UsageError
 from glyffctl.core.noise import normal
-from glyffctl.core.diffusion.schedule import Schedule, ScheduleName, cosine, from_betas, karras, linear, make_schedule
 from tests.toys import in_double, ks_statistic
 
 # diffusers hands tensors to np.array, which numpy 2 warns about.
@@ -118,7 +118,7 @@ def test_trailing_spacing_is_that_of_diffusers() -> None:
         # For some n diffusers' arange runs one too far, to level −1.
         theirs = scheduler.timesteps[:n] + 1
         different = (table.steps(n)[:-1] != theirs).nonzero().flatten().tolist()
-        # At an exact half their rounding error decides between two neighbours.
+        # At an exact half their rounding error decides between two neighbors.
         assert all(Fraction(1000 * i, n) % 1 == Fraction(1, 2) for i in different), n
         same += not different
     assert same > 900

@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 import torch
 
-from glyffctl.core.theory.oracle import Gaussian
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import linear
+from glyffctl.core.theory.oracle import Gaussian
 from glyffctl.core.theory.solvers import drawn_variances, error, spectrum, thinned
 from tests.toys import draws, eps, last, order_of
 

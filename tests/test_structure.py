@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from glyffctl.core.errors import DataError
 from glyffctl.core.data.structure import read_structure, separation, two_kinds
+from glyffctl.core.errors import DataError
 
 
 def test_separation_in_closed_form() -> None:
@@ -18,7 +18,7 @@ def test_separation_in_closed_form() -> None:
     assert separation(apart, labels) == 1.0  # unequal counts, and each among its own
     assert separation(apart, 1 - labels) == 1.0
     every_other = torch.arange(200) % 2
-    # On a line of alternating kinds 15 neighbours, oneself left out, are 8 of the other and 7 of one's own.
+    # On a line of alternating kinds 15 neighbors, oneself left out, are 8 of the other and 7 of one's own.
     assert separation(torch.stack([line, line * 0], 1), every_other) < 0.1
     labels[100:] = -1  # left out of everything: as if they were not there
     assert separation(apart, labels) == separation(apart[:100], labels[:100]) == 1.0

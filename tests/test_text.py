@@ -13,10 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.errors import EmbeddingError, UsageError
-from glyffctl.core.text.t5 import T5Encoder
+from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.text.encoder import TextEncoder, load_encoder
+from glyffctl.core.text.t5 import T5Encoder
 from tests.stand_ins import DEFINITIONS, make_bert, serve_hub
 
 

@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.errors import (
     DataError,
     EmbeddingError,
@@ -26,6 +25,7 @@ from glyffctl.core.errors import (
     TrainingError,
     UsageError,
 )
+from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.embed import EmbedOptions, embed

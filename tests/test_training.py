@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from glyffctl.core import precision
-from glyffctl.core.models.config import Config, merge, parse, read_preset, read_toml
 from glyffctl.core.data.dataset import open_glyphs
-from glyffctl.core.device import CPU
 from glyffctl.core.data.embeddings import load_embeddings
-from glyffctl.core.errors import TrainingError
+from glyffctl.core.data.split import held_out
+from glyffctl.core.device import CPU
 from glyffctl.core.diffusion.schedule import linear
-from glyffctl.core.training.trainer import Trainer, draw_sigmas, held_out
+from glyffctl.core.errors import TrainingError
+from glyffctl.core.models.config import Config, merge, parse, read_preset, read_toml
+from glyffctl.core.training.trainer import Trainer, draw_sigmas
 from glyffctl.workflows.events import finish
 from tests.conftest import Workshop
 
@@ -152,7 +153,7 @@ def test_precision_is_settled_by_the_one_probe_and_leaves_no_trace(
 ) -> None:
     monkeypatch.setattr(precision, "_speedup", lambda _: speedup)
     trainer, plain = make_trainer(workshop, precision="auto"), make_trainer(workshop)
-    trainer.settle_precision()
+    trainer.choose_precision()
     assert trainer.precision == expected and plain.precision == "fp32"
     for name, tensor in weights(plain).items():
         assert torch.equal(tensor, weights(trainer)[name]), name

@@ -20,10 +20,10 @@ import torch
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.models import checkpoint
-from glyffctl.core.io import tensors
 from glyffctl.core.errors import OutputError
+from glyffctl.core.io import tensors
 from glyffctl.core.io.tensors import digest
+from glyffctl.core.models import checkpoint
 from tests.conftest import Workshop
 
 SEED = 11
@@ -198,7 +198,7 @@ PICKLES = (
     "state.safetensors",
     "embeddings.safetensors",
     "glyphs-00000.safetensors",
-    "judge.safetensors",
+    "classifier.safetensors",
     "config.json",
     "manifest.json",
     "characters.jsonl",
@@ -234,7 +234,7 @@ def test_a_pickle_under_any_of_our_names_is_refused_and_not_run(
         commands: list[list[str | Path]] = [
             ["sample", "a", "--model", run, "--out", tmp_path / "a.png", "--steps", "1"],
             ["train", "--data", data, "--config", workshop.config, "--gpus", "0", "--out", run],
-            ["evaluate", "--data", data, "--model", run, "--judge", tmp_path / "judge.safetensors"],
+            ["evaluate", "--data", data, "--model", run, "--classifier", tmp_path / "classifier.safetensors"],
             ["train", "--data", data, "--config", tmp_path / "cpu.toml", "--gpus", "0", "--out", tmp_path / "new"],
         ]
         refused = 0

@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 
 from glyffctl.core.atlas import layout as layouts
+from glyffctl.core.atlas.layout import FILE_NAME, LaidOut, MapSettings
 from glyffctl.core.data.dataset import SEAL, GlyphSet, seal
 from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, GlyffError, OutputError, UsageError
 from glyffctl.core.io.images import read_settings, sheet
-from glyffctl.core.atlas.layout import FILE_NAME, LaidOut, MapSettings
 from glyffctl.core.io.tensors import load_tensors
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare

@@ -17,12 +17,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from glyffctl.core.data.dataset import Character, Font, GlyphSet, Wordings, open_glyphs
-from glyffctl.core.data.definitions import read_definitions
 from glyffctl.core.atlas.density import density
 from glyffctl.core.atlas.groups import by_radical
-from glyffctl.core.io.images import read_settings
 from glyffctl.core.atlas.layout import MapSettings
+from glyffctl.core.data.dataset import CaptionTable, Character, Font, GlyphSet, open_glyphs
+from glyffctl.core.data.definitions import read_definitions
+from glyffctl.core.io.images import read_settings
 from glyffctl.figures.map_html import Subjects, save_map_page
 from glyffctl.figures.map_scene import Colouring, Scene
 from glyffctl.workflows.events import finish
@@ -420,7 +420,7 @@ def all_characters(unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     random = torch.Generator().manual_seed(0)
     glyphs = GlyphSet(
         size=8, fonts=[Font("a.otf", 0, "A")], characters=characters, captions=[c.definition for c in characters],
-        wordings=Wordings(torch.arange(count), torch.arange(count + 1)),
+        caption_table=CaptionTable(torch.arange(count), torch.arange(count + 1)),
         character_of=torch.arange(count), font_of=torch.zeros(count, dtype=torch.long),
         pixels=lambda index: torch.zeros(len(index), 8, 8, dtype=torch.uint8), identity="",
     )  # fmt: skip

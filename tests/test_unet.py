@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glyffctl.core.models.config import Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
 from glyffctl.core.data.dataset import Character, Font, GlyphSet, caption_table, to_unit
-from glyffctl.core.diffusion.denoiser import Denoiser
-from glyffctl.core.interop.diffusers_export import diffusers_name, unet_config, unet_weights
 from glyffctl.core.data.embeddings import Embeddings
-from glyffctl.core.errors import UsageError
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.errors import UsageError
+from glyffctl.core.interop.diffusers_export import diffusers_name, unet_config, unet_weights
+from glyffctl.core.models.config import Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
 from glyffctl.core.models.generate import Recipe, generate
-from glyffctl.core.text.encoder import TextBatch
-from glyffctl.core.training.trainer import Trainer
 from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig, channels_last, parameter_count, sinusoid
+from glyffctl.core.training.trainer import Trainer
 
 SMALL = UNetConfig(
     size=16, patch=2, channels=(32, 64), blocks=1, attention=(1,), head_width=16, text_width=24, context_width=40
@@ -64,12 +64,12 @@ def in_diffusers(network: UNet) -> Any:
     return other.eval()
 
 
-def captions(config: UNetConfig, count: int, length: int = 5, dtype: torch.dtype = torch.float32) -> TextBatch:
+def captions(config: UNetConfig, count: int, length: int = 5, dtype: torch.dtype = torch.float32) -> Condition:
     """Random captions of 1, 2, … tokens."""
     generator = torch.Generator().manual_seed(1)
     mask = torch.arange(length) < torch.arange(1, count + 1)[:, None]
     tokens = torch.randn(count, length, config.text_width, generator=generator, dtype=dtype)
-    return TextBatch(tokens * mask[..., None], mask)
+    return Condition(tokens * mask[..., None], mask)
 
 
 def pictures(config: UNetConfig, count: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -202,7 +202,7 @@ def test_sizes_that_cannot_be_built_are_refused(change: dict[str, Any], words: l
 
 def test_text_of_another_width_is_refused() -> None:
     with pytest.raises(UsageError, match=r"vectors are 512 wide, the network takes 24"):
-        UNet(SMALL).encode_text(TextBatch.none(2, 512))
+        UNet(SMALL).encode_text(Condition.none(2, 512))
 
 
 @pytest.mark.parametrize(("preset", "low", "high"), [("glyffuser", 125e6, 145e6), ("cpu", 4e6, 20e6)])
@@ -222,7 +222,7 @@ def network(request: pytest.FixtureRequest) -> UNet:
     return shaken(UNet(replace(SMALL, pooled_text=request.param)).eval().requires_grad_(False))
 
 
-def answer(network: UNet, text: TextBatch) -> Tensor:
+def answer(network: UNet, text: Condition) -> Tensor:
     z, label = pictures(network.config, len(text.mask))
     return network(z, label, network.encode_text(text))
 
@@ -232,7 +232,7 @@ def test_padding_is_not_seen(network: UNet) -> None:
     expected = answer(network, text)
     assert float(expected.std()) > 0.1
     garbage = torch.randn(3, 4, network.config.text_width) * 1e4
-    longer = TextBatch(
+    longer = Condition(
         torch.cat([torch.where(text.mask[..., None], text.tokens, -1e4), garbage], 1),
         torch.cat([text.mask, torch.zeros(3, 4, dtype=torch.bool)], 1),
     )
@@ -240,26 +240,26 @@ def test_padding_is_not_seen(network: UNet) -> None:
     # Alone and without padding: each caption is as long as its row number.
     z, label = pictures(network.config, 3)
     for row in range(3):
-        bare = TextBatch(text.tokens[row : row + 1, : row + 1], text.mask[row : row + 1, : row + 1])
+        bare = Condition(text.tokens[row : row + 1, : row + 1], text.mask[row : row + 1, : row + 1])
         alone = network(z[row : row + 1], label[row : row + 1], network.encode_text(bare))
         assert float((alone - expected[row]).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
 def test_dropped_caption_is_no_caption(network: UNet) -> None:
     text = captions(network.config, 3)
-    none = answer(network, TextBatch.none(3, network.config.text_width))
-    dropped = answer(network, TextBatch(torch.randn_like(text.tokens) * 100, torch.zeros_like(text.mask)))
+    none = answer(network, Condition.none(3, network.config.text_width))
+    dropped = answer(network, Condition(torch.randn_like(text.tokens) * 100, torch.zeros_like(text.mask)))
     torch.testing.assert_close(dropped, none, rtol=0, atol=1e-5 * float(none.abs().max()))
     assert float((answer(network, text) - none).abs().max()) > 1e-2
     # One row dropped, the others kept.
-    mixed = answer(network, TextBatch(text.tokens, text.mask & torch.tensor([[True], [False], [True]])))
+    mixed = answer(network, Condition(text.tokens, text.mask & torch.tensor([[True], [False], [True]])))
     torch.testing.assert_close(mixed[1], none[1], rtol=0, atol=1e-5 * float(none.abs().max()))
     torch.testing.assert_close(mixed[::2], answer(network, text)[::2], rtol=0, atol=1e-5 * float(none.abs().max()))
 
 
 def test_null_token_is_learned() -> None:
     network = shaken(UNet(SMALL))
-    answer(network, TextBatch.none(2, SMALL.text_width)).square().sum().backward()
+    answer(network, Condition.none(2, SMALL.text_width)).square().sum().backward()
     assert network.null_token.grad is not None
     assert float(network.null_token.grad.abs().max()) > 0
 
@@ -270,7 +270,7 @@ def test_every_token_counts(network: UNet) -> None:
     for token in range(4):
         changed = text.tokens.clone()
         changed[3, token] = torch.randn(network.config.text_width, generator=torch.Generator().manual_seed(token))
-        difference = (answer(network, TextBatch(changed, text.mask)) - expected).abs().amax(dim=(1, 2, 3))
+        difference = (answer(network, Condition(changed, text.mask)) - expected).abs().amax(dim=(1, 2, 3))
         assert float(difference[3]) > 1e-3
         assert float(difference[:3].max()) < 1e-5  # rows are independent
 
@@ -279,10 +279,10 @@ def test_every_token_counts(network: UNet) -> None:
 def test_pooled_text_is_a_second_way_in(pooled: bool) -> None:
     network = shaken(UNet(replace(SMALL, pooled_text=pooled)).eval().requires_grad_(False))
     for name, parameter in network.named_parameters():
-        if ".read.out." in name:  # cross-attention is shut
+        if ".cross_attn.out." in name:  # cross-attention is shut
             parameter.zero_()
     text = captions(SMALL, 3)
-    none = TextBatch.none(3, SMALL.text_width)
+    none = Condition.none(3, SMALL.text_width)
     difference = float((answer(network, text) - answer(network, none)).abs().max())
     assert difference > 1e-2 if pooled else difference == 0
 
@@ -331,13 +331,13 @@ def test_sixteen_glyphs_are_learned_by_heart(noto_sans: Path) -> None:
     x0 = torch.stack([torch.from_numpy(picture.copy()) for picture in drawn])
     rows = torch.arange(16)
     characters = [Character(ord(character), character, character, None) for character in SIXTEEN]
-    captions, wordings = caption_table(characters)
+    captions, table = caption_table(characters)
     glyphs = GlyphSet(
         size,
         [Font(noto_sans.name, face.index, face.name)],
         characters,
         captions=captions,
-        wordings=wordings,
+        caption_table=table,
         character_of=rows,
         font_of=torch.zeros_like(rows),
         pixels=lambda index: x0[index],
@@ -359,7 +359,7 @@ def test_sixteen_glyphs_are_learned_by_heart(noto_sans: Path) -> None:
     denoiser = Denoiser(trainer.ema.network, config.diffusion.prediction)
     recipe = Recipe(sampler="dpmpp-2m", steps=20, guidance=1.0)
     *_, last = generate(
-        denoiser, trainer.schedule, recipe, embeddings.batch(rows), TextBatch.none(16, 32), seeds=rows, size=size
+        denoiser, trainer.schedule, recipe, embeddings.batch(rows), Condition.none(16, 32), seeds=rows, size=size
     )
     errors = (last.x[:, None] - to_unit(x0)[None, :, None]).square().mean(dim=(2, 3, 4))  # [sample, glyph]
     own, others = errors.diag(), errors + torch.eye(16) * 9

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoise
-from glyffctl.core.noise import normal
 from glyffctl.core.diffusion.samplers import Draw, Step
-from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.noise import normal
 
 
 class ToyNetwork:
@@ -34,7 +34,7 @@ class ToyNetwork:
         self.outside = torch.randn(32, pixels, dtype=torch.float64, generator=generator) / math.sqrt(32)
         self.calls: list[tuple[Tensor, Tensor]] = []
 
-    def encode_text(self, text: TextBatch) -> Tensor:
+    def encode_text(self, text: Condition) -> Tensor:
         count = text.mask.sum(1, keepdim=True).clamp(min=1)
         return (text.tokens.double() * text.mask[:, :, None]).sum(1) / count @ self.text
 
@@ -48,8 +48,8 @@ class ToyNetwork:
 class Textless:
     """The half of a network that reads text, for those that do not."""
 
-    def encode_text(self, text: TextBatch) -> None:
-        assert isinstance(text, TextBatch)
+    def encode_text(self, text: Condition) -> None:
+        assert isinstance(text, Condition)
 
 
 class OracleNetwork(Textless):
@@ -66,11 +66,11 @@ class OracleNetwork(Textless):
         return (x - self.oracle(x, sigma)) / column
 
 
-def captions(count: int, width: int = 8) -> TextBatch:
+def captions(count: int, width: int = 8) -> Condition:
     """`count` different captions of up to three tokens."""
     mask = torch.arange(3)[None, :] <= (torch.arange(count) % 3)[:, None]
     tokens = normal(5, torch.arange(count), (3, width), stream=0, dtype=torch.float64)
-    return TextBatch(tokens * mask[:, :, None], mask)
+    return Condition(tokens * mask[:, :, None], mask)
 
 
 def eps(count: int, *shape: int, seed: int = 0) -> Tensor:

@@ -30,7 +30,7 @@ class Stream(IntEnum):
     SIGMA = 1
     DROP = 2
     ORDER = 3
-    WORDING = 4
+    CAPTION = 4
     STEP = 16
     """The first of the samplers' streams: draw i of a sampling run is stream STEP + i."""
 

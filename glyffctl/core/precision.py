@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from functools import cache
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glyffctl.core.models.config import Precision
 from glyffctl.core.device import synchronize
 from glyffctl.core.errors import UsageError
+
+Precision = Literal["auto", "fp32", "bf16"]
 
 _WORTH_IT = 1.5  # processors with arithmetic for bfloat16 reach 2 to 5, those without 0.1 to 0.8
 _TRIES, _ENOUGH = 5, 0.3  # of a convolution in one precision: how often, and seconds after which no other is begun
@@ -24,7 +25,7 @@ def check_precision(precision: str) -> None:
         raise UsageError(f"--precision is {', '.join(get_args(Precision))}, not {precision}")
 
 
-def settle(precision: str, device: torch.device) -> torch.dtype | None:
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """The lower precision for the inside of a network, or None for float32; "auto" takes what is faster here.
 
     One convolution decides, not the network at hand: where bfloat16 is faster at all it is so by far, and the same

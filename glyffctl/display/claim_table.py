@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from glyffctl.display.console import plain
 from glyffctl.core.theory.claims import Claim
+from glyffctl.display.console import plain
 from glyffctl.workflows.noise_demo import CheckReport
 
 _STYLES = {

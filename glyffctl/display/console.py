@@ -48,10 +48,10 @@ class Display:
         """Run `workflow` to its end, drawing its events; return its result."""
         if self.console.is_terminal:
             with self._bars:
-                return self._follow(workflow)
-        return self._follow(workflow)
+                return self._run_worker(workflow)
+        return self._run_worker(workflow)
 
-    def _follow(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
+    def _run_worker(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
         while True:
             try:
                 event = next(workflow)

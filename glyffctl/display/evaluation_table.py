@@ -6,13 +6,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from glyffctl.display.console import plain
-from glyffctl.core.evaluation.metrics import Figure
 from glyffctl.core.data.captions import radical_character
+from glyffctl.core.estimates import Estimate
 from glyffctl.core.evaluation.report import EvaluateReport
+from glyffctl.display.console import plain
 
 _NOTES = (
-    ("the radical asked for", "Real glyphs: for the radical, the judge on held-out characters;"),
+    ("the radical asked for", "Real glyphs: for the radical, the classifier on held-out characters;"),
     ("kernel distance", "from kernel distance to told apart, glyphs from training beside held-out ones;"),
     ("copies", "for copies, held-out characters beside all other characters."),
     (
@@ -96,7 +96,7 @@ def _steps(report: EvaluateReport) -> Table:
     return table
 
 
-def _figure(figure: Figure | None, unit: str, digits: int | None = None) -> str:
+def _figure(figure: Estimate | None, unit: str, digits: int | None = None) -> str:
     if figure is None:
         return ""
     if unit == "share":

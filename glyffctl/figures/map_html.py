@@ -28,9 +28,9 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from torch import Tensor
 
+from glyffctl.core.atlas.groups import Groups, radical_label
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.io.atomic import write_text
-from glyffctl.core.atlas.groups import Groups, radical_label
 from glyffctl.figures.map_scene import DRAWN, GROUP_COLOURS, OTHERS, PLAIN, Colouring, Scene
 from glyffctl.figures.style import DENSITY
 

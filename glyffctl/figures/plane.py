@@ -11,8 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from glyffctl.core.theory import forward
-from glyffctl.core.theory import plane
+from glyffctl.core.theory import forward, plane
 from glyffctl.figures.scene import Drawn, Scene
 from glyffctl.figures.style import DENSITY, PALETTE, STRENGTH, WIDTH, new_figure
 

@@ -15,7 +15,7 @@ from glyffctl.figures.scene import Drawn, Scene, show
 from glyffctl.figures.style import DIFFERENCE, GREY, INK, PALETTE, WIDTH, new_figure
 
 MIDDLE = 300
-"""The t of the pair of neighbours in `process`."""
+"""The t of the pair of neighbors in `process`."""
 TIMES = (100, 300, 500, 700, 900)
 
 Guess = Callable[[Tensor, Tensor], Tensor]
@@ -85,7 +85,7 @@ def process(scene: Scene) -> Drawn:
     return Drawn(
         figure,
         f"Shown is step t = {MIDDLE} of {last:,}, {scene.schedule_name} schedule. That step adds noise of deviation "
-        f"{beta**0.5:.3f}; after it {alpha_bar:.0%} of the variance is still the glyph's. From one neighbour to the "
+        f"{beta**0.5:.3f}; after it {alpha_bar:.0%} of the variance is still the glyph's. From one neighbor to the "
         f"other a pixel moves by {float((middle - before).square().mean().sqrt()):.3f} (root mean square).",
     )
 

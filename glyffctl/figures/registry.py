@@ -43,8 +43,8 @@ ENTRIES = (
         "Noise in one direction, a glyph in the other",
         "Read from right to left, each step adds a little Gaussian noise (q), and nothing about that has to be "
         "learned. Read from left to right, each step takes a little away (p), and that is all the network is trained "
-        "for. Two neighbours look the same: this is why a single step is easy.",
-        "Four pictures in a row, from pure noise over two noisy neighbours to the clean glyph. Between the neighbours "
+        "for. Two neighbors look the same: this is why a single step is easy.",
+        "Four pictures in a row, from pure noise over two noisy neighbors to the clean glyph. Between the neighbors "
         "one arrow to the right takes noise away and one to the left adds it.",
     ),
     Entry(

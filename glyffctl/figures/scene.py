@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from glyffctl.core.diffusion.schedule import Schedule, ScheduleName, make_schedule
 from glyffctl.core.theory.information import Information, information
 from glyffctl.core.theory.oracle import FiniteData
-from glyffctl.core.diffusion.schedule import Schedule, ScheduleName, make_schedule
 
 DRAWS = 200
 """Draws of a noisy glyph that information is measured on."""

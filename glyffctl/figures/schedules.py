@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 import torch
 
+from glyffctl.core.diffusion.schedule import ScheduleName, make_schedule
 from glyffctl.core.theory import forward
 from glyffctl.core.theory.fit import ks_normal
 from glyffctl.core.theory.information import MIDDLE
 from glyffctl.core.theory.oracle import FiniteData
-from glyffctl.core.diffusion.schedule import ScheduleName, make_schedule
 from glyffctl.figures.scene import Drawn, Scene, show
 from glyffctl.figures.style import GREY, INK, PALETTE, WIDTH, new_figure
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from glyffctl.core.theory.claims import fewest_steps
 from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.theory.claims import fewest_steps
 from glyffctl.core.theory.solvers import PASSES, error, spectrum, thinned
 from glyffctl.figures.scene import Drawn, Scene
 from glyffctl.figures.style import GREY, PALETTE, SMALL, WIDTH, new_figure

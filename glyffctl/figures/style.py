@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.text import Text
 
+from glyffctl.core.data.fonts import system_fonts
 from glyffctl.core.errors import FontError
 from glyffctl.core.io.atomic import atomic_file
-from glyffctl.core.data.fonts import system_fonts
 from glyffctl.core.io.images import SETTINGS_KEY
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")

@@ -8,23 +8,23 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from glyffctl.core.models.checkpoint import Model
-from glyffctl.core.models.config import Precision
 from glyffctl.core.data.dataset import to_pixels
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
-from glyffctl.core.interop.diffusers_model import DiffusersModel
-from glyffctl.core.errors import EmbeddingError, ModelError
-from glyffctl.core.models.generate import Recipe, generate
-from glyffctl.core.precision import settle
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.diffusion.schedule import Schedule
-from glyffctl.core.text.encoder import TextBatch, TextEncoder, load_encoder
+from glyffctl.core.errors import EmbeddingError, ModelError
+from glyffctl.core.interop.diffusers_model import DiffusersModel
+from glyffctl.core.models.checkpoint import Model
+from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.precision import Precision, autocast_dtype
+from glyffctl.core.text.encoder import TextEncoder, load_encoder
 from glyffctl.workflows.events import Event, Progress
 
 _ENCODE_AT_ONCE = 64  # texts
 
 
-def reader(
+def load_text_encoder(
     model: Model | DiffusersModel, encoder: str | None, *, with_transformers: bool = False
 ) -> Generator[Event, None, TextEncoder]:
     """The text encoder that `model` was trained with; `encoder` says where it is, if it moved.
@@ -59,14 +59,14 @@ def reader(
     return loaded
 
 
-def read(encoder: TextEncoder, texts: Sequence[str]) -> TextBatch:
+def encode_prompts(encoder: TextEncoder, texts: Sequence[str]) -> Condition:
     """(N, L, D) the texts, a few at a time."""
     parts = [list(texts[i : i + _ENCODE_AT_ONCE]) for i in range(0, len(texts), _ENCODE_AT_ONCE)]
-    return TextBatch.cat([encoder.encode(part) for part in parts])
+    return Condition.cat([encoder.encode(part) for part in parts])
 
 
 @dataclass(frozen=True, eq=False)
-class Pen:
+class Drawer:
     """A denoiser with all that drawing needs besides a prompt."""
 
     denoiser: Denoiser
@@ -89,10 +89,10 @@ class Pen:
         return "fp32" if self.denoiser.autocast is None else "bf16"
 
     @staticmethod
-    def of(model: Model | DiffusersModel, device: torch.device, batch: int, precision: str = "auto") -> Pen:
-        """A pen for a trained model, which is moved to `device`."""
-        return Pen(
-            Denoiser(model.network.to(device), model.prediction, settle(precision, device)),
+    def of(model: Model | DiffusersModel, device: torch.device, batch: int, precision: str = "auto") -> Drawer:
+        """A drawer for a trained model, which is moved to `device`."""
+        return Drawer(
+            Denoiser(model.network.to(device), model.prediction, autocast_dtype(precision, device)),
             model.schedule,
             model.size,
             model.text_width,
@@ -111,10 +111,10 @@ class Pen:
     def draw(
         self,
         recipe: Recipe,
-        text: TextBatch,
+        text: Condition,
         seeds: Tensor,
         *,
-        negative: TextBatch | None = None,
+        negative: Condition | None = None,
         watch: Callable[[Step], None] | None = None,
     ) -> Generator[float, None, Tensor]:
         """One picture of each row of `text` with the seed of the same place: (B, H, W) uint8 on the CPU.
@@ -132,7 +132,7 @@ class Pen:
         done = 0
         for rows in torch.arange(len(seeds)).split(self.batch):
             towards = text.rows(rows).to(self.device)
-            away = (negative or TextBatch.none(1, self.width)).rows(torch.zeros_like(rows)).to(self.device)
+            away = (negative or Condition.none(1, self.width)).rows(torch.zeros_like(rows)).to(self.device)
             x = torch.empty(0)
             for step in generate(
                 self.denoiser,
@@ -158,7 +158,9 @@ class Pen:
         return torch.cat(pictures)
 
 
-def told(drawing: Generator[float, None, Tensor], start: Progress, each: float = 1.0) -> Generator[Event, None, Tensor]:
+def with_progress(
+    drawing: Generator[float, None, Tensor], start: Progress, each: float = 1.0
+) -> Generator[Event, None, Tensor]:
     """Tell of a drawing as progress from `start` on, each picture counting `each`."""
     while True:
         try:

@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.data.dataset import open_glyphs
-from glyffctl.core.device import choose_device
 from glyffctl.core.data.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
+from glyffctl.core.device import choose_device
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.atomic import check_writable
+from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.text.encoder import TextEncoder, load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
-from glyffctl.workflows.words import brief
+from glyffctl.workflows.words import shorten
 
 # Tokens that go through the encoder at once.
 BATCH_TOKENS = 2048
@@ -125,12 +125,12 @@ def _warn_of_likeness(encoder: TextEncoder, captions: list[str], ids: list[list[
     if silent:
         yield Caution(
             f"{len(silent):,} {total} hold only words that are unknown to the text encoder, such as "
-            f"“{brief(silent[0])}”; name one that reads their language with --encoder"
+            f"“{shorten(silent[0])}”; name one that reads their language with --encoder"
         )
     if same:
         yield Caution(
-            f"{len(same):,} {total} have the same tokens as another with other words, such as “{brief(same[0])}” and "
-            f"“{brief(same[1])}”; a model cannot tell them apart"
+            f"{len(same):,} {total} have the same tokens as another with other words, such as “{shorten(same[0])}” and "
+            f"“{shorten(same[1])}”; a model cannot tell them apart"
         )
 
 

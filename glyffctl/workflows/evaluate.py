@@ -11,24 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.split import held_out
+from glyffctl.core.data.structure import read_structure
+from glyffctl.core.device import choose_device
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.schedule import make_schedule
+from glyffctl.core.errors import DataError, UsageError
+from glyffctl.core.estimates import share
+from glyffctl.core.evaluation.classifier import Prediction, RadicalClassifier, load_classifier, predict
+from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
+from glyffctl.core.evaluation.novelty import characters_of
+from glyffctl.core.evaluation.prompts import Prompt, accepted, radical_prompts, read_prompts
+from glyffctl.core.evaluation.report import EvaluateReport, PartRow, Row, StepsRow, as_json
+from glyffctl.core.io.atomic import check_writable, write_text
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.models.checkpoint import load_model
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
-from glyffctl.core.device import choose_device
-from glyffctl.core.errors import DataError, UsageError
-from glyffctl.core.io.atomic import check_writable, write_text
 from glyffctl.core.models.generate import Recipe
-from glyffctl.core.evaluation.classifier import Judge, Verdict, load_judge, look
-from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
-from glyffctl.core.evaluation.metrics import share
-from glyffctl.core.evaluation.novelty import characters_of
 from glyffctl.core.precision import check_precision
-from glyffctl.core.evaluation.prompts import Prompt, accepted, radical_prompts, read_prompts
-from glyffctl.core.diffusion.schedule import make_schedule
-from glyffctl.core.data.structure import read_structure
-from glyffctl.core.text.encoder import TextBatch
-from glyffctl.core.training.trainer import held_out
-from glyffctl.workflows.draw import Pen, read, reader, told
+from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
 from glyffctl.workflows.drawings import find_drawings, keep_drawings, texts_digest
 from glyffctl.workflows.evaluate_rows import (
     Accuracy,
@@ -41,7 +42,6 @@ from glyffctl.workflows.evaluate_rows import (
     spread,
     strokes,
 )
-from glyffctl.core.evaluation.report import EvaluateReport, PartRow, Row, StepsRow, as_json
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.steps import save_plot, steps_table
@@ -61,7 +61,7 @@ class EvaluateOptions:
         data: real glyphs to compare with, in the fonts that the model was trained on.
         model: a run folder or model file; None is what `models.find_model` takes.
         encoder: where the model's text encoder is, if it moved.
-        judge: a file of `make_judge`; None is the judge that comes with the program.
+        classifier: a file of `make_classifier`; None is the classifier that comes with the program.
         prompts: a file of `core.prompts.read_prompts`; None is the prompts that come with the program.
         count: pictures of each prompt whose radical is known.
         pictures: of definitions of held-out characters, at most, and as many without a prompt.
@@ -78,7 +78,7 @@ class EvaluateOptions:
     data: Path = Path("data")
     model: Path | None = None
     encoder: str | None = None
-    judge: Path | None = None
+    classifier: Path | None = None
     recipe: Recipe = field(default_factory=Recipe)
     prompts: Path | None = None
     count: int = 16
@@ -108,12 +108,12 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     """Measure a model. See `EvaluateOptions`.
 
     Raises:
-        GlyffError: the model, its encoder, the data, the judge or the output cannot be used.
+        GlyffError: the model, its encoder, the data, the classifier or the output cannot be used.
     """
     started = time.perf_counter()
     _check_files(options)
     prompts = read_prompts(options.prompts) if options.prompts else radical_prompts()
-    judge, known = load_judge(options.judge)
+    classifier, known = load_classifier(options.classifier)
     device = choose_device(options.device)
     path, why = yield from find_model(options.model)
     model = load_model(path)
@@ -126,35 +126,37 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
 
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
-    encoder = yield from reader(model, options.encoder)
+    encoder = yield from load_text_encoder(model, options.encoder)
     yield from unknown_words(encoder, [prompt.text for prompt in prompts])
     texts = [*(prompt.text for prompt in prompts), *definitions]
-    text = read(encoder, texts)
-    pen = Pen.of(model, device, options.batch, options.precision)
+    text = encode_prompts(encoder, texts)
+    drawer = Drawer.of(model, device, options.batch, options.precision)
     recipe = {
         "sampler": options.recipe.sampler,
         "steps": options.recipe.steps,
         "guidance": options.recipe.guidance,
-        "precision": pen.precision,
+        "precision": drawer.precision,
         "count": options.count,
         "seed": options.seed,
     }
     made = recipe | {"model": model.identity, "encoder": encoder.fingerprint, "texts": texts_digest(texts)}
-    prompted, defined, empty = yield from _drawn(pen, options, text, len(prompts), made)
+    prompted, defined, empty = yield from _drawn(drawer, options, text, len(prompts), made)
 
-    judge.to(device)
-    seen = yield from _seen(judge, real, prompts, prompted, defined, empty)
+    classifier.to(device)
+    seen = yield from _seen(classifier, real, prompts, prompted, defined, empty)
     answers = seen["prompted"].radical.reshape(len(prompts), -1)
     accuracy = _accuracy(prompts, seen["judged"].radical, labels(glyphs)[real.judged(prompts)])
     rows = adherence(prompts, answers, seen["empty"].radical, accuracy)
     rows += fidelity(seen["defined"].features, seen["held"].features, seen["training"].features)
-    more, threshold, parts = yield from _looks(judge, real, prompted, defined, options)
+    more, threshold, parts = yield from _looks(classifier, real, prompted, defined, options)
     rows += more
     table: list[StepsRow] = []
     plot = None
     if options.steps_table:
         first = text.rows(torch.arange(len(prompts)))
-        table = yield from steps_table(pen, options.recipe, first, prompts, judge, seen["held"].features, options.seed)
+        table = yield from steps_table(
+            drawer, options.recipe, first, prompts, classifier, seen["held"].features, options.seed
+        )
         plot = options.out.with_name(f"{options.out.stem}-steps.png")
         save_plot(plot, table)
     report = EvaluateReport(
@@ -162,7 +164,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
         plot=plot,
         model={"path": str(model_name(path)), "weights": model.identity, "pictures": model.images},
         data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
-        judge={name: known[name] for name in ("accuracy", "fonts", "seed") if name in known},
+        classifier={name: known[name] for name in ("accuracy", "fonts", "seed") if name in known},
         recipe=recipe,
         figures=rows,
         prompts=by_prompt(prompts, answers, accuracy),
@@ -230,23 +232,23 @@ class _Real:
 
 
 def _looks(
-    judge: Judge, real: _Real, prompted: Tensor, defined: Tensor, options: EvaluateOptions
+    classifier: RadicalClassifier, real: _Real, prompted: Tensor, defined: Tensor, options: EvaluateOptions
 ) -> Generator[Event, None, tuple[list[Row], float, list[PartRow]]]:
     """The rows about the pictures as such, the threshold of copies, and how well parts of real glyphs are read."""
     glyphs, held = real.glyphs, real.held
     pictures, trained = (glyphs.images(index)[:, 0] for index in (held, real.training))
-    rows = yield from realness(judge, defined, pictures, trained, characters_of(glyphs)[held], options.seed)
+    rows = yield from realness(classifier, defined, pictures, trained, characters_of(glyphs)[held], options.seed)
     new, threshold = yield from newness(glyphs, held, torch.cat([prompted, defined]), options.seed)
     rows += [*new, *strokes(defined, pictures)]
     parts: list[PartRow] = []
     if options.ids:
-        composed, parts = yield from composition(judge, glyphs, options.ids, defined)
+        composed, parts = yield from composition(classifier, glyphs, options.ids, defined)
         rows += composed
     return rows, threshold, parts
 
 
 def _accuracy(prompts: list[Prompt], found: Tensor, radical: Tensor) -> Accuracy:
-    """How often the judge `found` the radicals of real glyphs, by each prompt; None where there are none of it."""
+    """How often the classifier `found` the radicals of real glyphs, by each prompt; None where there are none of it."""
     accuracy: Accuracy = []
     strict, wide = accepted(prompts), accepted(prompts, also=True)
     for prompt, own, whole in zip(prompts, strict, wide, strict=True):
@@ -260,43 +262,43 @@ def _accuracy(prompts: list[Prompt], found: Tensor, radical: Tensor) -> Accuracy
 
 
 def _seen(
-    judge: Judge, real: _Real, prompts: list[Prompt], prompted: Tensor, defined: Tensor, empty: Tensor
-) -> Generator[Event, None, dict[str, Verdict]]:
-    """What the judge makes of all pictures, a few at a time."""
+    classifier: RadicalClassifier, real: _Real, prompts: list[Prompt], prompted: Tensor, defined: Tensor, empty: Tensor
+) -> Generator[Event, None, dict[str, Prediction]]:
+    """What the classifier makes of all pictures, a few at a time."""
     drawn = {"prompted": prompted, "defined": defined, "empty": empty}
     indices = {"held": real.held, "training": real.training, "judged": real.judged(prompts)}
     total = sum(map(len, (drawn | indices).values()))
-    seen: dict[str, Verdict] = {}
+    seen: dict[str, Prediction] = {}
     done = 0
     for name, of in (drawn | indices).items():
-        found = [look(judge, ())]
+        found = [predict(classifier, ())]
         for part in of.split(_AT_ONCE):
-            found.append(look(judge, [part if name in drawn else real.glyphs.images(part)]))
+            found.append(predict(classifier, [part if name in drawn else real.glyphs.images(part)]))
             done += len(part)
             yield Progress("Looking at glyphs", done, total, "pictures")
-        seen[name] = Verdict(*(torch.cat(column) for column in zip(*found, strict=True)))
+        seen[name] = Prediction(*(torch.cat(column) for column in zip(*found, strict=True)))
     return seen
 
 
 def _drawn(
-    pen: Pen, options: EvaluateOptions, text: TextBatch, prompts: int, made: dict[str, Any]
+    drawer: Drawer, options: EvaluateOptions, text: Condition, prompts: int, made: dict[str, Any]
 ) -> Generator[Event, None, tuple[Tensor, Tensor, Tensor]]:
     """The pictures of `_draw`, from the file of drawings where they are there."""
     if options.drawings is None:
-        return (yield from _draw(pen, options, text, prompts))
+        return (yield from _draw(drawer, options, text, prompts))
     kept, other = find_drawings(options.drawings, made)
     if kept is not None:
         yield Note(f"{options.drawings} has these pictures: not drawn again")
         return kept["prompted"], kept["defined"], kept["empty"]
     if other:
         yield Note(f"{options.drawings} has pictures made otherwise ({', '.join(other)}): drawn again, and replaced")
-    pictures = yield from _draw(pen, options, text, prompts)
+    pictures = yield from _draw(drawer, options, text, prompts)
     keep_drawings(options.drawings, dict(zip(("prompted", "defined", "empty"), pictures, strict=True)), made)
     return pictures
 
 
 def _draw(
-    pen: Pen, options: EvaluateOptions, text: TextBatch, prompts: int
+    drawer: Drawer, options: EvaluateOptions, text: Condition, prompts: int
 ) -> Generator[Event, None, tuple[Tensor, Tensor, Tensor]]:
     """Pictures of the prompts (P·count, H, W), of the definitions behind them in `text`, and as many of nothing."""
     rows = torch.arange(prompts).repeat_interleave(options.count)
@@ -304,13 +306,15 @@ def _draw(
     jobs = [
         (options.recipe, text.rows(rows)),
         (options.recipe, text.rows(definitions)),
-        (replace(options.recipe, guidance=1.0), TextBatch.none(len(definitions), pen.width)),
+        (replace(options.recipe, guidance=1.0), Condition.none(len(definitions), drawer.width)),
     ]
     total = sum(len(batch.mask) for _, batch in jobs)
     drawn: list[Tensor] = []
     for recipe, batch in jobs:
         before = sum(map(len, drawn))
         seeds = options.seed + before + torch.arange(len(batch.mask))
-        pictures = yield from told(pen.draw(recipe, batch, seeds), Progress("Drawing", before, total, "pictures"))
+        pictures = yield from with_progress(
+            drawer.draw(recipe, batch, seeds), Progress("Drawing", before, total, "pictures")
+        )
         drawn.append(pictures)
     return drawn[0], drawn[1], drawn[2]

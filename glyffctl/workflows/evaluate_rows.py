@@ -1,4 +1,4 @@
-"""The rows of `glyffctl evaluate`: each group of figures from pictures, or from what the judge made of them."""
+"""The rows of `glyffctl evaluate`: each group of figures from pictures, or from what the classifier made of them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.split import held_out
+from glyffctl.core.data.structure import LEFT_RIGHT, TOP_BOTTOM, read_sequences
+from glyffctl.core.estimates import Estimate, mean, quantile, share
+from glyffctl.core.evaluation.classifier import RadicalClassifier
+from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
 from glyffctl.core.evaluation.composition import LEARNED, PRECISION, Parts, Reading, legible, partly_legible, parts_of
 from glyffctl.core.evaluation.composition import learn as learn_parts
 from glyffctl.core.evaluation.composition import limits as parts_limits
-from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.evaluation.discriminator import FEWEST as FEWEST_CHARACTERS
 from glyffctl.core.evaluation.discriminator import PATTERNS, told_apart, views
-from glyffctl.core.evaluation.classifier import Judge
-from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
-from glyffctl.core.evaluation.metrics import Figure, kernel_distance, manifold, mean, quantile, share
+from glyffctl.core.evaluation.metrics import kernel_distance, manifold
 from glyffctl.core.evaluation.novelty import characters_of, search
-from glyffctl.core.noise import permutation
 from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, shuffled
-from glyffctl.core.evaluation.strokes import Strokes, measure
-from glyffctl.core.data.structure import LEFT_RIGHT, TOP_BOTTOM, read_sequences
-from glyffctl.core.training.trainer import held_out
 from glyffctl.core.evaluation.report import PartName, PartRow, PromptRow, Row
+from glyffctl.core.evaluation.strokes import Strokes, measure
+from glyffctl.core.noise import permutation
 from glyffctl.workflows.events import Caution, Event, Progress
 
 COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05
@@ -31,8 +32,8 @@ _CALIBRATION = 1000  # glyphs
 _FEWEST_STROKES = 5  # pictures of a third, without which nothing is said of it
 _AT_ONCE = 256
 
-Accuracy = list[tuple[Figure | None, Figure | None]]
-"""How often the judge is right about real glyphs with each prompt's radical: by that radical, and by its whole set."""
+Accuracy = list[tuple[Estimate | None, Estimate | None]]
+"""How often the classifier is right about real glyphs of each prompt: by its radical alone, and by its whole set."""
 
 
 def adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: Accuracy) -> list[Row]:
@@ -45,7 +46,7 @@ def adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: Accur
         torch.tensor([pair[which].value for pair in real if pair[which] is not None])  # type: ignore[union-attr]
         for which in (0, 1)
     )
-    note = "real: the judge's own accuracy on held-out characters with these radicals"
+    note = "real: the classifier's own accuracy on held-out characters with these radicals"
     held_against = "the same pictures, held against the prompts of other radicals"
     rows = [
         Row(
@@ -85,7 +86,7 @@ def adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: Accur
 
 
 def fidelity(drawn: Tensor, truth: Tensor, floor: Tensor) -> list[Row]:
-    """Rows about distributions of the judge's features (N, 128)."""
+    """Rows about distributions of the classifier's features (N, 128)."""
     model, real = manifold(truth, drawn), manifold(truth, floor)
     note = "real: as many glyphs from training against the held-out ones"
     return [
@@ -97,7 +98,7 @@ def fidelity(drawn: Tensor, truth: Tensor, floor: Tensor) -> list[Row]:
 
 
 def realness(
-    judge: Judge, drawn: Tensor, truth: Tensor, floor: Tensor, character: Tensor, seed: int
+    classifier: RadicalClassifier, drawn: Tensor, truth: Tensor, floor: Tensor, character: Tensor, seed: int
 ) -> Generator[Event, None, list[Row]]:
     """Rows about a classifier that is made to tell pictures (N, H, W) from real ones; none where there are too few.
 
@@ -111,7 +112,7 @@ def realness(
     before = 0
     total = len(drawn) + len(truth) + len(floor)
     for pictures in (drawn, truth, floor):
-        for looked in views(judge, pictures):
+        for looked in views(classifier, pictures):
             yield Progress("Telling drawn from real", before + looked.done, total, "pictures")
         assert looked.views is not None
         seen.append(looked.views)
@@ -214,7 +215,7 @@ def _only(measured: Strokes, rows: Tensor) -> Strokes:
 
 
 def composition(
-    judge: Judge, glyphs: GlyphSet, ids: Path, drawn: Tensor
+    classifier: RadicalClassifier, glyphs: GlyphSet, ids: Path, drawn: Tensor
 ) -> Generator[Event, None, tuple[list[Row], list[PartRow]]]:
     """Rows about the parts of pictures (N, H, W), and how well those of real glyphs are read.
 
@@ -240,7 +241,7 @@ def composition(
 
     reader = None
     if len(index) and len(held) > 1:
-        for learned in learn_parts(judge, glyphs, index, truth(index)):
+        for learned in learn_parts(classifier, glyphs, index, truth(index)):
             yield Progress(task, learned.done, len(index) + len(held) + len(drawn), "glyphs")
             reader = learned.reader
     if reader is None:

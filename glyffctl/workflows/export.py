@@ -13,19 +13,19 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glyffctl import __version__
-from glyffctl.core.io.bundled import model_name
-from glyffctl.core.models.checkpoint import EXPORT_FILE, Model, load_model
+from glyffctl.core.errors import ModelError, OutputError, UsageError
 from glyffctl.core.interop.diffusers_export import compare, scheduler_config, text_weights, unet_config, unet_weights
 from glyffctl.core.interop.diffusers_settings import NETWORK
-from glyffctl.core.io.diffusers_files import UNET_WEIGHTS
-from glyffctl.core.errors import ModelError, OutputError, UsageError
 from glyffctl.core.interop.exported import TEXT_FILE, load_exported
-from glyffctl.core.io.atomic import atomic_folder, check_writable
-from glyffctl.core.models.generate import Recipe
-from glyffctl.core.io.names import check_name
 from glyffctl.core.interop.onnx_export import DenoiserGraph, check_packages, export_denoiser, export_encoder, session
+from glyffctl.core.io.atomic import atomic_folder, check_writable
+from glyffctl.core.io.bundled import model_name
+from glyffctl.core.io.diffusers_files import UNET_WEIGHTS
+from glyffctl.core.io.names import check_name
+from glyffctl.core.models.checkpoint import EXPORT_FILE, Model, load_model
+from glyffctl.core.models.generate import Recipe
 from glyffctl.core.text.encoder import TextEncoder
-from glyffctl.workflows.draw import reader
+from glyffctl.workflows.draw import load_text_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.export_pages import diffusers_page, onnx_page
 from glyffctl.workflows.models import find_model
@@ -79,7 +79,7 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
     yield Note(f"model: {model_name(path)}{why}, {model.history}")
     if options.format == "diffusers":
         unet_config(model.network)  # complain before anything slow
-    encoder = yield from reader(model, options.encoder, with_transformers=True)
+    encoder = yield from load_text_encoder(model, options.encoder, with_transformers=True)
     with atomic_folder(out) as folder:
         write = _write_diffusers if options.format == "diffusers" else _write_onnx
         difference = yield from write(folder, model, encoder)

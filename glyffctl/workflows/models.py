@@ -6,9 +6,9 @@ import re
 from collections.abc import Generator
 from pathlib import Path
 
+from glyffctl.core.errors import ModelError
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.models.checkpoint import MODEL_FILE, epochs_seen
-from glyffctl.core.errors import ModelError
 from glyffctl.workflows.events import Caution, Event
 
 FEWEST_EPOCHS = 1.0

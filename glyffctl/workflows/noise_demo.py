@@ -12,16 +12,16 @@ from typing import Any, get_args
 
 from matplotlib.figure import Figure
 
-from glyffctl.core.theory import claims
-from glyffctl.core.io.bundled import model_name
-from glyffctl.core.theory.claims import Claim
 from glyffctl.core.data.dataset import to_unit
 from glyffctl.core.device import choose_device
-from glyffctl.core.errors import DataError, ModelError, OutputError, UsageError
-from glyffctl.core.io.atomic import atomic_file, check_writable, reason
-from glyffctl.core.io.images import save_gif
-from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.diffusion.schedule import ScheduleName
+from glyffctl.core.errors import DataError, ModelError, OutputError, UsageError
+from glyffctl.core.evaluation.prompts import check_prompt
+from glyffctl.core.io.atomic import atomic_file, check_writable, reason
+from glyffctl.core.io.bundled import model_name
+from glyffctl.core.io.images import save_gif
+from glyffctl.core.theory import claims
+from glyffctl.core.theory.claims import Claim
 from glyffctl.core.theory.solvers import spectrum, thinned
 from glyffctl.figures import gaussians, plane, process, schedules, solvers
 from glyffctl.figures.page import Section, Source, page

@@ -13,25 +13,26 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.theory import claims
-from glyffctl.core.io.bundled import model_name
-from glyffctl.core.models.checkpoint import Model, load_model
-from glyffctl.core.theory.claims import Claim
+from glyffctl.core.data.captions import radical_character
 from glyffctl.core.data.dataset import GlyphSet, open_glyphs, to_pixels
-from glyffctl.core.models.generate import Recipe
-from glyffctl.core.evaluation.classifier import load_judge, look
-from glyffctl.core.evaluation.metrics import share
-from glyffctl.core.evaluation.novelty import characters_of, search
-from glyffctl.core.noise import permutation
-from glyffctl.core.evaluation.prompts import radical_prompts
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.diffusion.schedule import Schedule
-from glyffctl.core.text.encoder import TextBatch, TextEncoder
-from glyffctl.core.data.captions import radical_character
+from glyffctl.core.estimates import share
+from glyffctl.core.evaluation.classifier import load_classifier, predict
+from glyffctl.core.evaluation.novelty import characters_of, search
+from glyffctl.core.evaluation.prompts import radical_prompts
+from glyffctl.core.io.bundled import model_name
+from glyffctl.core.models.checkpoint import Model, load_model
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.noise import permutation
+from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.theory import claims
+from glyffctl.core.theory.claims import Claim
 from glyffctl.figures import drawn
 from glyffctl.figures.map_png import legible
 from glyffctl.figures.process import Guess
-from glyffctl.workflows.draw import Pen, read, reader, told
+from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.noise_data import Material
@@ -67,7 +68,7 @@ class Artist:
     """A model ready to draw for a prompt."""
 
     model: Model
-    pen: Pen
+    drawer: Drawer
     path: Path
     prompt: str
     encoder: str | None
@@ -78,27 +79,27 @@ class Artist:
     @property
     def size(self) -> int:
         """Height and width of what it draws."""
-        return self.pen.size
+        return self.drawer.size
 
     def guess(self) -> Guess:
         """The model as a denoiser without a prompt."""
-        device = self.pen.device
+        device = self.drawer.device
 
         @torch.no_grad()
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            nothing = self.model.network.encode_text(TextBatch.none(len(x), self.pen.width).to(device))
-            return self.pen.denoiser(x.to(device), sigma, nothing).cpu()
+            nothing = self.model.network.encode_text(Condition.none(len(x), self.drawer.width).to(device))
+            return self.drawer.denoiser(x.to(device), sigma, nothing).cpu()
 
         return denoise
 
-    def text(self, *prompts: str) -> Generator[Event, None, TextBatch]:
+    def text(self, *prompts: str) -> Generator[Event, None, Condition]:
         """(P, L, D) prompts, encoded; "" is none."""
         if not any(prompt.strip() for prompt in prompts):
-            return TextBatch.none(len(prompts), self.pen.width)
+            return Condition.none(len(prompts), self.drawer.width)
         if not self.readers:
-            self.readers.append((yield from reader(self.model, self.encoder)))
+            self.readers.append((yield from load_text_encoder(self.model, self.encoder)))
             yield from unknown_words(self.readers[0], [self.prompt])
-        return read(self.readers[0], prompts)
+        return encode_prompts(self.readers[0], prompts)
 
 
 def artist(
@@ -112,7 +113,7 @@ def artist(
     found, why = yield from find_model(path)
     model = load_model(found)
     yield Note(f"model: {model_name(found)}{why}, {model.history}")
-    return Artist(model, Pen.of(model, device, COUNT), found, prompt, encoder, seed)
+    return Artist(model, Drawer.of(model, device, COUNT), found, prompt, encoder, seed)
 
 
 def answers(prompt: str) -> tuple[int, ...]:
@@ -122,10 +123,10 @@ def answers(prompt: str) -> tuple[int, ...]:
 
 
 def _remark(pictures: Tensor, radicals: tuple[int, ...]) -> str:
-    """How many of the pictures carry one of `radicals`, by the judge in the box."""
+    """How many of the pictures carry one of `radicals`, by the classifier in the box."""
     if not radicals:
         return ""
-    found = look(load_judge()[0], [pictures]).radical
+    found = predict(load_classifier()[0], [pictures]).radical
     hits = int(torch.isin(found, torch.tensor(radicals)).sum())
     figure = share(hits, len(pictures))
     return f"{hits} of {len(pictures)} ({figure.low:.0%} to {figure.high:.0%})"
@@ -143,8 +144,8 @@ def _animate(artist: Artist, recipe: Recipe, name: str) -> Generator[Event, None
             frames.append(to_pixels(step.x / math.sqrt(1 + step.sigma**2))[:, 0].cpu())
 
     seeds = artist.seed + torch.arange(COUNT)
-    drawing = artist.pen.draw(recipe, text.rows(torch.zeros(COUNT, dtype=torch.int64)), seeds, watch=keep)
-    pictures = yield from told(drawing, Progress(f"drawing {name}", 0, COUNT, "pictures"))
+    drawing = artist.drawer.draw(recipe, text.rows(torch.zeros(COUNT, dtype=torch.int64)), seeds, watch=keep)
+    pictures = yield from with_progress(drawing, Progress(f"drawing {name}", 0, COUNT, "pictures"))
     return frames, pictures
 
 
@@ -166,7 +167,7 @@ def smooth(artist: Artist, material: Material) -> Generator[Event, None, Made]: 
 def _told(artist: Artist, pictures: Tensor, how: str) -> str:
     radicals = answers(artist.prompt)
     count = (
-        f"\nThe judge in the box, a network that reads radicals, finds {radical_character(radicals[0])} in "
+        f"\nThe classifier in the box, a network that reads radicals, finds {radical_character(radicals[0])} in "
         f"{_remark(pictures, radicals)} of the pictures; in brackets is the 95 % interval."
         if radicals
         else ""
@@ -177,26 +178,26 @@ def _told(artist: Artist, pictures: Tensor, how: str) -> str:
 def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  # noqa: ARG001
     """The prompt and no prompt, in one step from T, in one from the lowest level, in five, and in twenty."""
     radicals = answers(artist.prompt)
-    lowest = replace(artist.pen, schedule=Schedule(artist.pen.schedule.sigmas[:1]))
-    ways: list[tuple[str, Pen, Recipe, int]] = [
+    lowest = replace(artist.drawer, schedule=Schedule(artist.drawer.schedule.sigmas[:1]))
+    ways: list[tuple[str, Drawer, Recipe, int]] = [
         ("1 step, from t = 1", lowest, Recipe(sampler="ddpm", steps=1), ONE_STEP),
-        ("1 step, from T", artist.pen, Recipe(sampler="ddpm", steps=1), ONE_STEP),
-        ("5 steps, ddpm", artist.pen, Recipe(sampler="ddpm", steps=5), COUNT),
-        ("5 steps, dpmpp-2m", artist.pen, Recipe(steps=5), COUNT),
-        ("20 steps, dpmpp-2m", artist.pen, Recipe(steps=20), COUNT),
+        ("1 step, from T", artist.drawer, Recipe(sampler="ddpm", steps=1), ONE_STEP),
+        ("5 steps, ddpm", artist.drawer, Recipe(sampler="ddpm", steps=5), COUNT),
+        ("5 steps, dpmpp-2m", artist.drawer, Recipe(steps=5), COUNT),
+        ("20 steps, dpmpp-2m", artist.drawer, Recipe(steps=20), COUNT),
     ]
     both = yield from artist.text(artist.prompt, "")
-    none = TextBatch.none(1, artist.pen.width)
+    none = Condition.none(1, artist.drawer.width)
     prompts = ((f"“{_short(artist.prompt)}”", both.rows(torch.tensor([0]))), ("no prompt", none))
     total = len(prompts) * sum(recipe.steps * count for _, _, recipe, count in ways)
     done, cells, said = 0, [], []
-    for title, pen, recipe, count in ways:
+    for title, drawer, recipe, count in ways:
         line, found = [], []
         for name, text in prompts:
             batch = text.rows(torch.zeros(count, dtype=torch.int64))
-            drawing = pen.draw(recipe, batch, artist.seed + torch.arange(count))
+            drawing = drawer.draw(recipe, batch, artist.seed + torch.arange(count))
             bar = Progress("drawing steps", done, total, "steps of a picture", f"{title}, {name}")
-            pictures = yield from told(drawing, bar, recipe.steps)
+            pictures = yield from with_progress(drawing, bar, recipe.steps)
             done += count * recipe.steps
             remark = _remark(pictures, radicals)
             line.append((pictures[:SHOWN], f"{_letter(radicals)} in {remark}" if radicals else ""))
@@ -208,7 +209,7 @@ def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  
     lines = [f"Prompt “{artist.prompt}”, {_guided(Recipe())}. The first {SHOWN} pictures of each are shown."]
     if radicals:
         lines.append(
-            f"{radical_character(radicals[0])} is the radical that answers this prompt. The judge in the box, a "
+            f"{radical_character(radicals[0])} is the radical that answers this prompt. The classifier in the box, a "
             f"network that reads radicals, finds it in {', and in '.join(said)}. In brackets are 95 % intervals."
         )
     return Made(figure, "\n".join(lines))
@@ -238,8 +239,8 @@ def beside(artist: Artist, material: Material) -> Generator[Event, None, Made]:
     definitions = [material.characters[row].definition for row in rows.tolist()]
     text = yield from artist.text(*definitions)
     recipe = Recipe()
-    drawing = artist.pen.draw(recipe, text, artist.seed + torch.arange(len(rows)))
-    pictures = yield from told(drawing, Progress("drawing beside", 0, len(rows), "pictures"))
+    drawing = artist.drawer.draw(recipe, text, artist.seed + torch.arange(len(rows)))
+    pictures = yield from with_progress(drawing, Progress("drawing beside", 0, len(rows), "pictures"))
     ink = [float((255 - each.double()).mean()) / 255 for each in (real, pictures)]
     return Made(
         drawn.beside(real, pictures, definitions),
@@ -251,26 +252,26 @@ def beside(artist: Artist, material: Material) -> Generator[Event, None, Made]:
 
 def model_claims(artist: Artist, material: Material) -> Generator[Event, None, list[Claim]]:
     """The claims about what a model draws, measured on `artist`; about newness only beside data that are prepared."""
-    judge = load_judge()[0]
+    classifier = load_classifier()[0]
     both = yield from artist.text(GOLD[0], "")
-    lowest = replace(artist.pen, schedule=Schedule(artist.pen.schedule.sigmas[:1]))
+    lowest = replace(artist.drawer, schedule=Schedule(artist.drawer.schedule.sigmas[:1]))
     once = Recipe(sampler="ddpm", steps=1)
     others = radical_prompts()
-    jobs: list[tuple[Pen, Recipe, TextBatch]] = [
-        (pen, recipe, both.rows(torch.full((ONE_STEP,), row)))
-        for pen, recipe, row in ((artist.pen, once, 0), (lowest, once, 0), (artist.pen, once, 1))
+    jobs: list[tuple[Drawer, Recipe, Condition]] = [
+        (drawer, recipe, both.rows(torch.full((ONE_STEP,), row)))
+        for drawer, recipe, row in ((artist.drawer, once, 0), (lowest, once, 0), (artist.drawer, once, 1))
     ]
-    jobs.append((artist.pen, Recipe(), jobs[0][2]))
+    jobs.append((artist.drawer, Recipe(), jobs[0][2]))
     if material.folder is not None:
         text = yield from artist.text(*(prompt.text for prompt in others))
-        jobs.append((artist.pen, Recipe(), text.rows(torch.arange(len(others)).repeat_interleave(OF_EACH))))
+        jobs.append((artist.drawer, Recipe(), text.rows(torch.arange(len(others)).repeat_interleave(OF_EACH))))
     total, done, drawn_for = sum(recipe.steps * len(text.mask) for _, recipe, text in jobs), 0, []
-    for pen, recipe, text in jobs:
+    for drawer, recipe, text in jobs:
         bar = Progress("drawing for the claims", done, total, "steps of a picture")
-        drawing = pen.draw(recipe, text, artist.seed + torch.arange(len(text.mask)))
-        drawn_for.append((yield from told(drawing, bar, recipe.steps)))
+        drawing = drawer.draw(recipe, text, artist.seed + torch.arange(len(text.mask)))
+        drawn_for.append((yield from with_progress(drawing, bar, recipe.steps)))
         done += recipe.steps * len(text.mask)
-    found = [look(judge, [pictures]).radical == GOLD[1] for pictures in drawn_for[:4]]
+    found = [predict(classifier, [pictures]).radical == GOLD[1] for pictures in drawn_for[:4]]
     noisiest, cleanest, unprompted, followed = (share(int(hits.sum()), len(hits)) for hits in found)
     measured = [claims.one_step(noisiest, cleanest, unprompted), claims.gold(followed)]
     if material.folder is not None:

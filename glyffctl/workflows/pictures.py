@@ -8,7 +8,7 @@ from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.workflows.events import Caution
 
 
-def look_over(glyphs: GlyphSet) -> Iterator[Caution]:
+def check_pictures(glyphs: GlyphSet) -> Iterator[Caution]:
     """Cautions about pictures that show nothing, or all the same. Those that `prepare` drew have been looked at.
 
     Raises:

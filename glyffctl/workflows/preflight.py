@@ -12,7 +12,7 @@ from torch import Tensor
 
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Event, Note
-from glyffctl.workflows.pictures import look_over
+from glyffctl.workflows.pictures import check_pictures
 
 BRIGHTNESS_LEFT = 0.6  # standard deviations; above this, pure noise is not where the data is at T
 _CAPTIONS = 10_000
@@ -41,11 +41,11 @@ def _pictures(trainer: Trainer) -> Generator[Event, None, None]:
     if glyphs.mean < 0:
         yield Caution(
             f"the pictures are dark (mean {glyphs.mean:+.2f} in −1…1): light ink on black? It is learned as it is, but "
-            "models, the judge and the figures expect dark ink on white; turn the pictures around"
+            "models, the classifier and the figures expect dark ink on white; turn the pictures around"
         )
     if glyphs.std < _FAINT:
         yield Caution(f"the pictures hardly differ from an even grey (standard deviation {glyphs.std:.3f} in −1…1)")
-    yield from look_over(glyphs)
+    yield from check_pictures(glyphs)
 
 
 def _spread(index: Tensor, most: int) -> Tensor:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from glyffctl import __version__
 from glyffctl.core.data import embeddings
+from glyffctl.core.data.captions import alternate_captions, radical_character
 from glyffctl.core.data.cleaning import Cleaned, clean
 from glyffctl.core.data.dataset import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST, Character, Font, open_glyphs
 from glyffctl.core.data.dataset_writer import Format, GlyphWriter, PictureWriter, Writer, write_rows
@@ -26,8 +27,6 @@ from glyffctl.core.data.definitions import (
     radical_files,
     read_definitions,
 )
-from glyffctl.core.errors import DataError, DefinitionsError, FontError, OutputError, UsageError
-from glyffctl.core.io.atomic import atomic_folder, check_writable
 from glyffctl.core.data.font_tables import LARGEST_FONT
 from glyffctl.core.data.font_workers import FontWorkers, font_workers
 from glyffctl.core.data.fonts import (
@@ -41,9 +40,10 @@ from glyffctl.core.data.fonts import (
     system_fonts,
     unrelated,
 )
+from glyffctl.core.errors import DataError, DefinitionsError, FontError, OutputError, UsageError
+from glyffctl.core.io.atomic import atomic_folder, check_writable
 from glyffctl.core.io.names import LONGEST_NAME, as_text, check_name
-from glyffctl.core.io.reading import LARGEST_TABLE, digest, read_json, shown
-from glyffctl.core.data.captions import radical_character, wordings
+from glyffctl.core.io.reading import LARGEST_TABLE, digest, preview, read_json
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 
 SMALLEST, LARGEST = 8, 1024
@@ -78,8 +78,8 @@ class PrepareOptions:
     fit: Fit = "ink"
     weight: int | None = None
     """Of variable fonts, 100 to 1000; without it Regular, 400."""
-    wordings: bool = True
-    """Whether characters get other wordings beside their definition, see `core.wordings`."""
+    alternate_captions: bool = True
+    """Whether characters get alternate captions beside their definition, see `core.data.captions`."""
     format: Format = "glyphs"
     out: Path = Path("data")
     overwrite: bool = False
@@ -196,7 +196,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
     )
 
 
-def _with_wordings(characters: Mapping[int, Character], entries: Mapping[int, Entry]) -> dict[int, Character]:
+def _with_alternate_captions(characters: Mapping[int, Character], entries: Mapping[int, Entry]) -> dict[int, Character]:
     """The characters with all they are called; radicals are explained by the entries of their own characters."""
     known = {character.radical for character in characters.values() if character.radical is not None}
     meaning = {
@@ -206,7 +206,7 @@ def _with_wordings(characters: Mapping[int, Character], entries: Mapping[int, En
     }
     return {
         codepoint: character._replace(
-            wordings=wordings(
+            alternate_captions=alternate_captions(
                 character.definition,
                 codepoint,
                 character.radical,
@@ -226,7 +226,7 @@ def parse_ranges(text: str) -> list[range]:
     point = r"(?:U\+)?([0-9A-F]{1,6})"
     ranges = []
     for part in text.split(","):
-        told = f"--range {shown(text)}: {shown(part.strip())}"
+        told = f"--range {preview(text)}: {preview(part.strip())}"
         match = re.fullmatch(rf"\s*{point}(?:\s*-\s*{point})?\s*", part, re.IGNORECASE | re.ASCII)
         if match is None:
             raise UsageError(f"{told} is not a range of code points; write 4E00-9FFF, or U+3400-U+9FFF,U+9502")
@@ -292,7 +292,7 @@ def _read_table(table: Path, options: PrepareOptions, ranges: list[range] | None
     defined = {c: e for c, e in inside.items() if e.definition}
     if not defined:
         raise UsageError(
-            f"--range {shown(options.ranges)} holds no character that {table} defines; write code points such as "
+            f"--range {preview(options.ranges)} holds no character that {table} defines; write code points such as "
             "4E00-9FFF, or U+3400-U+9FFF,U+9502"
         )
     readable = {c: e for c, e in defined.items() if len(e.definition) <= LONGEST_DEFINITION}
@@ -310,8 +310,8 @@ def _read_table(table: Path, options: PrepareOptions, ranges: list[range] | None
             f"left out {lost:,} of {len(readable):,} definitions: they are Han text or only point at other "
             "characters; captions are in English"
         )
-    if options.wordings:
-        characters = _with_wordings(characters, entries)
+    if options.alternate_captions:
+        characters = _with_alternate_captions(characters, entries)
     omissions = [_Omission(c, OUT_OF_RANGE) for c in entries if c not in inside]
     omissions += [_Omission(c, NO_DEFINITION) for c in inside if c not in defined]
     omissions += [_Omission(c, TOO_LONG) for c in defined if c not in readable]
@@ -393,7 +393,7 @@ def _differences(previous: Mapping[str, Any], record: Mapping[str, Any]) -> list
     for name, value in record["options"].items():
         there = before.get(name)
         if there != value and not (name == "range" and _same_ranges(there, value)):
-            others.append("--wordings" if name == "wordings" else f"--{name.replace('_', '-')}")
+            others.append("--alternate-captions" if name == "alternate_captions" else f"--{name.replace('_', '-')}")
     return others
 
 
@@ -406,7 +406,7 @@ def _same_ranges(there: object, asked: str | None) -> bool:
 
 
 def _no_caption(table: Path, defined: int, lost: int, ranges: str | None) -> str:
-    where = f"{table}, --range {shown(ranges)}" if ranges is not None else f"{table}"
+    where = f"{table}, --range {preview(ranges)}" if ranges is not None else f"{table}"
     all_of = f"all {defined:,} definitions are" if defined > 1 else "the only definition is"
     if not lost:
         return f"{where}: {all_of} longer than {LONGEST_DEFINITION:,} characters; captions must be short"

@@ -15,20 +15,20 @@ from typing import Any, NoReturn
 
 import torch
 
+from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, OutputError, TrainingError, UsageError
+from glyffctl.core.io.atomic import reason, write_text
+from glyffctl.core.io.images import near_square, save_png, sheet
+from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, preview, read_bytes
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin
 from glyffctl.core.models.config import BUDGETS
-from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, OutputError, TrainingError, UsageError
-from glyffctl.core.io.atomic import reason, write_text
 from glyffctl.core.models.generate import Recipe
-from glyffctl.core.io.images import near_square, save_png, sheet
-from glyffctl.core.training.learning_curve import reference
-from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, read_bytes, shown
-from glyffctl.core.text.encoder import load_encoder
-from glyffctl.core.training.trainer import NotFiniteError, Trainer, TrainStep
 from glyffctl.core.networks.unet import parameter_count
-from glyffctl.workflows.checkup import FEWEST_REAL, Checkup
-from glyffctl.workflows.draw import Pen, told
+from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.training.learning_curve import reference
+from glyffctl.core.training.trainer import NotFiniteError, Trainer, TrainStep
+from glyffctl.workflows.checkpoint_metrics import FEWEST_REAL, CheckpointEvaluator
+from glyffctl.workflows.draw import Drawer, with_progress
 from glyffctl.workflows.events import Caution, Event, Note, Progress, shares
 from glyffctl.workflows.models import FEWEST_EPOCHS
 from glyffctl.workflows.signals import collected_signals
@@ -40,7 +40,7 @@ _REMARK_EVERY = 1.0  # seconds between remarks on the bar, where reading a loss 
 _TIMED = 4.0  # seconds of steps after the first, or two at least, that a forecast is made from
 SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
 SHEET_COUNT = 16
-MOST_FALLS = 3
+MAX_ROLLBACKS = 3
 SMUDGES = 15_000  # pictures until strokes are seen in samples, with the `cpu` preset: see examples/LOG.md
 
 
@@ -67,12 +67,12 @@ class Run:
 
     def __init__(self, out: Path, origin: Origin, trainer: Trainer, *, tensorboard: bool) -> None:
         self.out, self.origin, self.trainer = out, origin, trainer
-        self.team = trainer.team
+        self.group = trainer.group
         self.seconds = 0.0  # spent in training, over all sessions
         self.validation: dict[float, float] = {}
         self.tensorboard = _tensorboard(out) if tensorboard else None
-        self.checkup: Checkup | None = None
-        self._falls = 0  # since the last checkpoint
+        self.evaluator: CheckpointEvaluator | None = None
+        self._rollbacks = 0  # since the last checkpoint
         self._first: tuple[int, float] | None = None  # pictures and seconds after this session's first step
         self._foretold = False
         self._mark()
@@ -157,23 +157,23 @@ class Run:
                 raise ValueError(f"{self.seconds} seconds of training")
             self.validation = {float(level): float(loss) for level, loss in counters["validation"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ModelError) as error:
-            why = str(error) if isinstance(error, ModelError) else shown(error)
+            why = str(error) if isinstance(error, ModelError) else preview(error)
             raise ModelError(f"cannot use {self.out / checkpoint.STATE_FILE}: {why}; {self._instead}") from error
         self._rewind_log()
 
-    def spread(self) -> None:
-        """Give the state of the first process to all of its team.
+    def broadcast_state(self) -> None:
+        """Give the state of the first process to all of its group.
 
         Raises:
             TrainingError: this process has other data, captions or settings than the first.
         """
         mine = json.loads(json.dumps(_comparable(self.origin)))
-        if (theirs := self.team.told(mine)) != mine:
+        if (theirs := self.group.broadcast(mine)) != mine:
             other = ", ".join(name for name in theirs if theirs[name] != mine.get(name))
-            raise TrainingError(f"process {self.team.rank} of this job differs from the first in: {other}")
+            raise TrainingError(f"process {self.group.rank} of this job differs from the first in: {other}")
         tensors, counters = self.trainer.state()
-        tensors, counters = self.team.tensors(tensors), self.team.told(counters)
-        if not self.team.leads:
+        tensors, counters = self.group.broadcast_tensors(tensors), self.group.broadcast(counters)
+        if not self.group.is_main:
             self.trainer.restore(tensors, counters)
 
     def _rewind_log(self) -> None:
@@ -208,7 +208,7 @@ class Run:
 
     # The loop -------------------------------------------------------------------------------------------------------
 
-    def go(self) -> Generator[Event, None, None]:
+    def run(self) -> Generator[Event, None, None]:
         """Train until the budget is spent or a signal comes.
 
         Raises:
@@ -220,7 +220,7 @@ class Run:
         started = trainer.images
         with collected_signals() as received:
             while True:
-                progress, signal = self.team.agree(self.done / self.total, max(received, default=0))
+                progress, signal = self.group.synchronize(self.done / self.total, max(received, default=0))
                 self._log_steps(at_once=progress >= 1)
                 yield from self._forecast()
                 if progress < 1 or trainer.images > started:
@@ -235,12 +235,12 @@ class Run:
                         break
                     self._steps.append(trainer.step(progress))
                 except NotFiniteError as error:
-                    yield self._fall_back(error)
+                    yield self._roll_back(error)
                     continue
                 now = time.perf_counter()
                 self.seconds, self._tick = self.seconds + now - self._tick, now
                 self._first = self._first or (trainer.images, self.seconds)
-            if self.team.told(not (self.out / checkpoint.MODEL_FILE).exists()):
+            if self.group.broadcast(not (self.out / checkpoint.MODEL_FILE).exists()):
                 yield from self._milestone()
             elif trainer.images == started:
                 yield Note(f"{self.out} has had its whole budget already; a larger one goes on with it")
@@ -248,14 +248,14 @@ class Run:
     def _get_ready(self) -> Generator[Event, None, None]:
         if self.trainer.precision == "auto":
             yield Progress("Trying bfloat16", 0, 1)
-            found = self.trainer.settle_precision()
+            found = self.trainer.choose_precision()
             yield Progress("Trying bfloat16", 1, 1)
             yield Note(f"computing in {found}: {'faster here' if found == 'bf16' else 'bfloat16 is not faster here'}")
         if self.origin.config.training.compile:
             yield Note("compiling the network: the first step takes about a minute")
-        if self.team.leads:
-            if self.origin.config.training.evaluate and self.checkup is None:
-                self.checkup = yield from self._checkup()
+        if self.group.is_main:
+            if self.origin.config.training.evaluate and self.evaluator is None:
+                self.evaluator = yield from self._evaluator()
             if not (self.out / checkpoint.STATE_FILE).exists():
                 self._save_state()  # to fall back to; and a full disk says so before anything is lost
         self._mark()
@@ -279,7 +279,7 @@ class Run:
             if self.trainer.device.type == "cpu" and self.seconds - self._remarked > _REMARK_EVERY:
                 self._comment(float(torch.stack([step.loss for step in self._steps]).mean()), speed)
             return
-        loss = float(self.team.mean(torch.stack([step.loss for step in self._steps]).mean()))
+        loss = float(self.group.all_reduce_mean(torch.stack([step.loss for step in self._steps]).mean()))
         self._log(self._steps[-1], loss, speed)
         self._comment(loss, speed)
         self._logged, self._logged_seconds = self.trainer.images, self.seconds
@@ -318,9 +318,9 @@ class Run:
 
     def _leave(self, signal: int) -> NoReturn:
         """Save, and go, as a signal asked."""
-        if self.trainer.finite and self.team.leads:
+        if self.trainer.finite and self.group.is_main:
             self.save()
-        self.team.wait()  # whoever ends first has the others stopped: not before it is saved
+        self.group.barrier()  # whoever ends first has the others stopped: not before it is saved
         raise Interrupted(
             f"stopped at {self.trainer.images:,} pictures, everything is saved in {self.out}; "
             "run the same command to go on"
@@ -329,28 +329,28 @@ class Run:
             signal,
         )
 
-    def _fall_back(self, error: NotFiniteError) -> Caution:
+    def _roll_back(self, error: NotFiniteError) -> Caution:
         """Return to the last checkpoint; the third time in a row, give up."""
-        self._falls += 1
-        if self._falls == MOST_FALLS:
+        self._rollbacks += 1
+        if self._rollbacks == MAX_ROLLBACKS:
             raise TrainingError(
-                f"{error}, {MOST_FALLS} times in a row; the last checkpoint in {self.out} is good: go on from its "
+                f"{error}, {MAX_ROLLBACKS} times in a row; the last checkpoint in {self.out} is good: go on from its "
                 f"weights with a lower training.learning_rate, `glyffctl train --from {self.out}`"
             ) from error
-        if self.team.leads:
+        if self.group.is_main:
             self._load()
-        self.spread()
+        self.broadcast_state()
         self._mark()
         return Caution(f"{error}; going on from the last checkpoint, at {self.trainer.images:,} pictures")
 
     def _milestone(self) -> Generator[Event, None, None]:
-        """Validate, save, and draw a sheet of samples, while the rest of the team waits."""
+        """Validate, save, and draw a sheet of samples, while the rest of the group waits."""
         if not self.trainer.finite:
             raise NotFiniteError(self.trainer.images)
-        self._falls = 0
-        if self.team.leads:
+        self._rollbacks = 0
+        if self.group.is_main:
             yield from self._look()
-        self.team.wait()
+        self.group.barrier()
         self._saved = self.trainer.images
         self._tick = time.perf_counter()  # the budget of time is for training, not for looking at its result
 
@@ -373,12 +373,12 @@ class Run:
         yield Note(f"{trainer.images:,} pictures{held_out}: {path}")
         if trainer.images_before + trainer.images < SMUDGES:
             yield Note(f"before some {SMUDGES:,} pictures samples look like noise, then like smudges")
-        if self.checkup is not None:
-            health = yield from self.checkup(self._pen)
-            self._write({"images": trainer.images, "evaluation": health.as_dict()})
-            yield Note(health.summary())
+        if self.evaluator is not None:
+            metrics = yield from self.evaluator(self._drawer)
+            self._write({"images": trainer.images, "evaluation": metrics.as_dict()})
+            yield Note(metrics.summary())
 
-    def _checkup(self) -> Generator[Event, None, Checkup | None]:
+    def _evaluator(self) -> Generator[Event, None, CheckpointEvaluator | None]:
         """What measures the model at checkpoints; None, with a caution, where its prompts cannot be read."""
         trainer, known = self.trainer, self.origin.encoder
         try:
@@ -390,13 +390,13 @@ class Run:
             yield Caution(f"training.evaluate is left out: {known.name} is not the encoder of the embeddings any more")
             return None
         held = trainer.validation_index
-        return Checkup(encoder, trainer.glyphs, held if len(held) >= FEWEST_REAL else trainer.train_index)
+        return CheckpointEvaluator(encoder, trainer.glyphs, held if len(held) >= FEWEST_REAL else trainer.train_index)
 
     @property
-    def _pen(self) -> Pen:
+    def _drawer(self) -> Drawer:
         """What draws with the averaged weights as they are now."""
         trainer, network = self.trainer, self.origin.config.network
-        return Pen(trainer.ema_denoiser, trainer.schedule, network.size, network.text_width, trainer.device)
+        return Drawer(trainer.ema_denoiser, trainer.schedule, network.size, network.text_width, trainer.device)
 
     def _draw(self, path: Path) -> Generator[Event, None, None]:
         """A sheet of glyphs for held-out captions, always with the same noise."""
@@ -405,8 +405,8 @@ class Run:
         index = index[torch.linspace(0, len(index) - 1, SHEET_COUNT).long()]
         caption = trainer.glyphs.caption_of[index]
         text = trainer.embeddings.batch(caption.to(trainer.device))
-        drawing = self._pen.draw(SHEET_RECIPE, text, torch.arange(SHEET_COUNT))
-        pictures = yield from told(drawing, Progress("Drawing samples", 0, SHEET_COUNT, "pictures"))
+        drawing = self._drawer.draw(SHEET_RECIPE, text, torch.arange(SHEET_COUNT))
+        pictures = yield from with_progress(drawing, Progress("Drawing samples", 0, SHEET_COUNT, "pictures"))
         captions = [trainer.glyphs.captions[i] for i in caption.tolist()]
         image = sheet(pictures, near_square(SHEET_COUNT))
         save_png(path, image, {"captions": captions, **dataclasses.asdict(SHEET_RECIPE), "images": trainer.images})
@@ -424,7 +424,7 @@ class Run:
         )
 
     def _write(self, row: dict[str, Any]) -> None:
-        if not self.team.leads:
+        if not self.group.is_main:
             return
         path = self.out / LOG_FILE
         length = path.stat().st_size if path.exists() else 0

@@ -15,24 +15,24 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.io.bundled import model_name
-from glyffctl.core.models.checkpoint import Model, load_model
+from glyffctl.core.data.fonts import system_fonts
 from glyffctl.core.device import choose_device
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.samplers import Step
+from glyffctl.core.errors import FontError, ModelError, UsageError
 from glyffctl.core.interop.diffusers_model import DiffusersModel, load_diffusers, unet_class
 from glyffctl.core.interop.diffusers_settings import is_pipeline
-from glyffctl.core.errors import FontError, ModelError, UsageError
 from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.atomic import check_writable
-from glyffctl.core.data.fonts import system_fonts
-from glyffctl.core.text.hub import pipeline_folder
+from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import near_square, save_gif, save_png, sheet
-from glyffctl.core.diffusion.samplers import Step
-from glyffctl.core.text.encoder import TextBatch
-from glyffctl.workflows.draw import Pen, read, reader, told
+from glyffctl.core.models.checkpoint import Model, load_model
+from glyffctl.core.text.hub import pipeline_folder
+from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample_options import BESIDE, SampleOptions, to_settings
-from glyffctl.workflows.words import brief, unknown_words
+from glyffctl.workflows.words import shorten, unknown_words
 
 _GIF_FRAMES = 60
 
@@ -56,8 +56,8 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     device = choose_device(options.device)
     if options.typed and len(options.prompts) > 1 and all(len(prompt.split()) == 1 for prompt in options.prompts):
         yield Caution(
-            f"{len(options.prompts):,} prompts: {brief(', '.join(options.prompts))}; if they are one, put it in "
-            f'quotes: "{brief(" ".join(options.prompts))}"'
+            f"{len(options.prompts):,} prompts: {shorten(', '.join(options.prompts))}; if they are one, put it in "
+            f'quotes: "{shorten(" ".join(options.prompts))}"'
         )
     path, why = yield from find_model(options.model, hub=True)
     yield Progress("Loading the model", 0, 1)
@@ -77,10 +77,10 @@ def _sample(
     text, negative = yield from _encode(options, model)
     started = time.perf_counter()
     yield from _warn_of_rounding(options, device)
-    pen = Pen.of(model, device, options.batch, options.precision)
-    pictures, frames = yield from _draw(options, pen, text, negative)
+    drawer = Drawer.of(model, device, options.batch, options.precision)
+    pictures, frames = yield from _draw(options, drawer, text, negative)
     seconds = time.perf_counter() - started
-    made = replace(options, precision=pen.precision, threads=torch.get_num_threads(), drawn_on=device.type)
+    made = replace(options, precision=drawer.precision, threads=torch.get_num_threads(), drawn_on=device.type)
     files = _write(made, model, path, pictures, frames)
     yield Note(f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s")
     return SampleReport(files, model_name(path), seconds)
@@ -144,23 +144,23 @@ def _check_outputs(options: SampleOptions) -> None:
 
 def _encode(
     options: SampleOptions, model: Model | DiffusersModel
-) -> Generator[Event, None, tuple[TextBatch, TextBatch]]:
+) -> Generator[Event, None, tuple[Condition, Condition]]:
     """(P, L, D) the prompts, and (1, L, D) the negative one. The encoder is loaded only if there is text to read."""
     width = model.text_width
     texts = [*options.prompts, options.negative]
     if not model.reads_empty and not any(text.strip() for text in texts):
-        return TextBatch.none(len(options.prompts), width), TextBatch.none(1, width)
-    encoder = yield from reader(model, options.encoder)
+        return Condition.none(len(options.prompts), width), Condition.none(1, width)
+    encoder = yield from load_text_encoder(model, options.encoder)
     yield from unknown_words(encoder, texts)
     for text in texts:
         if encoder.is_cut(text):
             yield Caution(f"only the first {encoder.max_tokens} tokens are read of: {text[:60]}…")
-    encoded = read(encoder, texts)
+    encoded = encode_prompts(encoder, texts)
     return encoded.rows(torch.arange(len(texts) - 1)), encoded.rows(torch.tensor([-1]))
 
 
 def _draw(
-    options: SampleOptions, pen: Pen, text: TextBatch, negative: TextBatch
+    options: SampleOptions, drawer: Drawer, text: Condition, negative: Condition
 ) -> Generator[Event, None, tuple[Tensor, list[Tensor]]]:
     """The pictures (P·count, H, W) uint8, prompt after prompt, and for a gif the frames, each of the same shape."""
     recipe = options.recipe
@@ -172,10 +172,10 @@ def _draw(
     def keep(step: Step) -> None:
         if step.i in kept:
             # The DDPM view of x has the scale of a picture at every noise level.
-            frames[step.i].append(pen.pixels(step.x / math.sqrt(1 + step.sigma**2)))
+            frames[step.i].append(drawer.pixels(step.x / math.sqrt(1 + step.sigma**2)))
 
-    drawing = pen.draw(recipe, text.rows(prompt), seeds, negative=negative, watch=keep if options.gif else None)
-    pictures = yield from told(drawing, Progress("Drawing", 0, len(prompt), "pictures"))
+    drawing = drawer.draw(recipe, text.rows(prompt), seeds, negative=negative, watch=keep if options.gif else None)
+    pictures = yield from with_progress(drawing, Progress("Drawing", 0, len(prompt), "pictures"))
     return pictures, [torch.cat(parts) for parts in frames.values()] if options.gif else []
 
 

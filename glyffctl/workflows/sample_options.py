@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from glyffctl import __version__
-from glyffctl.core.io.bundled import BUNDLED, model_name
 from glyffctl.core.errors import UsageError
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.evaluation.prompts import check_prompt
+from glyffctl.core.io.bundled import BUNDLED, model_name
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.io.names import as_text
+from glyffctl.core.io.reading import preview, read_text
+from glyffctl.core.models.generate import Recipe
 from glyffctl.core.precision import check_precision
-from glyffctl.core.evaluation.prompts import check_prompt
-from glyffctl.core.io.reading import read_text, shown
 
 BESIDE = Path(".gif")
 """For `SampleOptions.gif`: the gif is named after the picture."""
@@ -165,7 +165,7 @@ def again(
             device=device,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{file} does not say in full how it was made ({shown(error)})") from error
+        raise UsageError(f"{file} does not say in full how it was made ({preview(error)})") from error
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:

@@ -10,16 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Network
-from glyffctl.core.models.generate import Recipe
-from glyffctl.core.evaluation.classifier import Judge, look
-from glyffctl.core.evaluation.metrics import kernel_distance, share
-from glyffctl.core.evaluation.prompts import Prompt, followed
 from glyffctl.core.diffusion.samplers import SAMPLERS
-from glyffctl.core.text.encoder import TextBatch
-from glyffctl.figures.style import new_figure, save_figure, style
-from glyffctl.workflows.draw import Pen, told
+from glyffctl.core.estimates import share
+from glyffctl.core.evaluation.classifier import RadicalClassifier, predict
+from glyffctl.core.evaluation.metrics import kernel_distance
+from glyffctl.core.evaluation.prompts import Prompt, followed
 from glyffctl.core.evaluation.report import StepsRow
+from glyffctl.core.models.generate import Recipe
+from glyffctl.figures.style import new_figure, save_figure, style
+from glyffctl.workflows.draw import Drawer, with_progress
 from glyffctl.workflows.events import Event, Progress
 
 STEPS = (5, 10, 20, 40)
@@ -31,7 +32,7 @@ class _Counted:
     def __init__(self, network: Network) -> None:
         self.network, self.pictures = network, 0
 
-    def encode_text(self, text: TextBatch) -> object:
+    def encode_text(self, text: Condition) -> object:
         return self.network.encode_text(text)
 
     def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor:
@@ -40,7 +41,13 @@ class _Counted:
 
 
 def steps_table(
-    pen: Pen, recipe: Recipe, text: TextBatch, prompts: list[Prompt], judge: Judge, truth: Tensor, seed: int
+    drawer: Drawer,
+    recipe: Recipe,
+    text: Condition,
+    prompts: list[Prompt],
+    classifier: RadicalClassifier,
+    truth: Tensor,
+    seed: int,
 ) -> Generator[Event, None, list[StepsRow]]:
     """Draw one picture of each prompt with every sampler at each of `STEPS`.
 
@@ -54,15 +61,15 @@ def steps_table(
     done = 0
     for sampler in SAMPLERS:
         for steps in STEPS:
-            counted = _Counted(pen.denoiser.network)
-            counting = replace(pen, denoiser=replace(pen.denoiser, network=counted))
+            counted = _Counted(drawer.denoiser.network)
+            counting = replace(drawer, denoiser=replace(drawer.denoiser, network=counted))
             drawing = counting.draw(replace(recipe, sampler=sampler, steps=steps), text, seeds)
             started = time.perf_counter()
             bar = Progress("Comparing samplers", done, total, "steps", sampler)
-            pictures = yield from told(drawing, bar, steps / len(prompts))
+            pictures = yield from with_progress(drawing, bar, steps / len(prompts))
             seconds = (time.perf_counter() - started) / len(prompts)
             done += steps
-            verdict = look(judge, [pictures])
+            verdict = predict(classifier, [pictures])
             hits = followed(prompts, verdict.radical[:, None])
             rows.append(
                 StepsRow(

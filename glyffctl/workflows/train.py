@@ -13,26 +13,28 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from glyffctl.core.models import checkpoint
 from glyffctl.core.data import embeddings
-from glyffctl.core.io.bundled import BUNDLED, model_path
-from glyffctl.core.models.checkpoint import EncoderInfo, Model, Origin
-from glyffctl.core.models.config import Config, as_dict, merge, parse, read_preset, read_toml
 from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.device import CPU, choose_device
 from glyffctl.core.errors import GlyffError, Interrupted, OutputError, TrainingError, UsageError
 from glyffctl.core.io.atomic import reason
+from glyffctl.core.io.bundled import BUNDLED, model_path
 from glyffctl.core.io.names import check_name
-from glyffctl.core.training.distributed import Place, Team, in_job, join, place
-from glyffctl.core.training.trainer import Trainer, check_memory
+from glyffctl.core.models import checkpoint
+from glyffctl.core.models.checkpoint import EncoderInfo, Model, Origin
+from glyffctl.core.models.config import Config, as_dict, merge, parse, read_preset, read_toml
 from glyffctl.core.networks.unet import parameter_count
+from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
+from glyffctl.core.training.trainer import Trainer, check_memory
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
 from glyffctl.workflows.preflight import preflight
 from glyffctl.workflows.run import TENSORBOARD, Run
 
 LOCK_FILE = ".lock"
-HEARING = 5.0  # seconds before a process other than the first complains: it may be about to say the same, and be heard
+WORKER_ERROR_DELAY = (
+    5.0  # seconds before a process other than the first complains: it may be about to say the same, and be heard
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,35 +88,35 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
         GlyffError: the data, the embeddings, the settings or the run folder cannot be used.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    where = place()
+    where = process_info()
     device = _device(options, where)
-    with join(where, device) as team:
-        if team.leads:
-            return (yield from _lead(options, device, team))
+    with process_group(where, device) as group:
+        if group.is_main:
+            return (yield from _run_main(options, device, group))
         try:
-            finish(_follow(options, device, team))
+            finish(_run_worker(options, device, group))
         except Interrupted:
             pass  # the first process tells of it
         except GlyffError:
-            time.sleep(HEARING)
+            time.sleep(WORKER_ERROR_DELAY)
             raise
         return None
 
 
-def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[Event, None, TrainReport]:
+def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, TrainReport]:
     if options.gpus and options.device == "auto" and device.type == "cpu":
         yield Caution("no GPU was found: training on the CPU (--gpus 0 says so without this line)")
     preset, sections = _settings(options, device)
     start = _start(options, sections)
     config = parse(sections)  # complain about settings before minutes are spent on embedding
-    team.told(sections)
+    group.broadcast(sections)
 
     glyphs = open_glyphs(options.data, sections["network"].get("size"))
     if device.type == "cpu":
-        check_memory(config, glyphs.size, team.size)
+        check_memory(config, glyphs.size, group.size)
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
         yield from embed(EmbedOptions(options.data, options.encoder or BUNDLED, device=str(device)))
-    team.wait()
+    group.barrier()
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
     if start is not None and start.origin.config.network.text_width != cached.width:
         raise TrainingError(
@@ -125,13 +127,13 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
     out = options.out or Path("runs") / preset
     _check_folder(out)
     with _alone_in(out):
-        run = _run(sections, glyphs, cached, device, team, out, tensorboard=options.tensorboard)
+        run = _run(sections, glyphs, cached, device, group, out, tensorboard=options.tensorboard)
         trainer, origin = run.trainer, run.origin
         parameters = parameter_count(trainer.network)
         yield Note(
             f"{parameters / 1e6:.1f} M parameters, {trainer.epoch_size:,} glyphs "
             f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
-            f"{preset} preset on {_device_name(device, team)}, into {out}"
+            f"{preset} preset on {_device_name(device, group)}, into {out}"
         )
         if run.resume():
             yield Note(f"going on from {trainer.images:,} pictures")
@@ -145,8 +147,8 @@ def _lead(options: TrainOptions, device: torch.device, team: Team) -> Generator[
                         "it has to get used to the new one"
                     )
             yield from preflight(trainer)
-        run.spread()
-        yield from run.go()
+        run.broadcast_state()
+        yield from run.run()
         return TrainReport(
             out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation
         )
@@ -161,15 +163,15 @@ def _start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> Model 
     return model
 
 
-def _follow(options: TrainOptions, device: torch.device, team: Team) -> Generator[Event, None, None]:
+def _run_worker(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, None]:
     """What all processes but the first do."""
-    sections = team.told(None)
+    sections = group.broadcast(None)
     glyphs = open_glyphs(options.data, sections["network"].get("size"))
-    team.wait()  # for the first to embed
+    group.barrier()  # for the first to embed
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
-    run = _run(sections, glyphs, cached, device, team, Path())
-    run.spread()
-    yield from run.go()
+    run = _run(sections, glyphs, cached, device, group, Path())
+    run.broadcast_state()
+    yield from run.run()
 
 
 def _run(
@@ -177,20 +179,20 @@ def _run(
     glyphs: GlyphSet,
     cached: embeddings.Embeddings,
     device: torch.device,
-    team: Team,
+    group: ProcessGroup,
     out: Path,
     *,
     tensorboard: bool = False,
 ) -> Run:
     config = _fit(sections, glyphs.size, cached.width)
     encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
-    trainer = Trainer(config, glyphs, cached, device, team)
+    trainer = Trainer(config, glyphs, cached, device, group)
     return Run(out, Origin(config, encoder, glyphs.fingerprint()), trainer, tensorboard=tensorboard)
 
 
 def show_settings(options: TrainOptions) -> str:
     """All settings that `train` would use, as TOML that --config takes."""
-    _, sections = _settings(options, _device(options, place()))
+    _, sections = _settings(options, _device(options, process_info()))
     _start(options, sections)
     lines = []
     for section, values in as_dict(parse(sections)).items():
@@ -217,7 +219,7 @@ def _settings(options: TrainOptions, device: torch.device) -> tuple[str, dict[st
     return preset, sections
 
 
-def _device(options: TrainOptions, where: Place) -> torch.device:
+def _device(options: TrainOptions, where: ProcessInfo) -> torch.device:
     """The device of this process; in a job `gpus` says no more than whether to use one."""
     gpus, name = options.gpus, options.device
     if gpus > 1 and not in_job():
@@ -239,8 +241,8 @@ def _device(options: TrainOptions, where: Place) -> torch.device:
     return device
 
 
-def _device_name(device: torch.device, team: Team) -> str:
-    times = f"{team.size} × " if team.size > 1 else ""
+def _device_name(device: torch.device, group: ProcessGroup) -> str:
+    times = f"{group.size} × " if group.size > 1 else ""
     if device.type == "cuda":
         return times + torch.cuda.get_device_name(device)
     if device.type == "mps":

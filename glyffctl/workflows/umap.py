@@ -11,24 +11,24 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.atlas.density import density
-from glyffctl.core.device import choose_device
-from glyffctl.core.errors import DataError, OutputError, UsageError
-from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.atlas.groups import Groups, by_font, by_radical, by_structure
 from glyffctl.core.atlas.layout import PLACED_BY, Map, MapSettings, lay_out, load_map, place, save_map
-from glyffctl.core.atlas.neighbors import Neighbours, nearest, project
-from glyffctl.core.noise import permutation
-from glyffctl.core.evaluation.prompts import check_prompt
+from glyffctl.core.atlas.neighbors import Neighbors, nearest, project
+from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.data.structure import VOTES, read_structure, separation, two_kinds
+from glyffctl.core.device import choose_device
+from glyffctl.core.errors import DataError, OutputError, UsageError
+from glyffctl.core.evaluation.prompts import check_prompt
+from glyffctl.core.io.atomic import check_writable
+from glyffctl.core.noise import permutation
 from glyffctl.workflows.events import Caution, Event, Note, Progress
-from glyffctl.workflows.pictures import look_over
+from glyffctl.workflows.pictures import check_pictures
 from glyffctl.workflows.umap_drawn import Drawn, read_drawn, trace
 
 COLOURS = ("radical", "structure", "font", "density", "none")
 MOST = 100_000
-"""Glyphs in a map: neighbours of twice as many take four times as long, and no browser opens a page of a million."""
+"""Glyphs in a map: neighbors of twice as many take four times as long, and no browser opens a page of a million."""
 _FEWEST = 10
 _AT_ONCE = 1024
 
@@ -68,7 +68,7 @@ class UmapOptions:
 
 @dataclass(frozen=True)
 class Separation:
-    """How well ⿰ and ⿱ part: balanced accuracy of 15 neighbours, in the map, a plane of PCA, and by chance."""
+    """How well ⿰ and ⿱ part: balanced accuracy of 15 neighbors, in the map, a plane of PCA, and by chance."""
 
     map: float
     pca: float
@@ -117,7 +117,7 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     everything = open_glyphs(options.data)
     glyphs = everything.sample(MOST)
     _check_count(glyphs, options)
-    yield from look_over(glyphs)
+    yield from check_pictures(glyphs)
     if len(glyphs) < len(everything):
         yield Note(f"the map shows {len(glyphs):,} of the {len(everything):,} glyphs, drawn at random")
     operators = _operators(glyphs, options.ids) if options.ids else None
@@ -133,7 +133,7 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     parted = _separation(drawn, operators)
     if parted is not None:
         yield Note(
-            f"⿰ and ⿱ part in the map with {parted.map:.1%} balanced accuracy ({VOTES} neighbours; in a plane of PCA "
+            f"⿰ and ⿱ part in the map with {parted.map:.1%} balanced accuracy ({VOTES} neighbors; in a plane of PCA "
             f"{parted.pca:.1%}, by chance {parted.shuffled:.1%})"
         )
     thumbnails = yield from _thumbnails(glyphs)
@@ -191,14 +191,14 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
         found = step.result
     assert found is not None
     subspace, points = found
-    neighbours = None
+    neighbors = None
     for search in nearest(points, options.settings.neighbors):
-        yield Progress("Finding neighbours", search.done, search.total, "glyphs")
-        neighbours = search.result
-    assert neighbours is not None
+        yield Progress("Finding neighbors", search.done, search.total, "glyphs")
+        neighbors = search.result
+    assert neighbors is not None
     laid = None
     begun, awake = time.perf_counter(), False
-    for epoch in lay_out(points, neighbours, options.settings):
+    for epoch in lay_out(points, neighbors, options.settings):
         seconds = time.perf_counter() - begun
         if not epoch.done:
             yield Progress("Starting UMAP", seconds, None, "s", "numba compiles it anew in every run")
@@ -238,7 +238,7 @@ def _place(
             yield Progress("Reading glyphs", int(index[-1]) + 1, len(glyphs), "glyphs")
         projected = torch.cat(parts)
     queries = drawn.subspace.project(torch.cat([picture.pictures for picture in pictures])[:, None])
-    found: Neighbours | None = None
+    found: Neighbors | None = None
     for search in nearest(projected, PLACED_BY, queries):
         found = search.result
     assert found is not None
@@ -332,7 +332,7 @@ def _draw(
 def _notes(options: UmapOptions, glyphs: GlyphSet, all_there_are: int, parted: Separation | None) -> list[str]:
     """Small print."""
     settings = options.settings
-    notes = [f"UMAP, {settings.neighbors} neighbours, min-dist {settings.min_dist:g}, seed {settings.seed}"]
+    notes = [f"UMAP, {settings.neighbors} neighbors, min-dist {settings.min_dist:g}, seed {settings.seed}"]
     if len(glyphs) < all_there_are:
         notes.append(f"drawn at random from {all_there_are:,} glyphs")
     if len(glyphs.fonts) == 1:

@@ -9,15 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.io.bundled import model_name
-from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.data.dataset import to_pixels
-from glyffctl.core.errors import UsageError
-from glyffctl.core.models.generate import Recipe
-from glyffctl.core.io.images import cut, near_square, read_png
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
-from glyffctl.core.text.encoder import TextBatch
-from glyffctl.workflows.draw import Pen, read, reader, told
+from glyffctl.core.errors import UsageError
+from glyffctl.core.io.bundled import model_name
+from glyffctl.core.io.images import cut, near_square, read_png
+from glyffctl.core.models.checkpoint import load_model
+from glyffctl.core.models.generate import Recipe
+from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample_options import SampleOptions, again
@@ -98,16 +98,16 @@ def trace(
             "with --model"
         )
     yield Note(f"model: {model_name(path)}{why}")
-    text = TextBatch.none(1, loaded.network.config.text_width)
+    text = Condition.none(1, loaded.network.config.text_width)
     if prompt.strip():
-        loaded_encoder = yield from reader(loaded, encoder)
+        loaded_encoder = yield from load_text_encoder(loaded, encoder)
         yield from unknown_words(loaded_encoder, [prompt])
-        text = read(loaded_encoder, [prompt])
+        text = encode_prompts(loaded_encoder, [prompt])
     guesses: list[Tensor] = []
 
     def keep(step: Step) -> None:
         guesses.append(to_pixels(step.x0)[:, 0].cpu())
 
-    drawing = Pen.of(loaded, device, 1).draw(Recipe(), text, torch.tensor([seed]), watch=keep)
-    yield from told(drawing, Progress(f"Drawing {prompt[:30]!r}", 0, 1, "glyphs"))
+    drawing = Drawer.of(loaded, device, 1).draw(Recipe(), text, torch.tensor([seed]), watch=keep)
+    yield from with_progress(drawing, Progress(f"Drawing {prompt[:30]!r}", 0, 1, "glyphs"))
     return Drawn(prompt or "(no prompt)", torch.cat(guesses))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Generator, Sequence
 
-from glyffctl.core.data.cleaning import HAN, clean
+from glyffctl.core.data.cleaning import clean
 from glyffctl.core.data.definitions import installed_definitions, read_definitions
 from glyffctl.core.errors import DefinitionsError
 from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.text.han import HAN
 from glyffctl.workflows.events import Caution, Event
 
 SHOWN = 5
@@ -30,9 +31,9 @@ def unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Generator[Eve
         _in_its_word(part, prompt) for prompt, unread in found.items() if not unread.whole for part in unread.parts
     ]
     if silent:
-        yield Caution(f"the text encoder knows none of the words of: {several(silent)}")
+        yield Caution(f"the text encoder knows none of the words of: {join_shortened(silent)}")
     if parts:
-        yield Caution(f"the text encoder does not know: {several(list(dict.fromkeys(parts)))}")
+        yield Caution(f"the text encoder does not know: {join_shortened(list(dict.fromkeys(parts)))}")
     characters: dict[str, None] = {}
     for unread in found.values():
         han = dict.fromkeys(HAN.findall(unicodedata.normalize("NFKC", "".join(unread.parts))))
@@ -42,13 +43,13 @@ def unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Generator[Eve
         yield Caution(f"{', '.join(offers)} in Unihan; try {'that' if len(offers) == 1 else 'those'}")
 
 
-def several(texts: Sequence[str]) -> str:
+def join_shortened(texts: Sequence[str]) -> str:
     """Some of `texts` on one line, and how many more there are."""
     more = f"; and {len(texts) - SHOWN:,} more" if len(texts) > SHOWN else ""
-    return "; ".join(map(brief, texts[:SHOWN])) + more
+    return "; ".join(map(shorten, texts[:SHOWN])) + more
 
 
-def brief(text: str) -> str:
+def shorten(text: str) -> str:
     """`text` on one line, cut where it is long."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
@@ -57,7 +58,7 @@ def brief(text: str) -> str:
 def _in_its_word(part: str, prompt: str) -> str:
     """`part`, and the word that it is in where that has other letters: a Cyrillic о looks like a Latin one."""
     word = next((word for word in prompt.split() if part in word), part)
-    return part if not any(letter.isalnum() for letter in word.replace(part, "")) else f"{part} (in {brief(word)})"
+    return part if not any(letter.isalnum() for letter in word.replace(part, "")) else f"{part} (in {shorten(word)})"
 
 
 def _definitions(encoder: TextEncoder, characters: Sequence[str]) -> list[str]:
@@ -74,5 +75,5 @@ def _definitions(encoder: TextEncoder, characters: Sequence[str]) -> list[str]:
         entry = entries.get(ord(character))
         meaning = "" if entry is None else clean(entry.definition).text
         if meaning and not encoder.unread(meaning).whole:
-            offers.append(f'{character} is "{brief(meaning)}"')
+            offers.append(f'{character} is "{shorten(meaning)}"')
     return offers

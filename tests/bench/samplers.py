@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import guide
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
-from glyffctl.core.diffusion.denoiser import guide
 from glyffctl.core.models.generate import Recipe, generate
-from glyffctl.core.text.encoder import TextBatch, load_encoder
-from glyffctl.workflows.draw import Pen, read
+from glyffctl.core.text.encoder import load_encoder
+from glyffctl.workflows.draw import Drawer, encode_prompts
 from tests.bench.measure import Row, Timing, alternate, device, glyffctl, processes
 
 STEPS, COUNT = 20, 16
@@ -55,24 +56,24 @@ def _loops(repeats: int) -> Iterator[Row]:
     import diffusers
 
     model = load_model(pretrained(MODEL_FILE))
-    pen = Pen.of(model, device(), COUNT)
+    drawer = Drawer.of(model, device(), COUNT)
     encoder = load_encoder(BUNDLED, max_tokens=model.origin.encoder.max_tokens)
-    text = read(encoder, ["gold"]).rows(torch.zeros(COUNT, dtype=torch.long)).to(device())
-    nothing = TextBatch.none(COUNT, pen.width).to(device())
+    text = encode_prompts(encoder, ["gold"]).rows(torch.zeros(COUNT, dtype=torch.long)).to(device())
+    nothing = Condition.none(COUNT, drawer.width).to(device())
     seeds = torch.arange(COUNT, device=device())
     for name, (kind, settings) in THEIRS.items():
         scheduler = getattr(diffusers, kind)(num_train_timesteps=1000, **settings)
 
         def ours(name: str = name) -> None:
             recipe = Recipe(sampler=name, steps=STEPS)
-            for _ in generate(pen.denoiser, pen.schedule, recipe, text, nothing, seeds, pen.size):
+            for _ in generate(drawer.denoiser, drawer.schedule, recipe, text, nothing, seeds, drawer.size):
                 pass
 
         @torch.no_grad()
         def theirs(scheduler: Any = scheduler) -> None:
-            denoise = guide(pen.denoiser, text, nothing, 4.0)
+            denoise = guide(drawer.denoiser, text, nothing, 4.0)
             scheduler.set_timesteps(STEPS, device=device())
-            x: Tensor = torch.randn(COUNT, 1, pen.size, pen.size, device=device()) * scheduler.init_noise_sigma
+            x: Tensor = torch.randn(COUNT, 1, drawer.size, drawer.size, device=device()) * scheduler.init_noise_sigma
             for t in scheduler.timesteps:
                 z = scheduler.scale_model_input(x, t)
                 alpha = scheduler.alphas_cumprod[int(t)]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.io.bundled import pretrained
 from tests.bench.measure import Row, glyffctl, instead, processes
 
 FONTS = Path("/usr/share/fonts/opentype/noto")

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glyffctl.core.data.captions import radical_character, radical_name
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.structure import OPERATORS
-from glyffctl.core.data.captions import radical_character, radical_name
 
 COLOURS = 9
 """Groups with a colour of their own; a legend of more is not read, and more colours are not told apart."""

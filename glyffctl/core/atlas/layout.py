@@ -1,6 +1,6 @@
 """Maps of pictures in the plane: UMAP (McInnes, Healy and Melville 2018, arXiv 1802.03426), done by umap-learn.
 
-umap-learn is given exact neighbours and the plane of largest variance to start from (Kobak and Linderman 2021: what a
+umap-learn is given exact neighbors and the plane of largest variance to start from (Kobak and Linderman 2021: what a
 map keeps of the large distances comes from its start). That needs no eigenvalue problem, which is slow and fails on
 data in many pieces, and the same input and seed give the same map.
 """
@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from glyffctl.core.atlas.neighbors import Neighbors, Subspace
 from glyffctl.core.errors import DataError, UsageError
-from glyffctl.core.atlas.neighbors import Neighbours, Subspace
 from glyffctl.core.io.tensors import load_tensors, save_tensors
 
 FILE_NAME = "umap.safetensors"
@@ -30,7 +30,7 @@ _FEW = 10_000  # up to this many points get as many epochs as umap-learn gives t
 _SPREAD = 1.0
 PLACED_BY = 7
 _WEISZFELD = 50  # steps
-_SAME = 1e-3  # of the distance of the last neighbour
+_SAME = 1e-3  # of the distance of the last neighbor
 _PULSE = 0.25  # seconds between signs of life
 
 
@@ -75,21 +75,21 @@ class LaidOut(NamedTuple):
     result: Tensor | None  # (N, 2) float32 at the end
 
 
-def lay_out(points: Tensor, neighbours: Neighbours, settings: MapSettings) -> Iterator[LaidOut]:
+def lay_out(points: Tensor, neighbors: Neighbors, settings: MapSettings) -> Iterator[LaidOut]:
     """Lay out `points` (N, R), whose first two axes are those of largest variance; the last thing yielded is the map.
 
     umap-learn works in a thread of its own, so that it can be heard of while it does. It cannot be stopped: whoever
     turns away leaves it to end by itself, or with the program.
 
     Args:
-        neighbours: of `points`, each its own first one.
+        neighbors: of `points`, each its own first one.
     """
     epochs = 500 if len(points) <= _FEW else 200
     news: queue.Queue[int | Tensor | BaseException] = queue.Queue()
 
     def work() -> None:
         try:
-            news.put(_umap(points, neighbours, settings, epochs, _Ear(news)))
+            news.put(_umap(points, neighbors, settings, epochs, _Ear(news)))
         except BaseException as error:
             news.put(error)
 
@@ -124,8 +124,8 @@ class _Ear:
         """What a file must have."""
 
 
-def _umap(points: Tensor, neighbours: Neighbours, settings: MapSettings, epochs: int, ear: _Ear) -> Tensor:
-    """The two halves of `umap.UMAP.fit`, as scanpy calls them: they take neighbours without a search tree."""
+def _umap(points: Tensor, neighbors: Neighbors, settings: MapSettings, epochs: int, ear: _Ear) -> Tensor:
+    """The two halves of `umap.UMAP.fit`, as scanpy calls them: they take neighbors without a search tree."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of libraries among themselves: numba, scipy and scikit-learn on deprecations
         from umap.umap_ import find_ab_params, fuzzy_simplicial_set, simplicial_set_embedding  # noqa: PLC0415
@@ -136,8 +136,8 @@ def _umap(points: Tensor, neighbours: Neighbours, settings: MapSettings, epochs:
             settings.neighbors,
             random,
             "euclidean",
-            knn_indices=neighbours.rows.numpy().astype(np.int32),
-            knn_dists=neighbours.distance.numpy(),
+            knn_indices=neighbors.rows.numpy().astype(np.int32),
+            knn_dists=neighbors.distance.numpy(),
         )
         start = points[:, :2]
         start = 10 * start / start.abs().max().clamp(min=1e-12)
@@ -166,8 +166,8 @@ def _umap(points: Tensor, neighbours: Neighbours, settings: MapSettings, epochs:
     return layout - (layout.amin(0) + layout.amax(0)) / 2
 
 
-def place(points: Tensor, neighbours: Neighbours) -> Tensor:
-    """(Q, 2) where new pictures belong in a map `points` (N, 2), from their neighbours there, nearest first.
+def place(points: Tensor, neighbors: Neighbors) -> Tensor:
+    """(Q, 2) where new pictures belong in a map `points` (N, 2), from their neighbors there, nearest first.
 
     The geometric median of the places of the `PLACED_BY` nearest (Weiszfeld's iteration); a picture that the map has
     keeps its place. Each of 21,230 glyphs taken out and placed again comes back to within 0.55 % of the map's width of
@@ -175,13 +175,13 @@ def place(points: Tensor, neighbours: Neighbours) -> Tensor:
     from (arXiv 1802.03426, section 3.1) takes 1.6 % and 6.9 %: it lies between clusters where the median lies in one. A
     picture unlike all of the map still gets a place, among those it is least unlike.
     """
-    near = points[neighbours.rows[:, :PLACED_BY]].double()
+    near = points[neighbors.rows[:, :PLACED_BY]].double()
     middle = near.median(dim=1).values
     for _ in range(_WEISZFELD):
         weight = 1 / (near - middle[:, None]).norm(dim=2, keepdim=True).clamp(min=1e-9)
         middle = (weight * near).sum(1) / weight.sum(1)
     # Not quite 0, since sums round; no two glyphs of Noto Sans that differ are nearer than 0.03.
-    same = neighbours.distance[:, :1] <= _SAME * neighbours.distance[:, -1:]
+    same = neighbors.distance[:, :1] <= _SAME * neighbors.distance[:, -1:]
     return torch.where(same, near[:, 0], middle).float()
 
 

@@ -1,7 +1,7 @@
-"""Which pictures are alike: pixels to their strongest components, and the exact nearest neighbours there.
+"""Which pictures are alike: pixels to their strongest components, and the exact nearest neighbors there.
 
 Pixels are averaged to 64×64 at most. Of these 4,096 numbers the 512 directions of largest variance are kept, which for
-21,230 glyphs of Noto Sans hold 95 % of it: distances hardly change, and neighbours are found in an eighth of the time.
+21,230 glyphs of Noto Sans hold 95 % of it: distances hardly change, and neighbors are found in an eighth of the time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIDE = 64
 COMPONENTS = 512
 _PASSES = 3  # over the data, to find the subspace
 _GLYPHS = 1024  # read or compared at once
-_SPARE = 5  # neighbours looked at beyond those wanted: the fast search rounds
+_SPARE = 5  # neighbors looked at beyond those wanted: the fast search rounds
 
 
 class Subspace(NamedTuple):
@@ -41,7 +41,7 @@ class Projected(NamedTuple):
     result: tuple[Subspace, Tensor] | None  # at the end: the subspace, and all pictures in it (N, R) float32
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """The k nearest of each of Q points, the nearest first: their rows, and how far they are."""
 
     rows: Tensor  # (Q, k) int64
@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
     done: int  # points
     total: int
-    result: Neighbours | None  # once it has ended
+    result: Neighbors | None  # once it has ended
 
 
 def project(glyphs: GlyphSet, components: int = COMPONENTS) -> Iterator[Projected]:
@@ -102,7 +102,7 @@ def nearest(points: Tensor, k: int, queries: Tensor | None = None) -> Iterator[F
     """Find the k nearest of `points` (N, R), N ≥ k, to each query; the last thing yielded holds the answer.
 
     By blocks of |a|² + |b|² − 2ab, and the best of those again by |a − b|, which does not lose digits. Without
-    `queries` (Q, R) the points are their own: each is then its own first neighbour, at distance 0, before its doubles.
+    `queries` (Q, R) the points are their own: each is then its own first neighbor, at distance 0, before its doubles.
     """
     own = queries is None
     queries = points if queries is None else queries
@@ -125,4 +125,4 @@ def nearest(points: Tensor, k: int, queries: Tensor | None = None) -> Iterator[F
         index.append(candidates.gather(1, order))
         distance.append(exact.gather(1, order).clamp(min=0))
         yield Found(int(rows[-1]) + 1, len(queries), None)
-    yield Found(len(queries), len(queries), Neighbours(torch.cat(index), torch.cat(distance)))
+    yield Found(len(queries), len(queries), Neighbors(torch.cat(index), torch.cat(distance)))

@@ -2,7 +2,7 @@
 
 A dictionary's entry such as "lithium (element 3, Li)" or "to paint, to draw; a picture" is not what people type. And
 the part of a character that carries meaning is its radical, of which the entry rarely speaks: few of the characters
-written with 金 have "metal" in their definition. Both are in Unihan; `wordings` puts them into words.
+written with 金 have "metal" in their definition. Both are in Unihan; `alternate_captions` puts them into words.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def parts(definition: str) -> list[str]:
     return [] if list(found) == [definition] else list(found)[:MOST_PARTS]
 
 
-def wordings(definition: str, codepoint: int, radical: int | None, radical_definition: str = "") -> tuple[str, ...]:
+def alternate_captions(
+    definition: str, codepoint: int, radical: int | None, radical_definition: str = ""
+) -> tuple[str, ...]:
     """What a character can be called besides its definition, each wording once.
 
     The parts of the definition; and with its radical known, the definition with the radical's name behind it, the name

@@ -13,15 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-# Ideographs of all planes, radicals, iteration marks and Hangzhou numerals.
-_HAN_CHARACTER = r"[\u2E80-\u2FDF\u3005\u3007\u3021-\u3029\u3038-\u303B\u3400-\u4DBF\u4E00-\u9FFF\uF900-\uFAFF"
-_HAN_CHARACTER += r"\U00020000-\U0003FFFF]"
-HAN = re.compile(_HAN_CHARACTER)
+from glyffctl.core.text.han import HAN, HAN_CHARACTER
+
 CODE_POINT = re.compile(r"U\+[0-9A-Fa-f]{4,6}")
 
 # One pointer: characters, or a code point, which may carry its Unicode name ("U+3021 HANGZHOU NUMERAL ONE").
 _POINTER = (
-    rf"(?:[0-9A-F]{{4,5}}\s)?{_HAN_CHARACTER}[{_HAN_CHARACTER[1:-1]}\uFE00-\uFE0F\U000E0100-\U000E01EF]*"
+    rf"(?:[0-9A-F]{{4,5}}\s)?{HAN_CHARACTER}[{HAN_CHARACTER[1:-1]}\uFE00-\uFE0F\U000E0100-\U000E01EF]*"
     rf"|{CODE_POINT.pattern}(?:\s[A-Z]{{2,}}(?:\s[A-Z]+)*)?"
 )
 _BRACKETED = rf"(?:{_POINTER}|\[(?:{_POINTER})\]|\((?:{_POINTER})(?:[\s,=]*(?:{_POINTER}))*\))"

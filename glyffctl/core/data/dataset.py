@@ -3,7 +3,7 @@
 A data folder holds
 
     manifest.json               counts, fonts, options, what was left out, mean and deviation of the pixels, digests
-    characters.jsonl            one row per character: codepoint, character, definition, radical, wordings
+    characters.jsonl            one row per character: codepoint, character, definition, radical, alternate_captions
     glyphs-00000.safetensors …  images (N, size, size) uint8, 255 paper and 0 ink; character (N,) int32, the
                                 row in characters.jsonl; font (N,) int16, the row in the manifest's fonts; sums (N,)
                                 int64, the CRC-32 of each picture
@@ -34,9 +34,6 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from glyffctl.core.data.places import check_alone, instead_of_data
-from glyffctl.core.errors import DataError
-from glyffctl.core.io.atomic import reason
 from glyffctl.core.data.imagefolder import (
     Names,
     Pictures,
@@ -46,10 +43,13 @@ from glyffctl.core.data.imagefolder import (
     parse_radical,
     read_metadata,
 )
+from glyffctl.core.data.places import check_alone, describe_non_data
+from glyffctl.core.errors import DataError
+from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.names import check_inside
-from glyffctl.core.noise import permutation
-from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, read_bytes, read_json, shown
+from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, preview, read_bytes, read_json
 from glyffctl.core.io.tensors import check_tensors
+from glyffctl.core.noise import permutation
 
 MANIFEST = "manifest.json"
 CHARACTERS = "characters.jsonl"
@@ -66,7 +66,7 @@ class Character(NamedTuple):
     character: str
     definition: str
     radical: int | None  # 1 to 214, the Kangxi radical
-    wordings: tuple[str, ...] = ()  # what else it is called in training, see `wordings`
+    alternate_captions: tuple[str, ...] = ()  # what else it is called in training, see `alternate_captions`
 
 
 class Font(NamedTuple):
@@ -77,7 +77,7 @@ class Font(NamedTuple):
     name: str
 
 
-class Wordings(NamedTuple):
+class CaptionTable(NamedTuple):
     """Which captions each of C characters has: rows[starts[c]:starts[c + 1]], its definition first."""
 
     rows: Tensor  # (M,) int64
@@ -118,8 +118,8 @@ class GlyphSet:
     fonts: list[Font]
     characters: list[Character]
     captions: list[str]
-    """The distinct captions, in order of first appearance: definitions and other wordings."""
-    wordings: Wordings
+    """The distinct captions, in order of first appearance: definitions and alternate captions."""
+    caption_table: CaptionTable
     """The rows in `captions` of each character."""
     character_of: Tensor
     """(N,) int64: the row in `characters` of each glyph."""
@@ -163,7 +163,7 @@ class GlyphSet:
     @property
     def caption_of(self) -> Tensor:
         """(N,) int64: the row in `captions` of the definition of each glyph."""
-        return self.wordings.rows[self.wordings.starts[self.character_of]]
+        return self.caption_table.rows[self.caption_table.starts[self.character_of]]
 
     def fingerprint(self) -> str:
         """A short name for this data at this size: equal data, equal name. Costs no look at the pictures."""
@@ -232,12 +232,12 @@ def distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
     return list(rows), row_of
 
 
-def caption_table(characters: Iterable[Character]) -> tuple[list[str], Wordings]:
+def caption_table(characters: Iterable[Character]) -> tuple[list[str], CaptionTable]:
     """The distinct captions of `characters`, and which of them belong to which."""
-    texts = [(character.definition, *character.wordings) for character in characters]
+    texts = [(character.definition, *character.alternate_captions) for character in characters]
     captions, rows = distinct([text for each in texts for text in each])
     counts = torch.tensor([0, *map(len, texts)])
-    return captions, Wordings(torch.tensor(rows), counts.cumsum(0))
+    return captions, CaptionTable(torch.tensor(rows), counts.cumsum(0))
 
 
 def open_glyphs(folder: Path, size: int | None = None) -> GlyphSet:
@@ -251,14 +251,14 @@ def open_glyphs(folder: Path, size: int | None = None) -> GlyphSet:
         DataError: no such folder, nothing in it that we know, or a part of it is cut short or inconsistent.
     """
     if not folder.is_dir():
-        raise DataError(instead_of_data(folder))
+        raise DataError(describe_non_data(folder))
     there = os.path.lexists(folder / MANIFEST)
     manifest = read_manifest(folder) if there else {}
     if manifest.get("format") == GLYPHS_FORMAT:
         return _open_shards(folder, manifest, size)
     metadata = metadata_file(folder)
     if metadata is None and not there:
-        raise DataError(instead_of_data(folder))
+        raise DataError(describe_non_data(folder))
     if metadata is None:
         raise DataError(f"{folder} has lost its metadata.jsonl; {_AGAIN}")
     return _open_imagefolder(folder, metadata, manifest, size)
@@ -279,7 +279,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} is not a manifest of glyffctl; name a folder that `glyffctl prepare` made")
     if manifest.get("version") not in (1, VERSION):
         raise DataError(
-            f"{path} has version {shown(manifest.get('version'))}, this program reads version {VERSION}; {_AGAIN}"
+            f"{path} has version {preview(manifest.get('version'))}, this program reads version {VERSION}; {_AGAIN}"
         )
     text = path.read_bytes()
     if text != seal(text.partition(SEAL)[0]) and (manifest["version"] == VERSION or SEAL in text):
@@ -312,7 +312,7 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
         moments = float(manifest["mean"]), float(manifest["std"])
         digest = manifest["captions_sha256"]
     except _STRANGE as error:
-        raise DataError(f"{folder / MANIFEST} is incomplete ({shown(error)}); {_AGAIN}") from error
+        raise DataError(f"{folder / MANIFEST} is incomplete ({preview(error)}); {_AGAIN}") from error
     if not shards:
         raise DataError(f"{folder} holds no glyphs; {_AGAIN}")
     characters = _read_characters(folder / CHARACTERS, manifest.get("characters_blake2b"))
@@ -320,7 +320,7 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
     font_of = torch.cat([shard.font for shard in shards])
     if not _within(character_of, len(characters)) or not _within(font_of, len(fonts)):
         raise DataError(f"{folder} names a character or font it does not hold; {_AGAIN}")
-    captions, wordings = caption_table(characters)
+    captions, table = caption_table(characters)
     if captions_digest(captions) != digest:
         raise DataError(f"{folder / CHARACTERS} {_CHANGED}")
     pixels: Callable[[Tensor], Tensor] = _Shards(shards)
@@ -329,7 +329,7 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
         fonts=fonts,
         characters=characters,
         captions=captions,
-        wordings=wordings,
+        caption_table=table,
         character_of=character_of,
         font_of=font_of,
         pixels=pixels if size in (None, own_size) else _Resized(pixels, size),
@@ -409,12 +409,12 @@ def _read_characters(path: Path, digest: str | None) -> list[Character]:
                 str(row["character"]),
                 str(row["definition"]),
                 parse_radical(row["radical"]),
-                tuple(map(str, row.get("wordings", ()))),
+                tuple(map(str, row.get("alternate_captions", ()))),
             )
             for row in rows
         ]
     except _STRANGE as error:
-        raise DataError(f"cannot read {path}: {shown(error)}; {_AGAIN}") from error
+        raise DataError(f"cannot read {path}: {preview(error)}; {_AGAIN}") from error
 
 
 class _Shards:
@@ -475,16 +475,16 @@ def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], si
             raise missing_picture(metadata, row.file_name, error) from error
         identity.update(json.dumps([*row, length]).encode())
         files.append(row.file_name)
-        character = Character(row.codepoint, row.character, row.text, row.radical, row.wordings)
+        character = Character(row.codepoint, row.character, row.text, row.radical, row.alternate_captions)
         character_of.append(characters.setdefault(character, len(characters)))
         font_of.append(font_names.setdefault(row.font, len(font_names)))
-    captions, wordings = caption_table(characters)
+    captions, table = caption_table(characters)
     try:
         known = {font["name"]: Font(font["file"], font["face"], font["name"]) for font in manifest.get("fonts", [])}
         own_size = int(manifest.get("size", DEFAULT_SIZE))
         moments = (float(manifest["mean"]), float(manifest["std"])) if manifest else None
     except _STRANGE as error:
-        raise DataError(f"{folder / MANIFEST} is incomplete ({shown(error)}); {_AGAIN}") from error
+        raise DataError(f"{folder / MANIFEST} is incomplete ({preview(error)}); {_AGAIN}") from error
     fonts = [known.get(name, Font("", 0, name)) for name in font_names]
     pictures = Pictures(folder, files, size or own_size)
     same = size in (None, manifest.get("size"))
@@ -494,7 +494,7 @@ def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], si
         fonts=[] if no_fonts else fonts,
         characters=list(characters),
         captions=captions,
-        wordings=wordings,
+        caption_table=table,
         character_of=torch.frombuffer(character_of, dtype=torch.int64),
         font_of=torch.full((len(font_of),), -1) if no_fonts else torch.frombuffer(font_of, dtype=torch.int64),
         pixels=pictures,

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from glyffctl.core.errors import DefinitionsError
 from glyffctl.core.io.atomic import atomic_file, reason
-from glyffctl.core.io.reading import LARGEST_TABLE, check_file, check_lines, read_packed, shown, too_large
+from glyffctl.core.io.reading import LARGEST_TABLE, check_file, check_lines, preview, read_packed, too_large
 from glyffctl.core.io.tables import column_names, csv_rows, decode, fitted, json_records, numbered
 
 UNIHAN_URL = "https://www.unicode.org/Public/UCD/latest/ucd/Unihan.zip"
@@ -157,8 +157,8 @@ _NOT_UNIHAN = re.compile(rf"^(?!#|[ \t]*$|{_UNIHAN_LINE.pattern}).+", re.MULTILI
 def _unihan_definitions(text: str, path: Path) -> dict[int, str]:
     if other := _NOT_UNIHAN.search(text):
         raise DefinitionsError(
-            f"{path}, line {_line_of(text, other.start())}: {shown(other[0])} is not a line of Unihan, as those before "
-            "it are: code point, property and value with tabs between them"
+            f"{path}, line {_line_of(text, other.start())}: {preview(other[0])} is not a line of Unihan, as those "
+            "before it are: code point, property and value with tabs between them"
         )
     rows = ((key, match[1] or "", match.start()) for key, match in _property(text, r"kDefinition(?:\t(.*))?$"))
     return _collect(rows, path, text)
@@ -205,7 +205,7 @@ def _json_rows(text: str, path: Path) -> Iterator[Row]:
         keys = {name: fields[name] for name in _KEYS if fields.get(name) not in (None, "")}
         if not keys:
             raise DefinitionsError(
-                f"{path}, line {line}: no character (or codepoint) among its keys: {shown(', '.join(fields))}"
+                f"{path}, line {line}: no character (or codepoint) among its keys: {preview(', '.join(fields))}"
             )
         value = next((name for name in _VALUES if fields.get(name) is not None), None)
         defined = defined or any(name in fields for name in _VALUES)
@@ -215,12 +215,12 @@ def _json_rows(text: str, path: Path) -> Iterator[Row]:
         for name, key in keys.items():
             if not isinstance(key, str) and name != "codepoint":
                 raise DefinitionsError(
-                    f"{path}, line {line}: {name} is {_kind(key)}, {shown(key)}; write the character"
+                    f"{path}, line {line}: {name} is {_kind(key)}, {preview(key)}; write the character"
                 )
             yield key, definition, line
     if not defined:
         raise DefinitionsError(
-            f"{path}: no row has a definition (or text, or caption); the keys are {shown(', '.join(names))}"
+            f"{path}: no row has a definition (or text, or caption); the keys are {preview(', '.join(names))}"
         )
 
 
@@ -233,7 +233,7 @@ def _json_text(value: object, name: str, path: Path, line: int) -> str:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return "; ".join(text.strip() for text in value if text.strip())
     raise DefinitionsError(
-        f"{path}, line {line}: {name} is {_kind(value)}, {shown(value)}; write a text or a list of texts"
+        f"{path}, line {line}: {name} is {_kind(value)}, {preview(value)}; write a text or a list of texts"
     )
 
 
@@ -291,7 +291,7 @@ def _header(row: list[str], line: int, path: Path) -> tuple[int, list[int], list
     if not keys and not values:
         return None
     if not keys or not values:
-        raise DefinitionsError(f"{path}, line {line} names the columns {shown(', '.join(names))}; {_ASK}")
+        raise DefinitionsError(f"{path}, line {line} names the columns {preview(', '.join(names))}; {_ASK}")
     return len(names), keys, values
 
 
@@ -305,7 +305,7 @@ def _without_header(row: list[str], line: int, delimiter: str, path: Path) -> in
         or_quote = "" if delimiter == "\t" else ", or put quotation marks around a text that has the delimiter in it"
         raise DefinitionsError(f"{path}, line {line} has {columns} columns, and no line names them; {_ASK}{or_quote}")
     if len(row) == 1:
-        raise DefinitionsError(f"{path}, line {line}: {shown(row[0])} has no tab or comma before a definition")
+        raise DefinitionsError(f"{path}, line {line}: {preview(row[0])} has no tab or comma before a definition")
     return 2
 
 
@@ -378,13 +378,13 @@ def _no_key(key: object) -> str:
     if isinstance(key, str) and (match := _CODE_POINT.fullmatch(key)):
         codepoint = int(match[1] or match[3], 16)
         if not _is_character(codepoint):
-            return f"{shown(key)} is not a code point that a character can have; those end at U+10FFFF"
-        return f"{shown(key)}: U+{codepoint:04X} is {chr(codepoint)}; correct one of the two"
+            return f"{preview(key)} is not a code point that a character can have; those end at U+10FFFF"
+        return f"{preview(key)}: U+{codepoint:04X} is {chr(codepoint)}; correct one of the two"
     if isinstance(key, str) and all(ord(character) > 0x2E7F for character in key):
-        return f"{shown(key)} is {len(key)} characters; a row defines one"
+        return f"{preview(key)} is {len(key)} characters; a row defines one"
     if not isinstance(key, str):
-        return f"{shown(key)} is not a code point; write one such as U+9502, or the character"
-    return f"{shown(key)} is not one character, or its code point such as U+9502; in a header, {_ASK}"
+        return f"{preview(key)} is not a code point; write one such as U+9502, or the character"
+    return f"{preview(key)} is not one character, or its code point such as U+9502; in a header, {_ASK}"
 
 
 def cache_file() -> Path:

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.data.dataset import captions_digest
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.tensors import load_tensors, save_tensors
-from glyffctl.core.text.encoder import TextBatch
 
 FILE_NAME = "embeddings.safetensors"
 KIND = "glyffctl-embeddings/1"
@@ -58,7 +58,7 @@ class Embeddings:
         length: int | None = None,
         keep: Tensor | None = None,
         dtype: torch.dtype = torch.float32,
-    ) -> TextBatch:
+    ) -> Condition:
         """Gather captions into a padded batch.
 
         Args:
@@ -77,7 +77,7 @@ class Embeddings:
         mask = position < count[:, None]
         # Beyond the end of a caption any row will do: it is zeroed. Row 0 always exists.
         rows = torch.where(mask, start[:, None] + position, 0)
-        return TextBatch(self.tokens[rows].to(dtype) * mask[..., None], mask)
+        return Condition(self.tokens[rows].to(dtype) * mask[..., None], mask)
 
     def to(self, device: torch.device | str) -> Embeddings:
         """The same on another device."""

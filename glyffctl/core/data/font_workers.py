@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
-from glyffctl.core.errors import FontError, GlyffError
 from glyffctl.core.data.fonts import Brush, Face, Fit, Picture, read_faces
+from glyffctl.core.errors import FontError, GlyffError
 
 MEMORY = 4 * 2**30
 """Address space of a worker, in bytes; one at work takes a tenth of it."""

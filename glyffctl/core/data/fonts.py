@@ -23,7 +23,6 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from glyffctl.core.errors import FontError
 from glyffctl.core.data.font_tables import (
     AGAIN,
     NO_CHARACTER,
@@ -34,6 +33,7 @@ from glyffctl.core.data.font_tables import (
     has_pictures,
     open_face,
 )
+from glyffctl.core.errors import FontError
 from glyffctl.core.io.names import LONGEST_NAME, as_text
 
 FONT_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"}

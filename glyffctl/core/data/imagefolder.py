@@ -1,8 +1,8 @@
 """Image–caption folders as `datasets.load_dataset("imagefolder", …)` knows them: pictures, one metadata file.
 
 `metadata.jsonl` (or `metadata.csv`) has a row per picture with `file_name` and `text` (or `caption`); folders
-that `glyffctl prepare --format imagefolder` made add `codepoint`, `character`, `font`, `radical` and `wordings`.
-Ours or anyone's, they are read the same way.
+that `glyffctl prepare --format imagefolder` made add `codepoint`, `character`, `font`, `radical` and
+`alternate_captions`. Ours or anyone's, they are read the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.names import LONGEST_NAME, check_inside
 from glyffctl.core.io.picture import read_picture
-from glyffctl.core.io.reading import shown
+from glyffctl.core.io.reading import preview
 from glyffctl.core.io.tables import csv_records, json_records, read_lines
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     character: str = ""
     font: str = ""
     radical: int | None = None
-    wordings: tuple[str, ...] = ()
+    alternate_captions: tuple[str, ...] = ()
 
 
 def metadata_file(folder: Path) -> Path | None:
@@ -79,7 +79,7 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
         raise DataError(f"{where}: a row needs file_name and text (or caption); {_found(fields, file_name, text)}")
     _check_name(file_name, path, line)
     character = str(fields.get("character") or "")
-    wordings = fields.get("wordings")
+    alternate_captions = fields.get("alternate_captions")
     try:
         codepoint, radical = parse_codepoint(fields.get("codepoint")), parse_radical(fields.get("radical"))
     except ValueError as error:
@@ -91,7 +91,7 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
         character=character if len(character) <= _LONGEST_CHARACTER else "",
         font=str(fields.get("font") or "")[:LONGEST_NAME],
         radical=radical,
-        wordings=tuple(map(str, wordings)) if isinstance(wordings, list) else (),
+        alternate_captions=tuple(map(str, alternate_captions)) if isinstance(alternate_captions, list) else (),
     )
 
 
@@ -100,12 +100,12 @@ def _found(fields: dict[str, Any], file_name: object, text: object) -> str:
     caption = "text" if "text" in fields else "caption"
     for name, value in (("file_name", file_name), (caption, text)):
         if name in fields and (value == "" or not isinstance(value, str)):
-            return f"its {name} is {'empty' if value == '' else shown(value)}"
+            return f"its {name} is {'empty' if value == '' else preview(value)}"
     if not fields:
         return "it has no columns"
     if len(fields) == 1 and any(mark in next(iter(fields)) for mark in ";\t|"):
-        return f"it has one column, {shown(next(iter(fields)))}: put commas between columns"
-    names = [shown(name)[1:-1] for name in list(fields)[:_MOST_SHOWN]]
+        return f"it has one column, {preview(next(iter(fields)))}: put commas between columns"
+    names = [preview(name)[1:-1] for name in list(fields)[:_MOST_SHOWN]]
     more = f" and {len(fields) - _MOST_SHOWN:,} more" if len(fields) > _MOST_SHOWN else ""
     return f"it has {', '.join(names)}{more}"
 
@@ -119,7 +119,7 @@ def _check_name(name: str, path: Path, line: int) -> None:
                 inside = PurePosixPath(name).relative_to(folder)
                 raise DataError(f"{path}, line {line}: file_name must be relative to the folder: {inside}")
         if not PurePosixPath(name).is_absolute() and not (path.parent / name).is_file():  # on Linux a name like any
-            raise DataError(f"{path}, line {line}: file_name must be relative to the folder, not {shown(name)}")
+            raise DataError(f"{path}, line {line}: file_name must be relative to the folder, not {preview(name)}")
     check_inside(name, path, DataError)
 
 
@@ -158,7 +158,7 @@ def parse_codepoint(value: object) -> int | None:
     found = _CODEPOINT.fullmatch(value) if isinstance(value, str) else None
     codepoint = int(found[1], 16) if found else value
     if type(codepoint) is not int or not 0 <= codepoint <= 0x10FFFF:
-        raise ValueError(f"codepoint is {shown(value)}, which is not a code point; write it like U+9502")
+        raise ValueError(f"codepoint is {preview(value)}, which is not a code point; write it like U+9502")
     return codepoint
 
 
@@ -176,7 +176,7 @@ def parse_radical(value: object) -> int | None:
     elif isinstance(value, str | float) and (found := _RADICAL.fullmatch(str(value).strip())):
         number = int(found[1])
     if number is None or not 1 <= number <= _RADICALS:
-        raise ValueError(f"radical is {shown(value)}, which is not the number of a radical (1 to {_RADICALS})")
+        raise ValueError(f"radical is {preview(value)}, which is not the number of a radical (1 to {_RADICALS})")
     return number
 
 

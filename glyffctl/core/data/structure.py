@@ -37,7 +37,7 @@ OPERATORS = {
     "⿻": "one over the other",
 }
 VOTES = 15
-"""Neighbours in the map that vote on what a glyph is."""
+"""Neighbors in the map that vote on what a glyph is."""
 
 
 def read_structure(path: Path) -> dict[str, str]:
@@ -76,9 +76,9 @@ def read_sequences(path: Path) -> dict[str, list[str]]:
 
 
 def separation(points: Tensor, labels: Tensor, votes: int = VOTES) -> float:
-    """How well two kinds part in a map: the balanced accuracy of the `votes` nearest labelled neighbours' majority.
+    """How well two kinds part in a map: the balanced accuracy of the `votes` nearest labelled neighbors' majority.
 
-    The mean of the shares of each kind whose neighbours, themselves left out, are mostly of the same kind. 0.5 is
+    The mean of the shares of each kind whose neighbors, themselves left out, are mostly of the same kind. 0.5 is
     chance, whatever the two counts are.
 
     Args:
@@ -93,10 +93,10 @@ def separation(points: Tensor, labels: Tensor, votes: int = VOTES) -> float:
     places = points.numpy()
     # A point's own index may come anywhere among its doubles, so it is looked for.
     _, index = cKDTree(places).query(places, k=votes + 1)
-    neighbours = torch.from_numpy(np.asarray(index))
-    itself = neighbours == torch.arange(len(labels))[:, None]
+    neighbors = torch.from_numpy(np.asarray(index))
+    itself = neighbors == torch.arange(len(labels))[:, None]
     itself[~itself.any(1), -1] = True  # more doubles than votes: any of them is as good
-    others = labels[neighbours[~itself].view(len(labels), votes)]
+    others = labels[neighbors[~itself].view(len(labels), votes)]
     right = (2 * others.sum(1) > votes).long() == labels
     return float((right[labels == 0].double().mean() + right[labels == 1].double().mean()) / 2)
 

@@ -26,9 +26,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glyffctl.core.device import send
-from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.diffusion.condition import Condition
 
-Prediction = Literal["eps", "v", "x0"]
+PredictionType = Literal["eps", "v", "x0"]
 Weighting = Literal["simple", "v", "min-snr"]
 
 MIN_SNR_GAMMA = 5.0
@@ -44,12 +44,12 @@ class Denoise(Protocol):
 class Network(Protocol):
     """What a `Denoiser` needs of a network: `unet.UNet`, or a test's stand-in."""
 
-    def encode_text(self, text: TextBatch) -> object: ...
+    def encode_text(self, text: Condition) -> object: ...
 
     def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor: ...
 
 
-def coefficients(prediction: Prediction, sigma: Tensor) -> tuple[Tensor, Tensor]:
+def coefficients(prediction: PredictionType, sigma: Tensor) -> tuple[Tensor, Tensor]:
     """(c_skip, c_out), each (B,) float64, for `sigma` (B,)."""
     sigma = sigma.double()
     scale = 1 + sigma**2
@@ -60,7 +60,7 @@ def coefficients(prediction: Prediction, sigma: Tensor) -> tuple[Tensor, Tensor]
     return torch.zeros_like(sigma), torch.ones_like(sigma)
 
 
-def loss_weight(weighting: Weighting, prediction: Prediction, sigma: Tensor) -> Tensor:
+def loss_weight(weighting: Weighting, prediction: PredictionType, sigma: Tensor) -> Tensor:
     """(B,) float64: the weight of the squared error of F at each σ.
 
     With SNR = 1/σ², the weight of the squared error of x0 is, carried over to F by c_out²:
@@ -93,7 +93,7 @@ class Denoiser:
     """
 
     network: Network
-    prediction: Prediction
+    prediction: PredictionType
     autocast: torch.dtype | None = None
 
     def _network(self, x: Tensor, sigma: Tensor, context: object) -> Tensor:
@@ -119,8 +119,8 @@ class Denoiser:
 
 def guide(
     denoiser: Denoiser,
-    text: TextBatch,
-    negative: TextBatch,
+    text: Condition,
+    negative: Condition,
     scale: float,
     interval: tuple[float, float] = (0.0, math.inf),
 ) -> Denoise:
@@ -136,7 +136,7 @@ def guide(
     alone = denoiser.network.encode_text(text)
     if scale == 1:
         return lambda x, sigma: denoiser(x, sigma, alone)
-    both = denoiser.network.encode_text(TextBatch.cat([negative, text]))
+    both = denoiser.network.encode_text(Condition.cat([negative, text]))
 
     def guided(x: Tensor, sigma: Tensor) -> Tensor:
         if not interval[0] <= float(sigma[0]) <= interval[1]:

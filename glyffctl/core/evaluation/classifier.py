@@ -1,4 +1,4 @@
-"""The judge: a small network that looks at a glyph and names its Kangxi radical.
+"""The classifier: a small network that looks at a glyph and names its Kangxi radical.
 
 It stands outside the model that it judges: trained on real fonts, on pixels alone, it never hears of text. Its answer
 measures whether a prompt was followed; the 128 numbers before its answer are the features in which distributions of
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.errors import ModelError
+from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.io.tensors import load_tensors, save_tensors
 
 RADICALS = 214
 SIZE = 64
-"""Height and width that the judge looks at, in pixels; other pictures are resized."""
+"""Height and width that the classifier looks at, in pixels; other pictures are resized."""
 FEATURES = 128
-JUDGE_KIND = "glyffctl-judge/1"
+CLASSIFIER_KIND = "glyffctl-judge/1"
 _WIDTHS = (64, 128, 192)
 _DROPOUT = 0.2
 _AT_ONCE = 256  # pictures
@@ -47,7 +47,7 @@ class _Block(nn.Module):
         return F.relu(self.around(x) + inner)
 
 
-class Judge(nn.Module):
+class RadicalClassifier(nn.Module):
     """A residual network of 0.95 million parameters."""
 
     def __init__(self) -> None:
@@ -79,8 +79,8 @@ class Judge(nn.Module):
         return features, self.head(F.dropout(features, _DROPOUT, self.training))
 
 
-class Verdict(NamedTuple):
-    """What the judge makes of N pictures."""
+class Prediction(NamedTuple):
+    """What the classifier makes of N pictures."""
 
     features: Tensor  # (N, 128) float32
     radical: Tensor  # (N,) int64, 1…214
@@ -95,49 +95,51 @@ def to_ink(pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def look(judge: Judge, batches: Iterable[Tensor]) -> Verdict:
-    """The judge's answers on batches of pictures (N, 1, H, W) or (N, H, W) uint8, 255 is paper."""
-    judge.eval()
-    device = judge.head.weight.device
+def predict(classifier: RadicalClassifier, batches: Iterable[Tensor]) -> Prediction:
+    """The classifier's answers on batches of pictures (N, 1, H, W) or (N, H, W) uint8, 255 is paper."""
+    classifier.eval()
+    device = classifier.head.weight.device
     features, radicals = [torch.empty(0, FEATURES)], [torch.empty(0, dtype=torch.int64)]
     for pictures in batches:
         for part in pictures.split(_AT_ONCE):
-            found, logits = judge(to_ink(part.to(device)))
+            found, logits = classifier(to_ink(part.to(device)))
             features.append(found.float().cpu())
             radicals.append(logits.argmax(1).cpu() + 1)
-    return Verdict(torch.cat(features), torch.cat(radicals))
+    return Prediction(torch.cat(features), torch.cat(radicals))
 
 
-def save_judge(path: Path, judge: Judge, header: dict[str, Any]) -> None:
-    """Write a judge in 16 bits, about 2 MB, with what is known about it.
+def save_classifier(path: Path, classifier: RadicalClassifier, header: dict[str, Any]) -> None:
+    """Write a classifier in 16 bits, about 2 MB, with what is known about it.
 
     Raises:
         OutputError: the path cannot be written.
     """
     weights = {
         name: tensor.half() if tensor.is_floating_point() else tensor
-        for name, tensor in judge.state_dict().items()
+        for name, tensor in classifier.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    save_tensors(path, JUDGE_KIND, weights, header)
+    save_tensors(path, CLASSIFIER_KIND, weights, header)
 
 
-def load_judge(path: Path | None = None) -> tuple[Judge, dict[str, Any]]:
-    """A judge, ready to look, and its header; without `path` the one that comes with the program.
+def load_classifier(path: Path | None = None) -> tuple[RadicalClassifier, dict[str, Any]]:
+    """A classifier, ready to look, and its header; without `path` the one that comes with the program.
 
     Raises:
         ModelError: there is none, or the file is damaged or of another kind.
     """
     if path is None:
-        path = pretrained("judge.safetensors")
+        path = pretrained("classifier.safetensors")
     try:
-        weights, header = load_tensors(path, JUDGE_KIND, ModelError)
+        weights, header = load_tensors(path, CLASSIFIER_KIND, ModelError)
     except ModelError as error:
-        raise ModelError(f"{error}; make one with `glyffctl evaluate --train-judge`, or leave --judge out") from error
-    judge = Judge()
-    counters = {name: t for name, t in judge.state_dict().items() if name.endswith("num_batches_tracked")}
+        raise ModelError(
+            f"{error}; make one with `glyffctl evaluate --train-classifier`, or leave --classifier out"
+        ) from error
+    classifier = RadicalClassifier()
+    counters = {name: t for name, t in classifier.state_dict().items() if name.endswith("num_batches_tracked")}
     try:
-        judge.load_state_dict(counters | {name: tensor.float() for name, tensor in weights.items()})
+        classifier.load_state_dict(counters | {name: tensor.float() for name, tensor in weights.items()})
     except RuntimeError as error:
-        raise ModelError(f"cannot use {path}: its weights are not those of a judge of this version") from error
-    return judge.eval().requires_grad_(False), header
+        raise ModelError(f"cannot use {path}: its weights are not those of a classifier of this version") from error
+    return classifier.eval().requires_grad_(False), header

@@ -1,14 +1,13 @@
-"""Training the judge: real glyphs, made a little wrong in every way that a generated glyph may be.
+"""Training the classifier: real glyphs, made a little wrong in every way that a generated glyph may be.
 
-A model draws strokes that are soft, uneven or a pixel off. A judge that only knows clean fonts would take such a glyph
-for another radical, and its answer would measure cleanness. So it learns from glyphs moved, stretched, turned, bent,
-thickened, thinned, blurred, faded and speckled by random amounts.
+A model draws strokes that are soft, uneven or a pixel off. A classifier that only knows clean fonts would take such a
+glyph for another radical, and its answer would measure cleanness. So it learns from glyphs moved, stretched, turned,
+bent, thickened, thinned, blurred, faded and speckled by random amounts.
 """
 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -17,12 +16,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glyffctl.core.data.dataset import GlyphSet
-from glyffctl.core.evaluation.classifier import RADICALS, SIZE, Judge, to_ink
+from glyffctl.core.data.split import canonical, held_out
+from glyffctl.core.evaluation.classifier import RADICALS, SIZE, RadicalClassifier, to_ink
 from glyffctl.core.noise import permutation
-from glyffctl.core.training.trainer import held_out
 
 HOLDOUT = 0.05
-"""The share of characters kept from the judge: with the default settings those that are kept from the model, too."""
+"""The share of characters held out of training: by default the same characters that the model never sees."""
 BATCH = 256
 _RATE = 3e-3
 _DECAY = 0.1
@@ -30,7 +29,7 @@ _SMOOTHING = 0.1
 _WARMUP = 0.1  # of the training
 
 
-class JudgeStep(NamedTuple):
+class ClassifierStep(NamedTuple):
     """After one optimizer step."""
 
     seen: int  # glyphs shown so far
@@ -50,21 +49,16 @@ def labels(glyphs: GlyphSet) -> Tensor:
     return torch.tensor([r or 0 for r in radical])[glyphs.character_of]
 
 
-def canonical(character: str) -> str:
-    """The character that this one is a compatibility copy of, else itself: U+F900 豈 → U+8C48 豈."""
-    return unicodedata.normalize("NFKC", character)
-
-
 def split(glyphs: GlyphSet) -> tuple[Tensor, Tensor]:
     """Indices of the glyphs to learn from, and of those held out; only glyphs whose radical is known."""
     known, out = labels(glyphs) > 0, held_out(glyphs, HOLDOUT)
     return (known & ~out).nonzero().flatten(), (known & out).nonzero().flatten()
 
 
-def train_judge(
-    judge: Judge, glyphs: GlyphSet, *, passes: float, seed: int, autocast: torch.dtype | None = None
-) -> Iterator[JudgeStep]:
-    """Teach `judge` (its weights are changed in place) the radicals of the glyphs that are not held out.
+def train_classifier(
+    classifier: RadicalClassifier, glyphs: GlyphSet, *, passes: float, seed: int, autocast: torch.dtype | None = None
+) -> Iterator[ClassifierStep]:
+    """Teach `classifier` (its weights are changed in place) the radicals of the glyphs that are not held out.
 
     Args:
         glyphs: at 64×64.
@@ -72,26 +66,26 @@ def train_judge(
         seed: of the order and of what is done to each glyph.
         autocast: a lower precision for the inside of the network, or None.
     """
-    device = judge.head.weight.device
+    device = classifier.head.weight.device
     radical, (index, _) = labels(glyphs), split(glyphs)
     batch = min(BATCH, len(index))
     steps = max(1, round(passes * len(index) / batch))
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=_RATE, weight_decay=_DECAY)
+    optimizer = torch.optim.AdamW(classifier.parameters(), lr=_RATE, weight_decay=_DECAY)
     random = torch.Generator().manual_seed(seed)
     for step in range(steps):
-        judge.train()
+        classifier.train()
         for group in optimizer.param_groups:
             group["lr"] = _RATE * _rate((step + 1) / steps)
         rows = index[_rows(seed, step, batch, len(index))]
         ink = damage(to_ink(glyphs.images(rows)), random).to(device)
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            _, logits = judge(ink)
+            _, logits = classifier(ink)
         loss = F.cross_entropy(logits.float(), radical[rows].to(device) - 1, label_smoothing=_SMOOTHING)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        yield JudgeStep((step + 1) * batch, steps * batch, float(loss.detach()))
-    judge.eval()
+        yield ClassifierStep((step + 1) * batch, steps * batch, float(loss.detach()))
+    classifier.eval()
 
 
 def _rate(progress: float) -> float:
@@ -131,7 +125,7 @@ def damage(ink: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _around(ink: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Each pixel joined with its neighbours, left with right, then above with below. Faster here than pooling."""
+    """Each pixel joined with its neighbors, left with right, then above with below. Faster here than pooling."""
     wide = F.pad(ink, (1, 1, 1, 1))
     row = join(join(wide[..., :-2], wide[..., 2:]), wide[..., 1:-1])
     return join(join(row[..., :-2, :], row[..., 2:, :]), row[..., 1:-1, :])

@@ -2,7 +2,7 @@
 
 Most characters have a left and a right part (⿰) or an upper and a lower one (⿱), each of which comes back in other
 characters. Linear discriminants (Fisher 1936), learned from real glyphs, name the parts of a glyph: one for the
-arrangement, one for each place of a part. They look at what the judge's second block sees in each sixteenth of the
+arrangement, one for each place of a part. They look at what the classifier's second block sees in each sixteenth of the
 picture. How sure an answer is says Lowe's ratio test (2004, section 7.1): how much farther away the second-best part is
 than the best. From which ratio on a part, or both, count as read is decided on real glyphs of characters that were not
 learned from, half of those held out, so that `PRECISION` of what is read is right. The other half shows how much of
@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glyffctl.core.data.dataset import GlyphSet
-from glyffctl.core.evaluation.classifier import Judge, to_ink
 from glyffctl.core.data.structure import LEFT_RIGHT, OPERATORS, TOP_BOTTOM
+from glyffctl.core.evaluation.classifier import RadicalClassifier, to_ink
 
 FEWEST = 3
 """Glyphs from which a part is learned, at least."""
@@ -32,7 +32,7 @@ LEARNED = 20_000
 """Glyphs that are learned from, at most."""
 _FEWEST_READ = 10  # glyphs that a threshold must let pass to be believed
 _SHRINKAGE = 0.3  # of the covariance towards a multiple of the identity: there are more numbers than glyphs of a part
-_LAYERS = 9  # of the judge's body: up to its second block
+_LAYERS = 9  # of the classifier's body: up to its second block
 _AT_ONCE = 128  # pictures
 _ARRANGED = (LEFT_RIGHT, TOP_BOTTOM)
 _THREE = {"⿲", "⿳"}  # the operators with three operands; the others have two
@@ -106,7 +106,7 @@ class Reading(NamedTuple):
 class PartsReader:
     """Names the parts of glyphs."""
 
-    judge: Judge
+    classifier: RadicalClassifier
     arrangement: Discriminant
     places: Mapping[tuple[str, int], Discriminant]
 
@@ -115,7 +115,7 @@ class PartsReader:
         parts: list[Parts | None] = []
         sureness: list[list[float]] = []
         for batch in pictures.split(_AT_ONCE):
-            views = _views(self.judge, batch)
+            views = _views(self.classifier, batch)
             operators, _ = self.arrangement.answer(views)
             answers = {place: discriminant.answer(views) for place, discriminant in self.places.items()}
             for row, operator in enumerate(operators):
@@ -137,7 +137,9 @@ class Learned(NamedTuple):
     reader: PartsReader | None  # at the end; None there too if the glyphs have too few parts in common
 
 
-def learn(judge: Judge, glyphs: GlyphSet, index: Tensor, truth: Sequence[Parts | None]) -> Iterator[Learned]:
+def learn(
+    classifier: RadicalClassifier, glyphs: GlyphSet, index: Tensor, truth: Sequence[Parts | None]
+) -> Iterator[Learned]:
     """Learn the parts of glyphs; the last thing yielded holds the reader. Needs the memory of sums, not of glyphs.
 
     Args:
@@ -153,14 +155,14 @@ def learn(judge: Judge, glyphs: GlyphSet, index: Tensor, truth: Sequence[Parts |
         for place in (0, 1)
     }
     rows = {place: {part: row for row, part in enumerate(known)} for place, known in names.items()}
-    judge.eval()
-    width = _views(judge, glyphs.images(index[:1])).shape[1]
+    classifier.eval()
+    width = _views(classifier, glyphs.images(index[:1])).shape[1]
     kinds = ["", *_ARRANGED]
     arranged = _Sums(len(kinds), width)
     sums = {place: _Sums(len(known), width) for place, known in names.items()}
     done = 0
     for part in torch.arange(len(index)).split(_AT_ONCE):
-        views, told = _views(judge, glyphs.images(index[part])), [truth[i] for i in part.tolist()]
+        views, told = _views(classifier, glyphs.images(index[part])), [truth[i] for i in part.tolist()]
         arranged.add(views, [kinds.index(parts.operator) if parts else 0 for parts in told])
         for (operator, place), known in rows.items():
             of_it = [known.get(p[1 + place], -1) if p is not None and p.operator == operator else -1 for p in told]
@@ -170,7 +172,7 @@ def learn(judge: Judge, glyphs: GlyphSet, index: Tensor, truth: Sequence[Parts |
     discriminants = {place: sums[place].discriminant(known) for place, known in names.items() if len(known) > 1}
     reader = None
     if bool((arranged.counts > 0).all()) and discriminants:
-        reader = PartsReader(judge, arranged.discriminant(kinds), discriminants)
+        reader = PartsReader(classifier, arranged.discriminant(kinds), discriminants)
     yield Learned(done, len(index), reader)
 
 
@@ -194,10 +196,10 @@ class _Sums:
 
 
 @torch.no_grad()
-def _views(judge: Judge, pictures: Tensor) -> Tensor:
-    """(N, 2048): the 128 answers of the judge's second block in each sixteenth of the picture."""
-    ink = to_ink(pictures.to(judge.head.weight.device)).contiguous(memory_format=torch.channels_last)
-    return F.adaptive_avg_pool2d(judge.body[:_LAYERS](ink), 4).flatten(1).float().cpu()
+def _views(classifier: RadicalClassifier, pictures: Tensor) -> Tensor:
+    """(N, 2048): the 128 answers of the classifier's second block in each sixteenth of the picture."""
+    ink = to_ink(pictures.to(classifier.head.weight.device)).contiguous(memory_format=torch.channels_last)
+    return F.adaptive_avg_pool2d(classifier.body[:_LAYERS](ink), 4).flatten(1).float().cpu()
 
 
 class Limits(NamedTuple):

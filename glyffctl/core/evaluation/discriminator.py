@@ -2,9 +2,9 @@
 
 A ridge classifier (Hoerl and Kennard 1970) learns the difference from some pictures and is asked about others. It looks
 at patterns of paper, grey and ink in neighbouring pixels, which show how edges are drawn, and at shapes: how ink is
-spread over the picture, and what small filters see of strokes and corners at 64×64, the judge's first layers. It is not
-shown the exact grey of paper and ink: paper of 254 instead of 255 would give every drawn picture away, and nobody sees
-that.
+spread over the picture, and what small filters see of strokes and corners at 64×64, the classifier's first layers. It
+is not shown the exact grey of paper and ink: paper of 254 instead of 255 would give every drawn picture away, and
+nobody sees that.
 
 Each picture's verdict comes from a classifier that saw neither it nor another picture of the same character.
 """
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glyffctl.core.evaluation.classifier import Judge, to_ink
-from glyffctl.core.evaluation.metrics import Figure, mean
+from glyffctl.core.estimates import Estimate, mean
+from glyffctl.core.evaluation.classifier import RadicalClassifier, to_ink
 from glyffctl.core.noise import permutation
 
 FOLDS = 5
@@ -32,7 +32,7 @@ PATTERNS = 2 * 3**6
 _RIDGES = torch.logspace(-4, 2, 13, dtype=torch.float64)
 _AT_ONCE = 64  # pictures
 _BLOCKS = (7, 8, 9)
-"""The judge's residual blocks, by their place in its body."""
+"""The classifier's residual blocks, by their place in its body."""
 
 
 class Looked(NamedTuple):
@@ -43,14 +43,14 @@ class Looked(NamedTuple):
     views: Tensor | None  # (N, V) float32, once all have been looked at
 
 
-def views(judge: Judge, pictures: Tensor) -> Iterator[Looked]:
+def views(classifier: RadicalClassifier, pictures: Tensor) -> Iterator[Looked]:
     """What the classifier knows of pictures (N, H, W) uint8, 255 is paper; the last thing yielded holds it."""
-    judge.eval()
+    classifier.eval()
     found: list[Tensor] = []
     done = 0
     for part in pictures.split(_AT_ONCE):
         clear = _clear(part)
-        found.append(torch.cat([_patterns(clear), _layers(judge, clear)], 1))
+        found.append(torch.cat([_patterns(clear), _layers(classifier, clear)], 1))
         done += len(part)
         yield Looked(done, len(pictures), None)
     yield Looked(done, len(pictures), torch.cat(found))
@@ -76,11 +76,11 @@ def _patterns(pictures: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _layers(judge: Judge, pictures: Tensor) -> Tensor:
-    """(N, 768): mean and deviation over the picture of what each filter of the judge's blocks answers."""
-    x = to_ink(pictures.to(judge.head.weight.device)).contiguous(memory_format=torch.channels_last)
+def _layers(classifier: RadicalClassifier, pictures: Tensor) -> Tensor:
+    """(N, 768): mean and deviation over the picture of what each filter of the classifier's blocks answers."""
+    x = to_ink(pictures.to(classifier.head.weight.device)).contiguous(memory_format=torch.channels_last)
     found = []
-    for place, layer in enumerate(judge.body):
+    for place, layer in enumerate(classifier.body):
         x = layer(x)
         if place in _BLOCKS:
             found += [x.mean((2, 3)), x.std((2, 3))]
@@ -89,7 +89,7 @@ def _layers(judge: Judge, pictures: Tensor) -> Tensor:
     return torch.cat(found, 1).float().cpu()
 
 
-def told_apart(first: Tensor, second: Tensor, groups_first: Tensor, groups_second: Tensor, seed: int) -> Figure:
+def told_apart(first: Tensor, second: Tensor, groups_first: Tensor, groups_second: Tensor, seed: int) -> Estimate:
     """The share of pictures told apart, as balanced accuracy; 0.5 is guessing.
 
     Its interval is that over characters: pictures of one character are one unit.
@@ -114,13 +114,13 @@ def told_apart(first: Tensor, second: Tensor, groups_first: Tensor, groups_secon
     return _ratio(hits, held)
 
 
-def _ratio(hits: Tensor, weights: Tensor) -> Figure:
+def _ratio(hits: Tensor, weights: Tensor) -> Estimate:
     """Σ hits / Σ weights over units, with the interval of its linear approximation, resampled."""
     value = float(hits.sum() / weights.sum())
     if value in (0.0, 1.0):
         return mean(torch.full((len(hits),), value))
     spread = mean((hits - value * weights) / weights.mean())
-    return Figure(value, max(0.0, value + spread.low), min(1.0, value + spread.high), len(hits))
+    return Estimate(value, max(0.0, value + spread.low), min(1.0, value + spread.high), len(hits))
 
 
 def _ridge(x: Tensor, sign: Tensor, asked: Tensor) -> Tensor:

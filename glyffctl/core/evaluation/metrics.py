@@ -1,75 +1,20 @@
 """Figures about samples of pictures, and how sure they are.
 
-Pictures are compared as N feature vectors each, `judge.Judge`'s. Every interval is a 95 % interval.
+Pictures are compared as N feature vectors each, `classifier.RadicalClassifier`'s. Every interval is a 95 % interval.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-LEVEL = 0.95
-_Z = 1.959964  # the normal deviate of LEVEL, two-sided
-_RESAMPLES = 2000
+from glyffctl.core.estimates import Estimate, percentiles, share
+
 _HALVES = 400
-NEIGHBOURS = 3  # of precision and recall, as in their paper
-COVERAGE_NEIGHBOURS = 5  # of coverage, as in its paper
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A measured value, its 95 % interval, and how many things it was measured on."""
-
-    value: float
-    low: float
-    high: float
-    count: int
-
-
-def share(hits: int, count: int) -> Figure:
-    """A share with the interval of Wilson (1927): right near 0 and 1 too, where hits ± 1.96·s is not."""
-    assert 0 <= hits <= count and count > 0
-    p, z = hits / count, _Z
-    middle = (p + z * z / (2 * count)) / (1 + z * z / count)
-    reach = z * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    # At 0 and 1 an end of the interval is the share itself, but for rounding.
-    return Figure(p, min(p, max(0.0, middle - reach)), max(p, min(1.0, middle + reach)), count)
-
-
-def mean(values: Tensor) -> Figure:
-    """The mean of `values` (N,) with the percentile bootstrap's interval (Efron 1979), the same in every run.
-
-    `values` are the units that were drawn independently. For an average over prompts these are the shares of the
-    prompts, not the pictures: the figure is meant for prompts of their kind, and prompts differ more than pictures of
-    one prompt do. (This is the bootstrap over clusters.)
-
-    Where all values are 0, or all 1, resampling them shows no doubt at all. They are taken for shares, and have
-    Wilson's interval: shares of larger groups scatter less than single hits, so it is wide enough.
-    """
-    values = values.double()
-    if len(values) and bool((values == values[0]).all()) and float(values[0]) in (0.0, 1.0):
-        return share(int(values.sum()), len(values))
-    return Figure(float(values.mean()), *_percentiles(_resampled(values).mean(1)), len(values))
-
-
-def quantile(values: Tensor, q: float) -> Figure:
-    """The `q` quantile of `values` (N,), with the percentile bootstrap's interval."""
-    values = values.double()
-    return Figure(float(values.quantile(q)), *_percentiles(_resampled(values).quantile(q, dim=1)), len(values))
-
-
-def _resampled(values: Tensor) -> Tensor:
-    random = torch.Generator().manual_seed(0)
-    return values[torch.randint(len(values), (_RESAMPLES, len(values)), generator=random)]
-
-
-def _percentiles(values: Tensor) -> tuple[float, float]:
-    low, high = values.quantile(torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2], dtype=values.dtype)).tolist()
-    return low, high
+NEIGHBORS = 3  # of precision and recall, as in their paper
+COVERAGE_NEIGHBORS = 5  # of coverage, as in its paper
 
 
 def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -77,7 +22,7 @@ def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def kernel_distance(x: Tensor, y: Tensor) -> Figure:
+def kernel_distance(x: Tensor, y: Tensor) -> Estimate:
     """The squared maximum mean discrepancy of two samples, unbiased: 0 on average if their distributions are the same.
 
     Gretton et al. 2012 (JMLR 13), equation 3, with the kernel of KID (Bińkowski et al. 2018, arXiv 1801.01401). Being
@@ -94,8 +39,8 @@ def kernel_distance(x: Tensor, y: Tensor) -> Figure:
     value = float(_unbiased(*kernels, torch.ones(1, len(x)).double(), torch.ones(1, len(y)).double()))
     random = torch.Generator().manual_seed(0)
     spread = _unbiased(*kernels, _halves(len(x), random), _halves(len(y), random))
-    low, high = _percentiles(spread - spread.mean())
-    return Figure(value, value + low, value + high, len(x))
+    low, high = percentiles(spread - spread.mean())
+    return Estimate(value, value + low, value + high, len(x))
 
 
 def _unbiased(xx: Tensor, yy: Tensor, xy: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
@@ -116,13 +61,13 @@ def _halves(count: int, random: torch.Generator) -> Tensor:
 class Manifold(NamedTuple):
     """Precision, recall and coverage. Each depends on the counts: compare only figures from equal ones."""
 
-    precision: Figure
-    recall: Figure
-    coverage: Figure
+    precision: Estimate
+    recall: Estimate
+    coverage: Estimate
 
 
 def manifold(real: Tensor, drawn: Tensor) -> Manifold:
-    """Where two samples of features (N, d) overlap, seen through balls that reach to the k-th neighbour of each point.
+    """Where two samples of features (N, d) overlap, seen through balls that reach to the k-th neighbor of each point.
 
     - precision: drawn pictures inside the ball of some real one; recall: real ones inside the ball of some drawn one
       (Kynkäänniemi et al. 2019, arXiv 1904.06991, equations 1 and 2, k = 3).
@@ -132,21 +77,21 @@ def manifold(real: Tensor, drawn: Tensor) -> Manifold:
     The intervals take the other sample as given. The counts must be equal, as in the papers: the balls shrink as a
     sample grows, so figures from different counts do not compare. At least 6 each.
     """
-    assert len(real) == len(drawn) > COVERAGE_NEIGHBOURS
+    assert len(real) == len(drawn) > COVERAGE_NEIGHBORS
     real, drawn = real.double(), drawn.double()
     apart = torch.cdist(real, drawn, compute_mode="donot_use_mm_for_euclid_dist")
     return Manifold(
-        precision=_share((apart <= _reach(real, NEIGHBOURS)[:, None]).any(0)),
-        recall=_share((apart <= _reach(drawn, NEIGHBOURS)[None, :]).any(1)),
-        coverage=_share((apart <= _reach(real, COVERAGE_NEIGHBOURS)[:, None]).any(1)),
+        precision=_share((apart <= _reach(real, NEIGHBORS)[:, None]).any(0)),
+        recall=_share((apart <= _reach(drawn, NEIGHBORS)[None, :]).any(1)),
+        coverage=_share((apart <= _reach(real, COVERAGE_NEIGHBORS)[:, None]).any(1)),
     )
 
 
-def _share(hits: Tensor) -> Figure:
+def _share(hits: Tensor) -> Estimate:
     return share(int(hits.sum()), len(hits))
 
 
 def _reach(points: Tensor, k: int) -> Tensor:
-    """(N,) the distance of each point from its k-th neighbour."""
+    """(N,) the distance of each point from its k-th neighbor."""
     apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     return apart.kthvalue(k + 1, dim=1).values  # the first is the point itself

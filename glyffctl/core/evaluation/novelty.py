@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.split import canonical
 from glyffctl.core.evaluation.classifier import to_ink
-from glyffctl.core.evaluation.classifier_training import canonical
 
 CANDIDATES = 64
 _REACH = 2  # pixels of 64

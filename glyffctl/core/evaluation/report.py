@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from glyffctl.core.evaluation.metrics import Figure
+from glyffctl.core.estimates import Estimate
 
 PartName = Literal["left", "right", "upper", "lower"]
 
@@ -17,8 +17,8 @@ class Row:
     """One figure, for the model and for real glyphs."""
 
     name: str
-    model: Figure
-    real: Figure | None
+    model: Estimate
+    real: Estimate | None
     unit: Literal["share", "number"]
     note: str
     """What is measured, and on which real glyphs."""
@@ -26,15 +26,15 @@ class Row:
 
 @dataclass(frozen=True)
 class PromptRow:
-    """How often pictures of a prompt have its radical, and how often the judge is right about real ones."""
+    """How often pictures of a prompt have its radical, and how often the classifier is right about real ones."""
 
     prompt: str
     radicals: list[int]
-    found: Figure
-    real: Figure | None
+    found: Estimate
+    real: Estimate | None
     also: list[int] = field(default_factory=list)
     """Other radicals that the prompt's meaning takes."""
-    taken: Figure | None = None
+    taken: Estimate | None = None
     """How often pictures have one of `radicals` or `also`."""
 
 
@@ -43,7 +43,7 @@ class PartRow:
     """How often one part of real held-out glyphs is named rightly."""
 
     part: PartName
-    right: Figure
+    right: Estimate
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ class StepsRow:
     steps: int
     passes: int
     """Pictures through the network, counted for one picture; guidance takes two."""
-    adherence: Figure
-    kernel_distance: Figure
+    adherence: Estimate
+    kernel_distance: Estimate
     """From real held-out glyphs. They have other radicals than the prompts ask for: compare within the table only."""
     seconds: float
     """For one picture."""
@@ -69,7 +69,7 @@ class EvaluateReport:
     plot: Path | None
     model: dict[str, Any]
     data: dict[str, Any]
-    judge: dict[str, Any]
+    classifier: dict[str, Any]
     recipe: dict[str, Any]
     figures: list[Row]
     prompts: list[PromptRow]

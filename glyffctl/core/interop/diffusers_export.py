@@ -16,13 +16,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glyffctl.core.diffusion.denoiser import Prediction
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import PredictionType
+from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.errors import ModelError
 from glyffctl.core.interop.diffusers_model import unet_class
 from glyffctl.core.interop.diffusers_settings import NETWORK, PREDICTIONS
-from glyffctl.core.errors import ModelError
-from glyffctl.core.io.reading import shown
-from glyffctl.core.diffusion.schedule import Schedule
-from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.io.reading import preview
 from glyffctl.core.networks.unet import UNet
 
 # What each of our parts is called in diffusers; applied one after the other.
@@ -32,8 +32,8 @@ _NAMES = [
     (r"^embed_text\.1\.", "class_embedding.linear_1."),
     (r"^embed_text\.3\.", "class_embedding.linear_2."),
     (r"^norm_out\.", "conv_norm_out."),
-    (r"^shrink\.(\d+)\.", r"down_blocks.\1.downsamplers.0.conv."),
-    (r"^grow\.(\d+)\.", r"up_blocks.\1.upsamplers.0.conv."),
+    (r"^downsample\.(\d+)\.", r"down_blocks.\1.downsamplers.0.conv."),
+    (r"^upsample\.(\d+)\.", r"up_blocks.\1.upsamplers.0.conv."),
     (r"^(down|up)\.(\d+)\.(\d+)\.res\.", r"\1_blocks.\2.resnets.\3."),
     (r"^(down|up)\.(\d+)\.(\d+)\.transformer\.", r"\1_blocks.\2.attentions.\3."),
     (r"^middle_in\.res\.", "mid_block.resnets.0."),
@@ -41,17 +41,15 @@ _NAMES = [
     (r"^middle_out\.res\.", "mid_block.resnets.1."),
     (r"\.embed\.", ".time_emb_proj."),
     (r"\.skip\.", ".conv_shortcut."),
-    (r"\.inward\.", ".proj_in."),
-    (r"\.outward\.", ".proj_out."),
-    (r"(attentions\.\d+)\.(norm\d|look|read|think)\.", r"\1.transformer_blocks.0.\2."),
-    (r"\.look\.", ".attn1."),
-    (r"\.read\.", ".attn2."),
+    (r"(attentions\.\d+)\.(norm\d|self_attn|cross_attn|ff)\.", r"\1.transformer_blocks.0.\2."),
+    (r"\.self_attn\.", ".attn1."),
+    (r"\.cross_attn\.", ".attn2."),
     (r"\.(attn\d)\.query\.", r".\1.to_q."),
     (r"\.(attn\d)\.key\.", r".\1.to_k."),
     (r"\.(attn\d)\.value\.", r".\1.to_v."),
     (r"\.(attn\d)\.out\.", r".\1.to_out.0."),
-    (r"\.think\.up\.", ".ff.net.0.proj."),
-    (r"\.think\.down\.", ".ff.net.2."),
+    (r"\.ff\.up\.", ".ff.net.0.proj."),
+    (r"\.ff\.down\.", ".ff.net.2."),
 ]
 _TEXT_NAMES = {
     "text_in.0.weight": "norm.weight",
@@ -140,13 +138,13 @@ def check_config(plain: dict[str, Any], network: UNet, path: Path) -> None:
         if name.startswith("_") and name != "_class_name":
             continue
         if value != expected.get(name):
-            raise ModelError(f"cannot use {path}: {shown(name)} is {shown(value)}, {_OTHERWISE}")
+            raise ModelError(f"cannot use {path}: {preview(name)} is {preview(value)}, {_OTHERWISE}")
     for name in ("_class_name", *unet_config(network)):
         if name not in plain:
             raise ModelError(f"cannot use {path}: it does not say {name}; export the model again")
 
 
-def check_scheduler(plain: dict[str, Any], schedule: Schedule, prediction: Prediction, path: Path) -> None:
+def check_scheduler(plain: dict[str, Any], schedule: Schedule, prediction: PredictionType, path: Path) -> None:
     """See that a scheduler's JSON has the levels of `schedule` and knows what the network predicts.
 
     Raises:
@@ -154,7 +152,7 @@ def check_scheduler(plain: dict[str, Any], schedule: Schedule, prediction: Predi
     """
     for name, value in scheduler_config(schedule, prediction).items():
         if plain.get(name) != value:
-            raise ModelError(f"cannot use {path}: {name} is {shown(plain.get(name))}, {_OTHERWISE}")
+            raise ModelError(f"cannot use {path}: {name} is {preview(plain.get(name))}, {_OTHERWISE}")
 
 
 _OTHERWISE = "which is not what glyffctl wrote into this export; export the model again"
@@ -176,7 +174,7 @@ def text_weights(network: UNet) -> dict[str, Tensor]:
     return {_TEXT_NAMES[name]: tensor for name, tensor in network.state_dict().items() if name in _TEXT_NAMES}
 
 
-def scheduler_config(schedule: Schedule, prediction: Prediction) -> dict[str, Any]:
+def scheduler_config(schedule: Schedule, prediction: PredictionType) -> dict[str, Any]:
     """The settings of a DPMSolverMultistepScheduler that has our levels, our spacing, and our guesses held in ±1."""
     alpha_bar = schedule.alpha_bar()
     betas = 1 - alpha_bar / torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
@@ -210,7 +208,7 @@ def compare(network: UNet, config: dict[str, Any], weights: Path) -> float:
     size, width, patch = network.config.size, network.config.text_width, network.config.patch
     z, label = torch.randn(3, 1, size, size, generator=generator), torch.tensor([-0.9, 0.0, 1.2])
     mask = torch.arange(4) < torch.tensor([[0], [2], [4]])
-    context = network.encode_text(TextBatch(torch.randn(3, 4, width, generator=generator), mask))
+    context = network.encode_text(Condition(torch.randn(3, 4, width, generator=generator), mask))
     ours = network(z, label, context)
     seen = context.mask[:, 0, 0]
     pooled = None

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glyffctl.core.models.checkpoint import EncoderInfo
-from glyffctl.core.diffusion.denoiser import Prediction
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import PredictionType
+from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.interop.diffusers_settings import GLYFFUSER, PipelineSettings, SpacedSchedule, read_pipeline
 from glyffctl.core.io.diffusers_files import read_weights
-from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.io.tensors import digest
-from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.models.checkpoint import EncoderInfo
 
 _SAME = 2e-5  # of ln σ: float32 labels miss a level by 1e-6 at most, and levels lie 1e-3 apart
 
@@ -33,7 +33,7 @@ class DiffusersNetwork(nn.Module):
     """F(z, t, text) of a UNet2DConditionModel, asked as a `denoiser.Network` is.
 
     Captions of the same length go through the network together and without padding, which this kind of network sees
-    where it pools text (`addition_embed_type` "text"): so a picture does not depend on its neighbours in a batch.
+    where it pools text (`addition_embed_type` "text"): so a picture does not depend on its neighbors in a batch.
     """
 
     def __init__(self, unet: nn.Module, sigmas: Tensor) -> None:
@@ -43,7 +43,7 @@ class DiffusersNetwork(nn.Module):
         self.log_sigmas = sigmas.log()
         self.rising = self.log_sigmas.cummax(0).values  # rescaled tables fall at their very end
 
-    def encode_text(self, text: TextBatch) -> TextBatch:
+    def encode_text(self, text: Condition) -> Condition:
         """Nothing to prepare."""
         return text
 
@@ -56,7 +56,7 @@ class DiffusersNetwork(nn.Module):
         between = above - 1 + ((log_sigma - low) / (high - low)).clamp(0, 1)
         return torch.where(distance < _SAME, level.double(), between)
 
-    def forward(self, z: Tensor, label: Tensor, context: TextBatch) -> Tensor:
+    def forward(self, z: Tensor, label: Tensor, context: Condition) -> Tensor:
         """z and the result (B, C, H, W); label (B,) is ¼·ln σ."""
         time = self.timestep(label)
         time = time.to(z.device, torch.float32 if z.device.type == "mps" else torch.float64)
@@ -101,7 +101,7 @@ class DiffusersModel:
         return self.settings.schedule
 
     @property
-    def prediction(self) -> Prediction:
+    def prediction(self) -> PredictionType:
         """What the network predicts."""
         return self.settings.prediction
 

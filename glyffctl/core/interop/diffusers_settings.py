@@ -16,12 +16,12 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from glyffctl.core.diffusion.denoiser import Prediction
-from glyffctl.core.io.diffusers_files import UNET_WEIGHTS, find_weights
-from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.text.hub import has_weights
-from glyffctl.core.io.reading import check_file, read_json, shown
+from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import Schedule, cosine, from_betas, linear
+from glyffctl.core.errors import ModelError, UsageError
+from glyffctl.core.io.diffusers_files import UNET_WEIGHTS, find_weights
+from glyffctl.core.io.reading import check_file, preview, read_json
+from glyffctl.core.text.hub import has_weights
 
 INDEX_FILE = "model_index.json"
 _SCHEDULER_FILE = "scheduler_config.json"
@@ -35,7 +35,7 @@ LONGEST_TEXT = 256  # tokens, as in the same pipeline
 _LARGEST_TABLE = 10_000
 
 Spacing = Literal["linspace", "leading", "trailing"]
-PREDICTIONS: dict[str, Prediction] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+PREDICTIONS: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class PipelineSettings:
     weights: Path
     pipeline: str = ""
     schedule: SpacedSchedule = field(default_factory=lambda: SpacedSchedule(linear().sigmas))
-    prediction: Prediction = "eps"
+    prediction: PredictionType = "eps"
     clip: float | None = 1.0
     low: float = -1.0
     sampler: str = ""
@@ -175,9 +175,9 @@ def _index(path: Path) -> tuple[str, set[str]]:
     held = {name: value for name, value in plain.items() if not name.startswith("_") and value != [None, None]}
     for name, value in held.items():
         if name not in PARTS:
-            raise ModelError(f"cannot use {path}: its pipeline has a part {shown(name)}, which is not known here")
+            raise ModelError(f"cannot use {path}: its pipeline has a part {preview(name)}, which is not known here")
         if not (isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)):
-            raise ModelError(f"cannot use {path}: {name} must be a library and a class, not {shown(value)}")
+            raise ModelError(f"cannot use {path}: {name} must be a library and a class, not {preview(value)}")
     if "unet" not in held or held["unet"][1] != NETWORK:
         raise ModelError(f"cannot use {path}: it has no {NETWORK} as its unet")
     pipeline = plain.get("_class_name")
@@ -215,7 +215,7 @@ class _Rule:
         return self.low is not None and type(value) in kinds and self.low <= cast("float", value) <= self.high
 
     def __str__(self) -> str:
-        known = [shown(value) for value in self.values]
+        known = [preview(value) for value in self.values]
         if self.low is not None:
             known.append(f"{'a whole number' if self.whole else 'a number'} in {self.low:g}…{self.high:g}")
         return ", ".join(known)
@@ -286,7 +286,7 @@ def _network(path: Path) -> dict[str, Any]:
     plain = read_json(path, ModelError)
     if plain.get("_class_name") != NETWORK:
         raise ModelError(
-            f"cannot use {path}: it is a {shown(plain.get('_class_name'))}, not a {NETWORK}; no other network of "
+            f"cannot use {path}: it is a {preview(plain.get('_class_name'))}, not a {NETWORK}; no other network of "
             "diffusers is known here"
         )
     if plain.get("quantization_config"):
@@ -305,12 +305,12 @@ def _network(path: Path) -> dict[str, Any]:
         for kind in kinds:
             if kind not in known:
                 raise ModelError(
-                    f"cannot use {path}: unknown block {shown(kind)} in {name}; known are {', '.join(known)}"
+                    f"cannot use {path}: unknown block {preview(kind)} in {name}; known are {', '.join(known)}"
                 )
     _check({name: value for name, value in config.items() if name not in _BLOCKS}, _NETWORK_RULES, path)
     size = config["sample_size"]
     if isinstance(size, list) and (len(size) != 2 or size[0] != size[1]):
-        raise ModelError(f"cannot use {path}: pictures must be square, not {shown(size)}")
+        raise ModelError(f"cannot use {path}: pictures must be square, not {preview(size)}")
     if config["in_channels"] != config["out_channels"]:
         raise ModelError(
             f"cannot use {path}: {config['in_channels']} channels go in and {config['out_channels']} come out; "
@@ -331,9 +331,9 @@ def _settings(plain: dict[str, Any], known: set[str]) -> dict[str, Any]:
 def _check(config: dict[str, Any], rules: dict[str, _Rule], path: Path) -> None:
     for name, value in config.items():
         if name not in rules:
-            raise ModelError(f"cannot use {path}: unknown setting {shown(name)}")
+            raise ModelError(f"cannot use {path}: unknown setting {preview(name)}")
         if not rules[name].allows(value):
-            raise ModelError(f"cannot use {path}: {name} is {shown(value)}; known is {rules[name]}")
+            raise ModelError(f"cannot use {path}: {name} is {preview(value)}; known is {rules[name]}")
 
 
 @dataclass(frozen=True)
@@ -408,7 +408,7 @@ def _scheduler(path: Path, settings: PipelineSettings) -> PipelineSettings:
     plain = read_json(path, ModelError)
     name = plain.get("_class_name")
     if name not in _SCHEDULERS:
-        raise ModelError(f"cannot use {path}: unknown scheduler {shown(name)}; known are {', '.join(_SCHEDULERS)}")
+        raise ModelError(f"cannot use {path}: unknown scheduler {preview(name)}; known are {', '.join(_SCHEDULERS)}")
     known = _SCHEDULERS[name]
     rules = _SCHEDULE_RULES | known.rules
     trained = plain.pop("trained_betas", None)

@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from glyffctl.core.models.checkpoint import EXPORT_FILE, EncoderInfo, Model, Origin, fill, unfilled
+from glyffctl.core.errors import ModelError
 from glyffctl.core.interop.diffusers_export import check_config, check_scheduler, our_weights
 from glyffctl.core.io.diffusers_files import find_weights, read_weights
-from glyffctl.core.errors import ModelError
 from glyffctl.core.io.reading import read_json
 from glyffctl.core.io.tensors import digest
+from glyffctl.core.models.checkpoint import EXPORT_FILE, EncoderInfo, Model, Origin, build_without_init, load_weights
 
 TEXT_FILE = "text.safetensors"
 """What text goes through before the network, see `diffusers_export.text_weights`."""
@@ -38,12 +38,12 @@ def load_exported(folder: Path) -> Model:
     origin, images = _origin(about, folder), about.get("images")
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {path}: it does not say how many pictures the model was trained on")
-    network = unfilled(origin.config.network)
+    network = build_without_init(origin.config.network)
     unet, diffusion = folder / "unet", origin.config.diffusion
     check_config(read_json(unet / "config.json", ModelError), network, unet / "config.json")
     file = find_weights(unet, model=folder)
     weights = our_weights(network, read_weights(file), read_weights(folder / TEXT_FILE))
-    model = Model(fill(network, weights, file), origin, images, None, digest(weights))
+    model = Model(load_weights(network, weights, file), origin, images, None, digest(weights))
     scheduler = folder / "scheduler" / "scheduler_config.json"
     check_scheduler(read_json(scheduler, ModelError), model.schedule, diffusion.prediction, scheduler)
     return model

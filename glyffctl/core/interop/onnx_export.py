@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from glyffctl.core.diffusion.denoiser import Denoiser, Prediction
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import Denoiser, PredictionType
 from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.text.encoder import TextBatch, TextEncoder
 from glyffctl.core.networks.unet import UNet
+from glyffctl.core.text.encoder import TextEncoder
 
 _LARGEST = 2_000_000_000  # bytes that fit into one file of ONNX, which is a protocol buffer
 
@@ -30,7 +31,7 @@ class DenoiserGraph(nn.Module):
     inputs = ("x", "sigma", "tokens", "mask")
     output = "x0"
 
-    def __init__(self, network: UNet, prediction: Prediction) -> None:
+    def __init__(self, network: UNet, prediction: PredictionType) -> None:
         super().__init__()
         self.network = network
         self.prediction = prediction
@@ -38,7 +39,7 @@ class DenoiserGraph(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         """x and the result (B, 1, size, size); sigma (B,); tokens (B, L, D); mask (B, L), all False: no caption."""
         denoiser = Denoiser(self.network, self.prediction)
-        return denoiser(x, sigma, self.network.encode_text(TextBatch(tokens, mask)))
+        return denoiser(x, sigma, self.network.encode_text(Condition(tokens, mask)))
 
 
 class EncoderGraph(nn.Module):
@@ -57,7 +58,7 @@ class EncoderGraph(nn.Module):
         return hidden.masked_fill(~mask[..., None], 0.0)
 
 
-def export_denoiser(path: Path, network: UNet, prediction: Prediction) -> None:
+def export_denoiser(path: Path, network: UNet, prediction: PredictionType) -> None:
     """Write D(x, σ, text) to `path`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What comes with the program, in `glyffctl/pretrained`: a model, the text encoder it reads through, a judge.
+"""What comes with the program, in `glyffctl/pretrained`: a model, the text encoder it reads through, a classifier.
 
 Model and encoder go by the name "bundled", wherever the program is installed, so that pictures and models can move.
 """
@@ -14,7 +14,7 @@ BUNDLED = "bundled"
 _MODEL = "model.safetensors"
 
 
-def called(path: Path) -> str:
+def display_name(path: Path) -> str:
     """What a message calls a model: where this machine keeps the program tells nobody anything."""
     return "the model in the box" if path == pretrained("model.safetensors") else str(path)
 

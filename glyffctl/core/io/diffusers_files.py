@@ -22,7 +22,7 @@ from torch import Tensor
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.names import check_inside
-from glyffctl.core.io.reading import read_json, shown
+from glyffctl.core.io.reading import preview, read_json
 from glyffctl.core.io.tensors import check_tensors
 
 _STEM = "diffusion_pytorch_model"
@@ -151,7 +151,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     for file in shard_names(path):
         shard = path.parent / file
         if not shard.exists():
-            raise ModelError(f"{path.parent} has no {shown(file)[1:-1]}, which {path.name} names; get that file too")
+            raise ModelError(f"{path.parent} has no {preview(file)[1:-1]}, which {path.name} names; get that file too")
         held = _read(shard)
         lacking = sorted(name for name, where in listed.items() if where == file and name not in held)
         if lacking:
@@ -188,6 +188,6 @@ def _check_types(path: Path) -> None:
         kind = about.get("dtype") if isinstance(about, dict) else None
         if name != "__metadata__" and isinstance(kind, str) and kind not in _FLOATS:
             raise ModelError(
-                f"cannot use {path}: {name[:100]} is stored as {shown(kind)[1:-1]}, as in quantised models, which are "
-                "not read here; name the model in float32, float16, bfloat16 or float8"
+                f"cannot use {path}: {name[:100]} is stored as {preview(kind)[1:-1]}, as in quantised models, which "
+                "are not read here; name the model in float32, float16, bfloat16 or float8"
             )

@@ -28,7 +28,7 @@ from typing import Any
 
 from glyffctl.core.errors import GlyffError
 from glyffctl.core.io.atomic import reason
-from glyffctl.core.io.reading import LONGEST_LINE, check_file, parse_json, shown
+from glyffctl.core.io.reading import LONGEST_LINE, check_file, parse_json, preview
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")  # surrogates stand for bytes that could not be decoded
@@ -179,7 +179,7 @@ def column_names(row: Sequence[str], line: int, path: Path, error: type[GlyffErr
     counts = Counter(names)
     twice = next((name for name in names if name and counts[name] > 1), None)
     if twice is not None:
-        raise error(f"{path}, line {line}: two columns are named {shown(twice)}; rename or remove one")
+        raise error(f"{path}, line {line}: two columns are named {preview(twice)}; rename or remove one")
     return names
 
 
@@ -248,5 +248,5 @@ def json_records(lines: Iterable[str], path: Path, error: type[GlyffError]) -> I
         if isinstance(value, list):
             raise error(f"{where}: it is a JSON array; write one object a line")
         if not isinstance(value, dict):
-            raise error(f"{where}: {shown(value)} is not a JSON object; write one object a line")
+            raise error(f"{where}: {preview(value)} is not a JSON object; write one object a line")
         yield number, value

@@ -20,7 +20,7 @@ from torch import Tensor
 from glyffctl.core.errors import GlyffError, OutputError
 from glyffctl.core.io.atomic import atomic_file, reason
 from glyffctl.core.io.names import check_name
-from glyffctl.core.io.reading import check_file, parse_json, shown
+from glyffctl.core.io.reading import check_file, parse_json, preview
 
 LARGEST_HEADER = 1 << 22
 """Bytes; that of the model in the box has 33,792."""
@@ -100,7 +100,7 @@ def _metadata(path: Path, file: Any, kind: str, error: type[GlyffError]) -> dict
     metadata: dict[str, str] = file.metadata() or {}
     found = metadata.get("kind", "not a file of glyffctl")
     if found != kind:
-        raise error(f"cannot use {path}: it is {shown(found)}, this version reads {kind!r}")
+        raise error(f"cannot use {path}: it is {preview(found)}, this version reads {kind!r}")
     return metadata
 
 

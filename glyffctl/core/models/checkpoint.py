@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from glyffctl import __version__
-from glyffctl.core.models import places as model_places
-from glyffctl.core.io.bundled import called
-from glyffctl.core.models.config import Config, as_dict, parse
-from glyffctl.core.diffusion.denoiser import Prediction
+from glyffctl.core.diffusion.denoiser import PredictionType
+from glyffctl.core.diffusion.schedule import Schedule, make_schedule
 from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.io.atomic import write_text
+from glyffctl.core.io.bundled import display_name
 from glyffctl.core.io.reading import read_json
-from glyffctl.core.diffusion.schedule import Schedule, make_schedule
 from glyffctl.core.io.tensors import check_tensors, digest, load_tensors, read_header, save_tensors
+from glyffctl.core.models import places as model_places
+from glyffctl.core.models.config import Config, as_dict, parse
 from glyffctl.core.networks.unet import UNet, UNetConfig, channels_last
 
 MODEL_FILE = model_places.MODEL_FILE
@@ -113,7 +113,7 @@ class Model:
         return make_schedule(self.origin.config.diffusion.schedule)
 
     @property
-    def prediction(self) -> Prediction:
+    def prediction(self) -> PredictionType:
         """What the network predicts."""
         return self.origin.config.diffusion.prediction
 
@@ -149,33 +149,33 @@ def load_model(path: Path) -> Model:
     Raises:
         ModelError: there is none, it is cut short, damaged, or of another version.
     """
-    if instead := model_places.instead_of_model(path):
+    if instead := model_places.describe_non_model(path):
         raise ModelError(instead)
     file = path / MODEL_FILE if path.is_dir() else path
     check_tensors(file, ModelError)
     try:
         weights, header = load_tensors(file, MODEL_KIND, ModelError)
     except ModelError as error:
-        told = str(error).replace(str(file), called(file))
+        told = str(error).replace(str(file), display_name(file))
         if isinstance(error.__cause__, OSError):  # a file that the disk does not give may well be whole
             raise ModelError(told) from error
-        what = "get the file again" if called(file) == str(file) else "install glyffctl again"
+        what = "get the file again" if display_name(file) == str(file) else "install glyffctl again"
         raise ModelError(f"{told}; {what}, or name another model") from error
-    origin = Origin.parse(header, Path(called(file)))
-    network = fill(unfilled(origin.config.network), weights, file)
+    origin = Origin.parse(header, Path(display_name(file)))
+    network = load_weights(build_without_init(origin.config.network), weights, file)
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
-        raise ModelError(f"cannot use {called(file)}: it does not say how many pictures it was trained on")
+        raise ModelError(f"cannot use {display_name(file)}: it does not say how many pictures it was trained on")
     return Model(network, origin, images, _epochs(header), digest(weights))
 
 
-def unfilled(config: UNetConfig) -> UNet:
-    """A network whose weights are yet to come, see `fill`."""
+def build_without_init(config: UNetConfig) -> UNet:
+    """A network whose weights are yet to come, see `load_weights`."""
     with _Unfilled():
         return UNet(config)
 
 
-def fill(network: UNet, weights: dict[str, Tensor], file: Path) -> UNet:
+def load_weights(network: UNet, weights: dict[str, Tensor], file: Path) -> UNet:
     """`network` with all its weights, float32, in eval mode and without gradients.
 
     Raises:
@@ -184,9 +184,9 @@ def fill(network: UNet, weights: dict[str, Tensor], file: Path) -> UNet:
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     except RuntimeError as error:
-        raise ModelError(f"cannot use {called(file)}: its weights do not fit its own settings") from error
+        raise ModelError(f"cannot use {display_name(file)}: its weights do not fit its own settings") from error
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
-        raise ModelError(f"cannot use {called(file)}: it holds weights that are not finite numbers")
+        raise ModelError(f"cannot use {display_name(file)}: it holds weights that are not finite numbers")
     return channels_last(network).eval().requires_grad_(False)
 
 

@@ -11,16 +11,16 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from glyffctl.core.io import reading
-from glyffctl.core.diffusion.denoiser import Prediction, Weighting
-from glyffctl.core.errors import UsageError
-from glyffctl.core.training.optimizer import OptimizerName
-from glyffctl.core.io.reading import shown
+from glyffctl.core.diffusion.denoiser import PredictionType, Weighting
 from glyffctl.core.diffusion.schedule import ScheduleName
+from glyffctl.core.errors import UsageError
+from glyffctl.core.io import reading
+from glyffctl.core.io.reading import preview
 from glyffctl.core.networks.unet import UNetConfig
+from glyffctl.core.precision import Precision
+from glyffctl.core.training.optimizer import OptimizerName
 
 Levels = Literal["table", "lognormal"]
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class DiffusionConfig:
         caption_dropout: share of pictures shown without their caption, for guidance.
     """
 
-    prediction: Prediction = "x0"
+    prediction: PredictionType = "x0"
     schedule: ScheduleName = "karras"
     levels: Levels = "lognormal"
     level_mean: float = 0.8
@@ -69,7 +69,7 @@ class TrainingConfig:
         compile: run the network through torch.compile.
         epochs, images, minutes: the budget; exactly one is not 0.
         checkpoint_every: pictures between checkpoints.
-        evaluate: measure the model at every checkpoint, a little: see `workflows.checkup`.
+        evaluate: measure the model at every checkpoint, a little: see `workflows.checkpoint_metrics`.
         seed: of everything drawn.
     """
 
@@ -204,15 +204,15 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
     if get_origin(hint) is Literal:
         if value in get_args(hint):
             return value
-        raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {shown(value)}")
+        raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {preview(value)}")
     if get_origin(hint) is tuple:
         if isinstance(value, list | tuple) and all(type(item) is int and -LARGEST <= item < LARGEST for item in value):
             return tuple(value)
-        raise UsageError(f"{name} must be a list of whole numbers, not {shown(value)}")
+        raise UsageError(f"{name} must be a list of whole numbers, not {preview(value)}")
     whole = type(value) is int and -LARGEST <= value < LARGEST
     if hint is float and (whole or type(value) is float):
         return float(value)
     if type(value) is hint and (whole or hint is not int):
         return value
     kind = {bool: "true or false", int: "a whole number", float: "a number"}[hint]
-    raise UsageError(f"{name} must be {kind}, not {shown(value)}")
+    raise UsageError(f"{name} must be {kind}, not {preview(value)}")

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser, clamp, guide
-from glyffctl.core.errors import UsageError
-from glyffctl.core.noise import Stream, normal
 from glyffctl.core.diffusion.samplers import SAMPLERS, Step
 from glyffctl.core.diffusion.schedule import Schedule
-from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.errors import UsageError
+from glyffctl.core.noise import Stream, normal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +54,8 @@ def generate(
     denoiser: Denoiser,
     schedule: Schedule,
     recipe: Recipe,
-    text: TextBatch,
-    negative: TextBatch,
+    text: Condition,
+    negative: Condition,
     seeds: Tensor,
     size: int,
     *,

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from glyffctl.core.io.bundled import called
-from glyffctl.core.interop.diffusers_settings import NETWORK, PARTS, is_pipeline
-from glyffctl.core.io.diffusers_files import RUN_CODE
 from glyffctl.core.errors import GlyffError
+from glyffctl.core.interop.diffusers_settings import NETWORK, PARTS, is_pipeline
 from glyffctl.core.io.atomic import reason
-from glyffctl.core.io.reading import read_json, shown
+from glyffctl.core.io.bundled import display_name
+from glyffctl.core.io.diffusers_files import RUN_CODE
+from glyffctl.core.io.reading import preview, read_json
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.safetensors"
@@ -26,7 +26,7 @@ _NAME_ONE = "name a run folder such as runs/NAME, a model.safetensors of glyffct
 _LOOKED_AT = 1000  # folders
 
 
-def instead_of_model(path: Path) -> str | None:
+def describe_non_model(path: Path) -> str | None:
     """What is at `path`, a file or folder that exists, in one line with what to do; None where it may be a model."""
     if path.is_dir() and not (path / MODEL_FILE).exists():
         return _in_folder(path)
@@ -78,7 +78,7 @@ def _in_file(file: Path) -> str | None:
     kind = _kind(file)
     if kind:
         return None if kind == MODEL_KIND else _of_ours(file, kind)
-    if called(file) != str(file):
+    if display_name(file) != str(file):
         return None  # damaged: `load_model` says so
     return _of_others(file) or (_unknown_file(file) if kind == "" or file.suffix != ".safetensors" else None)
 
@@ -88,10 +88,10 @@ def _of_ours(file: Path, kind: str) -> str:
         return f"{file} is a training state ({kind}), for resuming a run; its model is {file.with_name(MODEL_FILE)}"
     if kind.partition("/")[0] == MODEL_KIND.partition("/")[0]:
         return (
-            f"cannot use {called(file)}: it was written by another version of glyffctl, as {shown(kind)} where this "
-            f"one reads {MODEL_KIND!r}; use that version, or name another model"
+            f"cannot use {display_name(file)}: it was written by another version of glyffctl, as {preview(kind)} where "
+            f"this one reads {MODEL_KIND!r}; use that version, or name another model"
         )
-    return f"{file} is not a model but {shown(kind)}; {_NAME_ONE}"
+    return f"{file} is not a model but {preview(kind)}; {_NAME_ONE}"
 
 
 def _of_others(file: Path) -> str | None:

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
-from glyffctl.core.io.reading import shown
-from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.io.reading import preview
 
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
 
@@ -74,7 +74,7 @@ class UNetConfig:
             )
         if any(level not in range(len(self.channels)) for level in self.attention):
             raise UsageError(
-                f"network: attention names levels 0…{len(self.channels) - 1}, not {shown(list(self.attention))}"
+                f"network: attention names levels 0…{len(self.channels) - 1}, not {preview(list(self.attention))}"
             )
         attending = {self.channels[level] for level in (*self.attention, -1)}
         if any(width % self.head_width for width in attending):
@@ -210,22 +210,22 @@ class Transformer(nn.Module):
     def __init__(self, width: int, context_width: int, head_width: int) -> None:
         super().__init__()
         self.norm = GroupNorm(width, eps=1e-6)
-        self.inward = Pointwise(width, width)
+        self.proj_in = Pointwise(width, width)
         self.norm1 = nn.LayerNorm(width)
-        self.look = SelfAttention(width, head_width)
+        self.self_attn = SelfAttention(width, head_width)
         self.norm2 = nn.LayerNorm(width)
-        self.read = Attention(width, context_width, head_width)
+        self.cross_attn = Attention(width, context_width, head_width)
         self.norm3 = nn.LayerNorm(width)
-        self.think = FeedForward(width)
-        self.outward = _zero(Pointwise(width, width))
+        self.ff = FeedForward(width)
+        self.proj_out = _zero(Pointwise(width, width))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        hidden = self.inward(self.norm(x).permute(0, 2, 3, 1))  # (B, H, W, C), the memory order of channels_last
+        hidden = self.proj_in(self.norm(x).permute(0, 2, 3, 1))  # (B, H, W, C), the memory order of channels_last
         normed = self.norm1(hidden)
-        hidden = hidden + self.look(normed, normed)
-        hidden = hidden + self.read(self.norm2(hidden), context.tokens, context.mask)
-        hidden = hidden + self.think(self.norm3(hidden))
-        return x + self.outward(hidden).permute(0, 3, 1, 2)
+        hidden = hidden + self.self_attn(normed, normed)
+        hidden = hidden + self.cross_attn(self.norm2(hidden), context.tokens, context.mask)
+        hidden = hidden + self.ff(self.norm3(hidden))
+        return x + self.proj_out(hidden).permute(0, 3, 1, 2)
 
 
 class Block(nn.Module):
@@ -272,7 +272,7 @@ class UNet(nn.Module):
 
         last = len(widths) - 1
         self.conv_in = nn.Conv2d(pixels, widths[0], 3, padding=1)
-        self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
+        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
         skips, width = [widths[0]], widths[0]
         for level in range(len(widths)):
             blocks = nn.ModuleList()
@@ -282,13 +282,13 @@ class UNet(nn.Module):
                 skips.append(width)
             self.down.append(blocks)
             if level < last:
-                self.shrink.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+                self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
                 skips.append(width)
 
         self.middle_in = Block(width, width, embedding, config, attends=True)
         self.middle_out = Block(width, width, embedding, config, attends=False)
 
-        self.up, self.grow = nn.ModuleList(), nn.ModuleList()
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         for level in reversed(range(len(widths))):
             blocks = nn.ModuleList()
             for _ in range(config.blocks + 1):
@@ -296,12 +296,12 @@ class UNet(nn.Module):
                 width = widths[level]
             self.up.append(blocks)
             if level > 0:
-                self.grow.append(nn.Conv2d(width, width, 3, padding=1))
+                self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
 
         self.norm_out = GroupNorm(width)
         self.conv_out = _zero(nn.Conv2d(width, pixels, 3, padding=1))
 
-    def encode_text(self, text: TextBatch) -> Context:
+    def encode_text(self, text: Condition) -> Context:
         """Text as every pass uses it. A row whose mask is all False has no caption: it gets the learned null token."""
         width = text.tokens.shape[-1]
         if width != self.config.text_width:
@@ -334,8 +334,8 @@ class UNet(nn.Module):
             for block in blocks:
                 h = block(h, embedding, context)
                 skips.append(h)
-            if level < len(self.shrink):
-                h = self.shrink[level](h)
+            if level < len(self.downsample):
+                h = self.downsample[level](h)
                 skips.append(h)
 
         h = self.middle_out(self.middle_in(h, embedding, context), embedding, context)
@@ -343,8 +343,8 @@ class UNet(nn.Module):
         for level, blocks in enumerate(cast("list[list[Block]]", self.up)):
             for block in blocks:
                 h = block(torch.cat([h, skips.pop()], dim=1), embedding, context)
-            if level < len(self.grow):
-                h = self.grow[level](F.interpolate(h, scale_factor=2.0, mode="nearest"))
+            if level < len(self.upsample):
+                h = self.upsample[level](F.interpolate(h, scale_factor=2.0, mode="nearest"))
         return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.config.patch)
 
 

@@ -18,15 +18,15 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from torch.nn import functional as F
 
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.bundled import BUNDLED
-from glyffctl.core.data.cleaning import HAN
-from glyffctl.core.errors import EmbeddingError, UsageError
+from glyffctl.core.io.tensors import check_tensors
+from glyffctl.core.text.han import HAN
 from glyffctl.core.text.hub import has_weights, is_local, model_folder
 from glyffctl.core.text.t5 import T5Encoder, WordPieces
-from glyffctl.core.io.tensors import check_tensors
 
 # Words, digits, brackets, accents and Han: tokenizers that treat any of these in their own way differ here.
 _PROBE = "Lithium (element 3, Li); naïve small swan 鋰 [U+92F0]"
@@ -37,41 +37,6 @@ _WITH_TOKENS = ("tokenizer.json", "vocab.json", "tokenizer_config.json", "added_
 _LONGEST_TOKEN = 10_000
 _MOST_LAYERS = 1000
 _SAMPLE = 256  # values of each parameter, at either end, that go into the fingerprint
-
-
-class TextBatch(NamedTuple):
-    """Captions as the network sees them.
-
-    A row whose mask is all False is "no caption": the network puts its learned null token there.
-    """
-
-    tokens: Tensor  # (B, L, D) float; zeros where mask is False
-    mask: Tensor  # (B, L) bool; L >= 1
-
-    @staticmethod
-    def none(count: int, width: int) -> TextBatch:
-        """`count` rows without a caption, for vectors `width` wide."""
-        return TextBatch(torch.zeros(count, 1, width), torch.zeros(count, 1, dtype=torch.bool))
-
-    @staticmethod
-    def cat(batches: list[TextBatch]) -> TextBatch:
-        """All rows of `batches`, padded to the longest."""
-        length = max(batch.mask.shape[1] for batch in batches)
-
-        def pad(batch: TextBatch) -> TextBatch:
-            missing = length - batch.mask.shape[1]
-            return TextBatch(F.pad(batch.tokens, (0, 0, 0, missing)), F.pad(batch.mask, (0, missing)))
-
-        padded = [pad(batch) for batch in batches]
-        return TextBatch(torch.cat([b.tokens for b in padded]), torch.cat([b.mask for b in padded]))
-
-    def rows(self, index: Tensor) -> TextBatch:
-        """The rows `index` (B,) int64."""
-        return TextBatch(self.tokens[index], self.mask[index])
-
-    def to(self, device: torch.device) -> TextBatch:
-        """The same on another device."""
-        return TextBatch(self.tokens.to(device), self.mask.to(device))
 
 
 class Unread(NamedTuple):
@@ -160,14 +125,14 @@ class TextEncoder:
         known = self._tokenizer.convert_ids_to_tokens(sorted(set().union(*rows) - special))
         return Unread(parts, whole=not any(map(_has_letters, known)) and (bool(parts) or not known))
 
-    def encode(self, texts: list[str]) -> TextBatch:
+    def encode(self, texts: list[str]) -> Condition:
         """Encode texts, padded on the right to the longest: float32, on the encoder's device.
 
         The empty text gives a row whose mask is all False, unless `reads_empty`.
         """
         return self.encode_ids(self.tokenize(texts))
 
-    def encode_ids(self, ids: list[list[int]]) -> TextBatch:
+    def encode_ids(self, ids: list[list[int]]) -> Condition:
         """`encode` for texts that `tokenize` has been through."""
         device = self._model.device
         lengths = torch.tensor([len(row) for row in ids])
@@ -179,7 +144,7 @@ class TextEncoder:
         worded = lengths.nonzero().squeeze(1).to(device)  # attention over no token at all is undefined
         if len(worded):
             tokens[worded] = _hidden(self._model, padded[worded], mask[worded])
-        return TextBatch(tokens.masked_fill(~mask[..., None], 0.0), mask)
+        return Condition(tokens.masked_fill(~mask[..., None], 0.0), mask)
 
     @contextmanager
     def plain_attention(self) -> Iterator[Any]:
@@ -295,7 +260,7 @@ def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str)
         config = AutoConfig.from_pretrained(folder, **_SAFE)
     layers = getattr(config, "num_hidden_layers", 0)
     if type(layers) is not int or layers > _MOST_LAYERS:
-        raise EmbeddingError(f"cannot use {folder / 'config.json'}: {reading.shown(layers)} layers are no network")
+        raise EmbeddingError(f"cannot use {folder / 'config.json'}: {reading.preview(layers)} layers are no network")
     tokenizer = _load_tokenizer(folder, shown, config)
     _check_length(
         shown, max_tokens, min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", math.inf))

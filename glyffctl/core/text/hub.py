@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.io.diffusers_files import shard_names, weight_files
-from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError
 
 _TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of reach
 

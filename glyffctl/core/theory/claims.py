@@ -14,16 +14,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from glyffctl.core.theory import forward
-from glyffctl.core.models.config import Config, merge, parse, read_preset
-from glyffctl.core.theory.fit import ks_normal, normal_tail
-from glyffctl.core.theory.information import Information, detail, gini, middle_share
-from glyffctl.core.evaluation.metrics import Figure, mean, share
-from glyffctl.core.theory.oracle import FiniteData
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import Schedule, make_schedule
-from glyffctl.core.theory.solvers import PASSES, error
+from glyffctl.core.estimates import Estimate, mean, share
+from glyffctl.core.models.config import Config, merge, parse, read_preset
 from glyffctl.core.networks.unet import UNet, parameter_count
+from glyffctl.core.theory import forward
+from glyffctl.core.theory.fit import ks_normal, normal_tail
+from glyffctl.core.theory.information import Information, detail, gini, middle_share
+from glyffctl.core.theory.oracle import FiniteData
+from glyffctl.core.theory.solvers import PASSES, error
 
 Verdict = Literal["holds", "holds with a correction", "does not hold", "not measured here"]
 
@@ -325,7 +325,7 @@ def worked_examples() -> Claim:
     )
 
 
-def one_step(noisiest: Figure, cleanest: Figure, unprompted: Figure) -> Claim:
+def one_step(noisiest: Estimate, cleanest: Estimate, unprompted: Estimate) -> Claim:
     """One step already leans toward the prompt: how often its picture has the radical that was asked for.
 
     Args:
@@ -348,13 +348,13 @@ def one_step(noisiest: Figure, cleanest: Figure, unprompted: Figure) -> Claim:
     )
 
 
-def gold(followed: Figure) -> Claim:
+def gold(followed: Estimate) -> Claim:
     """Every picture for “gold” has the metal radical: the share of those that have it."""
     every = followed.value == 1
     return Claim(
         "gold",
         GOLD,
-        f"{_share(followed)} have it, by the judge in the box",
+        f"{_share(followed)} have it, by the classifier in the box",
         "holds" if every else "does not hold",
         "" if every else "most of them" if followed.low > 0.5 else "few of them",
     )
@@ -381,7 +381,7 @@ def newness(drawn: Tensor, real: Tensor) -> Claim:
     )
 
 
-def _share(figure: Figure) -> str:
+def _share(figure: Estimate) -> str:
     return f"{round(figure.value * figure.count)} of {figure.count} ({figure.low:.0%} to {figure.high:.0%})"
 
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glyffctl.core.evaluation.metrics import Figure
 from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.estimates import Estimate
 
 GRID = 160
 """Noise levels at which the information is measured; between them it is interpolated in ln σ."""
@@ -66,11 +66,11 @@ class Information:
         # The information cannot rise; what rises by a hair in the draws is their scatter.
         return (torch.cat([before, left[..., :-1]], -1) - left).clamp(min=0)
 
-    def left_at_end(self, schedule: Schedule) -> Figure:
+    def left_at_end(self, schedule: Schedule) -> Estimate:
         """Bits that are still there at T, with a 95 % interval."""
         return self._figure(lambda draws: self.at(schedule.sigmas[-1:], draws)[..., 0])
 
-    def evenness(self, schedule: Schedule) -> tuple[Figure, Figure]:
+    def evenness(self, schedule: Schedule) -> tuple[Estimate, Estimate]:
         """How evenly a schedule destroys information, with 95 % intervals over the draws.
 
         The share of the steps in which the middle 80 % of the information is lost (even: 0.8), and the Gini coefficient
@@ -81,12 +81,12 @@ class Information:
             self._figure(lambda draws: gini(self.lost(schedule, draws))),
         )
 
-    def _figure(self, statistic: Statistic) -> Figure:
+    def _figure(self, statistic: Statistic) -> Estimate:
         count = self.bits.shape[1]
         random = torch.Generator().manual_seed(0)
         resampled = statistic(torch.randint(count, (_RESAMPLES, count), generator=random))
         low, high = resampled.quantile(_LEVELS).tolist()
-        return Figure(float(statistic(None)), low, high, count)
+        return Estimate(float(statistic(None)), low, high, count)
 
 
 def _smooth(curves: Tensor, place: Tensor) -> Tensor:

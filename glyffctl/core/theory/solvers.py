@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glyffctl.core.theory.oracle import Gaussian
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.theory.oracle import Gaussian
 
 PASSES = {"heun": 2, "dpmpp-sde": 2}
 """Evaluations of the denoiser in a step, where it is not one."""

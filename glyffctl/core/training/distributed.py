@@ -1,7 +1,8 @@
 """Many processes that train one model, on one machine or on several: PyTorch's distributed package in a few words.
 
 Whoever starts the processes (`glyffctl train --gpus N`, `torchrun`, Slurm's `srun`) says in the environment which of
-how many a process is; `join` reads that. Every process holds the whole model and takes its share of each batch.
+how many a process is; `process_group` reads that. Every process holds the whole model and takes its share of each
+batch.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from torch.nn.parallel import DistributedDataParallel
 from glyffctl.core.errors import TrainingError, UsageError
 
 # A step takes seconds at most: a process that says nothing for so long is gone, and with it the job.
-_SILENCE = timedelta(minutes=10)
+_TIMEOUT = timedelta(minutes=10)
 # While the first process embeds captions, the others wait for as long as it takes. If it dies, they hear of it.
-_PATIENCE = timedelta(days=7)
+_PREPARATION_TIMEOUT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessInfo:
     """Which of how many processes this one is."""
 
     rank: int = 0
@@ -50,7 +51,7 @@ def _names(environment: Mapping[str, str]) -> tuple[str, str, str]:
     return "RANK", "WORLD_SIZE", "LOCAL_RANK"
 
 
-def place(environment: Mapping[str, str] = os.environ) -> Place:
+def process_info(environment: Mapping[str, str] = os.environ) -> ProcessInfo:
     """The place of this process in its job, as torchrun or srun gives it; the only one of one where neither does.
 
     Raises:
@@ -58,9 +59,9 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
     """
     names = _names(environment)
     if not in_job(environment):
-        return Place()
+        return ProcessInfo()
     try:
-        found = Place(*(int(environment[name]) for name in names))
+        found = ProcessInfo(*(int(environment[name]) for name in names))
     except (KeyError, ValueError):
         raise UsageError(f"{', '.join(names)} must all be whole numbers, as torchrun sets them") from None
     if not (0 <= found.rank < found.size and 0 <= found.local < found.size):
@@ -68,40 +69,40 @@ def place(environment: Mapping[str, str] = os.environ) -> Place:
     return found
 
 
-class Team:
+class ProcessGroup:
     """The processes of one job as one of them sees them; alone, every method does the obvious."""
 
-    def __init__(self, where: Place, control: Any = None, waiting: Any = None) -> None:
+    def __init__(self, where: ProcessInfo, control: Any = None, waiting: Any = None) -> None:
         self.rank, self.size, self.local = where.rank, where.size, where.local
         self._control, self._waiting = control, waiting
         self._parent = os.getppid()
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one that writes, draws and speaks."""
         return self.rank == 0
 
-    def share(self, number: Tensor) -> Tensor:
+    def shard(self, number: Tensor) -> Tensor:
         """The part of a batch that is this process's: every `size`-th sample."""
         return number[self.rank :: self.size]
 
-    def wrap(self, module: nn.Module, device: torch.device) -> nn.Module:
+    def data_parallel(self, module: nn.Module, device: torch.device) -> nn.Module:
         """`module` so that its gradients are averaged over all processes."""
         if self.size == 1:
             return module
         gpu = [device] if device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=gpu)
 
-    def mean(self, x: Tensor) -> Tensor:
+    def all_reduce_mean(self, x: Tensor) -> Tensor:
         """The mean of `x` over all processes, in place."""
         if self.size > 1:
-            with self.together():
+            with self.collective():
                 dist.all_reduce(x)
             x /= self.size
         return x
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def collective(self) -> Iterator[None]:
         """Around whatever talks to the other processes: one of them being gone is told in one line.
 
         Raises:
@@ -117,52 +118,52 @@ class Team:
                 "from the last checkpoint"
             ) from error
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """The first process's `value` (anything JSON can say), in all of them."""
         if self.size == 1:
             return value
-        text = json.dumps(value).encode() if self.leads else b""
-        with self.together():
+        text = json.dumps(value).encode() if self.is_main else b""
+        with self.collective():
             length = torch.tensor([len(text)])
             dist.broadcast(length, 0, group=self._waiting)
             letters = torch.zeros(int(length), dtype=torch.uint8)
-            if self.leads:
+            if self.is_main:
                 letters = torch.frombuffer(bytearray(text), dtype=torch.uint8)
             dist.broadcast(letters, 0, group=self._waiting)
         return json.loads(bytes(letters.tolist()))
 
-    def tensors(self, mine: dict[str, Tensor]) -> dict[str, Tensor]:
+    def broadcast_tensors(self, mine: dict[str, Tensor]) -> dict[str, Tensor]:
         """The first process's tensors, in all of them; what the others bring is not looked at."""
         if self.size == 1:
             return mine
-        kinds = self.told([[name, list(x.shape), str(x.dtype).split(".")[1]] for name, x in mine.items()])
+        kinds = self.broadcast([[name, list(x.shape), str(x.dtype).split(".")[1]] for name, x in mine.items()])
         found = {}
-        with self.together():
+        with self.collective():
             for name, shape, dtype in kinds:
-                x = mine[name].cpu().contiguous() if self.leads else torch.empty(shape, dtype=getattr(torch, dtype))
+                x = mine[name].cpu().contiguous() if self.is_main else torch.empty(shape, dtype=getattr(torch, dtype))
                 dist.broadcast(x, 0, group=self._waiting)
                 found[name] = x
         return found
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all processes have come here."""
         if self.size > 1:
-            with self.together():
+            with self.collective():
                 dist.barrier(group=self._waiting)
 
-    def agree(self, progress: float, stop: int) -> tuple[float, int]:
+    def synchronize(self, progress: float, stop: int) -> tuple[float, int]:
         """The first process's `progress`, and the largest `stop` of all: nobody steps alone, nobody stops alone."""
         if self.size == 1:
             return progress, stop
         if os.getppid() != self._parent:  # whoever started the job was killed, and can stop it no more
             stop = max(stop, signal.SIGTERM)
-        numbers = torch.tensor([progress if self.leads else 0.0, float(stop)], dtype=torch.float64)
-        with self.together():
+        numbers = torch.tensor([progress if self.is_main else 0.0, float(stop)], dtype=torch.float64)
+        with self.collective():
             dist.all_reduce(numbers, dist.ReduceOp.MAX, group=self._control)
         return float(numbers[0]), int(numbers[1])
 
 
-ALONE = Team(Place())
+SINGLE_PROCESS = ProcessGroup(ProcessInfo())
 """The only process there is."""
 
 
@@ -173,28 +174,28 @@ def _is_about_others(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def join(where: Place, device: torch.device) -> Iterator[Team]:
+def process_group(where: ProcessInfo, device: torch.device) -> Iterator[ProcessGroup]:
     """Be one of the processes of a job for a while; alone where there is no job.
 
     Raises:
         TrainingError: the others cannot be reached.
     """
     if where.size == 1:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     try:
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
             rank=where.rank,
             world_size=where.size,
-            timeout=_SILENCE,
+            timeout=_TIMEOUT,
             device_id=device if device.type == "cuda" else None,
         )
-        control = dist.new_group(backend="gloo", timeout=_SILENCE)
-        waiting = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        control = dist.new_group(backend="gloo", timeout=_TIMEOUT)
+        waiting = dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(f"cannot reach the other processes of this job: {str(error).splitlines()[0]}") from error
     try:
-        yield Team(where, control, waiting)
+        yield ProcessGroup(where, control, waiting)
     finally:
         dist.destroy_process_group()

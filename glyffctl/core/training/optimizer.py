@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from glyffctl.core.training.muon import Muon
 from glyffctl.core.networks.unet import UNet
+from glyffctl.core.training.muon import Muon
 
 OptimizerName = Literal["adamw", "muon"]
 

@@ -11,26 +11,26 @@ import math
 import os
 from collections.abc import Generator
 from functools import cached_property
-from hashlib import blake2b
 from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from glyffctl.core.models.config import Config, Precision
 from glyffctl.core.data.dataset import GlyphSet, to_unit
-from glyffctl.core.diffusion.denoiser import Denoiser, Prediction, coefficients, loss_weight
-from glyffctl.core.device import send
-from glyffctl.core.training.ema import EMA
 from glyffctl.core.data.embeddings import Embeddings
-from glyffctl.core.errors import ModelError, TrainingError
-from glyffctl.core.noise import Stream, normal, permutation, uniform
-from glyffctl.core.training.optimizer import Optimizer
-from glyffctl.core.precision import settle
-from glyffctl.core.training.distributed import ALONE, Team
+from glyffctl.core.data.split import held_out
+from glyffctl.core.device import send
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import Denoiser, PredictionType, coefficients, loss_weight
 from glyffctl.core.diffusion.schedule import Schedule, make_schedule
-from glyffctl.core.text.encoder import TextBatch
+from glyffctl.core.errors import ModelError, TrainingError
+from glyffctl.core.models.config import Config
 from glyffctl.core.networks.unet import UNet, channels_last, parameter_count
+from glyffctl.core.noise import Stream, normal, permutation, uniform
+from glyffctl.core.precision import Precision, autocast_dtype
+from glyffctl.core.training.distributed import SINGLE_PROCESS, ProcessGroup
+from glyffctl.core.training.ema import EMA
+from glyffctl.core.training.optimizer import Optimizer
 
 VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
 _VALIDATION_GLYPHS = 128
@@ -52,21 +52,6 @@ class TrainStep(NamedTuple):
     loss: Tensor  # () weighted loss of the batch, or of this process's share of it
     gradient: Tensor  # () norm of the gradient before clipping
     learning_rate: float
-
-
-def held_out(glyphs: GlyphSet, share: float) -> Tensor:
-    """(N,) bool: the glyphs whose *character* is kept out of training.
-
-    Decided by a hash of the character alone: the same in every font, every run and every data set.
-    """
-    limit = share * 2**32
-
-    def out(text: str) -> bool:
-        return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big") < limit
-
-    # Image folders may name no character; there the caption decides.
-    flags = torch.tensor([out(c.character or c.definition) for c in glyphs.characters], dtype=torch.bool)
-    return flags[glyphs.character_of]
 
 
 def draw_sigmas(config: Config, schedule: Schedule, number: Tensor) -> Tensor:
@@ -107,11 +92,11 @@ def check_memory(config: Config, size: int, processes: int) -> None:
 class _Objective(nn.Module):
     """The loss as a module of its own: what averages gradients over processes has to see one forward pass."""
 
-    def __init__(self, network: UNet, prediction: Prediction) -> None:
+    def __init__(self, network: UNet, prediction: PredictionType) -> None:
         super().__init__()
         self.network, self.prediction = network, prediction
 
-    def forward(self, x0: Tensor, eps: Tensor, sigma: Tensor, text: TextBatch, autocast: torch.dtype | None) -> Tensor:
+    def forward(self, x0: Tensor, eps: Tensor, sigma: Tensor, text: Condition, autocast: torch.dtype | None) -> Tensor:
         """(B,): see `Denoiser.loss`."""
         denoiser = Denoiser(self.network, self.prediction, autocast)
         return denoiser.loss(x0, eps, sigma, self.network.encode_text(text))
@@ -120,7 +105,7 @@ class _Objective(nn.Module):
 class Trainer:
     """A network in training, with its optimizer and average, on one device.
 
-    In a team, all processes hold the same weights and make the same steps; each looks at its share of every batch.
+    In a group, all processes hold the same weights and make the same steps; each looks at its share of every batch.
     """
 
     def __init__(
@@ -129,7 +114,7 @@ class Trainer:
         glyphs: GlyphSet,
         embeddings: Embeddings,
         device: torch.device,
-        team: Team = ALONE,
+        group: ProcessGroup = SINGLE_PROCESS,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         """Build a fresh run.
@@ -140,11 +125,11 @@ class Trainer:
         Raises:
             TrainingError: nothing is left to train on, or a batch has fewer pictures than there are processes.
         """
-        self.config, self.glyphs, self.device, self.team, self.dtype = config, glyphs, device, team, dtype
+        self.config, self.glyphs, self.device, self.group, self.dtype = config, glyphs, device, group, dtype
         training = config.training
-        if training.batch < team.size:
+        if training.batch < group.size:
             raise TrainingError(
-                f"a batch of {training.batch} pictures cannot be shared by {team.size} processes; raise --batch"
+                f"a batch of {training.batch} pictures cannot be shared by {group.size} processes; raise --batch"
             )
         out = held_out(glyphs, training.holdout)
         self.train_index = (~out).nonzero().flatten()
@@ -173,7 +158,7 @@ class Trainer:
         self.precision: Precision = training.precision
         if training.compile and device.type != "mps":
             self.network.compile()
-        self._objective = team.wrap(_Objective(self.network, config.diffusion.prediction), device)
+        self._objective = group.data_parallel(_Objective(self.network, config.diffusion.prediction), device)
         # Shapes that change from batch to batch would be compiled, and waited for, again and again.
         self.text_length = None if device.type == "cpu" else embeddings.longest
 
@@ -203,10 +188,10 @@ class Trainer:
         """The denoiser of the averaged network: the one to draw with."""
         return Denoiser(self.ema.network, self.config.diffusion.prediction, self._autocast)
 
-    def settle_precision(self) -> Precision:
-        """Turn "auto" into what `precision.settle` finds to be faster here: for the whole team, what its first does."""
+    def choose_precision(self) -> Precision:
+        """Replace "auto" with what `precision.autocast_dtype` finds faster on the main process, for all processes."""
         if self.precision == "auto":
-            self.precision = self.team.told("fp32" if settle("auto", self.device) is None else "bf16")
+            self.precision = self.group.broadcast("fp32" if autocast_dtype("auto", self.device) is None else "bf16")
         return self.precision
 
     @property
@@ -256,17 +241,17 @@ class Trainer:
     def loss(self, number: Tensor) -> Tensor:
         """() the weighted loss of the global samples `number` (B,) int64, on the CPU.
 
-        In a team: of this process's share of them, such that the mean over the processes is that of the batch, however
+        In a group: of this process's share of them, such that the mean over the processes is that of the batch, however
         uneven the shares.
         """
         config, count = self.config, len(number)
-        number = self.team.share(number)
+        number = self.group.shard(number)
         # All that is one number a sample is decided on the CPU, in float64; what is large is made on the device.
         index = self.sample_glyphs(number)
         sigma = draw_sigmas(config, self.schedule, number)
         keep = uniform(config.training.seed, number, Stream.DROP) >= config.diffusion.caption_dropout
-        share = uniform(config.training.seed, number, Stream.WORDING)
-        caption = self.glyphs.wordings.pick(self.glyphs.character_of[index], share)
+        share = uniform(config.training.seed, number, Stream.CAPTION)
+        caption = self.glyphs.caption_table.pick(self.glyphs.character_of[index], share)
         weight = loss_weight(config.diffusion.weighting, config.diffusion.prediction, sigma).to(self.dtype)
 
         x0 = self._pictures(index)
@@ -274,7 +259,7 @@ class Trainer:
         eps = normal(config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
         text = self.embeddings.batch(caption, length=self.text_length, keep=keep, dtype=self.dtype)
         errors = self._objective(x0, eps, sigma, text, self._autocast)
-        return (errors * weight.to(errors.dtype)).sum() * (self.team.size / count)
+        return (errors * weight.to(errors.dtype)).sum() * (self.group.size / count)
 
     def learning_rate(self, progress: float) -> float:
         """Warm-up over the first pictures, times half a cosine over the whole budget (`progress` in 0…1)."""
@@ -293,7 +278,7 @@ class Trainer:
         self.network.train()
         self.optimizer.zero_grad()
         loss = self.loss(torch.arange(self.images, self.images + training.batch))
-        with self.team.together():
+        with self.group.collective():
             loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), training.clip)
         self._finite &= norm.isfinite()
@@ -329,7 +314,7 @@ class Trainer:
         return {sigma: float(torch.cat(parts).mean()) for sigma, parts in errors.items()}
 
     @torch.no_grad()
-    def _error(self, x0: Tensor, eps: Tensor, sigma: float, text: TextBatch) -> Tensor:
+    def _error(self, x0: Tensor, eps: Tensor, sigma: float, text: Condition) -> Tensor:
         """(B,): the mean squared error of the averaged denoiser on x0 + σ·ε."""
         denoiser = self.ema_denoiser
         level = torch.full((len(x0),), sigma, dtype=torch.float64)

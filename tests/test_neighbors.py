@@ -1,11 +1,11 @@
-"""Nearest neighbours and principal components, against brute force and float64."""
+"""Nearest neighbors and principal components, against brute force and float64."""
 
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.atlas.neighbors import nearest, project
+from glyffctl.core.data.dataset import GlyphSet
 from tests.conftest import last
 
 

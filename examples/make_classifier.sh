@@ -1,11 +1,11 @@
 #!/bin/sh
-# Makes the judge that comes with the program: `sh examples/make_judge.sh FOLDER`, half an hour on one core.
+# Makes the classifier that comes with the program: `sh examples/make_classifier.sh FOLDER`, half an hour on one core.
 # Debian packages: fonts-noto-cjk fonts-arphic-ukai fonts-arphic-uming fonts-wqy-zenhei unicode-data.
 #
-# A judge needs no definitions, only radicals, and learns from half as many characters again if those without a
+# A classifier needs no definitions, only radicals, and learns from half as many characters again if those without a
 # definition are drawn too. So they get one here.
 set -eu
-folder=${1:-judge}
+folder=${1:-classifier}
 unicode=/usr/share/unicode
 mkdir -p "$folder/unihan"
 bzcat "$unicode/Unihan_IRGSources.txt.bz2" > "$folder/unihan/Unihan_IRGSources.txt"
@@ -16,5 +16,5 @@ awk -F '\t' '
 ' "$folder/unihan/Unihan_Readings.txt" "$folder/unihan/Unihan_IRGSources.txt" > "$folder/undefined.txt"
 cat "$folder/undefined.txt" >> "$folder/unihan/Unihan_Readings.txt"
 glyffctl prepare /usr/share/fonts/opentype/noto /usr/share/fonts/truetype/arphic /usr/share/fonts/truetype/wqy \
-    --definitions "$folder/unihan/Unihan_Readings.txt" --size 64 --no-wordings --out "$folder/data"
-glyffctl evaluate --train-judge --data "$folder/data" --judge "$folder/judge.safetensors"
+    --definitions "$folder/unihan/Unihan_Readings.txt" --size 64 --no-alternate-captions --out "$folder/data"
+glyffctl evaluate --train-classifier --data "$folder/data" --classifier "$folder/classifier.safetensors"

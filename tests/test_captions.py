@@ -1,4 +1,4 @@
-"""Other wordings of a definition: its parts, and the meaning of the radical."""
+"""Alternate captions of a definition: its parts, and the meaning of the radical."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glyffctl.core.data.captions import MOST_PARTS, alternate_captions, parts, radical_character, radical_name
 from glyffctl.core.data.dataset import open_glyphs
-from glyffctl.core.data.captions import MOST_PARTS, parts, radical_character, radical_name, wordings
 
 
 @pytest.mark.parametrize(
@@ -43,15 +43,17 @@ def test_radicals_have_unicode_names_and_characters():
 
 
 def test_the_radical_is_put_into_words():
-    told = wordings("lithium (element 3, Li)", 0x9502, 167, "gold; metals in general; money; Kangxi radical 167")
+    told = alternate_captions(
+        "lithium (element 3, Li)", 0x9502, 167, "gold; metals in general; money; Kangxi radical 167"
+    )
     assert told == ("lithium", "lithium (element 3, Li); gold", "gold", "metals in general")
-    assert wordings("lithium", 0x9502, 167) == ("lithium; gold", "gold")
-    assert wordings("lithium", 0x9502, None) == ()
+    assert alternate_captions("lithium", 0x9502, 167) == ("lithium; gold", "gold")
+    assert alternate_captions("lithium", 0x9502, None) == ()
 
 
 @given(st.text("ab ,;()", max_size=60), st.integers(0, 0x10FFFF), st.integers(1, 214) | st.none(), st.text("xy,; "))
-def test_wordings_are_distinct_and_few(definition, codepoint, radical, meaning):
-    told = wordings(definition, codepoint, radical, meaning)
+def test_alternate_captions_are_distinct_and_few(definition, codepoint, radical, meaning):
+    told = alternate_captions(definition, codepoint, radical, meaning)
     assert len(set(told)) == len(told) <= MOST_PARTS + 3
     assert definition not in told and "" not in told
 
@@ -59,9 +61,9 @@ def test_wordings_are_distinct_and_few(definition, codepoint, radical, meaning):
 def test_prepared_glyphs_have_them(workshop):
     glyphs = open_glyphs(workshop.data)
     for row, character in enumerate(glyphs.characters):
-        first, end = (int(n) for n in glyphs.wordings.starts[row : row + 2])
-        texts = [glyphs.captions[int(i)] for i in glyphs.wordings.rows[first:end]]
-        assert texts == [character.definition, *character.wordings]
+        first, end = (int(n) for n in glyphs.caption_table.starts[row : row + 2])
+        texts = [glyphs.captions[int(i)] for i in glyphs.caption_table.rows[first:end]]
+        assert texts == [character.definition, *character.alternate_captions]
         if character.radical is not None:
             assert radical_name(character.radical) in texts
     assert any(character.radical is not None for character in glyphs.characters)

@@ -1,4 +1,4 @@
-"""The judge: learns radicals from pictures, keeps what it knows in a small file, and knows real glyphs."""
+"""The classifier: learns radicals from pictures, keeps what it knows in a small file, and knows real glyphs."""
 
 from pathlib import Path
 
@@ -7,13 +7,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.errors import DataError, ModelError, OutputError
-from glyffctl.core.evaluation.classifier import FEATURES, RADICALS, SIZE, Judge, load_judge, look, save_judge, to_ink
-from glyffctl.core.evaluation.classifier_training import damage, labels, split, train_judge
+from glyffctl.core.evaluation.classifier import (
+    FEATURES,
+    RADICALS,
+    SIZE,
+    RadicalClassifier,
+    load_classifier,
+    predict,
+    save_classifier,
+    to_ink,
+)
+from glyffctl.core.evaluation.classifier_training import damage, labels, split, train_classifier
+from glyffctl.core.io.bundled import pretrained
+from glyffctl.workflows.classifier import ClassifierOptions, check, make_classifier
 from glyffctl.workflows.events import finish
-from glyffctl.workflows.judge import JudgeOptions, check, make_judge
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import Workshop
 
@@ -31,7 +40,7 @@ def clear(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: P
 
 
 def test_it_learns_radicals_and_tells_them_in_characters_it_has_not_seen(clear: Path, tmp_path: Path):
-    report = finish(make_judge(JudgeOptions(data=clear, out=tmp_path / "judge.safetensors", passes=6)))
+    report = finish(make_classifier(ClassifierOptions(data=clear, out=tmp_path / "classifier.safetensors", passes=6)))
     glyphs = open_glyphs(clear, SIZE)
     _, held = split(glyphs)
     most = float(labels(glyphs)[held].bincount().max()) / len(held)  # always naming the commonest is this good
@@ -39,9 +48,9 @@ def test_it_learns_radicals_and_tells_them_in_characters_it_has_not_seen(clear: 
     assert report.accuracy.count == len(held)
     assert list(report.accuracy_of) == ["Noto Sans CJK SC", "Noto Serif CJK SC"]
 
-    judge, header = load_judge(report.out)
+    classifier, header = load_classifier(report.out)
     # What the header says is what the file does.
-    assert float(check(judge, glyphs, held).double().mean()) == report.accuracy.value == header["accuracy"]
+    assert float(check(classifier, glyphs, held).double().mean()) == report.accuracy.value == header["accuracy"]
     assert sum(count for _, count in header["held_out_of_radical"].values()) == len(held)
     assert header["glyphs"] == report.glyphs and header["seed"] == 0
     assert report.out.stat().st_size < 2.5e6
@@ -52,7 +61,7 @@ def test_the_same_seed_gives_the_same_judge(clear: Path):
 
     def learn(seed: int) -> list[float]:
         torch.manual_seed(0)
-        return [step.loss for step in train_judge(Judge(), glyphs, passes=0.8, seed=seed)]
+        return [step.loss for step in train_classifier(RadicalClassifier(), glyphs, passes=0.8, seed=seed)]
 
     first = learn(1)
     assert learn(1) == first
@@ -104,13 +113,13 @@ def test_damage_keeps_glyphs_readable(clear: Path):
 
 def test_look_takes_any_size_and_any_batches():
     torch.manual_seed(0)
-    judge = Judge()
+    classifier = RadicalClassifier()
     pictures = torch.randint(0, 256, (5, 128, 128), dtype=torch.uint8)
-    whole, parts = look(judge, [pictures]), look(judge, [pictures[:2, None], pictures[2:]])
+    whole, parts = predict(classifier, [pictures]), predict(classifier, [pictures[:2, None], pictures[2:]])
     assert whole.features.shape == (5, FEATURES) and bool((whole.features >= 0).all())
     assert torch.allclose(whole.features, parts.features, atol=1e-5)
     assert bool(((whole.radical >= 1) & (whole.radical <= RADICALS)).all())
-    assert look(judge, []).radical.shape == (0,)
+    assert predict(classifier, []).radical.shape == (0,)
 
 
 def test_to_ink_is_the_area_under_a_pixel():
@@ -123,16 +132,16 @@ def test_to_ink_is_the_area_under_a_pixel():
 
 def test_a_judge_that_is_not_one(tmp_path: Path, tiny_run: Path):
     with pytest.raises(ModelError, match="does not exist"):
-        load_judge(tmp_path / "none.safetensors")
+        load_classifier(tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="glyffctl-model"):
-        load_judge(tiny_run / "model.safetensors")
-    path = tmp_path / "judge.safetensors"
-    save_judge(path, Judge(), {})
+        load_classifier(tiny_run / "model.safetensors")
+    path = tmp_path / "classifier.safetensors"
+    save_classifier(path, RadicalClassifier(), {})
     broken = bytearray(path.read_bytes())
     broken[-100] ^= 1
     path.write_bytes(broken)
     with pytest.raises(ModelError, match="damaged"):
-        load_judge(path)
+        load_classifier(path)
 
 
 def test_nothing_to_learn_from(workshop: Workshop, tmp_path: Path):
@@ -141,12 +150,14 @@ def test_nothing_to_learn_from(workshop: Workshop, tmp_path: Path):
 
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="radical"):
-        finish(make_judge(JudgeOptions(data=tmp_path, out=tmp_path / "judge.safetensors")))
+        finish(make_classifier(ClassifierOptions(data=tmp_path, out=tmp_path / "classifier.safetensors")))
     with pytest.raises(OutputError):
-        finish(make_judge(JudgeOptions(data=workshop.data, out=tmp_path / "a.png" / "judge.safetensors")))
+        finish(
+            make_classifier(ClassifierOptions(data=workshop.data, out=tmp_path / "a.png" / "classifier.safetensors"))
+        )
 
 
-# The judge that comes with the program ------------------------------------------------------------------------------
+# The classifier that comes with the program ---------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -159,18 +170,18 @@ def common(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: 
 
 
 def test_the_judge_in_the_box_knows_held_out_glyphs(common: GlyphSet):
-    judge, header = load_judge()
+    classifier, header = load_classifier()
     _, held = split(common)
     assert len(held) > 500
-    assert float(check(judge, common, held).double().mean()) >= 0.9
+    assert float(check(classifier, common, held).double().mean()) >= 0.9
     assert header["accuracy"] >= 0.9 and len(header["fonts"]) >= 4
-    assert pretrained("judge.safetensors").stat().st_size < 2.5e6
+    assert pretrained("classifier.safetensors").stat().st_size < 2.5e6
 
 
 def test_the_judge_in_the_box_is_not_thrown_off_by_soft_strokes(common: GlyphSet):
-    judge, _ = load_judge()
+    classifier, _ = load_classifier()
     _, held = split(common)
     held = held[::3].clone()
     ink = damage(to_ink(common.images(held)), torch.Generator().manual_seed(1))
-    found = look(judge, [((1 - ink[:, 0]) * 255).round().to(torch.uint8)]).radical
+    found = predict(classifier, [((1 - ink[:, 0]) * 255).round().to(torch.uint8)]).radical
     assert float((found == labels(common)[held]).double().mean()) >= 0.85

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.data.dataset import GlyphSet
-from glyffctl.core.models.generate import Recipe
-from glyffctl.core.evaluation.classifier import load_judge, look
-from glyffctl.core.evaluation.metrics import Figure, kernel_distance, mean, share
+from glyffctl.core.estimates import Estimate, mean, share
+from glyffctl.core.evaluation.classifier import load_classifier, predict
+from glyffctl.core.evaluation.metrics import kernel_distance
 from glyffctl.core.evaluation.prompts import followed, radical_prompts
 from glyffctl.core.evaluation.strokes import measure
+from glyffctl.core.models.generate import Recipe
 from glyffctl.core.text.encoder import TextEncoder
-from glyffctl.workflows.draw import Pen, told
+from glyffctl.workflows.draw import Drawer, with_progress
 from glyffctl.workflows.events import Event, Progress
 
 PROMPTS = 32
@@ -26,18 +27,18 @@ _REAL = 256
 
 
 @dataclass(frozen=True)
-class Health:
+class CheckpointMetrics:
     """A few figures about a model, on one picture of each of 32 prompts in 10 steps: rough, and always the same noise.
 
     `kernel_distance` is from real glyphs of all radicals, so not 0 even for a perfect model; it is for comparing
     checkpoints.
     """
 
-    adherence: Figure
-    kernel_distance: Figure
-    grey: Figure
-    ink: Figure
-    width: Figure
+    adherence: Estimate
+    kernel_distance: Estimate
+    grey: Estimate
+    ink: Estimate
+    width: Estimate
     seconds: float
 
     def summary(self) -> str:
@@ -54,7 +55,7 @@ class Health:
         return {name: getattr(self, name).value for name in names}
 
 
-class Checkup:
+class CheckpointEvaluator:
     """Draws and measures; made once, used at every checkpoint. No state changes in between."""
 
     def __init__(self, encoder: TextEncoder, glyphs: GlyphSet, index: Tensor) -> None:
@@ -65,26 +66,26 @@ class Checkup:
             glyphs, index: real glyphs to compare with, the held-out ones at best; at least `FEWEST_REAL`.
 
         Raises:
-            ModelError: the judge that comes with the program is damaged.
+            ModelError: the classifier that comes with the program is damaged.
         """
         prompts = radical_prompts()
         self.prompts = [prompts[i] for i in torch.linspace(0, len(prompts) - 1, PROMPTS).long().tolist()]
         self.text = encoder.encode([prompt.text for prompt in self.prompts])
-        self.judge, _ = load_judge()
+        self.classifier, _ = load_classifier()
         real = glyphs.images(index[torch.linspace(0, len(index) - 1, min(_REAL, len(index))).long()])
-        self.truth = look(self.judge, [real]).features
+        self.truth = predict(self.classifier, [real]).features
         strokes = measure(real[:, 0])
         self.real = {"grey": mean(strokes.grey), "ink": mean(strokes.ink), "width": mean(strokes.width)}
         """What grey, ink and width are of real glyphs."""
 
-    def __call__(self, pen: Pen) -> Generator[Event, None, Health]:
-        """Measure the model that `pen` draws with."""
+    def __call__(self, drawer: Drawer) -> Generator[Event, None, CheckpointMetrics]:
+        """Measure the model that `drawer` draws with."""
         started = time.perf_counter()
-        drawing = pen.draw(RECIPE, self.text, torch.arange(len(self.prompts)))
-        drawn = yield from told(drawing, Progress("Drawing for figures", 0, len(self.prompts), "pictures"))
-        verdict, strokes = look(self.judge, [drawn]), measure(drawn)
+        drawing = drawer.draw(RECIPE, self.text, torch.arange(len(self.prompts)))
+        drawn = yield from with_progress(drawing, Progress("Drawing for figures", 0, len(self.prompts), "pictures"))
+        verdict, strokes = predict(self.classifier, [drawn]), measure(drawn)
         hits = followed(self.prompts, verdict.radical[:, None])
-        return Health(
+        return CheckpointMetrics(
             adherence=share(int(hits.sum()), len(hits)),
             kernel_distance=kernel_distance(verdict.features, self.truth),
             grey=mean(strokes.grey),

@@ -1,4 +1,4 @@
-"""`glyffctl evaluate --train-judge`: from real glyphs to a judge of radicals."""
+"""`glyffctl evaluate --train-classifier`: from real glyphs to a classifier of radicals."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from glyffctl import __version__
 from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError
+from glyffctl.core.estimates import Estimate, share
+from glyffctl.core.evaluation.classifier import SIZE, RadicalClassifier, predict, save_classifier
+from glyffctl.core.evaluation.classifier_training import labels, split, train_classifier
 from glyffctl.core.io.atomic import check_writable
-from glyffctl.core.evaluation.classifier import SIZE, Judge, look, save_judge
-from glyffctl.core.evaluation.classifier_training import labels, split, train_judge
-from glyffctl.core.evaluation.metrics import Figure, share
 from glyffctl.core.io.names import check_name
-from glyffctl.core.precision import settle
+from glyffctl.core.precision import autocast_dtype
 from glyffctl.workflows.events import Event, Note, Progress
-from glyffctl.workflows.pictures import look_over
+from glyffctl.workflows.pictures import check_pictures
 
 _SHOWN = 800_000  # glyphs, where neither limit below is in the way
 _FEWEST, _MOST = 5, 40  # passes
@@ -29,8 +29,8 @@ _AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeOptions:
-    """What the judge learns from, and where it goes.
+class ClassifierOptions:
+    """What the classifier learns from, and where it goes.
 
     Attributes:
         data: a folder of `prepare`, best of several fonts.
@@ -40,31 +40,31 @@ class JudgeOptions:
     """
 
     data: Path = Path("data")
-    out: Path = Path("judge.safetensors")
+    out: Path = Path("classifier.safetensors")
     passes: float | None = None
     seed: int = 0
     device: str = "auto"
 
 
 @dataclass(frozen=True)
-class JudgeReport:
-    """How often the judge is right about characters that it has not seen."""
+class ClassifierReport:
+    """How often the classifier is right about characters that it has not seen."""
 
     out: Path
     glyphs: int
     """That it learned from."""
-    accuracy: Figure
-    accuracy_of: dict[str, Figure]
+    accuracy: Estimate
+    accuracy_of: dict[str, Estimate]
     """For each font."""
     seconds: float
 
 
-def make_judge(options: JudgeOptions) -> Generator[Event, None, JudgeReport]:
-    """Train a judge. See `JudgeOptions`.
+def make_classifier(options: ClassifierOptions) -> Generator[Event, None, ClassifierReport]:
+    """Train a classifier. See `ClassifierOptions`.
 
     Raises:
         DataError: the data cannot be used, or names no radicals.
-        OutputError: the judge cannot be written.
+        OutputError: the classifier cannot be written.
     """
     check_writable(options.out)
     check_name(options.out, OutputError)
@@ -75,22 +75,22 @@ def make_judge(options: JudgeOptions) -> Generator[Event, None, JudgeReport]:
             f"{options.data} has too few glyphs whose radical is known; prepare more with `glyffctl prepare`"
         )
     device = choose_device(options.device)
-    yield from look_over(glyphs)
+    yield from check_pictures(glyphs)
     passes = options.passes or min(_MOST, max(_FEWEST, _SHOWN / len(index)))
-    autocast = settle("auto", device)
+    autocast = autocast_dtype("auto", device)
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
-        judge = Judge().to(device)
-    yield Note(f"a judge learns from {len(index):,} glyphs in {len(glyphs.fonts)} fonts (+{len(held):,} held out)")
+        classifier = RadicalClassifier().to(device)
+    yield Note(f"a classifier learns from {len(index):,} glyphs in {len(glyphs.fonts)} fonts (+{len(held):,} held out)")
     started = time.perf_counter()
     losses: list[float] = []
-    for step in train_judge(judge, glyphs, passes=passes, seed=options.seed, autocast=autocast):
+    for step in train_classifier(classifier, glyphs, passes=passes, seed=options.seed, autocast=autocast):
         losses = [*losses[-49:], step.loss]
         remark = f"loss {sum(losses) / len(losses):.3f}"
-        yield Progress("Training the judge", step.seen, step.total, "glyphs", remark)
+        yield Progress("Training the classifier", step.seen, step.total, "glyphs", remark)
     # It is judged as it will be used: in 16 bits as written, and in float32.
-    judge.half().float()
-    hits = check(judge, glyphs, held)
+    classifier.half().float()
+    hits = check(classifier, glyphs, held)
     fonts = glyphs.font_of[held]
     accuracy_of = {
         font.name: share(int(hits[fonts == i].sum()), int((fonts == i).sum()))
@@ -99,9 +99,9 @@ def make_judge(options: JudgeOptions) -> Generator[Event, None, JudgeReport]:
     }
     accuracy = share(int(hits.sum()), len(hits))
     radical = labels(glyphs)[held]
-    save_judge(
+    save_classifier(
         options.out,
-        judge.cpu(),
+        classifier.cpu(),
         {
             "glyffctl": __version__,
             "fonts": [font.name for font in glyphs.fonts],
@@ -117,10 +117,10 @@ def make_judge(options: JudgeOptions) -> Generator[Event, None, JudgeReport]:
             },
         },
     )
-    return JudgeReport(options.out, len(index), accuracy, accuracy_of, time.perf_counter() - started)
+    return ClassifierReport(options.out, len(index), accuracy, accuracy_of, time.perf_counter() - started)
 
 
-def check(judge: Judge, glyphs: GlyphSet, index: Tensor) -> Tensor:
-    """(B,) bool: whether the judge names the radical of each glyph `index` (B,)."""
-    found = look(judge, (glyphs.images(part) for part in index.split(_AT_ONCE))).radical
+def check(classifier: RadicalClassifier, glyphs: GlyphSet, index: Tensor) -> Tensor:
+    """(B,) bool: whether the classifier names the radical of each glyph `index` (B,)."""
+    found = predict(classifier, (glyphs.images(part) for part in index.split(_AT_ONCE))).radical
     return found == labels(glyphs)[index]
