@@ -48,10 +48,10 @@ class Display:
         """Run `workflow` to its end, drawing its events; return its result."""
         if self.console.is_terminal:
             with self._bars:
-                return self._run_worker(workflow)
-        return self._run_worker(workflow)
+                return self._drain(workflow)
+        return self._drain(workflow)
 
-    def _run_worker(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
+    def _drain(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
         while True:
             try:
                 event = next(workflow)
