@@ -198,7 +198,7 @@ NOTHING = Condition.none(3, 8)
 
 def both(denoiser: Denoiser, x: Tensor) -> tuple[Tensor, Tensor]:
     """(D with the text, D without)."""
-    with_text, without = (denoiser(x, SIGMA3, denoiser.network.encode_text(text)) for text in (TEXT, NOTHING))
+    with_text, without = (denoiser(x, SIGMA3, denoiser.network.encode(text)) for text in (TEXT, NOTHING))
     assert float((with_text - without).abs().max()) > 0.1
     return with_text, without
 
@@ -235,7 +235,7 @@ def test_guidance_is_that_of_diffusers(network: ToyNetwork) -> None:
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.new_tensor([1 / (1 + 2.0**2)], dtype=torch.float64)
     scheduler.set_timesteps(1)
     z = x / math.sqrt(1 + 2.0**2)
-    noise_text, noise_uncond = (network(z, SIGMA3.log() / 4, network.encode_text(text)) for text in (TEXT, NOTHING))
+    noise_text, noise_uncond = (network(z, SIGMA3.log() / 4, network.encode(text)) for text in (TEXT, NOTHING))
     theirs = scheduler.step(noise_uncond + scale * (noise_text - noise_uncond), 0, z).pred_original_sample
     torch.testing.assert_close(
         guide(Denoiser(network, "eps"), TEXT, NOTHING, scale)(x, SIGMA3), theirs, rtol=1e-12, atol=1e-12

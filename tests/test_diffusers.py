@@ -18,7 +18,8 @@ from PIL import Image
 from torch import Tensor
 
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.diffusion.denoiser import Denoiser, clamp, guide
+from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.guidance import clamp, guide
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.errors import EmbeddingError, ModelError, UsageError
 from glyffctl.core.interop.diffusers_model import DiffusersModel, load_diffusers
@@ -223,7 +224,7 @@ def test_a_picture_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
     z, label = normal(0, torch.arange(4), (1, 32, 32), 0), torch.zeros(4)
     text = captions(4, WIDTH)
     text = Condition(text.tokens.float(), text.mask)
-    together = network(z, label, network.encode_text(text))
+    together = network(z, label, network.encode(text))
     for row in range(4):
         length = int(text.mask[row].sum())
         alone = Condition(text.tokens[row : row + 1, :length], text.mask[row : row + 1, :length])

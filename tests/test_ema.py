@@ -73,7 +73,7 @@ def test_the_copy_does_not_train(network: UNet) -> None:
     assert not any(module.training for module in ema.network.modules())  # so dropout, 0.5 here, is off
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert network.training
-    context = ema.network.encode_text(Condition.none(2, CONFIG.text_width))
+    context = ema.network.encode(Condition.none(2, CONFIG.text_width))
     answer = ema.network(torch.randn(2, 1, 8, 8), torch.zeros(2), context)
     assert answer.grad_fn is None
     ema.update(network, 5)

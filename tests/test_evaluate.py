@@ -25,15 +25,15 @@ from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, radical
 from glyffctl.core.evaluation.report import EvaluateReport
 from glyffctl.core.evaluation.strokes import measure
 from glyffctl.core.models.checkpoint import load_model
+from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.text.encoder import load_encoder
 from glyffctl.core.theory.oracle import FiniteData
 from glyffctl.display.evaluation_table import show_evaluation
 from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
-from glyffctl.workflows.draw import Drawer, with_progress
 from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
 from glyffctl.workflows.evaluate_rows import strokes
-from glyffctl.workflows.events import Caution, Note, Progress, finish
+from glyffctl.workflows.events import Caution, Note, Progress, finish, with_progress
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import Workshop, follow
 from tests.stand_ins import make_t5

@@ -146,7 +146,7 @@ def test_onnx_answers_as_the_network_does(onnx: ExportReport, run: Path) -> None
         tokens[:, :most], mask[:, :most] = text.tokens[index, :most], text.mask[index, :most]
         x = normal(1, torch.arange(count), (1, 32, 32), 0) * (1 + noise**2) ** 0.5
         sigma = torch.full((count,), noise) * torch.linspace(1, 1.5, count)
-        expected = denoiser(x, sigma, model.network.encode_text(Condition(tokens, mask)))
+        expected = denoiser(x, sigma, model.network.encode(Condition(tokens, mask)))
         inputs = {"x": x, "sigma": sigma, "tokens": tokens, "mask": mask}
         answer = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
         assert expected.std() > 0.01
@@ -166,7 +166,7 @@ def test_the_model_in_the_box_as_onnx(tmp_path: Path) -> None:
     assert text.mask.sum(1).tolist()[::3] == [0, encoder.max_tokens]
     session = onnxruntime.InferenceSession(tmp_path / "onnx/denoiser.onnx", providers=["CPUExecutionProvider"])
     denoiser = Denoiser(model.network, model.prediction)
-    context = model.network.encode_text(text)
+    context = model.network.encode(text)
     worst = 0.0
     for level in (0.002, 0.05, 0.5, 2.0, 20.0, 160.0):
         x = normal(1, torch.arange(4), (1, model.size, model.size), 0) * (1 + level**2) ** 0.5

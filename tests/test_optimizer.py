@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from glyffctl.core.networks.unet import UNet, UNetConfig, channels_last
+from glyffctl.core.networks.network import channels_last
+from glyffctl.core.networks.unet import UNet, UNetConfig
 from glyffctl.core.training.optimizer import Optimizer
 
 CONFIG = UNetConfig(

@@ -18,8 +18,8 @@ from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError, OutputE
 from glyffctl.core.io import bundled
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import load_model, save_model
+from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.generate import Recipe
-from glyffctl.workflows.draw import Drawer
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample import _processors, sample

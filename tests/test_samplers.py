@@ -70,7 +70,7 @@ def start(sigmas: Tensor) -> Tensor:
 def ours(
     sampler: Sampler, network: Network, sigmas: Tensor, draw: Draw, prediction: PredictionType = "eps"
 ) -> list[Step]:
-    context = network.encode_text(captions(len(eps(*SHAPE))))
+    context = network.encode(captions(len(eps(*SHAPE))))
     denoiser = Denoiser(network, prediction)
     return list(sampler(lambda x, sigma: denoiser(x, sigma, context), start(sigmas), sigmas, draw))
 
@@ -83,7 +83,7 @@ def theirs(
     step: Callable[[int], dict[str, Any]] = lambda _: {},
 ) -> list[Tensor]:
     """Every `prev_sample` of a diffusers scheduler; level(k, t) is the σ of its k-th network call."""
-    context = network.encode_text(captions(len(sample)))
+    context = network.encode(captions(len(sample)))
     samples = []
     for k, t in enumerate(scheduler.timesteps):
         z = scheduler.scale_model_input(sample, t)

@@ -22,7 +22,8 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.interop.diffusers_export import diffusers_name, unet_config, unet_weights
 from glyffctl.core.models.config import Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
 from glyffctl.core.models.generate import Recipe, generate
-from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig, channels_last, parameter_count, sinusoid
+from glyffctl.core.networks.network import channels_last, parameter_count
+from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig, sinusoid
 from glyffctl.core.training.trainer import Trainer
 
 SMALL = UNetConfig(
@@ -83,7 +84,7 @@ def both(network: UNet, dtype: torch.dtype) -> tuple[Tensor, Tensor, Any]:
     """Our answer, the answer of diffusers, and its network."""
     config, other = network.config, in_diffusers(network)
     z, label = pictures(config, 3, dtype)
-    context = network.encode_text(captions(config, 3, dtype=dtype))
+    context = network.encode(captions(config, 3, dtype=dtype))
     ours = network(z, label, context)
     theirs = other(
         F.pixel_unshuffle(z, config.patch),
@@ -166,7 +167,7 @@ def test_shapes(config: UNetConfig, grids: set[int]) -> None:
         if isinstance(module, nn.GroupNorm):
             module.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].shape[-1]))
     z, label = pictures(config, 2)
-    answer = network(z, label, network.encode_text(captions(config, 2)))
+    answer = network(z, label, network.encode(captions(config, 2)))
     assert answer.shape == z.shape
     assert seen == grids
     assert not answer.any(), "an untrained network answers 0"
@@ -202,7 +203,7 @@ def test_sizes_that_cannot_be_built_are_refused(change: dict[str, Any], words: l
 
 def test_text_of_another_width_is_refused() -> None:
     with pytest.raises(UsageError, match=r"vectors are 512 wide, the network takes 24"):
-        UNet(SMALL).encode_text(Condition.none(2, 512))
+        UNet(SMALL).encode(Condition.none(2, 512))
 
 
 @pytest.mark.parametrize(("preset", "low", "high"), [("glyffuser", 125e6, 145e6), ("cpu", 4e6, 20e6)])
@@ -224,7 +225,7 @@ def network(request: pytest.FixtureRequest) -> UNet:
 
 def answer(network: UNet, text: Condition) -> Tensor:
     z, label = pictures(network.config, len(text.mask))
-    return network(z, label, network.encode_text(text))
+    return network(z, label, network.encode(text))
 
 
 def test_padding_is_not_seen(network: UNet) -> None:
@@ -241,7 +242,7 @@ def test_padding_is_not_seen(network: UNet) -> None:
     z, label = pictures(network.config, 3)
     for row in range(3):
         bare = Condition(text.tokens[row : row + 1, : row + 1], text.mask[row : row + 1, : row + 1])
-        alone = network(z[row : row + 1], label[row : row + 1], network.encode_text(bare))
+        alone = network(z[row : row + 1], label[row : row + 1], network.encode(bare))
         assert float((alone - expected[row]).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
@@ -290,16 +291,16 @@ def test_pooled_text_is_a_second_way_in(pooled: bool) -> None:
 def test_rows_of_a_batch_are_independent(network: UNet) -> None:
     text = captions(network.config, 4)
     z, label = pictures(network.config, 4)
-    whole = network(z, label, network.encode_text(text))
+    whole = network(z, label, network.encode(text))
     order = torch.tensor([2, 0, 3])
-    part = network(z[order], label[order], network.encode_text(text.rows(order)))
+    part = network(z[order], label[order], network.encode(text.rows(order)))
     torch.testing.assert_close(part, whole[order], rtol=0, atol=1e-5 * float(whole.abs().max()))
 
 
 def test_label_counts(network: UNet) -> None:
     text = captions(network.config, 3)
     z, label = pictures(network.config, 3)
-    context = network.encode_text(text)
+    context = network.encode(text)
     difference = (network(z, label + 0.01, context) - network(z, label, context)).abs().amax(dim=(1, 2, 3))
     assert float(difference.min()) > 1e-3
 
@@ -378,7 +379,7 @@ def test_bfloat16_is_the_same_network_rounded(name: str) -> None:
     def answer(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         network.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            out = network(z, label, network.encode_text(text))
+            out = network(z, label, network.encode(text))
         out.float().square().mean().backward()
         gradients = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
         return out.detach().float(), torch.cat(gradients)

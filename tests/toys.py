@@ -34,7 +34,7 @@ class ToyNetwork:
         self.outside = torch.randn(32, pixels, dtype=torch.float64, generator=generator) / math.sqrt(32)
         self.calls: list[tuple[Tensor, Tensor]] = []
 
-    def encode_text(self, text: Condition) -> Tensor:
+    def encode(self, text: Condition) -> Tensor:
         count = text.mask.sum(1, keepdim=True).clamp(min=1)
         return (text.tokens.double() * text.mask[:, :, None]).sum(1) / count @ self.text
 
@@ -48,7 +48,7 @@ class ToyNetwork:
 class Textless:
     """The half of a network that reads text, for those that do not."""
 
-    def encode_text(self, text: Condition) -> None:
+    def encode(self, text: Condition) -> None:
         assert isinstance(text, Condition)
 
 

@@ -15,10 +15,10 @@ from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.evaluation.metrics import kernel_distance
 from glyffctl.core.evaluation.prompts import followed, radical_prompts
 from glyffctl.core.evaluation.strokes import measure
+from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.text.encoder import TextEncoder
-from glyffctl.workflows.draw import Drawer, with_progress
-from glyffctl.workflows.events import Event, Progress
+from glyffctl.workflows.events import Event, Progress, with_progress
 
 PROMPTS = 32
 RECIPE = Recipe(steps=10, guidance=4.0)

@@ -16,7 +16,6 @@ from glyffctl.core.data.split import held_out
 from glyffctl.core.data.structure import read_structure
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.estimates import share
 from glyffctl.core.evaluation.classifier import Prediction, RadicalClassifier, load_classifier, predict
@@ -26,10 +25,10 @@ from glyffctl.core.evaluation.prompts import Prompt, accepted, radical_prompts, 
 from glyffctl.core.evaluation.report import EvaluateReport, PartRow, Row, StepsRow, as_json
 from glyffctl.core.io.atomic import check_writable, write_text
 from glyffctl.core.io.bundled import model_name
-from glyffctl.core.models.checkpoint import load_model
+from glyffctl.core.models.checkpoint import TrainedModel
+from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.precision import check_precision
-from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
 from glyffctl.workflows.drawings import find_drawings, keep_drawings, texts_digest
 from glyffctl.workflows.evaluate_rows import (
     Accuracy,
@@ -42,8 +41,8 @@ from glyffctl.workflows.evaluate_rows import (
     spread,
     strokes,
 )
-from glyffctl.workflows.events import Caution, Event, Note, Progress
-from glyffctl.workflows.models import find_model
+from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
+from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.steps import save_plot, steps_table
 from glyffctl.workflows.words import unknown_words
 
@@ -115,13 +114,14 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     prompts = read_prompts(options.prompts) if options.prompts else radical_prompts()
     classifier, known = load_classifier(options.classifier)
     device = choose_device(options.device)
-    path, why = yield from find_model(options.model)
-    model = load_model(path)
-    origin = model.origin
-    make_schedule(origin.config.diffusion.schedule).steps(options.recipe.steps)  # complain before anything slow
-    real = _Real.open(options.data, origin.config.network.size, options.pictures)
+    path, why = yield from find_model(options.model, hub=True)
+    model = load_any(path)
+    options.recipe.levels(model.schedule)  # complain before anything slow
+    real = _Real.open(options.data, model.codec.size, options.pictures)
     yield Note(f"model: {model_name(path)}{why}, {model.history}")
-    if origin.config.training.holdout < HOLDOUT:
+    if not isinstance(model, TrainedModel):
+        yield Caution("nobody can tell whether the model was trained on the characters that are held out here")
+    elif model.origin.config.training.holdout < HOLDOUT:
         yield Caution("the model was trained on some of the characters that are held out here")
 
     glyphs, held = real.glyphs, real.held
@@ -162,7 +162,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     report = EvaluateReport(
         out=options.out,
         plot=plot,
-        model={"path": str(model_name(path)), "weights": model.identity, "pictures": model.images},
+        model={"path": str(model_name(path)), "weights": model.identity, "pictures": getattr(model, "images", None)},
         data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
         classifier={name: known[name] for name in ("accuracy", "fonts", "seed") if name in known},
         recipe=recipe,
@@ -306,7 +306,7 @@ def _draw(
     jobs = [
         (options.recipe, text.rows(rows)),
         (options.recipe, text.rows(definitions)),
-        (replace(options.recipe, guidance=1.0), Condition.none(len(definitions), drawer.width)),
+        (replace(options.recipe, guidance=1.0), Condition.none(len(definitions), drawer.text_width)),
     ]
     total = sum(len(batch.mask) for _, batch in jobs)
     drawn: list[Tensor] = []

@@ -9,7 +9,7 @@ ignore them, and one workflow can hand its events on with `yield from`:
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -63,3 +63,16 @@ def shares(work: Generator[float, None, Result], task: str) -> Generator[Event, 
             result: Result = stop.value
             return result
         yield Progress(task, done, 1)
+
+
+def with_progress(
+    drawing: Generator[float, None, Result], start: Progress, each: float = 1.0
+) -> Generator[Event, None, Result]:
+    """Report a drawing as progress from `start` on, each picture counting `each`."""
+    while True:
+        try:
+            done = next(drawing)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+        yield replace(start, done=start.done + each * done)

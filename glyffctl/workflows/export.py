@@ -14,7 +14,14 @@ from torch import Tensor
 
 from glyffctl import __version__
 from glyffctl.core.errors import ModelError, OutputError, UsageError
-from glyffctl.core.interop.diffusers_export import compare, scheduler_config, text_weights, unet_config, unet_weights
+from glyffctl.core.interop.diffusers_export import (
+    as_unet,
+    compare,
+    scheduler_config,
+    text_weights,
+    unet_config,
+    unet_weights,
+)
 from glyffctl.core.interop.diffusers_settings import NETWORK
 from glyffctl.core.interop.exported import TEXT_FILE, load_exported
 from glyffctl.core.interop.onnx_export import DenoiserGraph, check_packages, export_denoiser, export_encoder, session
@@ -22,13 +29,12 @@ from glyffctl.core.io.atomic import atomic_folder, check_writable
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.diffusers_files import UNET_WEIGHTS
 from glyffctl.core.io.names import check_name
-from glyffctl.core.models.checkpoint import EXPORT_FILE, Model, load_model
+from glyffctl.core.models.checkpoint import EXPORT_FILE, TrainedModel, load_model
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.text.encoder import TextEncoder
-from glyffctl.workflows.draw import load_text_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.export_pages import diffusers_page, onnx_page
-from glyffctl.workflows.models import find_model
+from glyffctl.workflows.models import find_model, load_text_encoder
 
 Format = Literal["diffusers", "onnx"]
 _ALLOWED = 1e-3  # of the network's largest answer: rounding gives a hundredth of it
@@ -78,13 +84,13 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
     model = load_model(path)
     yield Note(f"model: {model_name(path)}{why}, {model.history}")
     if options.format == "diffusers":
-        unet_config(model.network)  # complain before anything slow
+        unet_config(as_unet(model.network))  # complain before anything slow
     encoder = yield from load_text_encoder(model, options.encoder, with_transformers=True)
     with atomic_folder(out) as folder:
         write = _write_diffusers if options.format == "diffusers" else _write_onnx
         difference = yield from write(folder, model, encoder)
-        told = json.dumps(_told(model, encoder, options.format), indent=1, ensure_ascii=False)
-        (folder / EXPORT_FILE).write_text(told + "\n", encoding="utf-8")
+        about = json.dumps(_about(model, encoder, options.format), indent=1, ensure_ascii=False)
+        (folder / EXPORT_FILE).write_text(about + "\n", encoding="utf-8")
         if options.format == "diffusers":
             _read_back(folder, model)
         files = sorted(out / file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
@@ -99,28 +105,33 @@ def _check_output(out: Path) -> None:
     check_name(out, OutputError)
 
 
-def _told(model: Model, encoder: TextEncoder, format: Format) -> dict[str, Any]:
+def _about(model: TrainedModel, encoder: TextEncoder, format: Format) -> dict[str, Any]:
     """What a program must know to draw, and where the model comes from."""
-    recipe = Recipe()
+    recipe, origin = Recipe(), model.origin
     return {
         "glyffctl": __version__,
         "format": format,
         "weights": model.identity,
         "images": model.images,
-        "config": model.origin.as_dict()["config"],
-        "picture": {"size": model.size, "black": -1, "white": 1},
+        "config": origin.as_dict()["config"],
+        "picture": {"size": model.codec.size, "black": -1, "white": 1},
         "text": {
             "width": model.text_width,
             "max_tokens": encoder.max_tokens,
             "fingerprint": encoder.fingerprint,
         },
-        "schedule": {"name": model.origin.config.diffusion.schedule, "sigmas": model.schedule.sigmas.tolist()},
-        "sampling": {"sampler": recipe.sampler, "steps": recipe.steps, "guidance": recipe.guidance, "clip": model.clip},
+        "schedule": {"name": origin.config.diffusion.schedule, "sigmas": model.schedule.sigmas.tolist()},
+        "sampling": {
+            "sampler": recipe.sampler,
+            "steps": recipe.steps,
+            "guidance": recipe.guidance,
+            "clip": model.codec.limit,
+        },
     }
 
 
-def _write_diffusers(folder: Path, model: Model, encoder: TextEncoder) -> Generator[Event, None, float | None]:
-    network = model.network
+def _write_diffusers(folder: Path, model: TrainedModel, encoder: TextEncoder) -> Generator[Event, None, float | None]:
+    network = as_unet(model.network)
     held = {name: tensor.contiguous() for name, tensor in unet_weights(network).items()}
     config = {"_class_name": NETWORK, **unet_config(network)}
     _write_json(folder / "unet" / "config.json", config)
@@ -141,14 +152,14 @@ def _write_diffusers(folder: Path, model: Model, encoder: TextEncoder) -> Genera
     return difference
 
 
-def _read_back(folder: Path, model: Model) -> None:
+def _read_back(folder: Path, model: TrainedModel) -> None:
     """See that `sample` takes what was written as the same network."""
     ours, held = model.network.state_dict(), load_exported(folder).network.state_dict()
     if ours.keys() != held.keys() or not all(torch.equal(held[name], tensor) for name, tensor in ours.items()):
         raise ModelError("what was written reads back as other weights: this is a fault in glyffctl; please report it")
 
 
-def _write_onnx(folder: Path, model: Model, encoder: TextEncoder) -> Generator[Event, None, float | None]:
+def _write_onnx(folder: Path, model: TrainedModel, encoder: TextEncoder) -> Generator[Event, None, float | None]:
     yield Progress("Exporting", 0, 3, note="text encoder")
     export_encoder(folder / "text_encoder.onnx", encoder)
     encoder.save_tokenizer(folder / "tokenizer")
@@ -165,7 +176,7 @@ def _write_onnx(folder: Path, model: Model, encoder: TextEncoder) -> Generator[E
 
 
 @torch.no_grad()
-def _difference(folder: Path, model: Model, encoder: TextEncoder) -> float:
+def _difference(folder: Path, model: TrainedModel, encoder: TextEncoder) -> float:
     """The largest difference of D(x, σ) from text to picture, in the graphs and here, beside its largest value."""
     ids = encoder.tokenize([text for text in _EXAMPLES if text])
     length = max(map(len, ids))
@@ -179,7 +190,7 @@ def _difference(folder: Path, model: Model, encoder: TextEncoder) -> float:
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for sigma in model.schedule.steps(5)[:-1].float().tolist():
-        x = (1 + sigma**2) ** 0.5 * torch.randn(len(mask), 1, model.size, model.size, generator=generator)
+        x = (1 + sigma**2) ** 0.5 * torch.randn(len(mask), *model.codec.shape, generator=generator)
         level = torch.full((len(mask),), sigma)
         expected: Tensor = graph(x, level, here.tokens, here.mask)
         answer = ask({"x": x, "sigma": level, "tokens": tokens, "mask": mask})

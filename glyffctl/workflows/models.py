@@ -1,4 +1,4 @@
-"""Which model a command works with."""
+"""Which model a command works with, and its text encoder."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import re
 from collections.abc import Generator
 from pathlib import Path
 
-from glyffctl.core.errors import ModelError
+from glyffctl.core.errors import EmbeddingError, ModelError
+from glyffctl.core.interop.diffusers_model import load_diffusers, unet_class
+from glyffctl.core.interop.diffusers_settings import is_pipeline
+from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.bundled import BUNDLED, pretrained
-from glyffctl.core.models.checkpoint import MODEL_FILE, epochs_seen
-from glyffctl.workflows.events import Caution, Event
+from glyffctl.core.models.checkpoint import MODEL_FILE, Model, epochs_seen, load_model
+from glyffctl.core.text.encoder import TextEncoder, load_encoder
+from glyffctl.core.text.hub import pipeline_folder
+from glyffctl.workflows.events import Caution, Event, Progress
 
 FEWEST_EPOCHS = 1.0
 """Below this a model draws smudges or noise: it has not seen every glyph of its data once."""
@@ -63,3 +68,55 @@ def find_model(given: Path | None, *, hub: bool = False) -> Generator[Event, Non
 
 def _of_an_epoch(seen: float) -> str:
     return f"{seen:.0%} of an epoch" if seen >= 0.01 else "less than 1 % of an epoch"
+
+
+def load_any(path: Path) -> Model:
+    """A model of ours, an export, or a model of diffusers; `path` is a file, a folder, or a name on the hub.
+
+    Raises:
+        ModelError: it is none, or broken.
+        UsageError: a package that it needs is not installed.
+    """
+    if not path.exists():
+        unet_class()  # complain before the download
+        path = pipeline_folder(str(path))
+    if is_export(path):
+        return load_exported(path)
+    return load_diffusers(path) if path.is_dir() and is_pipeline(path) else load_model(path)
+
+
+def load_text_encoder(
+    model: Model, encoder: str | None, *, with_transformers: bool = False
+) -> Generator[Event, None, TextEncoder]:
+    """The text encoder that `model` was trained with.
+
+    Args:
+        encoder: where it is, if it moved since.
+        with_transformers: as in `load_encoder`.
+
+    Raises:
+        EmbeddingError: it cannot be loaded, or is another one.
+    """
+    trained = model.encoder
+    name = encoder or trained.name
+    if not name:
+        raise EmbeddingError(
+            f"this model does not say which text encoder it was trained with; it reads vectors of {model.text_width} "
+            "numbers: name one with --encoder"
+        )
+    yield Progress("Loading the text encoder", 0, 1)
+    loaded = load_encoder(
+        name, max_tokens=trained.max_tokens, reads_empty=model.encodes_empty, with_transformers=with_transformers
+    )
+    yield Progress("Loading the text encoder", 1, 1)
+    if loaded.width != model.text_width:
+        raise EmbeddingError(
+            f"the text encoder {name} gives vectors of {loaded.width} numbers, this model reads {model.text_width}: "
+            "it was trained with another one; name that with --encoder"
+        )
+    if trained.fingerprint not in ("", loaded.fingerprint):
+        raise EmbeddingError(
+            f"the text encoder {name} is not the one this model was trained with ({trained.name}): "
+            "its weights or tokenizer differ; say with --encoder where that one is"
+        )
+    return loaded

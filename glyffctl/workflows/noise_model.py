@@ -23,7 +23,8 @@ from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.evaluation.novelty import characters_of, search
 from glyffctl.core.evaluation.prompts import radical_prompts
 from glyffctl.core.io.bundled import model_name
-from glyffctl.core.models.checkpoint import Model, load_model
+from glyffctl.core.models.checkpoint import Model
+from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.noise import permutation
 from glyffctl.core.text.encoder import TextEncoder
@@ -32,9 +33,8 @@ from glyffctl.core.theory.claims import Claim
 from glyffctl.figures import drawn
 from glyffctl.figures.map_png import legible
 from glyffctl.figures.process import Guess
-from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
-from glyffctl.workflows.events import Event, Note, Progress
-from glyffctl.workflows.models import find_model
+from glyffctl.workflows.events import Event, Note, Progress, with_progress
+from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.noise_data import Material
 from glyffctl.workflows.words import unknown_words
 
@@ -79,7 +79,7 @@ class Artist:
     @property
     def size(self) -> int:
         """Height and width of what it draws."""
-        return self.drawer.size
+        return self.drawer.codec.size
 
     def guess(self) -> Guess:
         """The model as a denoiser without a prompt."""
@@ -87,7 +87,7 @@ class Artist:
 
         @torch.no_grad()
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            nothing = self.model.network.encode_text(Condition.none(len(x), self.drawer.width).to(device))
+            nothing = self.model.network.encode(Condition.none(len(x), self.drawer.text_width).to(device))
             return self.drawer.denoiser(x.to(device), sigma, nothing).cpu()
 
         return denoise
@@ -95,7 +95,7 @@ class Artist:
     def text(self, *prompts: str) -> Generator[Event, None, Condition]:
         """(P, L, D) prompts, encoded; "" is none."""
         if not any(prompt.strip() for prompt in prompts):
-            return Condition.none(len(prompts), self.drawer.width)
+            return Condition.none(len(prompts), self.drawer.text_width)
         if not self.readers:
             self.readers.append((yield from load_text_encoder(self.model, self.encoder)))
             yield from unknown_words(self.readers[0], [self.prompt])
@@ -110,8 +110,8 @@ def artist(
     Raises:
         ModelError: there is none, or it cannot be used.
     """
-    found, why = yield from find_model(path)
-    model = load_model(found)
+    found, why = yield from find_model(path, hub=True)
+    model = load_any(found)
     yield Note(f"model: {model_name(found)}{why}, {model.history}")
     return Artist(model, Drawer.of(model, device, COUNT), found, prompt, encoder, seed)
 
@@ -187,7 +187,7 @@ def steps(artist: Artist, material: Material) -> Generator[Event, None, Made]:  
         ("20 steps, dpmpp-2m", artist.drawer, Recipe(steps=20), COUNT),
     ]
     both = yield from artist.text(artist.prompt, "")
-    none = Condition.none(1, artist.drawer.width)
+    none = Condition.none(1, artist.drawer.text_width)
     prompts = ((f"“{_short(artist.prompt)}”", both.rows(torch.tensor([0]))), ("no prompt", none))
     total = len(prompts) * sum(recipe.steps * count for _, _, recipe, count in ways)
     done, cells, said = 0, [], []

@@ -10,6 +10,7 @@ from hashlib import blake2b
 import torch
 from torch import Tensor
 
+from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Event, Note
 from glyffctl.workflows.pictures import check_pictures
@@ -37,7 +38,7 @@ def preflight(trainer: Trainer) -> Generator[Event, None, None]:
 
 
 def _pictures(trainer: Trainer) -> Generator[Event, None, None]:
-    glyphs = trainer.glyphs
+    glyphs = trainer.objective.data.glyphs
     if glyphs.mean < 0:
         yield Caution(
             f"the pictures are dark (mean {glyphs.mean:+.2f} in −1…1): light ink on black? It is learned as it is, but "
@@ -54,7 +55,7 @@ def _spread(index: Tensor, most: int) -> Tensor:
 
 
 def _captions(trainer: Trainer) -> Generator[Event, None, None]:
-    embeddings, dropout = trainer.embeddings.to("cpu"), trainer.config.diffusion.caption_dropout
+    embeddings, dropout = trainer.objective.data.embeddings.to("cpu"), trainer.config.diffusion.caption_dropout
     lengths = embeddings.lengths
     empty = int((lengths == 0).sum())
     if empty:
@@ -76,8 +77,8 @@ def _captions(trainer: Trainer) -> Generator[Event, None, None]:
 
 
 def _noise(trainer: Trainer) -> Generator[Event, None, None]:
-    diffusion, size = trainer.config.diffusion, trainer.glyphs.size
-    left = trainer.schedule.brightness_left(trainer.glyphs.mean, size)
+    diffusion, size = trainer.config.diffusion, trainer.objective.data.glyphs.size
+    left = make_schedule(diffusion.schedule).brightness_left(trainer.objective.data.glyphs.mean, size)
     if left > BRIGHTNESS_LEFT:
         yield Caution(
             f"at the noisiest level of the {diffusion.schedule} schedule the brightness of {size}×{size} pictures "
@@ -94,9 +95,5 @@ def _noise(trainer: Trainer) -> Generator[Event, None, None]:
 
 
 def _network(trainer: Trainer) -> Generator[Event, None, None]:
-    network, prediction = trainer.config.network, trainer.config.diffusion.prediction
-    if prediction != "x0" and 2 * network.patch**2 > network.channels[0]:
-        yield Caution(
-            f"network.patch {network.patch} squeezes the noise of {network.patch**2} pixels through "
-            f"{network.channels[0]} channels: with diffusion.prediction = {prediction!r} grain remains; take 'x0'"
-        )
+    for caution in trainer.config.network.cautions(trainer.config.diffusion.prediction):
+        yield Caution(caution)

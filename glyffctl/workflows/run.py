@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
-import os
-import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 
-from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, OutputError, TrainingError, UsageError
-from glyffctl.core.io.atomic import reason, write_text
-from glyffctl.core.io.images import near_square, save_png, sheet
-from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, preview, read_bytes
+from glyffctl.core.errors import Interrupted, ModelError, TrainingError
+from glyffctl.core.io.atomic import write_text
+from glyffctl.core.io.reading import preview
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin
 from glyffctl.core.models.config import BUDGETS
-from glyffctl.core.models.generate import Recipe
-from glyffctl.core.networks.unet import parameter_count
-from glyffctl.core.text.encoder import load_encoder
 from glyffctl.core.training.learning_curve import reference
 from glyffctl.core.training.trainer import NotFiniteError, Trainer, TrainStep
-from glyffctl.workflows.checkpoint_metrics import FEWEST_REAL, CheckpointEvaluator
-from glyffctl.workflows.draw import Drawer, with_progress
+from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
+from glyffctl.workflows.checkpoint_samples import checkpoint_drawer, draw_samples, load_evaluator
 from glyffctl.workflows.events import Caution, Event, Note, Progress, shares
-from glyffctl.workflows.models import FEWEST_EPOCHS
+from glyffctl.workflows.forecast import Pace, forecast, is_known
+from glyffctl.workflows.model_card import model_card
+from glyffctl.workflows.run_log import RunLog
 from glyffctl.workflows.signals import collected_signals
 
-LOG_FILE = "log.jsonl"
-TENSORBOARD = "tensorboard"
 LOG_EVERY = 1000  # pictures between lines of the log
 _REMARK_EVERY = 1.0  # seconds between remarks on the bar, where reading a loss costs nothing
-_TIMED = 4.0  # seconds of steps after the first, or two at least, that a forecast is made from
-SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
-SHEET_COUNT = 16
 MAX_ROLLBACKS = 3
 SMUDGES = 15_000  # pictures until strokes are seen in samples, with the `cpu` preset: see examples/LOG.md
 
@@ -70,11 +59,11 @@ class Run:
         self.group = trainer.group
         self.seconds = 0.0  # spent in training, over all sessions
         self.validation: dict[float, float] = {}
-        self.tensorboard = _tensorboard(out) if tensorboard else None
+        self.log = RunLog(out, tensorboard=tensorboard)
         self.evaluator: CheckpointEvaluator | None = None
         self._rollbacks = 0  # since the last checkpoint
-        self._first: tuple[int, float] | None = None  # pictures and seconds after this session's first step
-        self._foretold = False
+        self._first: Pace | None = None  # after this session's first step
+        self._forecast_made = False
         self._mark()
 
     # The budget -----------------------------------------------------------------------------------------------------
@@ -120,7 +109,7 @@ class Run:
             raise ModelError(f"{self.out} has lost its {checkpoint.STATE_FILE}; {self._instead}")
         checkpoint.save_origin(self.out, self.origin)
         if not (self.out / checkpoint.STATE_FILE).exists():
-            write_text(self.out / LOG_FILE, "")
+            self.log.start()
             return False
         self._load()
         return True
@@ -159,7 +148,7 @@ class Run:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ModelError) as error:
             why = str(error) if isinstance(error, ModelError) else preview(error)
             raise ModelError(f"cannot use {self.out / checkpoint.STATE_FILE}: {why}; {self._instead}") from error
-        self._rewind_log()
+        self.log.rewind(self.trainer.images)
 
     def broadcast_state(self) -> None:
         """Give the state of the first process to all of its group.
@@ -176,19 +165,6 @@ class Run:
         if not self.group.is_main:
             self.trainer.restore(tensors, counters)
 
-    def _rewind_log(self) -> None:
-        """Drop what was logged after the checkpoint: those steps are made again."""
-        path = self.out / LOG_FILE
-        text = read_bytes(path, ModelError, LARGEST_RECORD).decode("utf-8", "replace") if path.exists() else ""
-        kept = []
-        for line in text.split("\n"):
-            try:
-                if parse_json(line)["images"] <= self.trainer.images:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue  # a line that a crash cut short; the run does not depend on any
-        write_text(path, "".join(kept))
-
     def _save_state(self) -> None:
         tensors, counters = self.trainer.state()
         kept = {"seconds": self.seconds, "validation": {str(k): v for k, v in self.validation.items()}}
@@ -197,14 +173,9 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint: first the state, then the model and its card, which follow from it."""
         self._save_state()
-        checkpoint.save_model(
-            self.out / checkpoint.MODEL_FILE,
-            self.trainer.ema.network,
-            self.origin,
-            self.trainer.images_before + self.trainer.images,
-            self.trainer.epochs,
-        )
-        write_text(self.out / "README.md", _model_card(self))
+        checkpoint.save_model(self.out / checkpoint.MODEL_FILE, self.trainer.model(self.origin))
+        card = model_card(self.out, self.origin, self.trainer, self.seconds, self.validation)
+        write_text(self.out / "README.md", card)
 
     # The loop -------------------------------------------------------------------------------------------------------
 
@@ -239,7 +210,7 @@ class Run:
                     continue
                 now = time.perf_counter()
                 self.seconds, self._tick = self.seconds + now - self._tick, now
-                self._first = self._first or (trainer.images, self.seconds)
+                self._first = self._first or Pace(trainer.images, self.seconds)
             if self.group.broadcast(not (self.out / checkpoint.MODEL_FILE).exists()):
                 yield from self._milestone()
             elif trainer.images == started:
@@ -255,7 +226,7 @@ class Run:
             yield Note("compiling the network: the first step takes about a minute")
         if self.group.is_main:
             if self.origin.config.training.evaluate and self.evaluator is None:
-                self.evaluator = yield from self._evaluator()
+                self.evaluator = yield from load_evaluator(self.trainer.objective, self.origin.encoder)
             if not (self.out / checkpoint.STATE_FILE).exists():
                 self._save_state()  # to fall back to; and a full disk says so before anything is lost
         self._mark()
@@ -294,27 +265,13 @@ class Run:
     def _forecast(self) -> Generator[Event, None, None]:
         """As soon as the speed is known: how long an epoch and the budget take, and whether that is enough to learn."""
         trainer, training = self.trainer, self.origin.config.training
-        if self._foretold or self._first is None:
+        now = Pace(trainer.images, self.seconds)
+        ended = self.done >= self.total
+        if self._forecast_made or self._first is None or not is_known(self._first, now, training.batch, ended=ended):
             return
-        images, seconds = trainer.images - self._first[0], self.seconds - self._first[1]
-        if images < 2 * training.batch or (seconds < _TIMED and self.done < self.total):
-            return
-        self._foretold = True
-        speed = images / max(1e-9, seconds)
-        epoch = trainer.epoch_size / speed
-        whole = trainer.images + max(0.0, self.total - self.done) * (speed if training.minutes else 1)
-        epochs = whole / trainer.epoch_size
-        left = (whole - trainer.images) / speed
-        yield Note(
-            f"{speed:.{speed < 10:d}f} pictures/s: an epoch takes {duration(epoch)}; the budget ends after "
-            f"{epochs:.2g} epochs, in {duration(left)}"
-        )
-        if trainer.epochs_before + epochs < FEWEST_EPOCHS:
-            yield Caution(
-                f"this budget shows {epochs:.0%} of the glyphs once, too few to draw anything but smudges: train "
-                f"longer (10 epochs take {duration(10 * epoch)}), prepare fewer characters (--range 4E00-5FFF), start "
-                "from the model in the box with --from bundled, or use a GPU"
-            )
+        self._forecast_made = True
+        left, timed = self.total - self.done, bool(training.minutes)
+        yield from forecast(self._first, now, left, trainer.epoch_size, trainer.epochs_before, timed=timed)
 
     def _leave(self, signal: int) -> NoReturn:
         """Save, and go, as a signal asked."""
@@ -360,12 +317,13 @@ class Run:
         self.save()
         yield Progress("Saving", 1, 1)
         trainer = self.trainer
-        usual = reference(trainer.glyphs.size, trainer.config.training.batch, trainer.images)
+        usual = reference(self.origin.config.codec.size, trainer.config.training.batch, trainer.images)
         if self.validation:
             beside = {"reference": usual.error} if usual is not None else {}
             self._write({"images": trainer.images, "validation": self.validation, **beside})
         path = self.out / "samples" / f"{self.trainer.images:09d}.png"
-        yield from self._draw(path)
+        drawer = checkpoint_drawer(trainer, self.origin)
+        yield from draw_samples(drawer, trainer.objective, trainer.images, path)
         losses = self.validation.values()
         held_out = f", loss on held-out characters {sum(losses) / len(losses):.4f}" if losses else ""
         if usual is not None and losses:
@@ -374,42 +332,9 @@ class Run:
         if trainer.images_before + trainer.images < SMUDGES:
             yield Note(f"before some {SMUDGES:,} pictures samples look like noise, then like smudges")
         if self.evaluator is not None:
-            metrics = yield from self.evaluator(self._drawer)
+            metrics = yield from self.evaluator(drawer)
             self._write({"images": trainer.images, "evaluation": metrics.as_dict()})
             yield Note(metrics.summary())
-
-    def _evaluator(self) -> Generator[Event, None, CheckpointEvaluator | None]:
-        """What measures the model at checkpoints; None, with a caution, where its prompts cannot be read."""
-        trainer, known = self.trainer, self.origin.encoder
-        try:
-            encoder = load_encoder(known.name, max_tokens=known.max_tokens)
-        except EmbeddingError as error:
-            yield Caution(f"training.evaluate is left out: {error}")
-            return None
-        if encoder.fingerprint != known.fingerprint:
-            yield Caution(f"training.evaluate is left out: {known.name} is not the encoder of the embeddings any more")
-            return None
-        held = trainer.validation_index
-        return CheckpointEvaluator(encoder, trainer.glyphs, held if len(held) >= FEWEST_REAL else trainer.train_index)
-
-    @property
-    def _drawer(self) -> Drawer:
-        """What draws with the averaged weights as they are now."""
-        trainer, network = self.trainer, self.origin.config.network
-        return Drawer(trainer.ema_denoiser, trainer.schedule, network.size, network.text_width, trainer.device)
-
-    def _draw(self, path: Path) -> Generator[Event, None, None]:
-        """A sheet of glyphs for held-out captions, always with the same noise."""
-        trainer = self.trainer
-        index = trainer.validation_index if len(trainer.validation_index) else trainer.train_index
-        index = index[torch.linspace(0, len(index) - 1, SHEET_COUNT).long()]
-        caption = trainer.glyphs.caption_of[index]
-        text = trainer.embeddings.batch(caption.to(trainer.device))
-        drawing = self._drawer.draw(SHEET_RECIPE, text, torch.arange(SHEET_COUNT))
-        pictures = yield from with_progress(drawing, Progress("Drawing samples", 0, SHEET_COUNT, "pictures"))
-        captions = [trainer.glyphs.captions[i] for i in caption.tolist()]
-        image = sheet(pictures, near_square(SHEET_COUNT))
-        save_png(path, image, {"captions": captions, **dataclasses.asdict(SHEET_RECIPE), "images": trainer.images})
 
     def _log(self, step: TrainStep, loss: float, speed: float) -> None:
         self._write(
@@ -424,77 +349,5 @@ class Run:
         )
 
     def _write(self, row: dict[str, Any]) -> None:
-        if not self.group.is_main:
-            return
-        path = self.out / LOG_FILE
-        length = path.stat().st_size if path.exists() else 0
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            with suppress(OSError):  # no half line
-                os.truncate(path, length)
-            raise OutputError(f"cannot write {path}: {reason(error)}") from error
-        if self.tensorboard is not None:
-            flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
-            for kind in ("validation", "reference"):
-                flat |= {f"{kind}/sigma {sigma:g}": loss for sigma, loss in row.get(kind, {}).items()}
-            flat |= {f"evaluation/{name}": value for name, value in row.get("evaluation", {}).items()}
-            with _events_written(self.out):
-                for name, value in flat.items():
-                    self.tensorboard.add_scalar(name, value, row["images"])
-                self.tensorboard.flush()
-
-
-def duration(seconds: float) -> str:
-    """A span of time in words: 40 s, 28 min, 3.5 h, 12 days."""
-    for limit, unit, name in ((100, 1, "s"), (6000, 60, "min"), (172_800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.0f} {name}" if seconds >= 10 * unit else f"{seconds / unit:.2g} {name}"
-    return f"{seconds / 86400:,.0f} days"
-
-
-def _tensorboard(out: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
-    except ImportError:
-        raise UsageError('--tensorboard needs the package tensorboard: pip install "glyffctl[tensorboard]"') from None
-    heard = threading.excepthook
-
-    def hook(failure: threading.ExceptHookArgs) -> None:
-        if not issubclass(failure.exc_type, OSError):
-            heard(failure)
-
-    # It writes in a thread, whose failure is raised once more by the next call: then it is told, in a line.
-    threading.excepthook = hook
-    with _events_written(out):
-        return SummaryWriter(out / TENSORBOARD)
-
-
-@contextmanager
-def _events_written(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(f"cannot write {out / TENSORBOARD}: {reason(error)}") from error
-
-
-def _model_card(run: Run) -> str:
-    trainer, config = run.trainer, run.origin.config
-    losses = "\n".join(f"| {sigma:g} | {loss:.4f} |" for sigma, loss in run.validation.items())
-    before = f", starting from weights that had seen {trainer.images_before:,}" if trainer.images_before else ""
-    validation = f"\n| σ | loss on held-out characters |\n|---|---|\n{losses}\n" if losses else ""
-    fonts = ", ".join(font.name for font in trainer.glyphs.fonts) or "not recorded"
-    return f"""# {run.out.name}
-
-A glyffctl model: English definition → glyph, {config.network.size}×{config.network.size} pixels.
-
-- {parameter_count(trainer.network):,} parameters
-- {config.diffusion.prediction} prediction, {config.diffusion.schedule} schedule
-- trained on {trainer.images:,} pictures in {run.seconds / 60:.0f} minutes{before}
-- {trainer.epoch_size:,} glyphs, so {trainer.images / trainer.epoch_size:.1f} epochs
-- fonts: {fonts}
-- text encoder: {run.origin.encoder.name}
-{validation}
-Draw with it: `glyffctl sample "lithium" --model {run.out}`. All settings are in `config.json`.
-"""
+        if self.group.is_main:
+            self.log.write(row)

@@ -17,20 +17,15 @@ from torch import Tensor
 
 from glyffctl.core.data.fonts import system_fonts
 from glyffctl.core.device import choose_device
-from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.errors import FontError, ModelError, UsageError
-from glyffctl.core.interop.diffusers_model import DiffusersModel, load_diffusers, unet_class
-from glyffctl.core.interop.diffusers_settings import is_pipeline
-from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import near_square, save_gif, save_png, sheet
-from glyffctl.core.models.checkpoint import Model, load_model
-from glyffctl.core.text.hub import pipeline_folder
-from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
-from glyffctl.workflows.events import Caution, Event, Note, Progress
-from glyffctl.workflows.models import find_model
+from glyffctl.core.models.checkpoint import Model
+from glyffctl.core.models.drawer import Drawer
+from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
+from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.sample_options import BESIDE, SampleOptions, to_settings
 from glyffctl.workflows.words import shorten, unknown_words
 
@@ -61,24 +56,23 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
         )
     path, why = yield from find_model(options.model, hub=True)
     yield Progress("Loading the model", 0, 1)
-    model = _load(path)
+    model = load_any(path)
     yield Progress("Loading the model", 1, 1)
     if options.weights not in (None, model.identity):
         raise ModelError(f"the model at {model_name(path)} has other weights than those the picture was made with")
-    model.schedule.steps(options.recipe.steps)  # complain before anything slow
+    options.recipe.levels(model.schedule)  # complain before anything slow
     yield Note(f"model: {model_name(path)}{why}, {model.history}")
     with _threads(options.threads):
         return (yield from _sample(options, model, path, device))
 
 
 def _sample(
-    options: SampleOptions, model: Model | DiffusersModel, path: Path, device: torch.device
+    options: SampleOptions, model: Model, path: Path, device: torch.device
 ) -> Generator[Event, None, SampleReport]:
-    text, negative = yield from _encode(options, model)
+    drawer = yield from _drawer(options, model, device)
     started = time.perf_counter()
     yield from _warn_of_rounding(options, device)
-    drawer = Drawer.of(model, device, options.batch, options.precision)
-    pictures, frames = yield from _draw(options, drawer, text, negative)
+    pictures, frames = yield from _draw(options, drawer)
     seconds = time.perf_counter() - started
     made = replace(options, precision=drawer.precision, threads=torch.get_num_threads(), drawn_on=device.type)
     files = _write(made, model, path, pictures, frames)
@@ -117,16 +111,6 @@ def _threads(count: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _load(path: Path) -> Model | DiffusersModel:
-    """A model of ours, or one of diffusers from a folder or the hub."""
-    if not path.exists():
-        unet_class()  # complain before the download
-        path = pipeline_folder(str(path))
-    if is_export(path):
-        return load_exported(path)
-    return load_diffusers(path) if path.is_dir() and is_pipeline(path) else load_model(path)
-
-
 def _check_outputs(options: SampleOptions) -> None:
     """Complain about places that cannot be written before drawing, not after."""
     if options.out is not None:
@@ -142,28 +126,23 @@ def _check_outputs(options: SampleOptions) -> None:
         check_writable(options.gif)
 
 
-def _encode(
-    options: SampleOptions, model: Model | DiffusersModel
-) -> Generator[Event, None, tuple[Condition, Condition]]:
-    """(P, L, D) the prompts, and (1, L, D) the negative one. The encoder is loaded only if there is text to read."""
-    width = model.text_width
+def _drawer(options: SampleOptions, model: Model, device: torch.device) -> Generator[Event, None, Drawer]:
+    """What draws the pictures. The text encoder is loaded only if there is text to encode."""
     texts = [*options.prompts, options.negative]
-    if not model.reads_empty and not any(text.strip() for text in texts):
-        return Condition.none(len(options.prompts), width), Condition.none(1, width)
+    if not model.encodes_empty and not any(text.strip() for text in texts):
+        return Drawer.of(model, device, options.batch, options.precision)
     encoder = yield from load_text_encoder(model, options.encoder)
     yield from unknown_words(encoder, texts)
     for text in texts:
         if encoder.is_cut(text):
             yield Caution(f"only the first {encoder.max_tokens} tokens are read of: {text[:60]}…")
-    encoded = encode_prompts(encoder, texts)
-    return encoded.rows(torch.arange(len(texts) - 1)), encoded.rows(torch.tensor([-1]))
+    return Drawer.of(model, device, options.batch, options.precision, encoder)
 
 
-def _draw(
-    options: SampleOptions, drawer: Drawer, text: Condition, negative: Condition
-) -> Generator[Event, None, tuple[Tensor, list[Tensor]]]:
+def _draw(options: SampleOptions, drawer: Drawer) -> Generator[Event, None, tuple[Tensor, list[Tensor]]]:
     """The pictures (P·count, H, W) uint8, prompt after prompt, and for a gif the frames, each of the same shape."""
     recipe = options.recipe
+    prompts, negative = drawer.encode(options.prompts), drawer.encode([options.negative])
     prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
     seeds = options.seed + torch.arange(options.count).repeat(len(options.prompts))
     kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, _GIF_FRAMES)).round().int().tolist())
@@ -172,16 +151,14 @@ def _draw(
     def keep(step: Step) -> None:
         if step.i in kept:
             # The DDPM view of x has the scale of a picture at every noise level.
-            frames[step.i].append(drawer.pixels(step.x / math.sqrt(1 + step.sigma**2)))
+            frames[step.i].append(drawer.pictures(step.x / math.sqrt(1 + step.sigma**2)))
 
-    drawing = drawer.draw(recipe, text.rows(prompt), seeds, negative=negative, watch=keep if options.gif else None)
+    drawing = drawer.draw(recipe, prompts.rows(prompt), seeds, negative=negative, watch=keep if options.gif else None)
     pictures = yield from with_progress(drawing, Progress("Drawing", 0, len(prompt), "pictures"))
     return pictures, [torch.cat(parts) for parts in frames.values()] if options.gif else []
 
 
-def _write(
-    options: SampleOptions, model: Model | DiffusersModel, path: Path, pictures: Tensor, frames: list[Tensor]
-) -> list[Path]:
+def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, frames: list[Tensor]) -> list[Path]:
     """Write what was asked for; the paths of the files written."""
     encoder = options.encoder or model.encoder.name
     out = options.out or _unused(Path(f"{_slug(' '.join(options.prompts))}.png"), with_gif=options.gif == BESIDE)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +19,10 @@ from glyffctl.core.evaluation.classifier import RadicalClassifier, predict
 from glyffctl.core.evaluation.metrics import kernel_distance
 from glyffctl.core.evaluation.prompts import Prompt, followed
 from glyffctl.core.evaluation.report import StepsRow
+from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.generate import Recipe
 from glyffctl.figures.style import new_figure, save_figure, style
-from glyffctl.workflows.draw import Drawer, with_progress
-from glyffctl.workflows.events import Event, Progress
+from glyffctl.workflows.events import Event, Progress, with_progress
 
 STEPS = (5, 10, 20, 40)
 
@@ -32,12 +33,12 @@ class _Counted:
     def __init__(self, network: Network) -> None:
         self.network, self.pictures = network, 0
 
-    def encode_text(self, text: Condition) -> object:
-        return self.network.encode_text(text)
+    def encode(self, condition: Condition) -> Any:
+        return self.network.encode(condition)
 
-    def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor:
+    def __call__(self, z: Tensor, sigma: Tensor, context: Any) -> Tensor:
         self.pictures += len(z)
-        return self.network(z, label, context)
+        return self.network(z, sigma, context)
 
 
 def steps_table(

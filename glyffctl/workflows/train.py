@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from glyffctl.core.data import embeddings
 from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.device import CPU, choose_device
-from glyffctl.core.errors import GlyffError, Interrupted, OutputError, TrainingError, UsageError
-from glyffctl.core.io.atomic import reason
+from glyffctl.core.errors import GlyffError, Interrupted, TrainingError, UsageError
 from glyffctl.core.io.bundled import BUNDLED, model_path
-from glyffctl.core.io.names import check_name
 from glyffctl.core.models import checkpoint
-from glyffctl.core.models.checkpoint import EncoderInfo, Model, Origin
+from glyffctl.core.models.checkpoint import EncoderInfo, Origin, TrainedModel
 from glyffctl.core.models.config import Config, as_dict, merge, parse, read_preset, read_toml
-from glyffctl.core.networks.unet import parameter_count
+from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
 from glyffctl.core.training.trainer import Trainer, check_memory
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
 from glyffctl.workflows.preflight import preflight
-from glyffctl.workflows.run import TENSORBOARD, Run
+from glyffctl.workflows.run import Run
+from glyffctl.workflows.run_folder import alone_in, check_folder
 
-LOCK_FILE = ".lock"
 WORKER_ERROR_DELAY = (
     5.0  # seconds before a process other than the first complains: it may be about to say the same, and be heard
 )
@@ -108,25 +104,25 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         yield Caution("no GPU was found: training on the CPU (--gpus 0 says so without this line)")
     preset, sections = _settings(options, device)
     start = _start(options, sections)
-    config = parse(sections)  # complain about settings before minutes are spent on embedding
+    parse(sections)  # complain about settings before minutes are spent on embedding
     group.broadcast(sections)
 
-    glyphs = open_glyphs(options.data, sections["network"].get("size"))
+    glyphs = open_glyphs(options.data, sections["codec"].get("size"))
     if device.type == "cpu":
-        check_memory(config, glyphs.size, group.size)
+        check_memory(parse(merge(sections, {"codec": {"size": glyphs.size}})), group.size)
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
         yield from embed(EmbedOptions(options.data, options.encoder or BUNDLED, device=str(device)))
     group.barrier()
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
-    if start is not None and start.origin.config.network.text_width != cached.width:
+    if start is not None and start.text_width != cached.width:
         raise TrainingError(
             f"the model at {options.start} reads text through {start.origin.encoder.name}, the captions are embedded "
             f"with {cached.encoder}, whose vectors have another width; run `glyffctl embed --data {options.data} "
             f"--encoder {start.origin.encoder.name}`"
         )
     out = options.out or Path("runs") / preset
-    _check_folder(out)
-    with _alone_in(out):
+    check_folder(out)
+    with alone_in(out):
         run = _run(sections, glyphs, cached, device, group, out, tensorboard=options.tensorboard)
         trainer, origin = run.trainer, run.origin
         parameters = parameter_count(trainer.network)
@@ -154,19 +150,20 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         )
 
 
-def _start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> Model | None:
-    """The model that a new run starts from, its network put into `sections`."""
+def _start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> TrainedModel | None:
+    """The model that a new run starts from, its network and codec put into `sections`."""
     if options.start is None:
         return None
     model = checkpoint.load_model(model_path(options.start))
     sections["network"] = as_dict(model.origin.config)["network"]
+    sections["codec"] = as_dict(model.origin.config)["codec"]
     return model
 
 
 def _run_worker(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, None]:
     """What all processes but the first do."""
     sections = group.broadcast(None)
-    glyphs = open_glyphs(options.data, sections["network"].get("size"))
+    glyphs = open_glyphs(options.data, sections["codec"].get("size"))
     group.barrier()  # for the first to embed
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
     run = _run(sections, glyphs, cached, device, group, Path())
@@ -198,7 +195,7 @@ def show_settings(options: TrainOptions) -> str:
     for section, values in as_dict(parse(sections)).items():
         lines.append(f"[{section}]")
         for name, value in values.items():
-            if name not in ("size", "text_width") or name in sections[section]:  # else the data decides
+            if name not in ("size", "in_channels", "text_width") or name in sections[section]:  # else the data decides
                 lines.append(f"{name} = {json.dumps(value)}")
         lines.append("")
     return "\n".join(lines)
@@ -252,44 +249,20 @@ def _device_name(device: torch.device, group: ProcessGroup) -> str:
 
 
 def _fit(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:
-    """The settings with the two numbers that the data decides."""
+    """The settings with the numbers that the data, the codec and the text encoder decide."""
+    codec = parse(merge(sections, {"codec": {"size": size}})).codec.build()
+    channels, side, _ = codec.shape
     network = sections["network"]
-    for name, found, what in (("size", size, "the pictures"), ("text_width", width, "the text embeddings")):
+    decided = {
+        "size": (side, "the pictures"),
+        "in_channels": (channels, "the pictures"),
+        "text_width": (width, "the text embeddings"),
+    }
+    for name, (found, what) in decided.items():
         if network.get(name, found) != found:
             raise TrainingError(
                 f"network.{name} is {network[name]} in the settings, but {what} have {found}; "
                 f"take network.{name} out of the settings, or prepare and embed anew"
             )
-    return parse(merge(sections, {"network": {"size": size, "text_width": width}}))
-
-
-@contextmanager
-def _alone_in(out: Path) -> Iterator[None]:
-    """Hold the run folder; the system lets go of it whatever this process dies of."""
-    lock = FileLock(out / LOCK_FILE)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise TrainingError(
-            f"another `train` is at work in {out}; wait for it, or name another folder with --out"
-        ) from None
-    except (OSError, NotImplementedError) as error:
-        why = reason(error) if isinstance(error, OSError) else error
-        raise OutputError(f"cannot use {out} as run folder: {why}; name another with --out") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _check_folder(out: Path) -> None:
-    check_name(out, OutputError)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        foreign = not (out / checkpoint.CONFIG_FILE).exists() and any(
-            entry.name not in (LOCK_FILE, TENSORBOARD) and entry.suffix != ".tmp" for entry in out.iterdir()
-        )
-    except OSError as error:
-        raise OutputError(f"cannot use {out} as run folder: {reason(error)}; name another with --out") from error
-    if foreign:
-        raise OutputError(f"{out} is not empty and not a run folder; name another with --out")
+    numbers = {name: found for name, (found, _) in decided.items()}
+    return parse(merge(sections, {"codec": {"size": size}, "network": numbers}))

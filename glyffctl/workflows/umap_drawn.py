@@ -9,17 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.dataset import to_pixels
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import cut, near_square, read_png
-from glyffctl.core.models.checkpoint import load_model
+from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.generate import Recipe
-from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
-from glyffctl.workflows.events import Event, Note, Progress
-from glyffctl.workflows.models import find_model
+from glyffctl.workflows.events import Event, Note, Progress, with_progress
+from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.sample_options import SampleOptions, again
 from glyffctl.workflows.words import unknown_words
 
@@ -89,25 +87,26 @@ def trace(
     Raises:
         GlyffError: the model or its encoder cannot be used, or it draws at another size.
     """
-    path, why = yield from find_model(model)
-    loaded = load_model(path)
-    if loaded.network.config.size != size:
-        has = loaded.network.config.size
+    path, why = yield from find_model(model, hub=True)
+    loaded = load_any(path)
+    if loaded.codec.size != size:
+        has = loaded.codec.size
         raise UsageError(
             f"the model at {model_name(path)} draws {has}×{has} pixels, the data have {size}×{size}; name another "
             "with --model"
         )
     yield Note(f"model: {model_name(path)}{why}")
-    text = Condition.none(1, loaded.network.config.text_width)
+    text = Condition.none(1, loaded.text_width)
     if prompt.strip():
         loaded_encoder = yield from load_text_encoder(loaded, encoder)
         yield from unknown_words(loaded_encoder, [prompt])
         text = encode_prompts(loaded_encoder, [prompt])
+    drawer = Drawer.of(loaded, device, 1)
     guesses: list[Tensor] = []
 
     def keep(step: Step) -> None:
-        guesses.append(to_pixels(step.x0)[:, 0].cpu())
+        guesses.append(drawer.pictures(step.x0))
 
-    drawing = Drawer.of(loaded, device, 1).draw(Recipe(), text, torch.tensor([seed]), watch=keep)
+    drawing = drawer.draw(Recipe(), text, torch.tensor([seed]), watch=keep)
     yield from with_progress(drawing, Progress(f"Drawing {prompt[:30]!r}", 0, 1, "glyphs"))
     return Drawn(prompt or "(no prompt)", torch.cat(guesses))

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glyffctl.core.models.config import parse, read_preset
-from glyffctl.core.networks.unet import UNet, UNetConfig, channels_last
+from glyffctl.core.networks.network import channels_last
+from glyffctl.core.networks.unet import UNet, UNetConfig
 from tests.bench.measure import Row, alternate, device
 from tests.test_unet import captions, in_diffusers, pictures, shaken
 
@@ -44,7 +45,7 @@ def _compare(
     text = captions(config, batch, 8)
     text = type(text)(*(t.to(device()) for t in text))
     with torch.no_grad():
-        context = network.encode_text(text)
+        context = network.encode(text)
 
     def ours() -> Tensor:
         return network(z, label, context)

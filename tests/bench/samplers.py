@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.diffusion.denoiser import guide
+from glyffctl.core.diffusion.guidance import guide
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
+from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.text.encoder import load_encoder
-from glyffctl.workflows.draw import Drawer, encode_prompts
 from tests.bench.measure import Row, Timing, alternate, device, glyffctl, processes
 
 STEPS, COUNT = 20, 16

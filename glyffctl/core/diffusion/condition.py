@@ -10,9 +10,11 @@ from torch.nn import functional as F
 
 
 class Condition(NamedTuple):
-    """Captions as the network sees them.
+    """The captions of a batch as token vectors.
 
-    A row whose mask is all False is "no caption": the network puts its learned null token there.
+    A row whose mask is all False has no caption: the network puts its learned null token there. A condition of another
+    kind (a label, a low-resolution picture and its noise level) is one more field here: a tensor whose first dimension
+    is the batch, or None where a model has none.
     """
 
     tokens: Tensor  # (B, L, D) float; zeros where mask is False
@@ -20,25 +22,25 @@ class Condition(NamedTuple):
 
     @staticmethod
     def none(count: int, width: int) -> Condition:
-        """`count` rows without a caption, for vectors `width` wide."""
+        """`count` rows without a caption, for token vectors of `width` numbers."""
         return Condition(torch.zeros(count, 1, width), torch.zeros(count, 1, dtype=torch.bool))
 
     @staticmethod
-    def cat(batches: list[Condition]) -> Condition:
-        """All rows of `batches`, padded to the longest."""
-        length = max(batch.mask.shape[1] for batch in batches)
+    def cat(conditions: list[Condition]) -> Condition:
+        """All rows of `conditions`, captions padded to the longest."""
+        length = max(condition.mask.shape[1] for condition in conditions)
 
-        def pad(batch: Condition) -> Condition:
-            missing = length - batch.mask.shape[1]
-            return Condition(F.pad(batch.tokens, (0, 0, 0, missing)), F.pad(batch.mask, (0, missing)))
+        def pad(condition: Condition) -> Condition:
+            missing = length - condition.mask.shape[1]
+            return Condition(F.pad(condition.tokens, (0, 0, 0, missing)), F.pad(condition.mask, (0, missing)))
 
-        padded = [pad(batch) for batch in batches]
-        return Condition(torch.cat([b.tokens for b in padded]), torch.cat([b.mask for b in padded]))
+        columns = zip(*map(pad, conditions), strict=True)
+        return Condition(*(torch.cat(column) for column in columns))
 
     def rows(self, index: Tensor) -> Condition:
         """The rows `index` (B,) int64."""
-        return Condition(self.tokens[index], self.mask[index])
+        return Condition(*(field[index] for field in self))
 
     def to(self, device: torch.device) -> Condition:
         """The same on another device."""
-        return Condition(self.tokens.to(device), self.mask.to(device))
+        return Condition(*(field.to(device) for field in self))

@@ -1,9 +1,9 @@
-"""From a network to a denoiser: preconditioning, the one loss, guidance.
+"""From a network to a denoiser: preconditioning and the one loss.
 
-A denoiser answers D(x, σ), the best guess of x0 for x = x0 + σ·ε. The network inside sees z = x/√(1+σ²), which has the
-scale of the data at every σ, and a noise label ¼·ln σ:
+A denoiser answers D(x, σ), the best guess of x0 for x = x0 + σ·ε. The network F sees z = x/√(1+σ²), which has the
+scale of the data at every σ:
 
-    D(x, σ) = c_skip·x + c_out·F(x/√(1+σ²), ¼·ln σ, text)
+    D(x, σ) = c_skip·x + c_out·F(x/√(1+σ²), σ, condition)
 
     F predicts   c_skip        c_out
     eps          1             −σ
@@ -17,15 +17,13 @@ wherever x is: no device has to be waited for then, and not every device has flo
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from glyffctl.core.device import send
 from glyffctl.core.diffusion.condition import Condition
 
 PredictionType = Literal["eps", "v", "x0"]
@@ -36,17 +34,21 @@ LARGEST_SNR = 25.0  # of the weighting "v": σ = 0.2
 
 
 class Denoise(Protocol):
-    """x and the result: (B, 1, H, W), data in [−1, 1] plus noise. sigma: (B,), on the CPU."""
+    """D as samplers call it: x and the result (B, C, H, W), sigma (B,) on the CPU."""
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
 
 
 class Network(Protocol):
-    """What a `Denoiser` needs of a network: `unet.UNet`, or a test's stand-in."""
+    """F: what a `Denoiser` needs of a network. Those of this program are in the wing `networks`."""
 
-    def encode_text(self, text: Condition) -> object: ...
+    def encode(self, condition: Condition) -> Any:
+        """Return `condition` as `__call__` takes it: computed once for a prompt, used at every step."""
+        ...
 
-    def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor: ...
+    def __call__(self, z: Tensor, sigma: Tensor, context: Any) -> Tensor:
+        """F(z, σ, condition): z and the result (B, C, H, W), sigma (B,) float64 on the CPU."""
+        ...
 
 
 def coefficients(prediction: PredictionType, sigma: Tensor) -> tuple[Tensor, Tensor]:
@@ -79,7 +81,8 @@ def loss_weight(weighting: Weighting, prediction: PredictionType, sigma: Tensor)
 
 
 def _column(values: Tensor, x: Tensor) -> Tensor:
-    return send(values.to(x.dtype), x.device).reshape(-1, 1, 1, 1)
+    """`values` (B,) as (B, 1, 1, 1) on the device of x, without waiting for what that device is doing."""
+    return values.to(x.dtype).to(x.device, non_blocking=x.device.type == "cuda").reshape(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,61 +99,21 @@ class Denoiser:
     prediction: PredictionType
     autocast: torch.dtype | None = None
 
-    def _network(self, x: Tensor, sigma: Tensor, context: object) -> Tensor:
+    def _network(self, x: Tensor, sigma: Tensor, context: Any) -> Tensor:
         sigma = sigma.double()
         z = x * _column((1 + sigma**2).rsqrt(), x)
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-            label = send((sigma.log() / 4).to(x.dtype), x.device)
-            return self.network(z, label, context).to(x.dtype)
+            return self.network(z, sigma, context).to(x.dtype)
 
-    def __call__(self, x: Tensor, sigma: Tensor, context: object) -> Tensor:
-        """D(x, σ): x (B, 1, H, W), sigma (B,), context from `network.encode_text`."""
+    def __call__(self, x: Tensor, sigma: Tensor, context: Any) -> Tensor:
+        """D(x, σ): x (B, C, H, W), sigma (B,), context from `network.encode`."""
         c_skip, c_out = coefficients(self.prediction, sigma)
         return _column(c_skip, x) * x + _column(c_out, x) * self._network(x, sigma, context)
 
-    def loss(self, x0: Tensor, eps: Tensor, sigma: Tensor, context: object) -> Tensor:
-        """(B,): the mean squared error of F on each noisy picture x0 + σ·ε, unweighted."""
+    def loss(self, x0: Tensor, eps: Tensor, sigma: Tensor, context: Any) -> Tensor:
+        """(B,): the mean squared error of F on each noisy x0 + σ·ε, unweighted."""
         c_skip, c_out = coefficients(self.prediction, sigma)
         x = x0 + _column(sigma, x0) * eps
         # (x0 − c_skip·x)/c_out, regrouped so that nothing large cancels at either end of σ.
         target = x0 * _column((1 - c_skip) / c_out, x0) - eps * _column(c_skip * sigma / c_out, x0)
         return F.mse_loss(self._network(x, sigma, context), target, reduction="none").mean(dim=(1, 2, 3))
-
-
-def guide(
-    denoiser: Denoiser,
-    text: Condition,
-    negative: Condition,
-    scale: float,
-    interval: tuple[float, float] = (0.0, math.inf),
-) -> Denoise:
-    """Classifier-free guidance: D_negative + γ·(D_text − D_negative) (Ho and Salimans 2022, arXiv 2207.12598).
-
-    γ = 1 is off, and costs one pass instead of two. The other convention, (1+w)·D_text − w·D_negative, is w = γ − 1.
-    Outside `interval` (of σ, both ends included) the text alone speaks (Kynkäänniemi et al. 2024, arXiv 2404.07724).
-
-    Args:
-        text: B prompts. The denoiser that comes back takes batches of B.
-        negative: B prompts to be led away from; usually no caption (an all-False mask).
-    """
-    alone = denoiser.network.encode_text(text)
-    if scale == 1:
-        return lambda x, sigma: denoiser(x, sigma, alone)
-    both = denoiser.network.encode_text(Condition.cat([negative, text]))
-
-    def guided(x: Tensor, sigma: Tensor) -> Tensor:
-        if not interval[0] <= float(sigma[0]) <= interval[1]:
-            return denoiser(x, sigma, alone)
-        away, towards = denoiser(torch.cat([x, x]), torch.cat([sigma, sigma]), both).chunk(2)
-        return away + scale * (towards - away)
-
-    return guided
-
-
-def clamp(denoise: Denoise, limit: float = 1.0) -> Denoise:
-    """Hold every guess of x0 in ±limit, the range of the data (static thresholding, arXiv 2205.11487, section 2.3)."""
-
-    def clamped(x: Tensor, sigma: Tensor) -> Tensor:
-        return denoise(x, sigma).clamp(-limit, limit)
-
-    return clamped

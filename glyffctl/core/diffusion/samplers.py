@@ -4,13 +4,14 @@ Each sampler is a generator of `Step`s, so the caller draws a progress bar, keep
 last. All work on x = x0 + σ·ε with the levels `sigmas` (n+1,), descending and ending at 0, that `Schedule.steps` gives.
 The probability-flow ODE in these coordinates is dx/dσ = (x − D(x, σ))/σ (Karras et al. 2022, equation 1).
 
-Samplers never hear of text: guidance is a `Denoise` like any other (`denoiser.guide`).
+Samplers know nothing of conditions: a guided denoiser (`guidance.guide`) is a `Denoise` like any other.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -32,20 +33,39 @@ class Step(NamedTuple):
     x0: Tensor
 
 
-class Sampler(Protocol):
-    """x (B, C, H, W) is noise of level sigmas[0]: σ·ε. The last step's `x` is the picture."""
+class SamplerFunction(Protocol):
+    """x (B, C, H, W) is noise of level sigmas[0]: σ·ε. The last step's `x` is the result."""
 
     def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]: ...
 
 
-def _levels(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
-    """(i, σ, σ') of each step."""
+@dataclass(frozen=True, slots=True)
+class Sampler:
+    """A sampler and what a step of it costs.
+
+    Attributes:
+        function: the sampler itself.
+        evaluations: of the denoiser in a step; the step into σ = 0 may take fewer.
+        draws: random tensors that a step uses at most. Step i calls `draw` with i·draws … i·draws + draws − 1.
+    """
+
+    function: SamplerFunction
+    evaluations: int = 1
+    draws: int = 0
+
+    def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:
+        """See `SamplerFunction`."""
+        return self.function(denoise, x, sigmas, draw)
+
+
+def levels(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
+    """(i, σ, σ') of each step from σ to σ' of the levels (n+1,)."""
     values = sigmas.tolist()
     return ((i, values[i], values[i + 1]) for i in range(len(values) - 1))
 
 
-def _at(denoise: Denoise, x: Tensor, sigma: float) -> Tensor:
-    # On the CPU in float64, wherever x is: no GPU has to be waited for, and Apple's have no float64.
+def evaluate(denoise: Denoise, x: Tensor, sigma: float) -> Tensor:
+    """D(x, σ) of a whole batch at one level; σ is on the CPU in float64 wherever x is, see `denoiser`."""
     return denoise(x, torch.full((len(x),), sigma, dtype=torch.float64))
 
 
@@ -63,8 +83,8 @@ def ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: f
 
     Song et al. 2021 (arXiv 2010.02502), equations 12 and 16; with η = 1 the ancestral sampling of Ho et al. 2020.
     """
-    for i, sigma, target in _levels(sigmas):
-        x0 = _at(denoise, x, sigma)
+    for i, sigma, target in levels(sigmas):
+        x0 = evaluate(denoise, x, sigma)
         down, up = _split(sigma, target, eta)
         x = x0 + (x - x0) * (down / sigma)
         if up > 0:
@@ -79,8 +99,8 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterato
     of first order: there λ is infinite and x = D.
     """
     previous: tuple[Tensor, float] | None = None
-    for i, sigma, target in _levels(sigmas):
-        x0 = _at(denoise, x, sigma)
+    for i, sigma, target in levels(sigmas):
+        x0 = evaluate(denoise, x, sigma)
         h = math.log(sigma / target) if target > 0 else math.inf
         towards = x0
         if previous is not None and target > 0:
@@ -93,8 +113,8 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterato
 def dpmpp_2m_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: float = 1.0) -> Iterator[Step]:
     """SDE-DPM-Solver++ (2M), midpoint form: the reverse SDE by the same extrapolation (arXiv 2211.01095, appendix)."""
     previous: tuple[Tensor, float] | None = None
-    for i, sigma, target in _levels(sigmas):
-        x0 = _at(denoise, x, sigma)
+    for i, sigma, target in levels(sigmas):
+        x0 = evaluate(denoise, x, sigma)
         if target == 0:
             yield Step(i, target, x0, x0)
             return
@@ -115,8 +135,8 @@ def dpmpp_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: f
     The noise of the half step and of the whole step come from one Brownian path in σ: w₁ over the first part and w₂
     over the rest, added with the weights of their lengths.
     """
-    for i, sigma, target in _levels(sigmas):
-        x0 = _at(denoise, x, sigma)
+    for i, sigma, target in levels(sigmas):
+        x0 = evaluate(denoise, x, sigma)
         if target == 0:
             yield Step(i, target, x0, x0)
             return
@@ -124,7 +144,7 @@ def dpmpp_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: f
         first, second = draw(2 * i), draw(2 * i + 1)
         down, up = _split(sigma, middle, eta)
         half = x * (down / sigma) + x0 * (1 - down / sigma) + first * up
-        x0 = _at(denoise, half, middle)
+        x0 = evaluate(denoise, half, middle)
         down, up = _split(sigma, target, eta)
         share = (sigma - middle) / (sigma - target)
         whole = first * math.sqrt(share) + second * math.sqrt(1 - share)
@@ -134,22 +154,23 @@ def dpmpp_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: f
 
 def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:  # noqa: ARG001
     """Heun's second-order method on the ODE, Euler into σ = 0 (Karras et al. 2022, algorithm 1); two evaluations."""
-    for i, sigma, target in _levels(sigmas):
-        x0 = _at(denoise, x, sigma)
+    for i, sigma, target in levels(sigmas):
+        x0 = evaluate(denoise, x, sigma)
         slope = (x - x0) / sigma
         euler = x + slope * (target - sigma)
         if target > 0:
-            slope = (slope + (euler - _at(denoise, euler, target)) / target) / 2
+            slope = (slope + (euler - evaluate(denoise, euler, target)) / target) / 2
             euler = x + slope * (target - sigma)
         x = euler
         yield Step(i, target, x, x0)
 
 
 SAMPLERS: dict[str, Sampler] = {
-    "ddpm": partial(ancestral, eta=1.0),
-    "ddim": partial(ancestral, eta=0.0),
-    "dpmpp-2m": dpmpp_2m,
-    "dpmpp-2m-sde": dpmpp_2m_sde,
-    "dpmpp-sde": dpmpp_sde,
-    "heun": heun,
+    "ddpm": Sampler(partial(ancestral, eta=1.0), draws=1),
+    "ddim": Sampler(partial(ancestral, eta=0.0)),
+    "dpmpp-2m": Sampler(dpmpp_2m),
+    "dpmpp-2m-sde": Sampler(dpmpp_2m_sde, draws=1),
+    "dpmpp-sde": Sampler(dpmpp_sde, evaluations=2, draws=2),
+    "heun": Sampler(heun, evaluations=2),
 }
+"""By name. A sampler in a file of its own adds itself, and `diffusion/__init__.py` imports that file."""

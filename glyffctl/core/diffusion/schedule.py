@@ -14,8 +14,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from glyffctl.core.errors import UsageError
-
 ScheduleName = Literal["linear", "cosine", "karras"]
 
 
@@ -48,7 +46,7 @@ class Schedule:
         starts lower shows the network noise it was never asked about at T, and makes a one-step sample meaningless.
 
         Raises:
-            UsageError: `n` is not in 1…T.
+            ValueError: `n` is not in 1…T.
         """
         return torch.cat([self.sigmas[self.places(n)], torch.zeros(1, dtype=torch.float64)])
 
@@ -56,7 +54,7 @@ class Schedule:
         """Where the levels of `steps` are in the table: (n,) int64, descending."""
         count = len(self.sigmas)
         if not 1 <= n <= count:
-            raise UsageError(f"--steps must be between 1 and {count}, not {n}")
+            raise ValueError(f"`steps` must be between 1 and {count}, not {n}")
         # T·k is a whole number, so the quotient is exact at a half, where rounding would turn on the last bit.
         return (torch.arange(n, 0, -1, dtype=torch.float64) * count / n).round().long() - 1
 
@@ -91,7 +89,10 @@ def karras(count: int = 1000, sigma_min: float = 0.02, sigma_max: float = 160.0,
     return Schedule((low + ramp * (high - low)) ** rho)
 
 
-def make_schedule(name: ScheduleName) -> Schedule:
-    """The schedule called `name`, with its paper's settings and 1000 levels."""
-    makers: dict[ScheduleName, Callable[[], Schedule]] = {"linear": linear, "cosine": cosine, "karras": karras}
-    return makers[name]()
+SCHEDULES: dict[str, Callable[[], Schedule]] = {"linear": linear, "cosine": cosine, "karras": karras}
+"""By name, with the settings of their papers and 1000 levels."""
+
+
+def make_schedule(name: str) -> Schedule:
+    """The schedule called `name`."""
+    return SCHEDULES[name]()

@@ -23,12 +23,13 @@ from glyffctl.core.errors import ModelError
 from glyffctl.core.interop.diffusers_model import unet_class
 from glyffctl.core.interop.diffusers_settings import NETWORK, PREDICTIONS
 from glyffctl.core.io.reading import preview
+from glyffctl.core.networks.network import Network
 from glyffctl.core.networks.unet import UNet
 
 # What each of our parts is called in diffusers; applied one after the other.
 _NAMES = [
-    (r"^embed_label\.0\.", "time_embedding.linear_1."),
-    (r"^embed_label\.2\.", "time_embedding.linear_2."),
+    (r"^embed_sigma\.0\.", "time_embedding.linear_1."),
+    (r"^embed_sigma\.2\.", "time_embedding.linear_2."),
     (r"^embed_text\.1\.", "class_embedding.linear_1."),
     (r"^embed_text\.3\.", "class_embedding.linear_2."),
     (r"^norm_out\.", "conv_norm_out."),
@@ -69,6 +70,17 @@ def diffusers_name(name: str) -> str:
     return name
 
 
+def as_unet(network: Network) -> UNet:
+    """`network`, if it is one that diffusers has.
+
+    Raises:
+        ModelError: it is of another kind.
+    """
+    if not isinstance(network, UNet):
+        raise ModelError("only a U-Net can be written for diffusers; take the format onnx")
+    return network
+
+
 def unet_config(network: UNet) -> dict[str, Any]:
     """The arguments of UNet2DConditionModel for this network; what is not among them has its default there.
 
@@ -86,8 +98,8 @@ def unet_config(network: UNet) -> dict[str, Any]:
     pooled = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": config.context_width}
     return {
         "sample_size": config.size // config.patch,
-        "in_channels": config.patch**2,
-        "out_channels": config.patch**2,
+        "in_channels": config.in_channels * config.patch**2,
+        "out_channels": config.in_channels * config.patch**2,
         "block_out_channels": list(config.channels),
         "layers_per_block": config.blocks,
         "down_block_types": [f"{kind}DownBlock2D" for kind in kinds],
@@ -206,10 +218,13 @@ def compare(network: UNet, config: dict[str, Any], weights: Path) -> float:
     unet.eval()
     generator = torch.Generator().manual_seed(0)
     size, width, patch = network.config.size, network.config.text_width, network.config.patch
-    z, label = torch.randn(3, 1, size, size, generator=generator), torch.tensor([-0.9, 0.0, 1.2])
+    z, sigma = (
+        torch.randn(3, network.config.in_channels, size, size, generator=generator),
+        torch.tensor([0.03, 1.0, 120.0], dtype=torch.float64),
+    )
     mask = torch.arange(4) < torch.tensor([[0], [2], [4]])
-    context = network.encode_text(Condition(torch.randn(3, 4, width, generator=generator), mask))
-    ours = network(z, label, context)
+    context = network.encode(Condition(torch.randn(3, 4, width, generator=generator), mask))
+    ours = network(z, sigma, context)
     seen = context.mask[:, 0, 0]
     pooled = None
     if network.embed_text is not None:
@@ -218,7 +233,7 @@ def compare(network: UNet, config: dict[str, Any], weights: Path) -> float:
         pooled = network.embed_text[0](mean)
     theirs = unet(
         F.pixel_unshuffle(z, patch),
-        1000 * label,
+        250 * sigma.log(),
         encoder_hidden_states=context.tokens,
         encoder_attention_mask=seen,
         class_labels=pooled,

@@ -2,8 +2,8 @@
 
     D(x, σ) = c_skip·x + c_out·F(x/√(1+σ²), t, text)
 
-with t, the place of σ in the model's own table, where ours reads ¼·ln σ; everything else of `denoiser` and `samplers`
-stays as it is. diffusers is needed for the network alone.
+with t the place of σ in the model's own table; everything else of `denoiser` and `samplers` stays as it is. diffusers
+is needed for the network alone.
 """
 
 from __future__ import annotations
@@ -11,26 +11,24 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from glyffctl.core.codecs.pixels import Pixels
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.interop.diffusers_settings import GLYFFUSER, PipelineSettings, SpacedSchedule, read_pipeline
+from glyffctl.core.interop.diffusers_settings import GLYFFUSER, PipelineSettings, read_pipeline
 from glyffctl.core.io.diffusers_files import read_weights
 from glyffctl.core.io.tensors import digest
-from glyffctl.core.models.checkpoint import EncoderInfo
+from glyffctl.core.models.checkpoint import EncoderInfo, Model
+from glyffctl.core.networks.network import Network
 
-_SAME = 2e-5  # of ln σ: float32 labels miss a level by 1e-6 at most, and levels lie 1e-3 apart
 
-
-class DiffusersNetwork(nn.Module):
-    """F(z, t, text) of a UNet2DConditionModel, asked as a `denoiser.Network` is.
+class DiffusersNetwork(Network):
+    """F(z, t, text) of a UNet2DConditionModel.
 
     Captions of the same length go through the network together and without padding, which this kind of network sees
     where it pools text (`addition_embed_type` "text"): so a picture does not depend on its neighbors in a batch.
@@ -40,25 +38,23 @@ class DiffusersNetwork(nn.Module):
         """sigmas: (T,) float64, the table that t counts in. It stays on the CPU: not every device has float64."""
         super().__init__()
         self.unet = unet
+        self.sigmas = sigmas
         self.log_sigmas = sigmas.log()
         self.rising = self.log_sigmas.cummax(0).values  # rescaled tables fall at their very end
 
-    def encode_text(self, text: Condition) -> Condition:
-        """Nothing to prepare."""
-        return text
-
-    def timestep(self, label: Tensor) -> Tensor:
-        """(B,) float64 on the CPU: the place of ¼·ln σ in the table; between two levels, linear in ln σ."""
-        log_sigma = 4 * label.cpu().double()
-        distance, level = (self.log_sigmas - log_sigma[:, None]).abs().min(1)
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """(B,) float64 on the CPU: the place of σ in the table; between two levels, linear in ln σ."""
+        sigma = sigma.cpu().double()
+        same, level = (self.sigmas == sigma[:, None]).max(1)
+        log_sigma = sigma.log()
         above = torch.searchsorted(self.rising, log_sigma).clamp(1, len(self.rising) - 1)
         low, high = self.rising[above - 1], self.rising[above]
         between = above - 1 + ((log_sigma - low) / (high - low)).clamp(0, 1)
-        return torch.where(distance < _SAME, level.double(), between)
+        return torch.where(same, level.double(), between)
 
-    def forward(self, z: Tensor, label: Tensor, context: Condition) -> Tensor:
-        """z and the result (B, C, H, W); label (B,) is ¼·ln σ."""
-        time = self.timestep(label)
+    def forward(self, z: Tensor, sigma: Tensor, context: Condition) -> Tensor:
+        """z and the result (B, C, H, W); sigma (B,) float64 on the CPU."""
+        time = self.timestep(sigma)
         time = time.to(z.device, torch.float32 if z.device.type == "mps" else torch.float64)
         lengths = context.mask.sum(1)
         answer = torch.empty_like(z)
@@ -69,70 +65,19 @@ class DiffusersNetwork(nn.Module):
         return answer
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class DiffusersModel:
-    """A network of diffusers with all that drawing needs; the counterpart of `checkpoint.Model`."""
-
-    network: DiffusersNetwork
-    settings: PipelineSettings
-    identity: str
-    """A digest of weights and settings."""
-    reads_empty: bool = True
-    """The empty prompt is text like any other: these networks have no token for "no caption"."""
-
-    @property
-    def size(self) -> int:
-        """Height and width of a picture, in pixels."""
-        return self.settings.size
-
-    @property
-    def channels(self) -> int:
-        """1 for grey pictures, 3 for coloured ones."""
-        return self.settings.channels
-
-    @property
-    def text_width(self) -> int:
-        """D of the token vectors that the network reads."""
-        return self.settings.text_width
-
-    @property
-    def schedule(self) -> SpacedSchedule:
-        """Its noise levels and their spacing."""
-        return self.settings.schedule
-
-    @property
-    def prediction(self) -> PredictionType:
-        """What the network predicts."""
-        return self.settings.prediction
-
-    @property
-    def clip(self) -> float | None:
-        """Guesses of x0 are held in ±clip."""
-        return self.settings.clip
-
-    @property
-    def low(self) -> float:
-        """The value of black."""
-        return self.settings.low
-
-    @property
-    def encoder(self) -> EncoderInfo:
-        """Its text encoder; nothing is known of it but its name and the width of its vectors."""
-        return EncoderInfo(self.settings.encoder, "", self.settings.max_tokens)
-
-    @property
-    def history(self) -> str:
-        """Where it comes from, in words."""
-        settings = self.settings
-        told = f"{settings.pipeline}, a pipeline of diffusers" if settings.pipeline else "a model of diffusers"
-        if not settings.sampler:
-            return f"{told} without a scheduler: taken to be DDPM's, with linear β and noise prediction"
-        told += f", whose own scheduler is like --sampler {settings.sampler}"
-        return f"{told}, without guidance (--guidance 1)" if settings.pipeline == GLYFFUSER else told
+def _history(settings: PipelineSettings) -> str:
+    kind = f"{settings.pipeline}, a pipeline of diffusers" if settings.pipeline else "a model of diffusers"
+    if not settings.sampler:
+        return f"{kind} without a scheduler: taken to be DDPM's, with linear β and noise prediction"
+    kind += f", whose own scheduler is like the sampler {settings.sampler}"
+    return f"{kind}, without guidance (1)" if settings.pipeline == GLYFFUSER else kind
 
 
-def load_diffusers(folder: Path) -> DiffusersModel:
-    """Read a model folder of diffusers. The network comes back in eval mode, float32, on the CPU.
+def load_diffusers(folder: Path) -> Model:
+    """Read a model folder of diffusers. The network is in eval mode, float32, on the CPU.
+
+    Nothing is known of its text encoder but its name and the width of its vectors; and the empty prompt is text like
+    any other to it, as these networks have no token for "no caption".
 
     Raises:
         ModelError: a file is missing or broken, says what is not known here, or the weights do not fit.
@@ -142,10 +87,19 @@ def load_diffusers(folder: Path) -> DiffusersModel:
     unet_class()  # complain before anything slow
     weights = read_weights(settings.weights)
     unet = _build(settings, weights)
-    network = DiffusersNetwork(unet, settings.schedule.sigmas).eval().requires_grad_(False)
-    told = json.dumps([settings.network, settings.prediction, settings.clip, settings.low])
-    state = hashlib.blake2b(f"{digest(weights)} {digest({'sigmas': settings.schedule.sigmas})} {told}".encode())
-    return DiffusersModel(network, settings, state.hexdigest()[:32])
+    plain = json.dumps([settings.network, settings.prediction, settings.clip, settings.low])
+    state = hashlib.blake2b(f"{digest(weights)} {digest({'sigmas': settings.schedule.sigmas})} {plain}".encode())
+    return Model(
+        network=DiffusersNetwork(unet, settings.schedule.sigmas).eval().requires_grad_(False),
+        prediction=settings.prediction,
+        schedule=settings.schedule,
+        codec=Pixels(settings.size, settings.channels, settings.low, settings.clip),
+        text_width=settings.text_width,
+        encoder=EncoderInfo(settings.encoder, "", settings.max_tokens),
+        encodes_empty=True,
+        identity=state.hexdigest()[:32],
+        history=_history(settings),
+    )
 
 
 def unet_class() -> Any:

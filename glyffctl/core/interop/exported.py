@@ -9,12 +9,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import ModelError
-from glyffctl.core.interop.diffusers_export import check_config, check_scheduler, our_weights
+from glyffctl.core.interop.diffusers_export import as_unet, check_config, check_scheduler, our_weights
 from glyffctl.core.io.diffusers_files import find_weights, read_weights
 from glyffctl.core.io.reading import read_json
 from glyffctl.core.io.tensors import digest
-from glyffctl.core.models.checkpoint import EXPORT_FILE, EncoderInfo, Model, Origin, build_without_init, load_weights
+from glyffctl.core.models.checkpoint import (
+    EXPORT_FILE,
+    SIGMAS,
+    EncoderInfo,
+    Origin,
+    TrainedModel,
+    build_without_init,
+    load_weights,
+    trained_model,
+)
 
 TEXT_FILE = "text.safetensors"
 """What text goes through before the network, see `diffusers_export.text_weights`."""
@@ -25,7 +35,7 @@ def is_export(folder: Path) -> bool:
     return (folder / EXPORT_FILE).exists()
 
 
-def load_exported(folder: Path) -> Model:
+def load_exported(folder: Path) -> TrainedModel:
     """Read what `export --format diffusers` wrote. The network comes back as `checkpoint.load_model` gives it.
 
     Raises:
@@ -38,15 +48,17 @@ def load_exported(folder: Path) -> Model:
     origin, images = _origin(about, folder), about.get("images")
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {path}: it does not say how many pictures the model was trained on")
-    network = build_without_init(origin.config.network)
+    network = as_unet(build_without_init(origin.config.network))
+    schedule = make_schedule(origin.config.diffusion.schedule)
     unet, diffusion = folder / "unet", origin.config.diffusion
     check_config(read_json(unet / "config.json", ModelError), network, unet / "config.json")
     file = find_weights(unet, model=folder)
     weights = our_weights(network, read_weights(file), read_weights(folder / TEXT_FILE))
-    model = Model(load_weights(network, weights, file), origin, images, None, digest(weights))
+    network = load_weights(network, weights, file)
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    check_scheduler(read_json(scheduler, ModelError), model.schedule, diffusion.prediction, scheduler)
-    return model
+    check_scheduler(read_json(scheduler, ModelError), schedule, diffusion.prediction, scheduler)
+    identity = digest({SIGMAS: schedule.sigmas, **weights})
+    return trained_model(network, schedule, origin, images=images, epochs=None, identity=identity)
 
 
 def _origin(about: dict[str, Any], folder: Path) -> Origin:

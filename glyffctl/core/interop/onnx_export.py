@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser, PredictionType
 from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.networks.unet import UNet
+from glyffctl.core.networks.network import Network
 from glyffctl.core.text.encoder import TextEncoder
 
 _LARGEST = 2_000_000_000  # bytes that fit into one file of ONNX, which is a protocol buffer
@@ -31,15 +31,15 @@ class DenoiserGraph(nn.Module):
     inputs = ("x", "sigma", "tokens", "mask")
     output = "x0"
 
-    def __init__(self, network: UNet, prediction: PredictionType) -> None:
+    def __init__(self, network: Network, prediction: PredictionType) -> None:
         super().__init__()
         self.network = network
         self.prediction = prediction
 
     def forward(self, x: Tensor, sigma: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
-        """x and the result (B, 1, size, size); sigma (B,); tokens (B, L, D); mask (B, L), all False: no caption."""
+        """x and the result (B, C, H, W); sigma (B,); tokens (B, L, D); mask (B, L), all False: no caption."""
         denoiser = Denoiser(self.network, self.prediction)
-        return denoiser(x, sigma, self.network.encode_text(Condition(tokens, mask)))
+        return denoiser(x, sigma, self.network.encode(Condition(tokens, mask)))
 
 
 class EncoderGraph(nn.Module):
@@ -58,15 +58,20 @@ class EncoderGraph(nn.Module):
         return hidden.masked_fill(~mask[..., None], 0.0)
 
 
-def export_denoiser(path: Path, network: UNet, prediction: PredictionType) -> None:
+def export_denoiser(path: Path, network: Network, prediction: PredictionType) -> None:
     """Write D(x, σ, text) to `path`.
 
     Raises:
         ModelError: it cannot be written as ONNX.
     """
-    size, width = network.config.size, network.config.text_width
+    config = network.config
     mask = torch.arange(5)[None] < torch.tensor([0, 2, 5])[:, None]
-    example = (torch.randn(3, 1, size, size), torch.tensor([0.1, 1.0, 10.0]), torch.randn(3, 5, width), mask)
+    example = (
+        torch.randn(3, config.in_channels, config.size, config.size),
+        torch.tensor([0.1, 1.0, 10.0]),
+        torch.randn(3, 5, config.text_width),
+        mask,
+    )
     dynamic = ({0: "batch"}, {0: "batch"}, {0: "batch", 1: "length"}, {0: "batch", 1: "length"})
     _export(path, DenoiserGraph(network, prediction), example, dynamic)
 

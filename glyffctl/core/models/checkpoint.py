@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from glyffctl import __version__
+from glyffctl.core.codecs.codec import Codec
 from glyffctl.core.diffusion.denoiser import PredictionType
-from glyffctl.core.diffusion.schedule import Schedule, make_schedule
+from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.io.atomic import write_text
 from glyffctl.core.io.bundled import display_name
@@ -27,7 +28,7 @@ from glyffctl.core.io.reading import read_json
 from glyffctl.core.io.tensors import check_tensors, digest, load_tensors, read_header, save_tensors
 from glyffctl.core.models import places as model_places
 from glyffctl.core.models.config import Config, as_dict, parse
-from glyffctl.core.networks.unet import UNet, UNetConfig, channels_last
+from glyffctl.core.networks.network import AnyNetwork, Network, NetworkConfig, build_network, channels_last
 
 MODEL_FILE = model_places.MODEL_FILE
 STATE_FILE = model_places.STATE_FILE
@@ -36,11 +37,13 @@ EXPORT_FILE = model_places.EXPORT_FILE
 """In a folder that `export` wrote: what the files beside it are."""
 MODEL_KIND = model_places.MODEL_KIND
 STATE_KIND = model_places.STATE_KIND
+SIGMAS = "schedule.sigmas"
+"""The tensor beside the weights that holds the noise levels."""
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderInfo:
-    """Which text encoder a model reads; the fields are those of `text.TextEncoder`."""
+    """Which text encoder a model was trained with; the fields are those of `TextEncoder`."""
 
     name: str
     fingerprint: str
@@ -77,74 +80,84 @@ class Origin:
             raise ModelError(f"cannot use {path}: its settings are not those of this version ({error})") from error
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Model:
-    """A trained network and what it was trained as."""
+    """A network with all that drawing needs, trained here or by another program.
 
-    network: UNet
+    Attributes:
+        prediction: what the network predicts.
+        schedule: the noise levels that samplers visit.
+        codec: between pictures and what is diffused.
+        text_width: D of the token vectors that the network takes.
+        encoder: the text encoder that it was trained with.
+        encodes_empty: the empty prompt is encoded like any other text; otherwise it is no caption, for which the
+            network has a learned token.
+        identity: a digest of the weights and the noise levels.
+        history: where it comes from, in words.
+    """
+
+    network: Network
+    prediction: PredictionType
+    schedule: Schedule
+    codec: Codec
+    text_width: int
+    encoder: EncoderInfo
+    encodes_empty: bool = False
+    identity: str = ""
+    history: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainedModel(Model):
+    """A model that was trained here.
+
+    Attributes:
+        origin: what it was trained with.
+        images: pictures shown in training.
+        epochs: how often it has seen its data; None where the file does not say.
+    """
+
     origin: Origin
     images: int
-    """Pictures shown in training."""
     epochs: float | None
-    """How often it has seen its data; None where the file does not say."""
-    identity: str
-    """A digest of the weights."""
-    reads_empty: bool = False
-    """The empty prompt is no caption, for which the network has learned a token."""
-    channels: int = 1
-    clip: float | None = 1.0
-    """Guesses of x0 are held in ±clip."""
-    low: float = -1.0
-    """The value of black."""
-
-    @property
-    def size(self) -> int:
-        """Height and width of a picture, in pixels."""
-        return self.network.config.size
-
-    @property
-    def text_width(self) -> int:
-        """D of the token vectors that the network reads."""
-        return self.network.config.text_width
-
-    @property
-    def schedule(self) -> Schedule:
-        """The levels that samplers visit."""
-        return make_schedule(self.origin.config.diffusion.schedule)
-
-    @property
-    def prediction(self) -> PredictionType:
-        """What the network predicts."""
-        return self.origin.config.diffusion.prediction
-
-    @property
-    def encoder(self) -> EncoderInfo:
-        """The text encoder that it was trained with."""
-        return self.origin.encoder
-
-    @property
-    def history(self) -> str:
-        """Where it comes from, in words."""
-        epochs = "" if self.epochs is None else f" ({self.epochs:,.{self.epochs < 10:d}f} epochs)"
-        return f"trained on {self.images:,} pictures{epochs}"
 
 
-def save_model(
-    path: Path,
-    network: UNet,
+def trained_model(
+    network: Network,
+    schedule: Schedule,
     origin: Origin,
+    *,
     images: int,
-    epochs: float | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> None:
-    """Write the weights of `network`, in `dtype`, with all that sampling needs; the rest is as in `Model`."""
-    header = {**origin.as_dict(), "images": images, "epochs": epochs, "glyffctl": __version__}
-    weights = {name: tensor.to(dtype) for name, tensor in network.state_dict().items()}
-    save_tensors(path, MODEL_KIND, weights, header)
+    epochs: float | None,
+    identity: str = "",
+) -> TrainedModel:
+    """A model of ours; the arguments are as in `TrainedModel`."""
+    config = origin.config
+    seen = "" if epochs is None else f" ({epochs:,.{epochs < 10:d}f} epochs)"
+    return TrainedModel(
+        network=network,
+        prediction=config.diffusion.prediction,
+        schedule=schedule,
+        codec=config.codec.build(),
+        text_width=config.network.text_width,
+        encoder=origin.encoder,
+        identity=identity,
+        history=f"trained on {images:,} pictures{seen}",
+        images=images,
+        epochs=epochs,
+        origin=origin,
+    )
 
 
-def load_model(path: Path) -> Model:
-    """Read a model; `path` is its file or its run folder. The network comes back in eval mode, float32, on the CPU.
+def save_model(path: Path, model: TrainedModel, dtype: torch.dtype = torch.float32) -> None:
+    """Write a model of ours, its weights in `dtype`, with all that drawing needs."""
+    header = {**model.origin.as_dict(), "images": model.images, "epochs": model.epochs, "glyffctl": __version__}
+    weights = {name: tensor.to(dtype) for name, tensor in model.network.state_dict().items()}
+    save_tensors(path, MODEL_KIND, {SIGMAS: model.schedule.sigmas, **weights}, header)
+
+
+def load_model(path: Path) -> TrainedModel:
+    """Read a model; `path` is its file or its run folder. The network is in eval mode, float32, on the CPU.
 
     Raises:
         ModelError: there is none, it is cut short, damaged, or of another version.
@@ -156,26 +169,40 @@ def load_model(path: Path) -> Model:
     try:
         weights, header = load_tensors(file, MODEL_KIND, ModelError)
     except ModelError as error:
-        told = str(error).replace(str(file), display_name(file))
+        message = str(error).replace(str(file), display_name(file))
         if isinstance(error.__cause__, OSError):  # a file that the disk does not give may well be whole
-            raise ModelError(told) from error
+            raise ModelError(message) from error
         what = "get the file again" if display_name(file) == str(file) else "install glyffctl again"
-        raise ModelError(f"{told}; {what}, or name another model") from error
+        raise ModelError(f"{message}; {what}, or name another model") from error
+    identity = digest(weights)
     origin = Origin.parse(header, Path(display_name(file)))
+    schedule = _schedule(weights.pop(SIGMAS, None), file)
     network = load_weights(build_without_init(origin.config.network), weights, file)
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {display_name(file)}: it does not say how many pictures it was trained on")
-    return Model(network, origin, images, _epochs(header), digest(weights))
+    return trained_model(network, schedule, origin, images=images, epochs=_epochs(header), identity=identity)
 
 
-def build_without_init(config: UNetConfig) -> UNet:
+def _schedule(sigmas: Tensor | None, file: Path) -> Schedule:
+    if (
+        sigmas is None
+        or sigmas.dtype != torch.float64
+        or sigmas.ndim != 1
+        or len(sigmas) == 0
+        or not bool((sigmas > 0).all() and sigmas.isfinite().all() and (sigmas.diff() > 0).all())
+    ):
+        raise ModelError(f"cannot use {display_name(file)}: its noise levels are not positive and ascending")
+    return Schedule(sigmas)
+
+
+def build_without_init(config: NetworkConfig) -> Network:
     """A network whose weights are yet to come, see `load_weights`."""
-    with _Unfilled():
-        return UNet(config)
+    with _SkipInit():
+        return build_network(config)
 
 
-def load_weights(network: UNet, weights: dict[str, Tensor], file: Path) -> UNet:
+def load_weights(network: AnyNetwork, weights: dict[str, Tensor], file: Path) -> AnyNetwork:
     """`network` with all its weights, float32, in eval mode and without gradients.
 
     Raises:
@@ -207,7 +234,7 @@ def _epochs(header: dict[str, Any]) -> float | None:
     return float(epochs) if type(epochs) in (int, float) and 0 <= epochs < math.inf else None
 
 
-class _Unfilled(TorchFunctionMode):
+class _SkipInit(TorchFunctionMode):
     """Networks built under this skip the random start, for weights that overwrite it.
 
     So they do on torch's meta device; but to draw at random there torch imports its compiler, for most of a second.

@@ -11,16 +11,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from glyffctl.core.codecs.codec import CODECS, Codec
 from glyffctl.core.diffusion.denoiser import PredictionType, Weighting
-from glyffctl.core.diffusion.schedule import ScheduleName
+from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.reading import preview
-from glyffctl.core.networks.unet import UNetConfig
+from glyffctl.core.networks.network import NETWORKS, NetworkConfig, kind_of
 from glyffctl.core.precision import Precision
-from glyffctl.core.training.optimizer import OptimizerName
 
 Levels = Literal["table", "lognormal"]
+OptimizerName = Literal["adamw", "muon"]
+DEFAULT_KIND = "unet"
+"""The kind of network of settings that name none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +40,7 @@ class DiffusionConfig:
     """
 
     prediction: PredictionType = "x0"
-    schedule: ScheduleName = "karras"
+    schedule: str = "karras"
     levels: Levels = "lognormal"
     level_mean: float = 0.8
     level_std: float = 1.4
@@ -46,6 +49,8 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"diffusion.schedule must be one of {', '.join(SCHEDULES)}, not {preview(self.schedule)}")
         if not 0 <= self.caption_dropout <= 1:
             raise UsageError(f"diffusion.caption_dropout must be in [0, 1], not {self.caption_dropout}")
         if not (math.isfinite(self.level_mean) and 0 < self.level_std < math.inf):
@@ -57,6 +62,7 @@ class TrainingConfig:
     """How it is learned. Everything is counted in pictures shown, so that a batch size can change alone.
 
     Attributes:
+        objective: what is learned from a batch, see `training.objective`.
         batch: pictures of an optimizer step.
         optimizer: "adamw", or "muon" for matrices and kernels, see `optimizer`.
         learning_rate, weight_decay: of both. beta1, beta2: of AdamW.
@@ -73,6 +79,7 @@ class TrainingConfig:
         seed: of everything drawn.
     """
 
+    objective: str = "denoising"
     batch: int = 64
     optimizer: OptimizerName = "adamw"
     learning_rate: float = 5e-4
@@ -117,16 +124,43 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CodecConfig:
+    """What pictures become before they are diffused, see `codecs.codec`.
+
+    Attributes:
+        kind: a name in `CODECS`.
+        size: height and width of a picture, in pixels.
+    """
+
+    kind: str = "pixels"
+    size: int = 128
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        if self.kind not in CODECS:
+            raise UsageError(f"codec.kind must be one of {', '.join(CODECS)}, not {preview(self.kind)}")
+        if not 1 <= self.size <= _LARGEST_SIZE:
+            raise UsageError(f"codec.size must be in 1…{_LARGEST_SIZE:,}, not {self.size}")
+
+    def build(self) -> Codec:
+        """The codec."""
+        return CODECS[self.kind](self.size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A whole training run."""
 
-    network: UNetConfig = field(default_factory=UNetConfig)
+    network: NetworkConfig = field(default_factory=NETWORKS[DEFAULT_KIND].config)
+    codec: CodecConfig = field(default_factory=CodecConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(minutes=60))
 
 
-SECTIONS = {"network": UNetConfig, "diffusion": DiffusionConfig, "training": TrainingConfig}
+SECTIONS = ("network", "codec", "diffusion", "training")
+_KINDS = {"codec": CodecConfig, "diffusion": DiffusionConfig, "training": TrainingConfig}
 BUDGETS = ("epochs", "images", "minutes")
+_LARGEST_SIZE = 1 << 16
 LARGEST = 2**63  # the first number that is none of 64 bits
 
 
@@ -158,7 +192,10 @@ def read_toml(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def merge(*layers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Sections laid over each other, the later winning; a budget in a later layer replaces any earlier budget."""
+    """Sections laid over each other, the later winning.
+
+    A budget in a later layer replaces any earlier budget, and another kind of network all settings of the earlier one.
+    """
     merged: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for layer in layers:
         for section, values in layer.items():
@@ -168,6 +205,8 @@ def merge(*layers: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 raise UsageError(f"{section} must be a section: write [{section}] on a line of its own")
             if any(values.get(budget) for budget in BUDGETS):
                 merged[section] = {k: v for k, v in merged[section].items() if k not in BUDGETS}
+            if section == "network" and values.get("kind", (kind := merged[section].get("kind", DEFAULT_KIND))) != kind:
+                merged[section] = {}
             merged[section] |= values
     return merged
 
@@ -178,12 +217,18 @@ def parse(sections: dict[str, dict[str, Any]]) -> Config:
     Raises:
         UsageError: a name is unknown, a value of the wrong type or out of range.
     """
-    return Config(**{name: _build(kind, sections.get(name, {}), name) for name, kind in SECTIONS.items()})
+    network = dict(sections.get("network", {}))
+    name = network.pop("kind", DEFAULT_KIND)
+    if not isinstance(name, str) or name not in NETWORKS:
+        raise UsageError(f"network.kind must be one of {', '.join(NETWORKS)}, not {preview(name)}")
+    parts = {section: _build(kind, sections.get(section, {}), section) for section, kind in _KINDS.items()}
+    return Config(network=_build(NETWORKS[name].config, network, "network"), **parts)
 
 
 def as_dict(config: Config) -> dict[str, dict[str, Any]]:
     """Plain settings, for JSON; `parse` reads them back."""
-    return dataclasses.asdict(config)
+    plain = dataclasses.asdict(config)
+    return plain | {"network": {"kind": kind_of(config.network), **plain["network"]}}
 
 
 def _guess(name: str, known: Any) -> str:
@@ -200,7 +245,7 @@ def _build(kind: type[Any], values: dict[str, Any], section: str) -> Any:
 
 
 def _convert(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the type `hint`: bool, int, float, a Literal of strings, or a tuple of ints."""
+    """`value` as the type `hint`: bool, int, float, str, a Literal of strings, or a tuple of ints."""
     if get_origin(hint) is Literal:
         if value in get_args(hint):
             return value
@@ -214,5 +259,5 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
         return float(value)
     if type(value) is hint and (whole or hint is not int):
         return value
-    kind = {bool: "true or false", int: "a whole number", float: "a number"}[hint]
+    kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[hint]
     raise UsageError(f"{name} must be {kind}, not {preview(value)}")

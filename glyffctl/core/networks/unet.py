@@ -1,4 +1,4 @@
-"""The network F: a U-Net that reads text, and nothing but the network.
+"""A U-Net with cross-attention to text.
 
 Laid out as diffusers' `UNet2DConditionModel` (Ronneberger et al. 2015; Ho et al. 2020; Rombach et al. 2022), with which
 it agrees number for number when given the same weights (a test holds that). Ours adds three things: a pixel-unshuffle
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,45 +21,47 @@ from torch.nn import functional as F
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.reading import preview
+from glyffctl.core.networks.network import NETWORKS, Network, NetworkConfig, NetworkKind
 
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UNetConfig:
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig(NetworkConfig):
     """The sizes of a U-Net.
 
     Attributes:
-        size: height and width of a picture, in pixels.
         patch: side of the pixel blocks that become channels; the widest grid is size/patch.
         channels: width of each level; each level halves the grid of the one before.
         blocks: residual blocks of each level on the way down (one more on the way up).
         attention: levels (0 is the widest grid) with self-attention and cross-attention to the text.
             The middle always has both.
         head_width: channels of an attention head; the widths of levels with attention are multiples of it.
-        text_width: width of the encoder's token vectors.
         context_width: width of the text as cross-attention sees it.
         pooled_text: also add the mean token to the time embedding.
         dropout: share of features dropped in residual blocks while training.
     """
 
-    size: int = 128
     patch: int = 8
     channels: tuple[int, ...] = (96, 160, 192)
     blocks: int = 1
     attention: tuple[int, ...] = (1, 2)
     head_width: int = 32
-    text_width: int = 512
     context_width: int = 192
     pooled_text: bool = True
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Raise UsageError for sizes that cannot be built."""
-        numbers = (self.size, self.patch, self.blocks, self.head_width, self.text_width, self.context_width)
-        if min(numbers) < 1 or not self.channels or min(self.channels) < 2:
+        sizes = (self.size, self.in_channels, self.patch, self.blocks)
+        widths = (self.head_width, self.text_width, self.context_width)
+        if min(*sizes, *widths) < 1 or not self.channels or min(self.channels) < 2:
             raise UsageError("network: sizes, widths and block counts must be positive")
-        if max(*numbers, *self.channels) > _LARGEST or self.blocks > _MOST_BLOCKS or len(self.channels) > _MOST_LEVELS:
+        if (
+            max(*sizes, *widths, *self.channels) > _LARGEST
+            or self.blocks > _MOST_BLOCKS
+            or len(self.channels) > _MOST_LEVELS
+        ):
             raise UsageError(
                 f"network: sizes and widths go up to {_LARGEST:,}, blocks to {_MOST_BLOCKS}, channels has at most "
                 f"{_MOST_LEVELS} of them"
@@ -81,6 +83,20 @@ class UNetConfig:
             raise UsageError(f"network: {sorted(attending)} channels do not divide into heads of {self.head_width}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"network: dropout must be in [0, 1), not {self.dropout}")
+
+    def is_matrix(self, name: str, parameter: Tensor) -> bool:
+        """Kernels and linear layers, but for the convolutions from and to pixels."""
+        return parameter.ndim > 1 and not name.startswith(("conv_in.", "conv_out."))
+
+    def cautions(self, prediction: str) -> list[str]:
+        """Wide patches cannot carry noise from input to output."""
+        pixels = self.patch**2 * self.in_channels
+        if prediction == "x0" or 2 * pixels <= self.channels[0]:
+            return []
+        return [
+            f"network.patch {self.patch} squeezes the noise of {pixels} pixels through {self.channels[0]} channels: "
+            f"with diffusion.prediction = {prediction!r} grain remains; take 'x0'"
+        ]
 
 
 class Context(NamedTuple):
@@ -241,16 +257,18 @@ class Block(nn.Module):
         return x if self.transformer is None else self.transformer(x, context)
 
 
-class UNet(nn.Module):
-    """F(z, ¼·ln σ, text); see `UNetConfig` for its sizes and `denoiser` for what its answer means."""
+class UNet(Network):
+    """F(z, σ, text); see `UNetConfig` for its sizes and `denoiser` for what its output means."""
+
+    config: UNetConfig
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         self.config = config
-        widths, pixels = config.channels, config.patch**2
+        widths, pixels = config.channels, config.in_channels * config.patch**2
         embedding = 4 * widths[0]
 
-        self.embed_label = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.embed_sigma = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         # Encoders differ in scale by orders of magnitude; a norm makes any of them fit.
         self.text_in = nn.Sequential(
             nn.LayerNorm(config.text_width), nn.Linear(config.text_width, config.context_width)
@@ -301,8 +319,9 @@ class UNet(nn.Module):
         self.norm_out = GroupNorm(width)
         self.conv_out = _zero(nn.Conv2d(width, pixels, 3, padding=1))
 
-    def encode_text(self, text: Condition) -> Context:
-        """Text as every pass uses it. A row whose mask is all False has no caption: it gets the learned null token."""
+    def encode(self, condition: Condition) -> Context:
+        """The text as every pass uses it. A row whose mask is all False has no caption: it gets the null token."""
+        text = condition
         width = text.tokens.shape[-1]
         if width != self.config.text_width:
             raise UsageError(
@@ -320,9 +339,18 @@ class UNet(nn.Module):
         mean = (tokens * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)
         return Context(tokens, mask[:, None, None, :], self.embed_text(mean))
 
-    def forward(self, z: Tensor, label: Tensor, context: Context) -> Tensor:
-        """z and the result (B, 1, size, size); label (B,) is ¼·ln σ; context from `encode_text`."""
-        embedding = self.embed_label(sinusoid(label, self.config.channels[0]))
+    def forward(self, z: Tensor, sigma: Tensor, context: Context) -> Tensor:
+        """z and the result (B, in_channels, size, size); sigma (B,) float64 on the CPU; context from `encode`."""
+        label = (sigma.log() / 4).to(z.dtype).to(z.device, non_blocking=z.device.type == "cuda")
+        return self._forward(z, label, context)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile all but what is computed on the CPU."""
+        self._forward = torch.compile(self._forward, *args, **kwargs)  # type: ignore[method-assign]
+
+    def _forward(self, z: Tensor, label: Tensor, context: Context) -> Tensor:
+        """`forward` for noise labels ¼·ln σ (B,) (Karras et al. 2022, table 1)."""
+        embedding = self.embed_sigma(sinusoid(label, self.config.channels[0]))
         if context.pooled is not None:
             embedding = embedding + context.pooled
         embedding = F.silu(embedding)  # every residual block takes it so; once is enough
@@ -348,11 +376,4 @@ class UNet(nn.Module):
         return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.config.patch)
 
 
-def channels_last(network: UNet) -> UNet:
-    """`network` with its kernels in the memory order that convolutions are fastest in, on CPU and GPU."""
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def parameter_count(network: nn.Module) -> int:
-    """The number of trained numbers in `network`."""
-    return sum(parameter.numel() for parameter in network.parameters())
+NETWORKS["unet"] = NetworkKind(UNetConfig, UNet)

@@ -18,7 +18,7 @@ from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import Schedule, make_schedule
 from glyffctl.core.estimates import Estimate, mean, share
 from glyffctl.core.models.config import Config, merge, parse, read_preset
-from glyffctl.core.networks.unet import UNet, parameter_count
+from glyffctl.core.networks.network import build_network, parameter_count
 from glyffctl.core.theory import forward
 from glyffctl.core.theory.fit import ks_normal, normal_tail
 from glyffctl.core.theory.information import Information, detail, gini, middle_share
@@ -97,7 +97,7 @@ def parameters() -> Claim:
     def count(preset: str) -> int:
         config: Config = parse(merge(read_preset(preset)))
         with torch.device("meta"):
-            return parameter_count(UNet(config.network))
+            return parameter_count(build_network(config.network))
 
     reference, small = count("glyffuser"), count("cpu")
     order = math.floor(math.log10(reference))
@@ -116,7 +116,7 @@ def pure_noise(pictures: Tensor, schedule: str, draws: int = 1000, seed: int = 0
     Args:
         pictures: (N, 1, H, W) real glyphs in [−1, 1]; each draw takes the next.
     """
-    levels = make_schedule(schedule)  # type: ignore[arg-type]
+    levels = make_schedule(schedule)
     generator = torch.Generator().manual_seed(seed)
     shifts = []
     for start in range(0, draws, len(pictures)):

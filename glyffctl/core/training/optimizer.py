@@ -6,15 +6,14 @@ AdamW's, and take the same learning rate.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from glyffctl.core.networks.unet import UNet
+from glyffctl.core.models.config import OptimizerName
 from glyffctl.core.training.muon import Muon
-
-OptimizerName = Literal["adamw", "muon"]
 
 
 class Optimizer:
@@ -23,15 +22,19 @@ class Optimizer:
     def __init__(
         self,
         name: OptimizerName,
-        network: UNet,
+        network: nn.Module,
+        is_matrix: Callable[[str, Tensor], bool],
         *,
         learning_rate: float,
         weight_decay: float,
         betas: tuple[float, float],
     ) -> None:
-        """Take the parameters of `network` where they are: move it and set its memory order before."""
-        ends = {*network.conv_in.parameters(), *network.conv_out.parameters()}
-        matrices = [p for p in network.parameters() if name == "muon" and p.ndim > 1 and p not in ends]
+        """Take the parameters of `network` where they are: move it and set its memory order before.
+
+        Args:
+            is_matrix: which parameters, by name, Muon may take, see `NetworkConfig`.
+        """
+        matrices = [p for key, p in network.named_parameters() if name == "muon" and is_matrix(key, p)]
         self._views = {p: nn.Parameter(_as_matrix(p.detach())) for p in matrices}
         rest = [p for p in network.parameters() if p not in self._views]
         self._adamw = torch.optim.AdamW(

@@ -1,0 +1,42 @@
+"""Between pictures and what is diffused, and the table of codecs.
+
+A codec in a file of its own adds itself to `CODECS`, and `codecs/__init__.py` imports that file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Codec(Protocol):
+    """Grey pictures as uint8, 255 white ↔ tensors of about unit range, which is what is diffused."""
+
+    @property
+    def size(self) -> int:
+        """Height and width of a picture, in pixels."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of what is diffused; H = W."""
+        ...
+
+    @property
+    def limit(self) -> float | None:
+        """Values of what is diffused are in ±limit; None where they have no limit."""
+        ...
+
+    def encode(self, pictures: Tensor) -> Tensor:
+        """(B, C, H, W) float32 from pictures (B, size, size) uint8, on their device."""
+        ...
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Pictures (B, size, size) uint8 from x (B, C, H, W), on its device."""
+        ...
+
+
+CODECS: dict[str, Callable[[int], Codec]] = {}
+"""By the name that `kind` has in the section [codec]; each makes a codec for pictures of `size` pixels."""

@@ -1,0 +1,125 @@
+"""From prompts to pictures: the one way in which pictures are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from glyffctl.core.codecs.codec import Codec
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.samplers import Step
+from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.errors import ModelError
+from glyffctl.core.models.checkpoint import Model
+from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.precision import Precision, autocast_dtype
+from glyffctl.core.text.encoder import TextEncoder
+
+_ENCODED_AT_ONCE = 64  # texts
+
+
+@dataclass(frozen=True, eq=False)
+class Drawer:
+    """A denoiser with all that drawing needs besides a prompt; `of` makes one for a model.
+
+    Attributes:
+        text_width: D of the token vectors that the network takes.
+        device: where to draw.
+        batch: pictures drawn at once.
+        encoder: of prompts; without it only conditions that are encoded already can be drawn.
+    """
+
+    denoiser: Denoiser
+    schedule: Schedule
+    codec: Codec
+    text_width: int
+    device: torch.device
+    batch: int = 16
+    encoder: TextEncoder | None = None
+
+    @staticmethod
+    def of(
+        model: Model,
+        device: torch.device,
+        batch: int = 16,
+        precision: str = "auto",
+        encoder: TextEncoder | None = None,
+    ) -> Drawer:
+        """A drawer for a model, which is moved to `device`. `precision` is as in `precision.autocast_dtype`."""
+        denoiser = Denoiser(model.network.to(device), model.prediction, autocast_dtype(precision, device))
+        return Drawer(denoiser, model.schedule, model.codec, model.text_width, device, batch, encoder)
+
+    @property
+    def precision(self) -> Precision:
+        """What the inside of the network is computed in."""
+        return "fp32" if self.denoiser.autocast is None else "bf16"
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """(P, L, D) the prompts; all may be empty where there is no encoder."""
+        if self.encoder is not None:
+            return encode_prompts(self.encoder, prompts)
+        if any(prompt.strip() for prompt in prompts):
+            raise ValueError("prompts need a text encoder")
+        return Condition.none(len(prompts), self.text_width)
+
+    def pictures(self, x: Tensor) -> Tensor:
+        """(B, size, size) uint8 on the CPU: what is diffused (B, C, H, W), decoded."""
+        return self.codec.decode(x).cpu()
+
+    def draw(
+        self,
+        recipe: Recipe,
+        condition: Condition,
+        seeds: Tensor,
+        *,
+        negative: Condition | None = None,
+        watch: Callable[[Step], None] | None = None,
+    ) -> Generator[float, None, Tensor]:
+        """One picture of each row of `condition` with the seed of the same place: (B, size, size) uint8 on the CPU.
+
+        Yields how many pictures are done, in fractions as the sampler steps.
+
+        Args:
+            negative: one row to be guided away from; None is no caption.
+            watch: is called with every step of every batch.
+
+        Raises:
+            ModelError: the network's output is not finite.
+        """
+        codec = self.codec
+        pictures = [torch.empty(0, codec.size, codec.size, dtype=torch.uint8)]
+        done = 0
+        for rows in torch.arange(len(seeds)).split(self.batch):
+            towards = condition.rows(rows).to(self.device)
+            away = (negative or Condition.none(1, self.text_width)).rows(torch.zeros_like(rows)).to(self.device)
+            steps = generate(
+                self.denoiser,
+                self.schedule,
+                recipe,
+                towards,
+                away,
+                seeds[rows].to(self.device),
+                codec.shape,
+                codec.limit,
+            )
+            x = torch.empty(0)
+            for step in steps:
+                x = step.x
+                if watch is not None:
+                    watch(step)
+                yield done + len(rows) * (step.i + 1) / recipe.steps
+            if not bool(x.isfinite().all()):
+                raise ModelError("the network's output is not finite; try a smaller `guidance` or another model")
+            pictures.append(self.pictures(x))
+            done += len(rows)
+        return torch.cat(pictures)
+
+
+def encode_prompts(encoder: TextEncoder, prompts: Sequence[str]) -> Condition:
+    """(N, L, D) the prompts, encoded a few at a time."""
+    parts = [list(prompts[i : i + _ENCODED_AT_ONCE]) for i in range(0, len(prompts), _ENCODED_AT_ONCE)]
+    return Condition.cat([encoder.encode(part) for part in parts])

@@ -1,0 +1,92 @@
+"""What a network is to the rest of the program, and the table of them.
+
+A network in a file of its own adds itself to `NETWORKS`, and `networks/__init__.py` imports that file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from glyffctl.core.diffusion.condition import Condition
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The sizes of a network: bools, ints, floats, strings and tuples of ints, set in the section [network].
+
+    Attributes:
+        size: height and width of what is diffused; the codec decides it.
+        in_channels: channels of what is diffused; the codec decides it.
+        text_width: numbers of a token vector; the text encoder decides it.
+    """
+
+    size: int = 128
+    in_channels: int = 1
+    text_width: int = 512
+
+    def is_matrix(self, name: str, parameter: Tensor) -> bool:  # noqa: ARG002
+        """Whether the optimizer may treat a parameter of the network as a matrix: a map from features to features."""
+        return parameter.ndim > 1
+
+    def cautions(self, prediction: str) -> list[str]:  # noqa: ARG002
+        """What is known to go wrong with such a network that predicts `prediction`, a line each."""
+        return []
+
+
+class Network(nn.Module):
+    """F(z, σ, condition), see `denoiser`; subclasses have a `config` and a `forward`.
+
+    Both `encode` and `forward` are called under autocast where the model computes in bfloat16.
+    """
+
+    config: NetworkConfig
+
+    def encode(self, condition: Condition) -> Any:
+        """Return `condition` as `forward` takes it. Called once for a prompt; `forward` at every step.
+
+        Raises:
+            UsageError: it is of another width than the network was built for.
+        """
+        return condition
+
+    def forward(self, z: Tensor, sigma: Tensor, context: Any) -> Tensor:
+        """F: z and the result (B, in_channels, size, size), sigma (B,) float64 on the CPU, context from `encode`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkKind:
+    """A kind of network: its sizes and how it is built from them."""
+
+    config: type[Any]
+    build: type[Network]
+
+
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+
+NETWORKS: dict[str, NetworkKind] = {}
+"""By the name that `kind` has in the section [network]."""
+
+
+def build_network(config: NetworkConfig) -> Network:
+    """A network of these sizes, with random weights."""
+    return next(kind.build(config) for kind in NETWORKS.values() if kind.config is type(config))
+
+
+def kind_of(config: NetworkConfig) -> str:
+    """The name of the kind of network that has such a config."""
+    return next(name for name, kind in NETWORKS.items() if kind.config is type(config))
+
+
+def channels_last(network: AnyNetwork) -> AnyNetwork:
+    """`network` with its kernels in the memory order that convolutions are fastest in, on CPU and GPU."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def parameter_count(network: nn.Module) -> int:
+    """The number of trained numbers in `network`."""
+    return sum(parameter.numel() for parameter in network.parameters())

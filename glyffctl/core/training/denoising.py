@@ -1,0 +1,123 @@
+"""The objective of a denoiser: guess x0 from x0 + σ·ε and a caption.
+
+Every draw belongs to a global sample number: its glyph, its noise, its σ, which of its captions is used, and whether
+one is used at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import torch
+from torch import Tensor
+
+from glyffctl.core.device import send
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import Denoiser, coefficients, loss_weight
+from glyffctl.core.diffusion.schedule import Schedule, make_schedule
+from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
+from glyffctl.core.models.config import Config
+from glyffctl.core.networks.network import Network, build_network, channels_last
+from glyffctl.core.noise import Stream, normal, uniform
+from glyffctl.core.training.objective import OBJECTIVES, Objective, TrainingData
+
+VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
+_VALIDATION_BATCH = 32
+
+
+def draw_sigmas(config: Config, schedule: Schedule, number: Tensor) -> Tensor:
+    """(B,) float64: the noise level of each sample `number` (B,), on the CPU as they are."""
+    share = uniform(config.training.seed, number, Stream.SIGMA)
+    diffusion = config.diffusion
+    if diffusion.levels == "lognormal":
+        return (diffusion.level_mean + diffusion.level_std * torch.special.ndtri(share)).exp()
+    return schedule.sigmas[(share * len(schedule.sigmas)).long()]
+
+
+class Denoising(Objective):
+    """The weighted squared error of a denoiser on glyphs.
+
+    Attributes:
+        codec: from pictures to what is diffused.
+        schedule: the noise levels that the model will be sampled at.
+    """
+
+    def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
+        """Build a network with random weights. The arguments and errors are those of `Objective`."""
+        super().__init__(config, data, device, dtype)
+        self.codec = config.codec.build()
+        self.schedule = make_schedule(config.diffusion.schedule)
+        torch.manual_seed(config.training.seed)  # the random weights; nothing later draws from torch's generators
+        self.network = channels_last(build_network(config.network).to(device, dtype))
+        # Shapes that change from batch to batch would be compiled, and waited for, again and again.
+        self.text_length = None if device.type == "cpu" else data.embeddings.longest
+
+    def _encoded(self, index: Tensor) -> Tensor:
+        """(B, C, H, W): what is diffused of the glyphs `index`, on the device."""
+        return self.codec.encode(self.pictures(index)).to(self.dtype)
+
+    def batch(self, number: Tensor) -> tuple[Tensor, Tensor, Tensor, Condition, Tensor]:
+        """x0, ε, σ, condition and weight of the samples `number` (B,)."""
+        config = self.config
+        # All that is one number a sample is decided on the CPU, in float64; what is large is made on the device.
+        index = self.sample_glyphs(number)
+        sigma = draw_sigmas(config, self.schedule, number)
+        keep = uniform(config.training.seed, number, Stream.DROP) >= config.diffusion.caption_dropout
+        share = uniform(config.training.seed, number, Stream.CAPTION)
+        caption = self.data.glyphs.caption_table.pick(self.data.glyphs.character_of[index], share)
+        weight = loss_weight(config.diffusion.weighting, config.diffusion.prediction, sigma).to(self.dtype)
+
+        x0 = self._encoded(index)
+        number, caption, keep, weight = (send(part, self.device) for part in (number, caption, keep, weight))
+        eps = normal(config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
+        condition = self.data.embeddings.batch(caption, length=self.text_length, keep=keep, dtype=self.dtype)
+        return x0, eps, sigma, condition, weight
+
+    def forward(
+        self,
+        x0: Tensor,
+        eps: Tensor,
+        sigma: Tensor,
+        condition: Condition,
+        weight: Tensor,
+        *,
+        autocast: torch.dtype | None,
+    ) -> Tensor:
+        """(B,): see `Denoiser.loss`, weighted."""
+        denoiser = Denoiser(self.network, self.config.diffusion.prediction, autocast)
+        errors = denoiser.loss(x0, eps, sigma, self.network.encode(condition))
+        return errors * weight.to(errors.dtype)
+
+    def validate(self, network: Network, autocast: torch.dtype | None) -> Generator[float, None, dict[float, float]]:
+        """The loss of `network` on held-out characters at each of `VALIDATION_SIGMAS`, always with the same noise.
+
+        The mean squared error of D against x0, which means the same whatever the network predicts. Empty where nothing
+        is held out. Yields how much is done, from 0 to 1.
+        """
+        denoiser = Denoiser(network, self.config.diffusion.prediction, autocast)
+        batches = self.validation_index.split(_VALIDATION_BATCH) if len(self.validation_index) else ()
+        errors: dict[float, list[Tensor]] = {sigma: [] for sigma in VALIDATION_SIGMAS if batches}
+        for number, held in enumerate(batches):
+            x0 = self._encoded(held)
+            eps = normal(0, send(held, self.device), tuple(x0.shape[1:]), Stream.EPS, self.dtype)
+            caption = send(self.data.glyphs.caption_of[held], self.device)
+            condition = self.data.embeddings.batch(caption, length=self.text_length, dtype=self.dtype)
+            for place, sigma in enumerate(errors):
+                yield (number + place / len(errors)) / len(batches)
+                errors[sigma].append(_squared_error(denoiser, x0, eps, sigma, condition))
+        return {sigma: float(torch.cat(parts).mean()) for sigma, parts in errors.items()}
+
+    def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:
+        """The denoiser that `network` is."""
+        return trained_model(network, self.schedule, origin, images=images, epochs=epochs)
+
+
+@torch.no_grad()
+def _squared_error(denoiser: Denoiser, x0: Tensor, eps: Tensor, sigma: float, condition: Condition) -> Tensor:
+    """(B,): the mean squared error of D on x0 + σ·ε."""
+    level = torch.full((len(x0),), sigma, dtype=torch.float64)
+    _, c_out = coefficients(denoiser.prediction, level)
+    return denoiser.loss(x0, eps, level, denoiser.network.encode(condition)) * float(c_out[0]) ** 2
+
+
+OBJECTIVES["denoising"] = Denoising

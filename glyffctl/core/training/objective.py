@@ -1,0 +1,132 @@
+"""What one optimizer step learns from a batch, and the table of objectives.
+
+An objective in a file of its own adds itself to `OBJECTIVES`, and `training/__init__.py` imports that file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.embeddings import Embeddings
+from glyffctl.core.data.split import held_out
+from glyffctl.core.device import send
+from glyffctl.core.errors import TrainingError
+from glyffctl.core.models.checkpoint import Origin, TrainedModel
+from glyffctl.core.models.config import Config
+from glyffctl.core.networks.network import Network
+from glyffctl.core.noise import permutation
+
+_VALIDATION_GLYPHS = 128
+_RESIDENT_BYTES = 8 * 2**30  # a data set up to this size is kept on the GPU
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class TrainingData:
+    """What a run learns from.
+
+    Attributes:
+        glyphs: the pictures with their captions.
+        embeddings: of the captions, on the device of the run.
+    """
+
+    glyphs: GlyphSet
+    embeddings: Embeddings
+
+
+class Objective(nn.Module, ABC):
+    """A network to train, and a loss.
+
+    `forward(*batch, autocast=...)` is one forward pass, from what `batch` returns to the weighted loss (B,) of each
+    sample, with the inside of the network computed in `autocast`. Everything drawn at random depends on the seed and
+    the number of a sample (see `core.noise`): a run that is resumed goes on as if it had never stopped.
+
+    Attributes:
+        network: what is trained, averaged and saved.
+        train_index, validation_index: glyphs that are learned from, and some of those held out.
+        epoch_size: glyphs in an epoch.
+    """
+
+    network: Network
+
+    def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
+        """Divide the glyphs.
+
+        Args:
+            dtype: of weights and pictures; float64 shows what is rounding and what is not.
+
+        Raises:
+            TrainingError: no glyph is left to train on.
+        """
+        super().__init__()
+        self.config, self.data, self.device, self.dtype = config, data, device, dtype
+        out = held_out(data.glyphs, config.training.holdout)
+        self.train_index = (~out).nonzero().flatten()
+        self.validation_index = _spread(out.nonzero().flatten(), _VALIDATION_GLYPHS)
+        self.epoch_size = len(self.train_index)
+        if self.epoch_size == 0:
+            raise TrainingError("no glyph is left to train on; prepare more characters or lower training.holdout")
+        self._orders: dict[int, Tensor] = {}
+
+    @abstractmethod
+    def batch(self, number: Tensor) -> tuple[Any, ...]:
+        """Return the arguments of `forward` for the global samples `number` (B,) int64, on the CPU."""
+
+    @abstractmethod
+    def validate(self, network: Network, autocast: torch.dtype | None) -> Generator[float, None, dict[float, float]]:
+        """Measure `network`, an average of the one in training, on glyphs that are held out.
+
+        Yields how much is done, from 0 to 1; returns a loss for each noise level, empty where nothing is held out.
+        """
+
+    @abstractmethod
+    def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:
+        """Return the model that `network`, an average of the one in training, is saved as and drawn with."""
+
+    def sample_glyphs(self, number: Tensor) -> Tensor:
+        """(B,) the glyph of each global sample number: every glyph once in an epoch, each epoch in its own order."""
+        epoch, place = number // self.epoch_size, number % self.epoch_size
+        row = torch.empty_like(number)
+        for e in epoch.unique().tolist():
+            row[epoch == e] = self._order(e)[place[epoch == e]]
+        return self.train_index[row]
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            # A batch may reach from one epoch into the next; older orders are not needed again.
+            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = permutation(self.config.training.seed, epoch, self.epoch_size)
+        return self._orders[epoch]
+
+    def pictures(self, index: Tensor) -> Tensor:
+        """(B, size, size) uint8 of the glyphs `index` (B,) on the CPU, on the device."""
+        if self._resident is not None:
+            return self._resident[send(index, self.device)]
+        return self.data.glyphs.images(index)[:, 0].to(self.device)
+
+    @cached_property
+    def _resident(self) -> Tensor | None:
+        """The whole data set on the GPU, where there is one and it fits."""
+        glyphs = self.data.glyphs
+        if self.device.type == "cpu" or len(glyphs) * glyphs.size**2 > _RESIDENT_BYTES:
+            return None
+        parts = torch.arange(len(glyphs)).split(4096)
+        return torch.cat([glyphs.images(part)[:, 0].to(self.device) for part in parts])
+
+
+def _spread(index: Tensor, count: int) -> Tensor:
+    """At most `count` of `index`, evenly spaced."""
+    if len(index) <= count:
+        return index
+    return index[torch.linspace(0, len(index) - 1, count).long()]
+
+
+OBJECTIVES: dict[str, Callable[[Config, TrainingData, torch.device, torch.dtype], Objective]] = {}
+"""By the name that `objective` has in the section [training]; each makes one of (config, data, device, dtype)."""

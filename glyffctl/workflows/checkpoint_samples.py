@@ -1,0 +1,68 @@
+"""What is drawn at a checkpoint: a sheet of samples, and pictures to measure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+from pathlib import Path
+
+import torch
+
+from glyffctl.core.errors import EmbeddingError
+from glyffctl.core.io.images import near_square, save_png, sheet
+from glyffctl.core.models.checkpoint import EncoderInfo, Origin
+from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.models.generate import Recipe
+from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.training.objective import Objective
+from glyffctl.core.training.trainer import Trainer
+from glyffctl.workflows.checkpoint_metrics import FEWEST_REAL, CheckpointEvaluator
+from glyffctl.workflows.events import Caution, Event, Progress, with_progress
+
+SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
+SHEET_COUNT = 16
+
+
+def checkpoint_drawer(trainer: Trainer, origin: Origin) -> Drawer:
+    """What draws with the averaged weights as they are now."""
+    return Drawer.of(trainer.model(origin), trainer.device, precision=trainer.precision)
+
+
+def draw_samples(drawer: Drawer, objective: Objective, images: int, path: Path) -> Generator[Event, None, None]:
+    """Write a sheet of glyphs for held-out captions, always with the same noise.
+
+    Args:
+        images: pictures shown so far, for the PNG to carry.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    index = objective.validation_index if len(objective.validation_index) else objective.train_index
+    index = index[torch.linspace(0, len(index) - 1, SHEET_COUNT).long()]
+    glyphs, embeddings = objective.data.glyphs, objective.data.embeddings
+    caption = glyphs.caption_of[index]
+    condition = embeddings.batch(caption.to(drawer.device))
+    drawing = drawer.draw(SHEET_RECIPE, condition, torch.arange(SHEET_COUNT))
+    pictures = yield from with_progress(drawing, Progress("Drawing samples", 0, SHEET_COUNT, "pictures"))
+    captions = [glyphs.captions[i] for i in caption.tolist()]
+    image = sheet(pictures, near_square(SHEET_COUNT))
+    save_png(path, image, {"captions": captions, **dataclasses.asdict(SHEET_RECIPE), "images": images})
+
+
+def load_evaluator(objective: Objective, known: EncoderInfo) -> Generator[Event, None, CheckpointEvaluator | None]:
+    """What measures the model at checkpoints; None, with a caution, where its prompts cannot be encoded.
+
+    Args:
+        known: the encoder of the embeddings.
+    """
+    try:
+        encoder = load_encoder(known.name, max_tokens=known.max_tokens)
+    except EmbeddingError as error:
+        yield Caution(f"training.evaluate is left out: {error}")
+        return None
+    if encoder.fingerprint != known.fingerprint:
+        yield Caution(f"training.evaluate is left out: {known.name} is not the encoder of the embeddings any more")
+        return None
+    held = objective.validation_index
+    index = held if len(held) >= FEWEST_REAL else objective.train_index
+    return CheckpointEvaluator(encoder, objective.data.glyphs, index)

@@ -1,0 +1,31 @@
+"""The page that lies beside a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glyffctl.core.models.checkpoint import Origin
+from glyffctl.core.networks.network import parameter_count
+from glyffctl.core.training.trainer import Trainer
+
+
+def model_card(folder: Path, origin: Origin, trainer: Trainer, seconds: float, validation: dict[float, float]) -> str:
+    """Markdown about the model that is trained in `folder`, after `seconds` of training."""
+    config = origin.config
+    losses = "\n".join(f"| {sigma:g} | {loss:.4f} |" for sigma, loss in validation.items())
+    before = f", starting from weights that had seen {trainer.images_before:,}" if trainer.images_before else ""
+    table = f"\n| σ | loss on held-out characters |\n|---|---|\n{losses}\n" if losses else ""
+    fonts = ", ".join(font.name for font in trainer.objective.data.glyphs.fonts) or "not recorded"
+    return f"""# {folder.name}
+
+A glyffctl model: English definition → glyph, {config.codec.size}×{config.codec.size} pixels.
+
+- {parameter_count(trainer.network):,} parameters
+- {config.diffusion.prediction} prediction, {config.diffusion.schedule} schedule
+- trained on {trainer.images:,} pictures in {seconds / 60:.0f} minutes{before}
+- {trainer.epoch_size:,} glyphs, so {trainer.images / trainer.epoch_size:.1f} epochs
+- fonts: {fonts}
+- text encoder: {origin.encoder.name}
+{table}
+Draw with it: `glyffctl sample "lithium" --model {folder}`. All settings are in `config.json`.
+"""

@@ -1,0 +1,102 @@
+"""The log of a run: a line of JSON for every few steps and for every checkpoint, and TensorBoard's events."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from glyffctl.core.errors import ModelError, OutputError, UsageError
+from glyffctl.core.io.atomic import reason, write_text
+from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, read_bytes
+
+LOG_FILE = "log.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+class RunLog:
+    """`log.jsonl` in a run folder, and TensorBoard's events beside it if they are wanted."""
+
+    def __init__(self, folder: Path, *, tensorboard: bool) -> None:
+        """Open the log of the run in `folder`.
+
+        Raises:
+            UsageError: TensorBoard is wanted and not installed.
+            OutputError: its events cannot be written.
+        """
+        self._folder, self._path = folder, folder / LOG_FILE
+        self._tensorboard = _tensorboard(folder) if tensorboard else None
+
+    def start(self) -> None:
+        """Begin an empty log."""
+        write_text(self._path, "")
+
+    def rewind(self, images: int) -> None:
+        """Drop what was logged after `images` pictures: those steps are made again."""
+        path = self._path
+        text = read_bytes(path, ModelError, LARGEST_RECORD).decode("utf-8", "replace") if path.exists() else ""
+        kept = []
+        for line in text.split("\n"):
+            try:
+                if parse_json(line)["images"] <= images:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue  # a line that a crash cut short; the run does not depend on any
+        write_text(path, "".join(kept))
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Append a row; it has the number of pictures as "images".
+
+        Raises:
+            OutputError: the disk is full or the folder cannot be written; no half line is left.
+        """
+        length = self._path.stat().st_size if self._path.exists() else 0
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(self._path, length)
+            raise OutputError(f"cannot write {self._path}: {reason(error)}") from error
+        if self._tensorboard is not None:
+            with _events_written(self._folder):
+                for name, value in _flat(row).items():
+                    self._tensorboard.add_scalar(name, value, row["images"])
+                self._tensorboard.flush()
+
+
+def _flat(row: dict[str, Any]) -> dict[str, float]:
+    """The numbers of a row by the names that TensorBoard shows."""
+    flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
+    for kind in ("validation", "reference"):
+        flat |= {f"{kind}/sigma {sigma:g}": loss for sigma, loss in row.get(kind, {}).items()}
+    return flat | {f"evaluation/{name}": value for name, value in row.get("evaluation", {}).items()}
+
+
+def _tensorboard(out: Path) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+    except ImportError:
+        raise UsageError('--tensorboard needs the package tensorboard: pip install "glyffctl[tensorboard]"') from None
+    before = threading.excepthook
+
+    def hook(failure: threading.ExceptHookArgs) -> None:
+        if not issubclass(failure.exc_type, OSError):
+            before(failure)
+
+    # It writes in a thread, whose failure is raised once more by the next call: then it becomes one line.
+    threading.excepthook = hook
+    with _events_written(out):
+        return SummaryWriter(out / TENSORBOARD)
+
+
+@contextmanager
+def _events_written(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write {out / TENSORBOARD}: {reason(error)}") from error
