@@ -10,7 +10,7 @@ from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.tensors import load_tensors, save_tensors
-from glyffctl.core.models.config import merge, parse, read_preset, read_toml
+from glyffctl.core.models.config import fit_to_data, merge, read_preset, read_toml
 from glyffctl.core.training.distributed import process_group, process_info
 from glyffctl.core.training.trainer import Trainer
 
@@ -19,8 +19,7 @@ def main(data: Path, toml: Path, out: Path, first: Path | None) -> None:
     torch.set_num_threads(1)
     glyphs = open_glyphs(data)
     cached = load_embeddings(data, glyphs.captions)
-    sizes = {"network": {"size": glyphs.size, "text_width": cached.width}}
-    config = parse(merge(read_preset("cpu"), read_toml(toml), sizes))
+    config = fit_to_data(merge(read_preset("cpu"), read_toml(toml)), glyphs.size, cached.width)
     config = replace(config, training=replace(config.training, optimizer="adamw", batch=10))
     where, device = process_info(), torch.device("cpu")
     seen: list[int] = []
@@ -29,13 +28,13 @@ def main(data: Path, toml: Path, out: Path, first: Path | None) -> None:
         if first is not None:
             tensors, counters = load_tensors(first, "job", ModelError)
             trainer.restore(tensors, counters)
-        draw = trainer.sample_glyphs
+        draw = trainer.objective.sample_glyphs
 
         def noted(number: torch.Tensor) -> torch.Tensor:
             seen.extend(number.tolist())
             return draw(number)
 
-        trainer.sample_glyphs = noted  # type: ignore[method-assign]
+        trainer.objective.sample_glyphs = noted  # type: ignore[method-assign]
         losses = [float(group.all_reduce_mean(trainer.step(step / 40).loss)) for step in range(20)]
         tensors, counters = trainer.state()
         save_tensors(out / f"{group.rank}.safetensors", "job", tensors, {**counters, "seen": seen, "losses": losses})

@@ -31,7 +31,7 @@ def test_the_model_is_the_average_not_the_raw_weights(tiny_run: Path) -> None:
 
 def test_sixteen_bits_are_half_the_size_and_nearly_the_same(tiny_run: Path, tmp_path: Path) -> None:
     model = load_model(tiny_run)
-    save_model(tmp_path / "half.safetensors", model.network, model.origin, model.images, model.epochs, torch.float16)
+    save_model(tmp_path / "half.safetensors", model, torch.float16)
     half = load_model(tmp_path / "half.safetensors")
     size = (tmp_path / "half.safetensors").stat().st_size
     assert size < 0.55 * (tiny_run / "model.safetensors").stat().st_size

@@ -6,6 +6,7 @@ import pytest
 
 from glyffctl.core.errors import UsageError
 from glyffctl.core.models.config import Config, as_dict, merge, parse, preset_names, read_preset, read_toml
+from glyffctl.core.networks.unet import UNetConfig
 
 
 def test_presets_are_whole_and_survive_a_round_trip() -> None:
@@ -17,6 +18,7 @@ def test_presets_are_whole_and_survive_a_round_trip() -> None:
 
 def test_the_author_s_own_sizes() -> None:
     config = parse(merge(read_preset("glyffuser")))
+    assert isinstance(config.network, UNetConfig)
     assert config.network.channels == (128, 256, 512, 512)
     assert config.network.patch == 1
     assert (config.diffusion.schedule, config.diffusion.prediction) == ("linear", "eps")

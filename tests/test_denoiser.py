@@ -13,11 +13,10 @@ from glyffctl.core.diffusion.denoiser import (
     Denoiser,
     PredictionType,
     Weighting,
-    clamp,
     coefficients,
-    guide,
     loss_weight,
 )
+from glyffctl.core.diffusion.guidance import clamp, guide
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import from_betas
 from tests.toys import Textless, ToyNetwork, captions, eps, last
@@ -31,9 +30,9 @@ class Answer(Textless):
     def __init__(self, answer: Tensor) -> None:
         self.answer = answer
 
-    def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor:
+    def __call__(self, z: Tensor, sigma: Tensor, context: object) -> Tensor:
         assert context is None
-        self.z, self.label = z, label
+        self.z, self.sigma = z, sigma
         self.autocast = torch.is_autocast_enabled(z.device.type)
         return self.answer
 
@@ -144,14 +143,14 @@ def test_the_loss_keeps_its_digits_in_float32_at_both_ends(prediction: Predictio
     assert float(losses.max()) < 1e-12
 
 
-def test_the_network_sees_unit_scale_and_a_quarter_of_log_sigma() -> None:
+def test_the_network_sees_unit_scale_and_sigma_in_float64() -> None:
     count = 2000
     sigma = torch.logspace(-3, 4, count, dtype=torch.float64)
     x0, noise = eps(count, 1, 1, 16, seed=1), eps(count, 1, 1, 16, seed=2)
     network = Answer(torch.zeros_like(x0))
     Denoiser(network, "v")(x0 + column(sigma) * noise, sigma, None)
     assert torch.allclose(network.z.reshape(10, -1).var(1), torch.ones(10).double(), atol=0.12)
-    torch.testing.assert_close(network.label, sigma.log() / 4)
+    torch.testing.assert_close(network.sigma, sigma, rtol=0, atol=0)
 
 
 def test_only_the_network_runs_in_the_lower_precision() -> None:
@@ -235,7 +234,7 @@ def test_guidance_is_that_of_diffusers(network: ToyNetwork) -> None:
     scheduler.alphas_cumprod = scheduler.alphas_cumprod.new_tensor([1 / (1 + 2.0**2)], dtype=torch.float64)
     scheduler.set_timesteps(1)
     z = x / math.sqrt(1 + 2.0**2)
-    noise_text, noise_uncond = (network(z, SIGMA3.log() / 4, network.encode(text)) for text in (TEXT, NOTHING))
+    noise_text, noise_uncond = (network(z, SIGMA3, network.encode(text)) for text in (TEXT, NOTHING))
     theirs = scheduler.step(noise_uncond + scale * (noise_text - noise_uncond), 0, z).pred_original_sample
     torch.testing.assert_close(
         guide(Denoiser(network, "eps"), TEXT, NOTHING, scale)(x, SIGMA3), theirs, rtol=1e-12, atol=1e-12
@@ -254,5 +253,5 @@ def test_outside_its_interval_guidance_is_off(interval: tuple[float, float], act
 
 def test_clamp_holds_the_guess_in_the_range_of_the_data() -> None:
     x = torch.tensor([-3.0, -1.0, 0.5, 2.0]).reshape(4, 1, 1, 1)
-    denoise = clamp(lambda x, sigma: x * sigma.reshape(-1, 1, 1, 1))
+    denoise = clamp(lambda x, sigma: x * sigma.reshape(-1, 1, 1, 1), 1.0)
     assert denoise(x, torch.tensor([1.0, 1.0, 1.0, 0.4])).flatten().tolist() == pytest.approx([-1, -1, 0.5, 0.8])

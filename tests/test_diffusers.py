@@ -22,8 +22,9 @@ from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.guidance import clamp, guide
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.errors import EmbeddingError, ModelError, UsageError
-from glyffctl.core.interop.diffusers_model import DiffusersModel, load_diffusers
+from glyffctl.core.interop.diffusers_model import DiffusersNetwork, load_diffusers
 from glyffctl.core.io.images import read_settings
+from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.noise import normal
 from glyffctl.core.text.encoder import load_encoder
@@ -51,8 +52,13 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 LIKE = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpmpp-2m"}
 
 
+def network_of(model: Model) -> DiffusersNetwork:
+    assert isinstance(model.network, DiffusersNetwork)
+    return model.network
+
+
 def their_loop(
-    model: DiffusersModel,
+    model: Model,
     scheduler: Any,
     text: Condition,
     negative: Condition,
@@ -61,7 +67,7 @@ def their_loop(
     guidance: float,
 ) -> Tensor:
     """diffusers' own way to draw: its network, its scheduler, guidance on what the network predicts."""
-    unet = model.network.unet
+    unet = network_of(model).unet
     scheduler.set_timesteps(steps)
     for t in scheduler.timesteps:
         towards = unet(z, t, encoder_hidden_states=text.tokens, encoder_attention_mask=text.mask).sample
@@ -106,7 +112,7 @@ def test_draws_what_diffusers_draws(
 ) -> None:
     sampler, scheduler, settings = LOOPS[case]
     model = load_diffusers(make_pipeline(tmp_path, scheduler=scheduler, **settings))
-    assert model.settings.sampler == sampler
+    assert f"is like the sampler {sampler}" in model.history
     text, index = captions(2, WIDTH), torch.arange(2)
     negative = Condition(torch.ones(2, 1, WIDTH, dtype=torch.float64), torch.ones(2, 1, dtype=torch.bool))
     steps, shape = 10, (1, 16, 16)
@@ -120,8 +126,8 @@ def test_draws_what_diffusers_draws(
     # In float64: the same numbers.
     model.network.double()
     denoise = guide(Denoiser(model.network, model.prediction), text, negative, guidance)
-    if model.clip is not None:
-        denoise = clamp(denoise, model.clip)
+    if model.codec.limit is not None:
+        denoise = clamp(denoise, model.codec.limit)
     *_, last = SAMPLERS[sampler](denoise, eps * scale, sigmas, draw)
     theirs = scheduler_of(tmp_path, monkeypatch)
     noise = (draw(i) for i in range(steps))
@@ -143,8 +149,8 @@ def test_draws_what_diffusers_draws(
         text,
         negative,
         index,
-        16,
-        clip=model.clip,
+        (1, 16, 16),
+        model.codec.limit,
     )
     difference = float((last.x - expected).abs().max() / expected.abs().max())
     print(f"{case}: {difference:.1e} in float32")
@@ -220,15 +226,15 @@ def test_its_own_encoder_is_read_and_the_empty_prompt_is_text(pipeline: Path, tm
 @torch.no_grad()
 def test_a_picture_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
     """Networks of this kind see the padding where they pool text; ours gives them none."""
-    network = load_diffusers(make_pipeline(tmp_path, AUTHOR)).network
-    z, label = normal(0, torch.arange(4), (1, 32, 32), 0), torch.zeros(4)
+    network = network_of(load_diffusers(make_pipeline(tmp_path, AUTHOR)))
+    z, sigma = normal(0, torch.arange(4), (1, 32, 32), 0), torch.ones(4, dtype=torch.float64)
     text = captions(4, WIDTH)
     text = Condition(text.tokens.float(), text.mask)
-    together = network(z, label, network.encode(text))
+    together = network(z, sigma, network.encode(text))
     for row in range(4):
         length = int(text.mask[row].sum())
         alone = Condition(text.tokens[row : row + 1, :length], text.mask[row : row + 1, :length])
-        answer = network(z[row : row + 1], label[:1], alone)
+        answer = network(z[row : row + 1], sigma[:1], alone)
         torch.testing.assert_close(answer[0], together[row], rtol=0, atol=2e-5 * float(together.abs().max()))
     padded = network.unet(z[:1], 500.0, encoder_hidden_states=text.tokens[:1]).sample
     bare = network.unet(z[:1], 500.0, encoder_hidden_states=text.tokens[:1, :1]).sample
@@ -237,14 +243,12 @@ def test_a_picture_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
 
 def test_t_is_the_place_in_the_table(pipeline: Path) -> None:
     model = load_diffusers(pipeline)
-    sigmas = model.schedule.sigmas
-    for dtype in (torch.float32, torch.float64):
-        label = (sigmas.log() / 4).to(dtype)
-        assert torch.equal(model.network.timestep(label), torch.arange(1000, dtype=torch.float64))
-    between = (sigmas[500] * sigmas[501]).sqrt().log() / 4
-    assert float(model.network.timestep(between[None])) == pytest.approx(500.5, abs=1e-6)
-    ends = torch.tensor([1e-9, 1e9], dtype=torch.float64).log() / 4
-    assert model.network.timestep(ends).tolist() == [0, 999]
+    network, sigmas = network_of(model), model.schedule.sigmas
+    assert torch.equal(network.timestep(sigmas), torch.arange(1000, dtype=torch.float64))
+    between = (sigmas[500] * sigmas[501]).sqrt()
+    assert float(network.timestep(between[None])) == pytest.approx(500.5, abs=1e-6)
+    ends = torch.tensor([1e-9, 1e9], dtype=torch.float64)
+    assert network.timestep(ends).tolist() == [0, 999]
 
 
 def test_colours_are_averaged(tmp_path: Path) -> None:
@@ -255,7 +259,7 @@ def test_colours_are_averaged(tmp_path: Path) -> None:
     text = load_encoder(folder / "text_encoder").encode(["fish"])
     *_, last = generate(
         Denoiser(model.network, "eps"), model.schedule, Recipe(steps=6, guidance=1.0), text, text, torch.tensor([1]),
-        16, channels=3, clip=None,
+        (3, 16, 16), limit=None,
     )  # fmt: skip
     assert last.x.shape == (1, 3, 16, 16)
     expected = ((last.x[0].mean(0) + 1) * 127.5).round().clamp(0, 255)

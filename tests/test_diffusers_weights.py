@@ -45,7 +45,7 @@ def sharded(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def held(folder: Path) -> dict[str, Tensor]:
-    return dict(load_diffusers(folder).network.unet.state_dict())
+    return {name.removeprefix("unet."): tensor for name, tensor in load_diffusers(folder).network.state_dict().items()}
 
 
 def stored_as(folder: Path, out: Path, change: Callable[[Tensor], Tensor]) -> Path:

@@ -13,6 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
+from glyffctl.core.codecs.pixels import Pixels
 from glyffctl.core.data.dataset import open_glyphs, to_unit
 from glyffctl.core.data.split import held_out
 from glyffctl.core.diffusion.condition import Condition
@@ -414,7 +415,7 @@ def test_a_model_that_can_do_nothing_but_repeat_500_glyphs_is_caught(data: Path)
     real = _Real.open(data, 32, 64)
     training = (~held_out(real.glyphs, 0.05)).nonzero().flatten()[:500]
     by_heart = OracleNetwork(FiniteData(to_unit(real.glyphs.images(training))))
-    drawer = Drawer(Denoiser(by_heart, "eps"), make_schedule("karras"), 32, 8, torch.device("cpu"), batch=64)
+    drawer = Drawer(Denoiser(by_heart, "eps"), make_schedule("karras"), Pixels(32), 8, torch.device("cpu"), batch=64)
     drawing = drawer.draw(Recipe(steps=20, guidance=1.0), Condition.none(64, 8), torch.arange(64))
     rows, limit = finish(newness(real.glyphs, real.held, finish(with_progress(drawing, Progress("Drawing", 0, 64))), 0))
     found = {row.name: row for row in rows}
@@ -468,7 +469,9 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     captions = load_embeddings(few, glyphs.captions).batch(
         glyphs.caption_of[torch.linspace(0, len(glyphs) - 1, 64).long()]
     )
-    drawer = Drawer(Denoiser(model.network, "x0"), make_schedule("karras"), 32, 256, torch.device("cpu"), batch=64)
+    drawer = Drawer(
+        Denoiser(model.network, "x0"), make_schedule("karras"), Pixels(32), 256, torch.device("cpu"), batch=64
+    )
     drawing = drawer.draw(Recipe(steps=20, guidance=1.0), captions, torch.arange(64))
     drawn = finish(with_progress(drawing, Progress("Drawing", 0, 64)))
     real = _Real.open(data, 32, 64)

@@ -23,6 +23,7 @@ from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import GlyffError, ModelError, OutputError, UsageError
 from glyffctl.core.interop.diffusers_export import (
+    as_unet,
     check_config,
     compare,
     diffusers_name,
@@ -35,6 +36,7 @@ from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.models.checkpoint import EXPORT_FILE, MODEL_FILE, Model, load_model, save_model
 from glyffctl.core.models.config import parse, read_preset
 from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.networks.network import build_network
 from glyffctl.core.networks.unet import UNet, UNetConfig
 from glyffctl.core.noise import normal
 from glyffctl.core.text.encoder import load_encoder
@@ -58,7 +60,8 @@ def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "shaken"
     folder.mkdir()
     model = load_model(tiny_run)
-    save_model(folder / "model.safetensors", shaken(model.network), model.origin, model.images)
+    shaken(as_unet(model.network))
+    save_model(folder / "model.safetensors", model)
     return folder
 
 
@@ -88,7 +91,7 @@ def drawn(model: Model, noise_seeds: Tensor, prompt: str) -> Tensor:
         encoder.encode([prompt] * count),
         Condition.none(count, encoder.width),
         noise_seeds,
-        model.size,
+        model.codec.shape,
     )
     return last.x
 
@@ -169,7 +172,7 @@ def test_the_model_in_the_box_as_onnx(tmp_path: Path) -> None:
     context = model.network.encode(text)
     worst = 0.0
     for level in (0.002, 0.05, 0.5, 2.0, 20.0, 160.0):
-        x = normal(1, torch.arange(4), (1, model.size, model.size), 0) * (1 + level**2) ** 0.5
+        x = normal(1, torch.arange(4), (1, model.codec.size, model.codec.size), 0) * (1 + level**2) ** 0.5
         sigma = torch.full((4,), level)
         inputs = {"x": x, "sigma": sigma, "tokens": text.tokens, "mask": text.mask}
         answer = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0]
@@ -231,7 +234,7 @@ def test_every_preset_is_to_be_had_in_diffusers(preset: str) -> None:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     with torch.device("meta"):
-        network = UNet(parse(read_preset(preset)).network)
+        network = as_unet(build_network(parse(read_preset(preset)).network))
         other = UNet2DConditionModel(**unet_config(network))
     ours = {name: tensor.shape for name, tensor in unet_weights(network).items()}
     assert ours == {name: tensor.shape for name, tensor in other.state_dict().items()}
@@ -357,9 +360,10 @@ def test_names_of_many_blocks() -> None:
 
 def test_widths_that_diffusers_cannot_normalise(run: Path, tmp_path: Path) -> None:
     model = load_model(run)
-    network = replace(model.network.config, channels=(32, 48), head_width=16)
-    config = replace(model.origin.config, network=network)
-    save_model(tmp_path / "odd.safetensors", UNet(network), replace(model.origin, config=config), 1)
+    sizes = replace(as_unet(model.network).config, channels=(32, 48), head_width=16)
+    config = replace(model.origin.config, network=sizes)
+    odd = replace(model, network=build_network(sizes), origin=replace(model.origin, config=config))
+    save_model(tmp_path / "odd.safetensors", odd)
     asked = ExportOptions(model=tmp_path / "odd.safetensors", format="diffusers", out=tmp_path / "out")
     with pytest.raises(ModelError, match=r"16 and 32.*\[32, 48\].*--format onnx") as caught:
         finish(export(asked))

@@ -27,7 +27,7 @@ def test_the_worked_examples() -> None:
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "karras"])
 def test_betas_are_those_of_the_schedule(name: str) -> None:
-    schedule = make_schedule(name)  # type: ignore[arg-type]
+    schedule = make_schedule(name)
     betas = forward.betas(schedule)
     assert bool(((betas > 0) & (betas < 1)).all())
     torch.testing.assert_close((1 - betas).cumprod(0), schedule.alpha_bar(), rtol=1e-9, atol=0)

@@ -35,7 +35,7 @@ def with_gradients(network: UNet, seed: int = 1) -> UNet:
 
 def test_adamw_is_torch_s_and_shrinks_matrices_alone(network: UNet) -> None:
     other = copy.deepcopy(network)
-    ours = Optimizer("adamw", network, **SETTINGS)
+    ours = Optimizer("adamw", network, network.config.is_matrix, **SETTINGS)
     theirs = [
         torch.optim.AdamW([p], lr=3e-3, betas=(0.9, 0.99), weight_decay=0.1 if p.ndim > 1 else 0.0)
         for p in other.parameters()
@@ -51,7 +51,14 @@ def test_adamw_is_torch_s_and_shrinks_matrices_alone(network: UNet) -> None:
 
 def test_muon_moves_every_direction_of_a_matrix_alike(network: UNet) -> None:
     before = copy.deepcopy(network)
-    optimizer = Optimizer("muon", with_gradients(network), learning_rate=1e-2, weight_decay=0.0, betas=(0.9, 0.99))
+    optimizer = Optimizer(
+        "muon",
+        with_gradients(network),
+        network.config.is_matrix,
+        learning_rate=1e-2,
+        weight_decay=0.0,
+        betas=(0.9, 0.99),
+    )
     optimizer.step(1e-2)
     kinds = set()
     ends = {"conv_in.weight", "conv_out.weight"}
@@ -73,11 +80,11 @@ def test_muon_moves_every_direction_of_a_matrix_alike(network: UNet) -> None:
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_what_is_remembered_can_be_given_back(network: UNet, name: str) -> None:
-    first = Optimizer(name, network, **SETTINGS)  # type: ignore[arg-type]
+    first = Optimizer(name, network, network.config.is_matrix, **SETTINGS)  # type: ignore[arg-type]
     with_gradients(network, 1)
     first.step(1e-2)
     other = copy.deepcopy(network)
-    second = Optimizer(name, other, **SETTINGS)  # type: ignore[arg-type]
+    second = Optimizer(name, other, other.config.is_matrix, **SETTINGS)  # type: ignore[arg-type]
     assert second.state_of(next(other.parameters())) == {}
     for a, b in zip(network.parameters(), other.parameters(), strict=True):
         assert first.state_of(a)

@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from glyffctl.core.data.embeddings import Embeddings
+from glyffctl.core.networks.unet import UNetConfig
 from glyffctl.core.training import learning_curve
 from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Note
+from glyffctl.workflows.forecast import duration
 from glyffctl.workflows.preflight import preflight
-from glyffctl.workflows.run import duration
 from tests.conftest import Workshop
 from tests.test_training import make_trainer
 
@@ -54,6 +55,7 @@ def test_settings_that_are_off_are_named(trainer: Trainer, settings: dict[str, o
 
 
 def test_noise_that_cannot_pass_the_network(trainer: Trainer) -> None:
+    assert isinstance(trainer.config.network, UNetConfig)
     network = replace(trainer.config.network, patch=8)
     trainer.config = replace(
         trainer.config, network=network, diffusion=replace(trainer.config.diffusion, prediction="eps")
@@ -65,7 +67,7 @@ def test_noise_that_cannot_pass_the_network(trainer: Trainer) -> None:
 
 def test_dark_and_faint_pictures(trainer: Trainer) -> None:
     for moments, words in (((-0.6, 0.7), "dark"), ((0.9, 0.02), "grey")):
-        trainer.glyphs = replace(trainer.glyphs, moments=moments)
+        trainer.objective.data.glyphs = replace(trainer.objective.data.glyphs, moments=moments)
         assert any(words in text for text in cautions(trainer))
 
 
@@ -73,7 +75,7 @@ def test_captions_that_the_encoder_does_not_tell_apart(trainer: Trainer) -> None
     lengths = torch.ones(10, dtype=torch.int64)
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     for tokens, alike in ((torch.randn(10, 4).half(), False), (torch.ones(10, 4).half(), True)):
-        trainer.embeddings = Embeddings("stand-in", "", 64, "", tokens, offsets)
+        trainer.objective.data.embeddings = Embeddings("stand-in", "", 64, "", tokens, offsets)
         assert any("100%" in text for text in cautions(trainer)) == alike
 
 

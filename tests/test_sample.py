@@ -147,7 +147,7 @@ def test_a_run_that_has_not_seen_its_data_once_is_passed_over_and_named(
     model = load_model(tiny_run)
     for age, name, epochs in ((300, "oldest", 2.0), (200, "begun", 0.12)):
         file = Path("runs") / name / "model.safetensors"
-        save_model(file, model.network, model.origin, 96, epochs)
+        save_model(file, replace(model, epochs=epochs))
         os.utime(file, (1e9 - age, 1e9 - age))
     [caution], (path, _) = follow(find_model(None))
     assert path == Path("runs/oldest")

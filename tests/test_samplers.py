@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.diffusion.denoiser import Denoise, Denoiser, Network, PredictionType
-from glyffctl.core.diffusion.samplers import SAMPLERS, Draw, Sampler, Step, ancestral, dpmpp_2m_sde, dpmpp_sde
+from glyffctl.core.diffusion.samplers import SAMPLERS, Draw, SamplerFunction, Step, ancestral, dpmpp_2m_sde, dpmpp_sde
 from glyffctl.core.diffusion.schedule import Schedule, karras, make_schedule
 from glyffctl.core.theory.oracle import FiniteData, Gaussian
 from tests.toys import (
@@ -68,7 +68,7 @@ def start(sigmas: Tensor) -> Tensor:
 
 
 def ours(
-    sampler: Sampler, network: Network, sigmas: Tensor, draw: Draw, prediction: PredictionType = "eps"
+    sampler: SamplerFunction, network: Network, sigmas: Tensor, draw: Draw, prediction: PredictionType = "eps"
 ) -> list[Step]:
     context = network.encode(captions(len(eps(*SHAPE))))
     denoiser = Denoiser(network, prediction)
@@ -87,8 +87,7 @@ def theirs(
     samples = []
     for k, t in enumerate(scheduler.timesteps):
         z = scheduler.scale_model_input(sample, t)
-        label = level(k, t).log() / 4
-        output = network(z, label.expand(len(z)), context)
+        output = network(z, level(k, t).expand(len(z)), context)
         sample = scheduler.step(output, t, sample, **step(k)).prev_sample
         samples.append(sample)
     return samples
@@ -339,12 +338,19 @@ def test_a_sampler_yields_its_steps(name: str, n: int) -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_network_calls(name: str) -> None:
-    """One for each step; heun and dpmpp-sde two, but one for the step to σ = 0."""
-    network = ToyNetwork(16)
+    """As many as the record says for each step, but one for the step to σ = 0; and as many draws."""
+    network, sampler = ToyNetwork(16), SAMPLERS[name]
     sigmas = karras().steps(8)
-    ours(SAMPLERS[name], network, sigmas, draws(start(sigmas)))
-    assert len(network.calls) == (15 if name in ("heun", "dpmpp-sde") else 8)
-    assert float(network.calls[0][1][0]) == pytest.approx(math.log(160.0) / 4, rel=1e-12)
+    noise, drawn = draws(start(sigmas)), set[int]()
+
+    def draw(i: int) -> Tensor:
+        drawn.add(i)
+        return noise(i)
+
+    ours(sampler, network, sigmas, draw)
+    assert len(network.calls) == 7 * sampler.evaluations + 1
+    assert drawn == set(range(7 * sampler.draws))
+    assert float(network.calls[0][1][0]) == pytest.approx(160.0, rel=1e-12)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

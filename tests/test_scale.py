@@ -108,7 +108,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import torch
-from glyffctl.core.models.config import merge, parse, read_preset, read_toml
+from glyffctl.core.models.config import fit_to_data, merge, read_preset, read_toml
 from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.training.trainer import Trainer
@@ -119,8 +119,8 @@ def held(what):
 
 glyphs = open_glyphs(Path(sys.argv[1]))
 cached = load_embeddings(Path(sys.argv[2]), glyphs.captions)
-sizes = {"network": {"size": glyphs.size, "text_width": cached.width}}
-config = parse(merge(read_preset("cpu"), read_toml(Path(sys.argv[3])), sizes))
+sections = merge(read_preset("cpu"), read_toml(Path(sys.argv[3])))
+config = fit_to_data(sections, glyphs.size, cached.width)
 trainer = Trainer(config, glyphs, cached, torch.device("cpu"))
 trainer.step(0.0)
 print(held("VmHWM"), held("RssAnon"))

@@ -12,8 +12,9 @@ from glyffctl.core.data.split import held_out
 from glyffctl.core.device import CPU
 from glyffctl.core.diffusion.schedule import linear
 from glyffctl.core.errors import TrainingError
-from glyffctl.core.models.config import Config, merge, parse, read_preset, read_toml
-from glyffctl.core.training.trainer import Trainer, draw_sigmas
+from glyffctl.core.models.config import Config, fit_to_data, merge, parse, read_preset, read_toml
+from glyffctl.core.training.denoising import draw_sigmas
+from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import finish
 from tests.conftest import Workshop
 
@@ -21,9 +22,8 @@ from tests.conftest import Workshop
 def make_trainer(workshop: Workshop, device: torch.device = CPU, **training: object) -> Trainer:
     glyphs = open_glyphs(workshop.data)
     embeddings = load_embeddings(workshop.data, glyphs.captions)
-    network = {"size": glyphs.size, "text_width": embeddings.width}
-    config = merge(read_preset("cpu"), read_toml(workshop.config), {"network": network, "training": training})
-    return Trainer(parse(config), glyphs, embeddings, device)
+    sections = merge(read_preset("cpu"), read_toml(workshop.config), {"training": training})
+    return Trainer(fit_to_data(sections, glyphs.size, embeddings.width), glyphs, embeddings, device)
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -33,21 +33,21 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 def test_every_glyph_comes_once_an_epoch_and_epochs_differ(workshop: Workshop) -> None:
     trainer = make_trainer(workshop)
     count = trainer.epoch_size
-    epochs = [trainer.sample_glyphs(torch.arange(e * count, (e + 1) * count)) for e in range(3)]
+    epochs = [trainer.objective.sample_glyphs(torch.arange(e * count, (e + 1) * count)) for e in range(3)]
     for epoch in epochs:
-        assert sorted(epoch.tolist()) == trainer.train_index.tolist()
+        assert sorted(epoch.tolist()) == trainer.objective.train_index.tolist()
     assert not torch.equal(epochs[0], epochs[1])
-    across = trainer.sample_glyphs(torch.arange(count - 3, count + 3))
+    across = trainer.objective.sample_glyphs(torch.arange(count - 3, count + 3))
     assert across.tolist() == [*epochs[0][-3:].tolist(), *epochs[1][:3].tolist()]
 
 
 def test_held_out_characters_are_the_same_in_every_font_and_never_trained_on(workshop: Workshop) -> None:
     trainer = make_trainer(workshop)
-    out = held_out(trainer.glyphs, 0.1)
+    out = held_out(trainer.objective.data.glyphs, 0.1)
     assert 0 < int(out.sum()) < 20
-    assert not out[trainer.train_index].any()
-    assert bool(out[trainer.validation_index].all())
-    larger = held_out(trainer.glyphs, 0.3)
+    assert not out[trainer.objective.train_index].any()
+    assert bool(out[trainer.objective.validation_index].all())
+    larger = held_out(trainer.objective.data.glyphs, 0.3)
     assert bool((larger | ~out).all()), "a larger share holds out the same characters and more"
 
 
@@ -122,13 +122,13 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing(workshop: Workshop) -> N
 def test_captions_are_dropped_at_their_rate(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(workshop)
     kept: list[torch.Tensor] = []
-    batch = type(trainer.embeddings).batch
+    batch = type(trainer.objective.data.embeddings).batch
 
     def watch(self: object, index: torch.Tensor, **options: object) -> object:
         kept.append(options["keep"])  # type: ignore[arg-type]
         return batch(self, index, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(type(trainer.embeddings), "batch", watch)
+    monkeypatch.setattr(type(trainer.objective.data.embeddings), "batch", watch)
     for start in range(0, 2000, 200):
         trainer.loss(torch.arange(start, start + 200))
     share = 1 - float(torch.cat(kept).float().mean())

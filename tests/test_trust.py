@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,14 +178,14 @@ def test_a_model_is_whole_whenever_it_is_read(tmp_path: Path, tiny_run: Path) ->
     """One process saves models without a pause, another reads them: it never meets half of one."""
     model = checkpoint.load_model(tiny_run)
     file = tmp_path / checkpoint.MODEL_FILE
-    checkpoint.save_model(file, model.network, model.origin, 0)
+    checkpoint.save_model(file, replace(model, images=0))
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)  # of OpenMP's threads only this one has come along
         images = 0
         while True:
             images += 1
-            checkpoint.save_model(file, model.network, model.origin, images)
+            checkpoint.save_model(file, replace(model, images=images))
     try:
         seen = {checkpoint.load_model(tmp_path).images for _ in range(60)}
     finally:

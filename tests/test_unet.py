@@ -18,11 +18,12 @@ from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import UsageError
 from glyffctl.core.interop.diffusers_export import diffusers_name, unet_config, unet_weights
-from glyffctl.core.models.config import Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
+from glyffctl.core.models.config import CodecConfig, Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
 from glyffctl.core.models.generate import Recipe, generate
-from glyffctl.core.networks.network import channels_last, parameter_count
+from glyffctl.core.networks.network import build_network, channels_last, parameter_count
 from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig, sinusoid
 from glyffctl.core.training.trainer import Trainer
 
@@ -74,21 +75,21 @@ def captions(config: UNetConfig, count: int, length: int = 5, dtype: torch.dtype
 
 
 def pictures(config: UNetConfig, count: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Random pictures and labels ¼·ln σ of noise levels from the lowest to the highest."""
+    """Random pictures and noise levels from the lowest to the highest."""
     generator = torch.Generator().manual_seed(2)
     z = torch.randn(count, 1, config.size, config.size, generator=generator, dtype=dtype)
-    return z, torch.linspace(-1, 1.3, count, dtype=dtype)
+    return z, (4 * torch.linspace(-1, 1.3, count, dtype=torch.float64)).exp()
 
 
 def both(network: UNet, dtype: torch.dtype) -> tuple[Tensor, Tensor, Any]:
     """Our answer, the answer of diffusers, and its network."""
     config, other = network.config, in_diffusers(network)
-    z, label = pictures(config, 3, dtype)
+    z, sigma = pictures(config, 3, dtype)
     context = network.encode(captions(config, 3, dtype=dtype))
-    ours = network(z, label, context)
+    ours = network(z, sigma, context)
     theirs = other(
         F.pixel_unshuffle(z, config.patch),
-        1000 * label.float(),
+        (250 * sigma.log()).float(),
         encoder_hidden_states=context.tokens,
         encoder_attention_mask=context.mask[:, 0, 0],
     ).sample
@@ -166,8 +167,8 @@ def test_shapes(config: UNetConfig, grids: set[int]) -> None:
     for module in network.modules():
         if isinstance(module, nn.GroupNorm):
             module.register_forward_pre_hook(lambda _, inputs: seen.add(inputs[0].shape[-1]))
-    z, label = pictures(config, 2)
-    answer = network(z, label, network.encode(captions(config, 2)))
+    z, sigma = pictures(config, 2)
+    answer = network(z, sigma, network.encode(captions(config, 2)))
     assert answer.shape == z.shape
     assert seen == grids
     assert not answer.any(), "an untrained network answers 0"
@@ -210,7 +211,7 @@ def test_text_of_another_width_is_refused() -> None:
 def test_presets_have_the_size_they_say(preset: str, low: float, high: float) -> None:
     config = parse(merge(read_preset(preset), {"network": {"text_width": 1024}}))
     with torch.device("meta"):
-        network = UNet(config.network)
+        network = build_network(config.network)
     count = parameter_count(network)
     print(f"{preset}: {count:,} parameters")
     assert low < count < high
@@ -224,8 +225,8 @@ def network(request: pytest.FixtureRequest) -> UNet:
 
 
 def answer(network: UNet, text: Condition) -> Tensor:
-    z, label = pictures(network.config, len(text.mask))
-    return network(z, label, network.encode(text))
+    z, sigma = pictures(network.config, len(text.mask))
+    return network(z, sigma, network.encode(text))
 
 
 def test_padding_is_not_seen(network: UNet) -> None:
@@ -239,10 +240,10 @@ def test_padding_is_not_seen(network: UNet) -> None:
     )
     assert float((answer(network, longer) - expected).abs().max()) < 1e-5 * float(expected.abs().max())
     # Alone and without padding: each caption is as long as its row number.
-    z, label = pictures(network.config, 3)
+    z, sigma = pictures(network.config, 3)
     for row in range(3):
         bare = Condition(text.tokens[row : row + 1, : row + 1], text.mask[row : row + 1, : row + 1])
-        alone = network(z[row : row + 1], label[row : row + 1], network.encode(bare))
+        alone = network(z[row : row + 1], sigma[row : row + 1], network.encode(bare))
         assert float((alone - expected[row]).abs().max()) < 1e-5 * float(expected.abs().max())
 
 
@@ -290,18 +291,18 @@ def test_pooled_text_is_a_second_way_in(pooled: bool) -> None:
 
 def test_rows_of_a_batch_are_independent(network: UNet) -> None:
     text = captions(network.config, 4)
-    z, label = pictures(network.config, 4)
-    whole = network(z, label, network.encode(text))
+    z, sigma = pictures(network.config, 4)
+    whole = network(z, sigma, network.encode(text))
     order = torch.tensor([2, 0, 3])
-    part = network(z[order], label[order], network.encode(text.rows(order)))
+    part = network(z[order], sigma[order], network.encode(text.rows(order)))
     torch.testing.assert_close(part, whole[order], rtol=0, atol=1e-5 * float(whole.abs().max()))
 
 
-def test_label_counts(network: UNet) -> None:
+def test_sigma_counts(network: UNet) -> None:
     text = captions(network.config, 3)
-    z, label = pictures(network.config, 3)
+    z, sigma = pictures(network.config, 3)
     context = network.encode(text)
-    difference = (network(z, label + 0.01, context) - network(z, label, context)).abs().amax(dim=(1, 2, 3))
+    difference = (network(z, sigma * 1.05, context) - network(z, sigma, context)).abs().amax(dim=(1, 2, 3))
     assert float(difference.min()) > 1e-3
 
 
@@ -350,6 +351,7 @@ def test_sixteen_glyphs_are_learned_by_heart(noto_sans: Path) -> None:
         network=UNetConfig(
             size=size, patch=2, channels=(32, 64), attention=(1,), head_width=16, text_width=32, context_width=64
         ),
+        codec=CodecConfig(size=size),
         diffusion=DiffusionConfig(prediction="v", level_mean=-0.4),
         training=TrainingConfig(images=16 * 700, batch=16, learning_rate=2e-3, warmup=160, ema_decay=0.98, holdout=0),
     )
@@ -360,7 +362,13 @@ def test_sixteen_glyphs_are_learned_by_heart(noto_sans: Path) -> None:
     denoiser = Denoiser(trainer.ema.network, config.diffusion.prediction)
     recipe = Recipe(sampler="dpmpp-2m", steps=20, guidance=1.0)
     *_, last = generate(
-        denoiser, trainer.schedule, recipe, embeddings.batch(rows), Condition.none(16, 32), seeds=rows, size=size
+        denoiser,
+        make_schedule(config.diffusion.schedule),
+        recipe,
+        embeddings.batch(rows),
+        Condition.none(16, 32),
+        rows,
+        (1, size, size),
     )
     errors = (last.x[:, None] - to_unit(x0)[None, :, None]).square().mean(dim=(2, 3, 4))  # [sample, glyph]
     own, others = errors.diag(), errors + torch.eye(16) * 9
@@ -374,12 +382,12 @@ def test_bfloat16_is_the_same_network_rounded(name: str) -> None:
     """On a CPU attention and group norm go another way in bfloat16: to the same place, forth and back."""
     config = CONFIGS[name]
     network = channels_last(shaken(UNet(config)))
-    (z, label), text = pictures(config, 2), captions(config, 2)
+    (z, sigma), text = pictures(config, 2), captions(config, 2)
 
     def answer(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         network.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
-            out = network(z, label, network.encode(text))
+            out = network(z, sigma, network.encode(text))
         out.float().square().mean().backward()
         gradients = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
         return out.detach().float(), torch.cat(gradients)

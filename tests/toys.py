@@ -23,7 +23,7 @@ from glyffctl.core.noise import normal
 class ToyNetwork:
     """A smooth nonlinear function of z, σ and the text that mixes the pixels of a picture, with random weights.
 
-    `calls` keeps the (z, label) of every call.
+    `calls` keeps the (z, sigma) of every call.
     """
 
     def __init__(self, pixels: int, width: int = 8) -> None:
@@ -34,22 +34,24 @@ class ToyNetwork:
         self.outside = torch.randn(32, pixels, dtype=torch.float64, generator=generator) / math.sqrt(32)
         self.calls: list[tuple[Tensor, Tensor]] = []
 
-    def encode(self, text: Condition) -> Tensor:
+    def encode(self, condition: Condition) -> Tensor:
+        text = condition
         count = text.mask.sum(1, keepdim=True).clamp(min=1)
         return (text.tokens.double() * text.mask[:, :, None]).sum(1) / count @ self.text
 
-    def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor:
-        self.calls.append((z, label))
+    def __call__(self, z: Tensor, sigma: Tensor, context: object) -> Tensor:
+        self.calls.append((z, sigma))
         assert isinstance(context, Tensor)
-        hidden = z.double().flatten(1) @ self.inside + label.double()[:, None] * self.time + context
+        label = sigma.double().log() / 4
+        hidden = z.double().flatten(1) @ self.inside + label[:, None] * self.time + context
         return (hidden.tanh() @ self.outside).reshape(z.shape).to(z.dtype)
 
 
 class Textless:
     """The half of a network that reads text, for those that do not."""
 
-    def encode(self, text: Condition) -> None:
-        assert isinstance(text, Condition)
+    def encode(self, condition: Condition) -> None:
+        assert isinstance(condition, Condition)
 
 
 class OracleNetwork(Textless):
@@ -58,9 +60,9 @@ class OracleNetwork(Textless):
     def __init__(self, oracle: Denoise) -> None:
         self.oracle = oracle
 
-    def __call__(self, z: Tensor, label: Tensor, context: object) -> Tensor:
+    def __call__(self, z: Tensor, sigma: Tensor, context: object) -> Tensor:
         assert context is None
-        sigma = (4 * label).exp()
+        sigma = sigma.to(z.dtype)
         column = sigma.reshape(-1, 1, 1, 1)
         x = z * (1 + column**2).sqrt()
         return (x - self.oracle(x, sigma)) / column

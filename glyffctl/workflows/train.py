@@ -18,7 +18,7 @@ from glyffctl.core.errors import GlyffError, Interrupted, TrainingError, UsageEr
 from glyffctl.core.io.bundled import BUNDLED, model_path
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import EncoderInfo, Origin, TrainedModel
-from glyffctl.core.models.config import Config, as_dict, merge, parse, read_preset, read_toml
+from glyffctl.core.models.config import as_dict, fit_to_data, merge, parse, read_preset, read_toml
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
 from glyffctl.core.training.trainer import Trainer, check_memory
@@ -181,7 +181,7 @@ def _run(
     *,
     tensorboard: bool = False,
 ) -> Run:
-    config = _fit(sections, glyphs.size, cached.width)
+    config = fit_to_data(sections, glyphs.size, cached.width)
     encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
     trainer = Trainer(config, glyphs, cached, device, group)
     return Run(out, Origin(config, encoder, glyphs.fingerprint()), trainer, tensorboard=tensorboard)
@@ -246,23 +246,3 @@ def _device_name(device: torch.device, group: ProcessGroup) -> str:
         return "the Apple GPU"
     threads = torch.get_num_threads()
     return f"{times}the CPU ({threads} thread{'s' * (threads > 1)})"
-
-
-def _fit(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:
-    """The settings with the numbers that the data, the codec and the text encoder decide."""
-    codec = parse(merge(sections, {"codec": {"size": size}})).codec.build()
-    channels, side, _ = codec.shape
-    network = sections["network"]
-    decided = {
-        "size": (side, "the pictures"),
-        "in_channels": (channels, "the pictures"),
-        "text_width": (width, "the text embeddings"),
-    }
-    for name, (found, what) in decided.items():
-        if network.get(name, found) != found:
-            raise TrainingError(
-                f"network.{name} is {network[name]} in the settings, but {what} have {found}; "
-                f"take network.{name} out of the settings, or prepare and embed anew"
-            )
-    numbers = {name: found for name, (found, _) in decided.items()}
-    return parse(merge(sections, {"codec": {"size": size}, "network": numbers}))

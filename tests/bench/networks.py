@@ -22,13 +22,20 @@ def rows(repeats: int) -> Iterator[Row]:
     cuda = device().type == "cuda"
     for preset, batch in (("cpu", 32), ("glyffuser", 32 if cuda else 1)):
         # diffusers knows no pooled text, and no count of groups but its own.
-        network = parse(read_preset(preset)).network
+        network = unet_config(preset)
         config = replace(network, pooled_text=False, channels=in_groups(network.channels))
         for precision in ("bf16",) if cuda else ("fp32", "bf16"):
             for compiled in (False, True) if cuda else (False,):
                 yield from _compare(preset, config, batch, precision, compiled, repeats)
         if not cuda:
             yield Row(group="networks", name=f"network of the `{preset}` preset, on a GPU", ours=None, asked=1.5)
+
+
+def unet_config(preset: str) -> UNetConfig:
+    """The sizes of a preset's network, which is a U-Net."""
+    config = parse(read_preset(preset)).network
+    assert isinstance(config, UNetConfig)
+    return config
 
 
 def in_groups(channels: tuple[int, ...]) -> tuple[int, ...]:
@@ -41,14 +48,15 @@ def _compare(
 ) -> Iterator[Row]:
     network = channels_last(shaken(UNet(config)).to(device()))
     other = in_diffusers(network).to(device())
-    z, label = (t.to(device()) for t in pictures(config, batch))
+    z, sigma = pictures(config, batch)
+    z, label = z.to(device()), (sigma.log() / 4).float().to(device())
     text = captions(config, batch, 8)
     text = type(text)(*(t.to(device()) for t in text))
     with torch.no_grad():
         context = network.encode(text)
 
     def ours() -> Tensor:
-        return network(z, label, context)
+        return network(z, sigma, context)
 
     def theirs() -> Tensor:
         answer: Tensor = other(

@@ -57,23 +57,23 @@ def _loops(repeats: int) -> Iterator[Row]:
 
     model = load_model(pretrained(MODEL_FILE))
     drawer = Drawer.of(model, device(), COUNT)
-    encoder = load_encoder(BUNDLED, max_tokens=model.origin.encoder.max_tokens)
+    encoder = load_encoder(BUNDLED, max_tokens=model.encoder.max_tokens)
     text = encode_prompts(encoder, ["gold"]).rows(torch.zeros(COUNT, dtype=torch.long)).to(device())
-    nothing = Condition.none(COUNT, drawer.width).to(device())
+    nothing = Condition.none(COUNT, drawer.text_width).to(device())
     seeds = torch.arange(COUNT, device=device())
     for name, (kind, settings) in THEIRS.items():
         scheduler = getattr(diffusers, kind)(num_train_timesteps=1000, **settings)
 
         def ours(name: str = name) -> None:
             recipe = Recipe(sampler=name, steps=STEPS)
-            for _ in generate(drawer.denoiser, drawer.schedule, recipe, text, nothing, seeds, drawer.size):
+            for _ in generate(drawer.denoiser, drawer.schedule, recipe, text, nothing, seeds, drawer.codec.shape):
                 pass
 
         @torch.no_grad()
         def theirs(scheduler: Any = scheduler) -> None:
             denoise = guide(drawer.denoiser, text, nothing, 4.0)
             scheduler.set_timesteps(STEPS, device=device())
-            x: Tensor = torch.randn(COUNT, 1, drawer.size, drawer.size, device=device()) * scheduler.init_noise_sigma
+            x: Tensor = torch.randn(COUNT, *drawer.codec.shape, device=device()) * scheduler.init_noise_sigma
             for t in scheduler.timesteps:
                 z = scheduler.scale_model_input(x, t)
                 alpha = scheduler.alphas_cumprod[int(t)]

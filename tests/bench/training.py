@@ -19,7 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from glyffctl.core.data.dataset import GlyphSet, open_glyphs, to_unit
 from glyffctl.core.data.embeddings import Embeddings, load_embeddings
+from glyffctl.core.interop.diffusers_export import as_unet
 from glyffctl.core.models.config import Config, parse, read_preset
+from glyffctl.core.networks.unet import UNetConfig
 from glyffctl.core.training.trainer import Trainer
 from tests.bench.measure import Row, alternate, device, peak_flops
 from tests.bench.networks import in_groups
@@ -51,9 +53,10 @@ class _Patched(nn.Module):
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__()
-        self.patch = trainer.config.network.patch
-        self.text = nn.Linear(trainer.config.network.text_width, trainer.config.network.context_width)
-        self.network = in_diffusers(trainer.network.cpu())
+        network = as_unet(trainer.network.cpu())
+        self.patch = network.config.patch
+        self.text = nn.Linear(network.config.text_width, network.config.context_width)
+        self.network = in_diffusers(network)
 
     def forward(self, x: Tensor, t: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
         answer: Tensor = self.network(
@@ -67,13 +70,15 @@ class _Patched(nn.Module):
 
 def _loop(trainer: Trainer, precision: str) -> Iterator[None]:
     """The reference's training loop (yue-here/glyffuser), a step each time it is asked."""
-    training = trainer.config.training
+    training, data = trainer.config.training, trainer.objective.data
     model: Any = _Patched(trainer)
     AcceleratorState._reset_state(reset_partial_state=True)  # else the first precision of a process is its last
     accelerator = Accelerator(mixed_precision=precision.replace("fp32", "no"), cpu=device().type == "cpu")
     optimizer: Any = torch.optim.AdamW(model.parameters(), lr=1e-4)
     loader: Any = DataLoader(
-        _Glyphs(trainer.glyphs, trainer.embeddings.to(torch.device("cpu"))), batch_size=training.batch, shuffle=True
+        _Glyphs(data.glyphs, data.embeddings.to(torch.device("cpu"))),
+        batch_size=training.batch,
+        shuffle=True,
     )
     rate: Any = get_cosine_schedule_with_warmup(optimizer, 500, 100_000)
     model, optimizer, loader, rate = accelerator.prepare(model, optimizer, loader, rate)
@@ -112,6 +117,7 @@ def rows(repeats: int, data: Path) -> Iterator[Row]:
 def _same(config: Config, embeddings: Embeddings, batch: int, precision: str) -> Config:
     """A preset as diffusers can build it, too."""
     network = config.network
+    assert isinstance(network, UNetConfig)
     channels = in_groups(network.channels)
     network = replace(network, pooled_text=False, channels=channels, text_width=embeddings.width)
     training = replace(config.training, batch=batch, precision=precision, optimizer="adamw")  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from glyffctl.core.codecs.codec import CODECS, Codec
 from glyffctl.core.diffusion.denoiser import PredictionType, Weighting
 from glyffctl.core.diffusion.schedule import SCHEDULES
-from glyffctl.core.errors import UsageError
+from glyffctl.core.errors import TrainingError, UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.reading import preview
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, kind_of
@@ -223,6 +223,35 @@ def parse(sections: dict[str, dict[str, Any]]) -> Config:
         raise UsageError(f"network.kind must be one of {', '.join(NETWORKS)}, not {preview(name)}")
     parts = {section: _build(kind, sections.get(section, {}), section) for section, kind in _KINDS.items()}
     return Config(network=_build(NETWORKS[name].config, network, "network"), **parts)
+
+
+def fit_to_data(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:
+    """Checked settings with the numbers that the data, the codec and the text encoder decide.
+
+    Args:
+        size: height and width of a picture, in pixels.
+        width: numbers of a token vector.
+
+    Raises:
+        TrainingError: the settings have another number.
+        UsageError: as in `parse`.
+    """
+    codec = parse(merge(sections, {"codec": {"size": size}})).codec.build()
+    channels, side, _ = codec.shape
+    network = sections["network"]
+    decided = {
+        "size": (side, "the pictures"),
+        "in_channels": (channels, "the pictures"),
+        "text_width": (width, "the text embeddings"),
+    }
+    for name, (found, what) in decided.items():
+        if network.get(name, found) != found:
+            raise TrainingError(
+                f"network.{name} is {network[name]} in the settings, but {what} have {found}; "
+                f"take network.{name} out of the settings, or prepare and embed anew"
+            )
+    numbers = {name: found for name, (found, _) in decided.items()}
+    return parse(merge(sections, {"codec": {"size": size}, "network": numbers}))
 
 
 def as_dict(config: Config) -> dict[str, dict[str, Any]]:

@@ -28,7 +28,7 @@ _VALIDATION_GLYPHS = 128
 _RESIDENT_BYTES = 8 * 2**30  # a data set up to this size is kept on the GPU
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class TrainingData:
     """What a run learns from.
 
