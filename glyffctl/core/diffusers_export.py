@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from glyffctl.core.denoiser import Prediction
 from glyffctl.core.diffusers_model import unet_class
-from glyffctl.core.diffusers_settings import NETWORK, PREDICTIONS
+from glyffctl.core.diffusers_settings import PREDICTIONS
+from glyffctl.core.diffusers_weights import NETWORK
 from glyffctl.core.errors import ModelError
 from glyffctl.core.reading import shown
 from glyffctl.core.schedule import Schedule

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,16 @@ from torch import Tensor, nn
 
 from glyffctl.core.checkpoint import EncoderInfo
 from glyffctl.core.denoiser import Prediction
-from glyffctl.core.diffusers_settings import GLYFFUSER, PipelineSettings, SpacedSchedule, read_pipeline
-from glyffctl.core.diffusers_weights import read_weights
-from glyffctl.core.errors import ModelError, UsageError
+from glyffctl.core.diffusers_settings import (
+    GLYFFUSER,
+    PipelineSettings,
+    SpacedSchedule,
+    building,
+    diffusers_class,
+    read_pipeline,
+)
+from glyffctl.core.diffusers_weights import NETWORK, read_weights
+from glyffctl.core.errors import ModelError
 from glyffctl.core.tensors import digest
 from glyffctl.core.text import TextBatch
 
@@ -154,34 +160,29 @@ def unet_class() -> Any:
     Raises:
         UsageError: diffusers is not installed.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own, about packages that it looks for
-            from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # noqa: PLC0415
-    except ImportError:
-        raise UsageError('models of diffusers need the package diffusers: pip install "glyffctl[diffusers]"') from None
-    return UNet2DConditionModel
-
-
-# What the classes of diffusers raise for settings that do not go together.
-_DO_NOT_FIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
+    return diffusers_class(NETWORK)
 
 
 def _build(settings: PipelineSettings, weights: dict[str, Tensor]) -> nn.Module:
-    kind, path = unet_class(), settings.weights
-    try:
-        # The meta device holds no numbers: only what is in the file takes memory.
-        with torch.device("meta"):
-            unet: nn.Module = kind(**settings.network)
-    except _DO_NOT_FIT as error:
-        cause = str(error).strip().partition("\n")[0][:200]
+    path = settings.weights
+    config = path.with_name("config.json")
+    # The meta device holds no numbers: only what is in the file takes memory.
+    with building(config), torch.device("meta"), torch.no_grad():
+        unet: nn.Module = unet_class()(**settings.network)
+        # Asked as it will be: a network that needs more than z, t and text says so.
+        z = torch.empty(1, settings.channels, settings.size, settings.size)
+        time, text = torch.empty(1, dtype=torch.float64), torch.empty(1, 2, settings.text_width)
+        answer = unet(z, time, encoder_hidden_states=text).sample
+    if answer.shape != z.shape:
         raise ModelError(
-            f"cannot use {path.with_name('config.json')}: no network is built like that ({cause})"
-        ) from error
+            f"cannot use {config}: its network does not answer with a picture of the size that it is given"
+        )
     try:
         unet.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         lacking = sorted(set(unet.state_dict()) ^ set(weights))
         which = f"the first {lacking[0][:100]}" if lacking else "some of another shape"
         raise ModelError(f"cannot use {path}: its weights do not fit its config.json ({which})") from error
+    if any(part.is_meta for part in (*unet.parameters(), *unet.buffers())):
+        raise ModelError(f"cannot use {config}: its network has numbers that are not among its weights")
     return unet

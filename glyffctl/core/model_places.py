@@ -9,8 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from glyffctl.core.bundled import called
-from glyffctl.core.diffusers_settings import NETWORK, PARTS, is_pipeline
-from glyffctl.core.diffusers_weights import RUN_CODE
+from glyffctl.core.diffusers_weights import NETWORK, PARTS, RUN_CODE, is_pipeline
 from glyffctl.core.errors import GlyffError
 from glyffctl.core.files import reason
 from glyffctl.core.reading import read_json, shown

@@ -16,8 +16,7 @@ from glyffctl import __version__
 from glyffctl.core.bundled import model_name
 from glyffctl.core.checkpoint import EXPORT_FILE, Model, load_model
 from glyffctl.core.diffusers_export import compare, scheduler_config, text_weights, unet_config, unet_weights
-from glyffctl.core.diffusers_settings import NETWORK
-from glyffctl.core.diffusers_weights import UNET_WEIGHTS
+from glyffctl.core.diffusers_weights import NETWORK, UNET_WEIGHTS
 from glyffctl.core.errors import ModelError, OutputError, UsageError
 from glyffctl.core.exported import TEXT_FILE, load_exported
 from glyffctl.core.files import atomic_folder, check_writable

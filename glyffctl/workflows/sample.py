@@ -19,7 +19,7 @@ from glyffctl.core.bundled import model_name
 from glyffctl.core.checkpoint import Model, load_model
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusers_model import DiffusersModel, load_diffusers, unet_class
-from glyffctl.core.diffusers_settings import is_pipeline
+from glyffctl.core.diffusers_weights import is_pipeline
 from glyffctl.core.errors import FontError, ModelError, UsageError
 from glyffctl.core.exported import is_export, load_exported
 from glyffctl.core.files import check_writable
