@@ -174,9 +174,8 @@ def _build(settings: PipelineSettings, weights: dict[str, Tensor]) -> nn.Module:
         time, text = torch.empty(1, dtype=torch.float64), torch.empty(1, 2, settings.text_width)
         answer = unet(z, time, encoder_hidden_states=text).sample
     if answer.shape != z.shape:
-        raise ModelError(
-            f"cannot use {config}: its network does not answer with a picture of the size that it is given"
-        )
+        went, came = ("×".join(map(str, picture.shape[1:])) for picture in (z, answer))
+        raise ModelError(f"cannot use {config}: pictures of {went} go in and {came} come out")
     try:
         unet.load_state_dict(weights, assign=True)
     except RuntimeError as error:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -74,7 +74,7 @@ class PipelineSettings:
     """What a folder says.
 
     Attributes:
-        network: the arguments of UNet2DConditionModel.
+        network: the arguments of UNet2DConditionModel, which checks them when it is built.
         weights: the file with its weights, or the index of several.
         pipeline: the name of its pipeline, or "" where the folder names none.
         schedule: its noise levels and their spacing.
@@ -100,18 +100,20 @@ class PipelineSettings:
     @property
     def size(self) -> int:
         """Height and width of a picture, in pixels."""
-        size = self.network["sample_size"]
-        return int(size[0] if isinstance(size, list) else size)
+        size: int | list[int] = self.network["sample_size"]
+        return size[0] if isinstance(size, list) else size
 
     @property
     def channels(self) -> int:
         """1 for grey pictures, 3 for coloured ones."""
-        return int(self.network["in_channels"])
+        channels: int = self.network["in_channels"]
+        return channels
 
     @property
     def text_width(self) -> int:
         """D of the token vectors that the network reads."""
-        return int(self.network["encoder_hid_dim"] or self.network["cross_attention_dim"])
+        width: int = self.network["encoder_hid_dim"] or self.network["cross_attention_dim"]
+        return width
 
 
 def read_pipeline(folder: Path) -> PipelineSettings:
@@ -194,37 +196,28 @@ def diffusers_class(name: str) -> Any:
     try:
         with quiet():
             return getattr(importlib.import_module("diffusers"), name)
-    except (ImportError, RuntimeError):  # of the package itself, or of what it imports when it is asked for a name
+    except (ImportError, RuntimeError):  # RuntimeError: of what it imports when it is asked for a name
         raise UsageError('models of diffusers need the package diffusers: pip install "glyffctl[diffusers]"') from None
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep to ourselves what diffusers warns of: packages that it looks for, its own old names, numpy's."""
+    """Hide the warnings of diffusers: about packages that it looks for, its own old names, numpy."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
 
 # What classes of diffusers raise for settings that do not go together.
-_DO_NOT_FIT = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,
-    AssertionError,
-    NameError,
-)
+_DO_NOT_FIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
 
 
 @contextmanager
 def building(path: Path) -> Iterator[None]:
-    """Ask diffusers for what the settings in `path` describe.
+    """Around calls of diffusers with the settings in `path`.
 
     Raises:
-        ModelError: diffusers builds nothing like that, whatever it raises then.
+        ModelError: diffusers builds nothing like that.
     """
     try:
         with quiet():
@@ -234,10 +227,9 @@ def building(path: Path) -> Iterator[None]:
         raise ModelError(f"cannot use {path}: diffusers builds nothing like that ({cause})") from error
 
 
-_LARGEST_TABLE = 10_000
 _MOST_LEVELS = 8
-# What a number may be, so that nothing takes all time or memory, or divides by nothing.
 _RANGE = (0, 65_536)
+# Numbers that take much time or memory, or that something is divided by. diffusers itself knows no bounds.
 _RANGES: dict[str, tuple[float, float]] = {
     "sample_size": (1, 1024),
     "layers_per_block": (1, 16),
@@ -245,58 +237,63 @@ _RANGES: dict[str, tuple[float, float]] = {
     "freq_shift": (0, 1),
     "mid_block_scale_factor": (1e-6, 1e6),
     "resnet_out_scale_factor": (1e-6, 1e6),
-    "num_train_timesteps": (2, _LARGEST_TABLE),
-    "beta_start": (1e-12, 0.9999),
-    "beta_end": (1e-12, 0.9999),
-    "clip_sample_range": (1e-6, 1e9),
+    "num_train_timesteps": (2, 10_000),
+    "clip_sample_range": (0, 1e9),
     "sample_max_value": (0, 1e9),
-    "steps_offset": (0, _LARGEST_TABLE),
+}
+_VALUES: dict[str, tuple[object, ...]] = {
+    "in_channels": (1, 3),
+    "prediction_type": tuple(PREDICTIONS),
+    "algorithm_type": ("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"),
+    "variance_type": (None, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"),
 }
 
 
-def _arguments(kind: Any, plain: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What a JSON file sets for a class of diffusers: without remarks, and without what is not known and is off."""
-    known = inspect.signature(kind).parameters
-    held = {}
+def _arguments(kind: Any, plain: dict[str, Any], fixed: set[str], path: Path) -> dict[str, Any]:
+    """What a JSON file sets of a class of diffusers: without remarks, and without what is not known and is off.
+
+    Args:
+        fixed: settings that may only be as they are where a file is silent, or null.
+    """
+    known, held = inspect.signature(kind).parameters, {}
     for name, value in plain.items():
         if name.startswith("_") or (name not in known and (value is None or value is False)):
             continue
         if name not in known:
             raise ModelError(f"cannot use {path}: unknown setting {shown(name)}")
-        low, high = _RANGES.get(name, _RANGE)
-        if not _fits(value, known[name].default, low, high):
-            numbers = f", and not of numbers in {low:g}…{high:g}" if isinstance(value, int | float | list) else ""
-            raise ModelError(f"cannot use {path}: {name} is {shown(value)}, not like {known[name].default!r}{numbers}")
+        default, values = known[name].default, _VALUES.get(name)
+        told = f"cannot use {path}: {name} is {shown(value)}; known"
+        if name in fixed:
+            if value is not None and (type(value) is not type(default) or value != default):
+                raise ModelError(f"{told} is {default!r}")
+        elif not _fits(value, known[name]):
+            low, high = _RANGES.get(name, _RANGE)
+            numbers = "" if isinstance(default, bool | str) else f", with numbers in {low:g}…{high:g}"
+            raise ModelError(f"{told} are values like {default!r}{numbers}")
+        elif values and value not in values:
+            raise ModelError(f"{told} are {', '.join(map(str, values))}")
         held[name] = value
     return held
 
 
-def _fits(value: object, default: object, low: float, high: float) -> bool:
-    """Whether `value` is of the kind of `default`; numbers must be in low…high, and short lists are as good as one."""
-    if type(value) is type(default) and value == default:
-        return True
-    if isinstance(default, bool):
-        return value is None or isinstance(value, bool)
-    if isinstance(default, str):
-        return isinstance(value, str)
-    items = value if isinstance(value, list) else [value]
+def _fits(value: object, known: inspect.Parameter) -> bool:
+    """Whether `value` is like the default of an argument, or a short list where it takes one, with numbers in range."""
+    default, (low, high) = known.default, _RANGES.get(known.name, _RANGE)
+    if isinstance(default, bool | str):
+        return value is None or type(value) is type(default)
+    many = isinstance(value, list) and "tuple" in str(known.annotation).lower()
+    items = cast("list[Any]", value if many else [value])
     words = (str, bool, type(None)) if default is None or isinstance(default, tuple) else ()
     return 1 <= len(items) <= _MOST_LEVELS and all(
         low <= item <= high if type(item) in (int, float) else isinstance(item, words) for item in items
     )
 
 
-_NETWORK_NEEDED = (
-    "sample_size",
-    "in_channels",
-    "out_channels",
-    "block_out_channels",
-    "cross_attention_dim",
-    "down_block_types",
-    "up_block_types",
-)
-# What changes what a network is asked, and it would not complain of what is missing.
-_NETWORK_FIXED = ("time_cond_proj_dim", "attention_type", "dual_cross_attention")
+# With these a network is to be asked with more than z, t and text, and need not complain where that is missing.
+_NETWORK_FIXED = {
+    *("class_embed_type", "num_class_embeds", "projection_class_embeddings_input_dim", "class_embeddings_concat"),
+    *("addition_time_embed_dim", "time_cond_proj_dim", "attention_type", "dual_cross_attention"),
+}
 
 
 def _network(path: Path) -> dict[str, Any]:
@@ -307,57 +304,31 @@ def _network(path: Path) -> dict[str, Any]:
             f"cannot use {path}: it is a {shown(plain.get('_class_name'))}, not a {NETWORK}; no other network of "
             "diffusers is known here"
         )
-    if plain.pop("quantization_config", None):
+    if plain.get("quantization_config"):
         raise ModelError(
             f"cannot use {path}: its weights are quantised (quantization_config), which is not read here; name the "
             "model in float32, float16, bfloat16 or float8"
         )
-    kind = diffusers_class(NETWORK)
-    config = _arguments(kind, plain, path)
-    for name in _NETWORK_NEEDED:
-        if name not in config:
+    config = {"encoder_hid_dim": None} | _arguments(diffusers_class(NETWORK), plain, _NETWORK_FIXED, path)
+    for name in ("sample_size", "in_channels", "cross_attention_dim"):
+        if config.get(name) is None:
             raise ModelError(f"cannot use {path}: it does not say {name}")
-    _check_fixed(kind, {name: config[name] for name in _NETWORK_FIXED if name in config}, path)
     size = config["sample_size"]
-    if isinstance(size, list) and (len(size) != 2 or size[0] != size[1]):
+    if isinstance(size, list) and len(set(size)) != 1:
         raise ModelError(f"cannot use {path}: pictures must be square, not {shown(size)}")
-    config = {"encoder_hid_dim": None} | config
-    whole = {"sample_size": size[0] if isinstance(size, list) else size}
-    whole |= {name: config[name] for name in ("in_channels", "cross_attention_dim", "encoder_hid_dim")}
-    for name, value in whole.items():
-        if (type(value) is not int or value < 1) and (name, value) != ("encoder_hid_dim", None):
-            raise ModelError(f"cannot use {path}: {name} is {shown(config[name])}, not a whole number")
-    if config["in_channels"] not in (1, 3):
-        raise ModelError(f"cannot use {path}: in_channels is {config['in_channels']}; known are 1 and 3")
-    if config["in_channels"] != config["out_channels"]:
-        raise ModelError(
-            f"cannot use {path}: {config['in_channels']} channels go in and {shown(config['out_channels'])} come out; "
-            "both must be the picture's"
-        )
     return config
 
 
-def _check_fixed(kind: Any, config: dict[str, Any], path: Path) -> None:
-    """See that settings that would be passed over are as they are where nothing is said, or null."""
-    for name, value in config.items():
-        default = inspect.signature(kind).parameters[name].default
-        if value is not None and value != default:
-            raise ModelError(f"cannot use {path}: {name} is {shown(value)}; known is {default!r}")
-
-
-# Schedulers of diffusers, and ours that are like them. How a step is taken is --sampler's business; which levels there
-# are and what an answer means is not. So DDIM is ours: where a guess of x0 is clipped the noise follows, as in
-# diffusers with use_clipped_model_output, which is off there.
+# Schedulers of diffusers, and our samplers that are like them. How a step is taken is the sampler's business; which
+# levels there are and what an answer means is not. So DDIM is ours: where a guess of x0 is clipped the noise follows,
+# as in diffusers with use_clipped_model_output, which is off there.
 _SAMPLERS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpmpp-2m"}
-_ALGORITHMS = ("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++")
-_VARIANCES = (None, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")
-# The only settings that may differ from diffusers' own: those that are read here or in its objects, or say how a step
-# is taken.
-_READ = {
-    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr"),
+# What may differ from diffusers' own: what is read, here or from its objects, or says how a step is taken.
+_SCHEDULER_FREE = {
+    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr"),
     *("timestep_spacing", "steps_offset", "prediction_type", "variance_type", "clip_sample", "clip_sample_range"),
     *("thresholding", "dynamic_thresholding_ratio", "sample_max_value"),
-    *("solver_order", "solver_type", "lower_order_final", "euler_at_final"),
+    *("algorithm_type", "solver_order", "solver_type", "lower_order_final", "euler_at_final"),
 }
 
 
@@ -365,50 +336,34 @@ def _scheduler(path: Path, settings: PipelineSettings) -> PipelineSettings:
     """`settings` with what a scheduler's JSON adds to them."""
     plain = read_json(path, ModelError)
     name = plain.get("_class_name")
-    if name not in _SAMPLERS:
+    if not isinstance(name, str) or name not in _SAMPLERS:
         raise ModelError(f"cannot use {path}: unknown scheduler {shown(name)}; known are {', '.join(_SAMPLERS)}")
-    kind, sampler = diffusers_class(name), _SAMPLERS[name]
+    kind = diffusers_class(name)
     trained = plain.pop("trained_betas", None)
-    plain.pop("flow_shift", None)  # of use_flow_sigmas, which must be off
-    config = _arguments(kind, plain, path)
-    _check_fixed(kind, {name: value for name, value in config.items() if name not in _READ | {"algorithm_type"}}, path)
-    # Taken out: diffusers has given up some of them.
-    algorithm = config.pop("algorithm_type", "dpmsolver++")
-    if algorithm.startswith("sde-"):
-        sampler = "dpmpp-2m-sde"
-    for name, value, known in (
-        ("prediction_type", config.get("prediction_type", "epsilon"), tuple(PREDICTIONS)),
-        ("algorithm_type", algorithm, _ALGORITHMS),
-        ("variance_type", config.get("variance_type"), _VARIANCES),
-    ):
-        if value not in known:
-            raise ModelError(f"cannot use {path}: {name} is {shown(value)}; known are {', '.join(map(str, known))}")
-    count = config.get("num_train_timesteps", 1000)
-    if trained is not None and not (
-        isinstance(trained, list) and len(trained) == count and all(type(b) is float and 0 < b < 1 for b in trained)
-    ):
-        raise ModelError(f"cannot use {path}: trained_betas must be {count} numbers between 0 and 1")
+    plain.pop("flow_shift", None)  # says nothing without use_flow_sigmas
+    config = _arguments(kind, plain, {*inspect.signature(kind).parameters} - _SCHEDULER_FREE, path)
+    stochastic = config.pop("algorithm_type", "").startswith("sde-")  # popped: diffusers warns of some, or refuses them
     with building(path):
         scheduler = kind(**config, trained_betas=trained)
-        scheduler.set_timesteps(1)
+        scheduler.set_timesteps(1)  # complain now of a spacing that is not known
         said = scheduler.config
         clip = 1.0 if said.thresholding else float(said.clip_sample_range) if said.get("clip_sample") else None
-    if said.thresholding and said.sample_max_value != 1:
-        # With 1, "dynamic" thresholding is a clamp to ±1.
+    if said.thresholding and said.sample_max_value != 1:  # with 1, "dynamic" thresholding is a clamp to ±1
         raise ModelError(f"cannot use {path}: thresholding to other than ±1 (sample_max_value) is not known here")
-    # The scheduler's own ᾱ has lost the digits of 1 − ᾱ at small t; its β has not.
+    # From β, in float64: the scheduler's own ᾱ, in float32, has lost the digits of 1 − ᾱ at small t.
     sigmas = from_betas(scheduler.betas).sigmas
+    rising = sigmas
     if said.rescale_betas_zero_snr:
-        # √ᾱ ends at 0 (arXiv 2305.08891, algorithm 1) and σ at infinity; ours at ᾱ = 2⁻²⁴, σ = 4096, as DPM-Solver's of
-        # diffusers does. The level or two before it may be higher.
-        sigmas[-1] = (2.0**24 - 1) ** 0.5
-    rising = sigmas[:-1] if said.rescale_betas_zero_snr else sigmas
-    if not bool(sigmas.isfinite().all()) or bool((rising.diff() <= 0).any()):
-        raise ModelError(f"cannot use {path}: its noise levels do not rise, or rise beyond all numbers")
+        # √ᾱ ends at 0 (arXiv 2305.08891, algorithm 1), where σ is infinite; ours ends at ᾱ = 2⁻²⁴, σ = 4096, as
+        # DPM-Solver's of diffusers does. The level or two before it may be higher.
+        sigmas[-1], rising = (2.0**24 - 1) ** 0.5, sigmas[:-1]
+    count, zero = said.num_train_timesteps, torch.zeros(1, dtype=torch.float64)
+    if sigmas.shape != (count,) or not bool(sigmas.isfinite().all()) or bool((rising.diff(prepend=zero) <= 0).any()):
+        raise ModelError(f"cannot use {path}: its β do not give {count:,} noise levels that rise from above 0")
     return replace(
         settings,
         schedule=SpacedSchedule(sigmas, scheduler),
         prediction=PREDICTIONS[said.prediction_type],
         clip=clip,
-        sampler=sampler,
+        sampler="dpmpp-2m-sde" if stochastic else _SAMPLERS[name],
     )
