@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from glyffctl.core.diffusers_model import load_diffusers
 from glyffctl.core.diffusers_settings import GLYFFUSER_ENCODER, read_pipeline
 from glyffctl.core.errors import ModelError, UsageError
+from glyffctl.core.text import TextBatch
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
@@ -22,6 +24,7 @@ from tests.stand_in_pipelines import (
     CLASSES,
     SMALL,
     WEIGHTS,
+    WIDTH,
     edit_json,
     make_pipeline,
     make_unet,
@@ -73,13 +76,54 @@ def test_levels_are_those_of_the_scheduler(
     # Where T/n is not whole, theirs of "trailing" turns on the rounding of a half; the last levels of a rescaled table
     # fall, and so not all can be visited.
     more = (
-        () if spacing == "trailing" else (7, 33) if "rescale_betas_zero_snr" in table else (7, count // 3, count // 2)
+        ()
+        if spacing == "trailing"
+        else (7, 30, 33)  # 30: levels of "linspace" that lie at a half
+        if "rescale_betas_zero_snr" in table
+        else (7, count // 3, count // 2, min(30, count // 2))
     )
     for n in (1, 2, 5, 10, 25, *more):
         theirs.set_timesteps(n)
         steps = ours.steps(n)
         assert steps[:-1].tolist() == ours.sigmas[theirs.timesteps[:n]].tolist()
         assert steps[-1] == 0
+
+
+@pytest.mark.parametrize("table", ["sigmoid", "laplace"])
+def test_tables_that_one_scheduler_alone_has(table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_pipeline(tmp_path, scheduler="DDPMScheduler", beta_schedule=table)
+    ours = load_diffusers(folder).schedule.alpha_bar()
+    torch.testing.assert_close(ours, scheduler_of(folder, monkeypatch).alphas_cumprod.double(), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"mid_block_type": None},
+        {"mid_block_type": "UNetMidBlock2DSimpleCrossAttn"},
+        {"down_block_types": ("AttnDownBlock2D", "SimpleCrossAttnDownBlock2D")},
+        {"sample_size": (16, 16), "layers_per_block": (1, 1), "attention_head_dim": (8, 16)},
+    ],
+)
+def test_networks_of_other_blocks_answer_as_in_diffusers(change: dict[str, Any], tmp_path: Path) -> None:
+    make_unet(tmp_path, SMALL | change)
+    model = load_diffusers(tmp_path)
+    z, tokens = torch.randn(2, 1, 16, 16), torch.randn(2, 3, WIDTH)
+    text = TextBatch(tokens, torch.ones(2, 3, dtype=torch.bool))
+    label = model.schedule.sigmas[[100, 700]].log() / 4
+    with torch.no_grad():
+        unet = UNet2DConditionModel.from_pretrained(tmp_path).eval()
+        expected = unet(z, torch.tensor([100, 700]), encoder_hidden_states=tokens).sample
+        answer = model.network(z, label, text)
+    torch.testing.assert_close(answer, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_numbers_outside_the_weights_are_missed(tmp_path: Path) -> None:
+    """Of some blocks, diffusers does not save all."""
+    kinds = {"down_block_types": ("KDownBlock2D",) * 2, "up_block_types": ("KUpBlock2D",) * 2}
+    make_unet(tmp_path, SMALL | kinds | {"mid_block_type": None})
+    with pytest.raises(ModelError, match=r"config\.json.*not among its weights"):
+        load_diffusers(tmp_path)
 
 
 def test_more_steps_than_levels_differ(tmp_path: Path) -> None:
