@@ -22,12 +22,11 @@ from glyffctl.core.interop.diffusers_export import (
     unet_config,
     unet_weights,
 )
-from glyffctl.core.interop.diffusers_settings import NETWORK
 from glyffctl.core.interop.exported import TEXT_FILE, load_exported
 from glyffctl.core.interop.onnx_export import DenoiserGraph, check_packages, export_denoiser, export_encoder, session
 from glyffctl.core.io.atomic import atomic_folder, check_writable
 from glyffctl.core.io.bundled import model_name
-from glyffctl.core.io.diffusers_files import UNET_WEIGHTS
+from glyffctl.core.io.diffusers_files import NETWORK, UNET_WEIGHTS
 from glyffctl.core.io.names import check_name
 from glyffctl.core.models.checkpoint import EXPORT_FILE, TrainedModel, load_model
 from glyffctl.core.models.generate import Recipe

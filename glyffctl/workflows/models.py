@@ -8,9 +8,9 @@ from pathlib import Path
 
 from glyffctl.core.errors import EmbeddingError, ModelError
 from glyffctl.core.interop.diffusers_model import load_diffusers, unet_class
-from glyffctl.core.interop.diffusers_settings import is_pipeline
 from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.bundled import BUNDLED, pretrained
+from glyffctl.core.io.diffusers_files import is_pipeline
 from glyffctl.core.models.checkpoint import MODEL_FILE, Model, epochs_seen, load_model
 from glyffctl.core.text.encoder import TextEncoder, load_encoder
 from glyffctl.core.text.hub import pipeline_folder

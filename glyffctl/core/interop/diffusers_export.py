@@ -21,7 +21,8 @@ from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import ModelError
 from glyffctl.core.interop.diffusers_model import unet_class
-from glyffctl.core.interop.diffusers_settings import NETWORK, PREDICTIONS
+from glyffctl.core.interop.diffusers_settings import PREDICTIONS
+from glyffctl.core.io.diffusers_files import NETWORK
 from glyffctl.core.io.reading import preview
 from glyffctl.core.networks.network import Network
 from glyffctl.core.networks.unet import UNet

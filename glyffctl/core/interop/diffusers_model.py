@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,15 @@ from torch import Tensor, nn
 
 from glyffctl.core.codecs.pixels import Pixels
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.interop.diffusers_settings import GLYFFUSER, PipelineSettings, read_pipeline
-from glyffctl.core.io.diffusers_files import read_weights
+from glyffctl.core.errors import ModelError
+from glyffctl.core.interop.diffusers_settings import (
+    GLYFFUSER,
+    PipelineSettings,
+    building,
+    diffusers_class,
+    read_pipeline,
+)
+from glyffctl.core.io.diffusers_files import NETWORK, read_weights
 from glyffctl.core.io.tensors import digest
 from glyffctl.core.models.checkpoint import EncoderInfo, Model
 from glyffctl.core.networks.network import Network
@@ -108,34 +113,28 @@ def unet_class() -> Any:
     Raises:
         UsageError: diffusers is not installed.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of its own, about packages that it looks for
-            from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel  # noqa: PLC0415
-    except ImportError:
-        raise UsageError('models of diffusers need the package diffusers: pip install "glyffctl[diffusers]"') from None
-    return UNet2DConditionModel
-
-
-# What the classes of diffusers raise for settings that do not go together.
-_DO_NOT_FIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
+    return diffusers_class(NETWORK)
 
 
 def _build(settings: PipelineSettings, weights: dict[str, Tensor]) -> nn.Module:
-    kind, path = unet_class(), settings.weights
-    try:
-        # The meta device holds no numbers: only what is in the file takes memory.
-        with torch.device("meta"):
-            unet: nn.Module = kind(**settings.network)
-    except _DO_NOT_FIT as error:
-        cause = str(error).strip().partition("\n")[0][:200]
-        raise ModelError(
-            f"cannot use {path.with_name('config.json')}: no network is built like that ({cause})"
-        ) from error
+    path = settings.weights
+    config = path.with_name("config.json")
+    # The meta device holds no numbers: only what is in the file takes memory.
+    with building(config), torch.device("meta"), torch.no_grad():
+        unet: nn.Module = unet_class()(**settings.network)
+        # Called as it will be: a network that needs more than z, t and text says so.
+        z = torch.empty(1, settings.channels, settings.size, settings.size)
+        time, text = torch.empty(1, dtype=torch.float64), torch.empty(1, 2, settings.text_width)
+        output = unet(z, time, encoder_hidden_states=text).sample
+    if output.shape != z.shape:
+        went, came = ("×".join(map(str, picture.shape[1:])) for picture in (z, output))
+        raise ModelError(f"cannot use {config}: pictures of {went} go in and {came} come out")
     try:
         unet.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         lacking = sorted(set(unet.state_dict()) ^ set(weights))
         which = f"the first {lacking[0][:100]}" if lacking else "some of another shape"
         raise ModelError(f"cannot use {path}: its weights do not fit its config.json ({which})") from error
+    if any(part.is_meta for part in (*unet.parameters(), *unet.buffers())):
+        raise ModelError(f"cannot use {config}: its network has numbers that are not among its weights")
     return unet

@@ -1,40 +1,39 @@
-"""A model folder of diffusers as settings: what its JSON says, checked before anything is built or read.
+"""A model folder of diffusers as settings: what its JSON says, checked before weights are read.
 
 Two layouts: a pipeline (`unet/`, and as far as there are such, `scheduler/`, `text_encoder/`, `tokenizer/` and
-`model_index.json`), or a bare network (`config.json` and its weights, perhaps `scheduler_config.json`). What is not
-known is refused by name: a setting that is passed over would draw something else than its author meant. Only one that
-is off (null or false) may be unknown: every version of diffusers writes all settings that it has.
+`model_index.json`), or a bare network (`config.json` and its weights, perhaps `scheduler_config.json`). diffusers' own
+classes say which settings there are, what is left out, and which levels a scheduler has and visits. A setting that they
+or we would pass over is refused by name: it would draw something else than its author meant. Only one that is off (null
+or false) may be unknown: every version of diffusers writes all settings that it has.
 """
 
 from __future__ import annotations
 
-import math
+import importlib
+import inspect
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from glyffctl.core.diffusion.denoiser import PredictionType
-from glyffctl.core.diffusion.schedule import Schedule, cosine, from_betas, linear
+from glyffctl.core.diffusion.schedule import Schedule, from_betas, linear
 from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.io.diffusers_files import UNET_WEIGHTS, find_weights
+from glyffctl.core.io.diffusers_files import INDEX_FILE, NETWORK, PARTS, find_weights
 from glyffctl.core.io.reading import check_file, preview, read_json
 from glyffctl.core.text.hub import has_weights
 
-INDEX_FILE = "model_index.json"
 _SCHEDULER_FILE = "scheduler_config.json"
-PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")
-NETWORK = "UNet2DConditionModel"
 GLYFFUSER = "GlyffuserPipeline"
 """The pipeline of yue-here/glyffuser. Black is 0 and white is 1 in its pictures, where diffusers' own have −1 and 1."""
 GLYFFUSER_ENCODER = ("google-t5/t5-small", 512)
 """The encoder which that pipeline takes when it is told nothing, and the width of its vectors."""
 LONGEST_TEXT = 256  # tokens, as in the same pipeline
-_LARGEST_TABLE = 10_000
-
-Spacing = Literal["linspace", "leading", "trailing"]
 PREDICTIONS: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
@@ -43,14 +42,15 @@ class SpacedSchedule(Schedule):
     """A table of noise levels with the spacing of a scheduler of diffusers.
 
     Attributes:
-        spacing: the name in Lin et al. 2024 (arXiv 2305.08891), table 2.
-        offset: is added to the levels of "leading".
-        multistep: DPM-Solver's way, which spaces n + 1 levels and leaves out the lowest.
+        scheduler: the object of diffusers; None for "trailing" spacing.
     """
 
-    spacing: Spacing = "trailing"
-    offset: int = 0
-    multistep: bool = False
+    scheduler: Any = None
+
+    @property
+    def spacing(self) -> str:
+        """The name in Lin et al. 2024 (arXiv 2305.08891), table 2."""
+        return str(self.scheduler.config.timestep_spacing) if self.scheduler else "trailing"
 
     def steps(self, n: int) -> Tensor:
         """The levels that a sampler of `n` steps visits: (n+1,) float64, descending, the last one 0.
@@ -58,17 +58,15 @@ class SpacedSchedule(Schedule):
         Raises:
             UsageError: `n` is not in 1…T, or so many levels do not differ.
         """
-        trailing = self.places(n)
-        count, more = len(self.sigmas), n + self.multistep
-        if self.spacing == "trailing":
-            index = trailing
-        elif self.spacing == "linspace":
-            index = torch.linspace(0, count - 1, more, dtype=torch.float64).round().long().flip(0)[:n]
-        else:
-            index = (torch.arange(more) * (count // more) + self.offset).flip(0)[:n]
-        if bool((index < count).all()) and bool((self.sigmas[index].diff() < 0).all()):
+        index = self.places(n)
+        # Theirs of "trailing" turns on rounding where T/n is not whole, and may even have n + 1 levels.
+        if self.spacing != "trailing":
+            with quiet():
+                self.scheduler.set_timesteps(n)
+            index = self.scheduler.timesteps
+        if bool((index < len(self.sigmas)).all()) and bool((self.sigmas[index].diff() < 0).all()):
             return torch.cat([self.sigmas[index], torch.zeros(1, dtype=torch.float64)])
-        raise UsageError(f"--steps {n} is more than this model's {count} levels can be spaced for")
+        raise UsageError(f"--steps {n} is more than this model's {len(self.sigmas)} levels can be spaced for")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +74,7 @@ class PipelineSettings:
     """What a folder says.
 
     Attributes:
-        network: the arguments of UNet2DConditionModel.
+        network: the arguments of UNet2DConditionModel, which checks them when it is built.
         weights: the file with its weights, or the index of several.
         pipeline: the name of its pipeline, or "" where the folder names none.
         schedule: its noise levels and their spacing.
@@ -102,24 +100,20 @@ class PipelineSettings:
     @property
     def size(self) -> int:
         """Height and width of a picture, in pixels."""
-        size = self.network["sample_size"]
-        return int(size[0] if isinstance(size, list) else size)
+        size: int | list[int] = self.network["sample_size"]
+        return size[0] if isinstance(size, list) else size
 
     @property
     def channels(self) -> int:
         """1 for grey pictures, 3 for coloured ones."""
-        return int(self.network["in_channels"])
+        channels: int = self.network["in_channels"]
+        return channels
 
     @property
     def text_width(self) -> int:
         """D of the token vectors that the network reads."""
-        return int(self.network["encoder_hid_dim"] or self.network["cross_attention_dim"])
-
-
-def is_pipeline(folder: Path) -> bool:
-    """Whether `folder` is laid out as diffusers does, whatever is in its files."""
-    named = any((folder / name).exists() for name in (INDEX_FILE, "unet"))
-    return named or any(folder.glob(f"{Path(UNET_WEIGHTS).stem}*"))
+        width: int = self.network["encoder_hid_dim"] or self.network["cross_attention_dim"]
+        return width
 
 
 def read_pipeline(folder: Path) -> PipelineSettings:
@@ -193,92 +187,113 @@ def _longest(tokenizer: Path) -> int:
     return int(min(LONGEST_TEXT, limit)) if isinstance(limit, int | float) and limit >= 2 else LONGEST_TEXT
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """What a setting may be: one of `values`, or a number in low…high, or (with `many`) a list of such numbers."""
+def diffusers_class(name: str) -> Any:
+    """A class of diffusers.
 
-    values: tuple[object, ...] = ()
-    low: float | None = None
-    high: float = math.inf
-    whole: bool = True
-    many: bool = False
+    Raises:
+        UsageError: diffusers is not installed.
+    """
+    try:
+        with quiet():
+            return getattr(importlib.import_module("diffusers"), name)
+    except (ImportError, RuntimeError):  # RuntimeError: of what it imports when it is asked for a name
+        raise UsageError('models of diffusers need the package diffusers: pip install "glyffctl[diffusers]"') from None
 
-    def allows(self, value: object) -> bool:
-        if any(type(value) is type(known) and value == known for known in self.values):
-            return True
-        if isinstance(value, list):
-            return self.many and 1 <= len(value) <= _MOST_LEVELS and all(self._number(item) for item in value)
-        return self._number(value)
 
-    def _number(self, value: object) -> bool:
-        kinds = (int,) if self.whole else (int, float)
-        return self.low is not None and type(value) in kinds and self.low <= cast("float", value) <= self.high
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hide the warnings of diffusers: about packages that it looks for, its own old names, numpy."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
-    def __str__(self) -> str:
-        known = [preview(value) for value in self.values]
-        if self.low is not None:
-            known.append(f"{'a whole number' if self.whole else 'a number'} in {self.low:g}…{self.high:g}")
-        return ", ".join(known)
+
+# What classes of diffusers raise for settings that do not go together.
+_DO_NOT_FIT = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, AssertionError)
+
+
+@contextmanager
+def building(path: Path) -> Iterator[None]:
+    """Around calls of diffusers with the settings in `path`.
+
+    Raises:
+        ModelError: diffusers builds nothing like that.
+    """
+    try:
+        with quiet():
+            yield
+    except _DO_NOT_FIT as error:
+        cause = "".join(filter(str.isprintable, str(error).strip().partition("\n")[0][:200]))
+        raise ModelError(f"cannot use {path}: diffusers builds nothing like that ({cause})") from error
 
 
 _MOST_LEVELS = 8
-_SWITCH = _Rule((False, True))
-_OFF = _Rule((False,))
-_NONE = _Rule((None,))
-_WIDTH = _Rule(low=1, high=8192)
-_BLOCKS = {
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+_RANGE = (0, 65_536)
+# Numbers that take much time or memory, or that something is divided by. diffusers itself knows no bounds.
+_RANGES: dict[str, tuple[float, float]] = {
+    "sample_size": (1, 1024),
+    "layers_per_block": (1, 16),
+    "transformer_layers_per_block": (1, 16),
+    "freq_shift": (0, 1),
+    "mid_block_scale_factor": (1e-6, 1e6),
+    "resnet_out_scale_factor": (1e-6, 1e6),
+    "num_train_timesteps": (2, 10_000),
+    "clip_sample_range": (0, 1e9),
+    "sample_max_value": (0, 1e9),
 }
-_NETWORK_RULES: dict[str, _Rule] = {
-    "sample_size": _Rule(low=1, high=1024, many=True),
-    "in_channels": _Rule((1, 3)),
-    "out_channels": _Rule((1, 3)),
-    "center_input_sample": _SWITCH,
-    "flip_sin_to_cos": _SWITCH,
-    "freq_shift": _Rule(low=0, high=1),
-    "mid_block_type": _Rule(("UNetMidBlock2DCrossAttn", "UNetMidBlock2D", None)),
-    "only_cross_attention": _SWITCH,
-    "block_out_channels": _Rule(low=1, high=8192, many=True),
-    "layers_per_block": _Rule(low=1, high=16, many=True),
-    "downsample_padding": _Rule(low=0, high=1),
-    "mid_block_scale_factor": _Rule(low=1e-6, high=1e6, whole=False),
-    "dropout": _Rule(low=0, high=1, whole=False),
-    "act_fn": _Rule(("silu", "swish", "mish", "gelu", "relu")),
-    "norm_num_groups": _WIDTH,
-    "norm_eps": _Rule(low=0, high=1, whole=False),
-    "cross_attention_dim": _WIDTH,
-    "transformer_layers_per_block": _Rule(low=1, high=16, many=True),
-    "reverse_transformer_layers_per_block": _NONE,
-    "encoder_hid_dim": _Rule((None,), low=1, high=8192),
-    "encoder_hid_dim_type": _Rule((None, "text_proj")),
-    "attention_head_dim": _Rule(low=1, high=8192, many=True),
-    "num_attention_heads": _NONE,
-    "dual_cross_attention": _OFF,
-    "use_linear_projection": _SWITCH,
-    "class_embed_type": _NONE,
-    "addition_embed_type": _Rule((None, "text")),
-    "addition_time_embed_dim": _NONE,
-    "num_class_embeds": _NONE,
-    "upcast_attention": _Rule((False, True, None)),
-    "resnet_time_scale_shift": _Rule(("default", "scale_shift")),
-    "resnet_skip_time_act": _SWITCH,
-    "resnet_out_scale_factor": _Rule(low=1e-6, high=1e6, whole=False),
-    "time_embedding_type": _Rule(("positional",)),
-    "time_embedding_dim": _Rule((None,), low=2, high=65536),
-    "time_embedding_act_fn": _Rule((None, "silu", "swish", "mish", "gelu")),
-    "timestep_post_act": _Rule((None, "silu", "swish", "mish", "gelu")),
-    "time_cond_proj_dim": _NONE,
-    "conv_in_kernel": _Rule((1, 3, 5, 7)),
-    "conv_out_kernel": _Rule((1, 3, 5, 7)),
-    "projection_class_embeddings_input_dim": _NONE,
-    "attention_type": _Rule(("default",)),
-    "class_embeddings_concat": _OFF,
-    "mid_block_only_cross_attention": _Rule((None, False, True)),
-    "cross_attention_norm": _NONE,
-    "addition_embed_type_num_heads": _Rule(low=1, high=8192),
+_VALUES: dict[str, tuple[object, ...]] = {
+    "in_channels": (1, 3),
+    "prediction_type": tuple(PREDICTIONS),
+    "algorithm_type": ("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++"),
+    "variance_type": (None, "fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log"),
 }
-_NETWORK_NEEDED = ("sample_size", "in_channels", "out_channels", "block_out_channels", "cross_attention_dim", *_BLOCKS)
+
+
+def _arguments(kind: Any, plain: dict[str, Any], fixed: set[str], path: Path) -> dict[str, Any]:
+    """What a JSON file sets of a class of diffusers: without remarks, and without what is not known and is off.
+
+    Args:
+        fixed: settings that may only be as they are where a file is silent, or null.
+    """
+    known, held = inspect.signature(kind).parameters, {}
+    for name, value in plain.items():
+        if name.startswith("_") or (name not in known and (value is None or value is False)):
+            continue
+        if name not in known:
+            raise ModelError(f"cannot use {path}: unknown setting {preview(name)}")
+        default, values = known[name].default, _VALUES.get(name)
+        told = f"cannot use {path}: {name} is {preview(value)}; known"
+        if name in fixed:
+            if value is not None and (type(value) is not type(default) or value != default):
+                raise ModelError(f"{told} is {default!r}")
+        elif not _fits(value, known[name]):
+            low, high = _RANGES.get(name, _RANGE)
+            numbers = "" if isinstance(default, bool | str) else f", with numbers in {low:g}…{high:g}"
+            raise ModelError(f"{told} are values like {default!r}{numbers}")
+        elif values and value not in values:
+            raise ModelError(f"{told} are {', '.join(map(str, values))}")
+        held[name] = value
+    return held
+
+
+def _fits(value: object, known: inspect.Parameter) -> bool:
+    """Whether `value` is like the default of an argument, or a short list where it takes one, with numbers in range."""
+    default, (low, high) = known.default, _RANGES.get(known.name, _RANGE)
+    if isinstance(default, bool | str):
+        return value is None or type(value) is type(default)
+    many = isinstance(value, list) and "tuple" in str(known.annotation).lower()
+    items = cast("list[Any]", value if many else [value])
+    words = (str, bool, type(None)) if default is None or isinstance(default, tuple) else ()
+    return 1 <= len(items) <= _MOST_LEVELS and all(
+        low <= item <= high if type(item) in (int, float) else isinstance(item, words) for item in items
+    )
+
+
+# With these a network is to be asked with more than z, t and text, and need not complain where that is missing.
+_NETWORK_FIXED = {
+    *("class_embed_type", "num_class_embeds", "projection_class_embeddings_input_dim", "class_embeddings_concat"),
+    *("addition_time_embed_dim", "time_cond_proj_dim", "attention_type", "dual_cross_attention"),
+}
 
 
 def _network(path: Path) -> dict[str, Any]:
@@ -294,112 +309,26 @@ def _network(path: Path) -> dict[str, Any]:
             f"cannot use {path}: its weights are quantised (quantization_config), which is not read here; name the "
             "model in float32, float16, bfloat16 or float8"
         )
-    config = _settings(plain, {*_NETWORK_RULES, *_BLOCKS})
-    for name in _NETWORK_NEEDED:
-        if name not in config:
+    config = {"encoder_hid_dim": None} | _arguments(diffusers_class(NETWORK), plain, _NETWORK_FIXED, path)
+    for name in ("sample_size", "in_channels", "cross_attention_dim"):
+        if config.get(name) is None:
             raise ModelError(f"cannot use {path}: it does not say {name}")
-    for name, known in _BLOCKS.items():
-        kinds = config[name]
-        if not isinstance(kinds, list) or not 1 <= len(kinds) <= _MOST_LEVELS:
-            raise ModelError(f"cannot use {path}: {name} must be a list of 1 to {_MOST_LEVELS} blocks")
-        for kind in kinds:
-            if kind not in known:
-                raise ModelError(
-                    f"cannot use {path}: unknown block {preview(kind)} in {name}; known are {', '.join(known)}"
-                )
-    _check({name: value for name, value in config.items() if name not in _BLOCKS}, _NETWORK_RULES, path)
     size = config["sample_size"]
-    if isinstance(size, list) and (len(size) != 2 or size[0] != size[1]):
+    if isinstance(size, list) and len(set(size)) != 1:
         raise ModelError(f"cannot use {path}: pictures must be square, not {preview(size)}")
-    if config["in_channels"] != config["out_channels"]:
-        raise ModelError(
-            f"cannot use {path}: {config['in_channels']} channels go in and {config['out_channels']} come out; "
-            "both must be the picture's"
-        )
-    return {"encoder_hid_dim": None} | config
+    return config
 
 
-def _settings(plain: dict[str, Any], known: set[str]) -> dict[str, Any]:
-    """What a JSON file sets: without remarks, and without what is not known and is off."""
-    return {
-        name: value
-        for name, value in plain.items()
-        if not name.startswith("_") and (name in known or (value is not None and value is not False))
-    }
-
-
-def _check(config: dict[str, Any], rules: dict[str, _Rule], path: Path) -> None:
-    for name, value in config.items():
-        if name not in rules:
-            raise ModelError(f"cannot use {path}: unknown setting {preview(name)}")
-        if not rules[name].allows(value):
-            raise ModelError(f"cannot use {path}: {name} is {preview(value)}; known is {rules[name]}")
-
-
-@dataclass(frozen=True)
-class _Scheduler:
-    """A scheduler of diffusers: what it takes where its JSON is silent, the settings it alone has, and ours like it."""
-
-    sampler: str
-    spacing: Spacing
-    clips: bool
-    rules: dict[str, _Rule]
-    multistep: bool = False
-
-
-_SCHEDULE_RULES: dict[str, _Rule] = {
-    "num_train_timesteps": _Rule(low=2, high=_LARGEST_TABLE),
-    "beta_start": _Rule(low=1e-12, high=0.9999, whole=False),
-    "beta_end": _Rule(low=1e-12, high=0.9999, whole=False),
-    "beta_schedule": _Rule(("linear", "scaled_linear", "squaredcos_cap_v2")),
-    "prediction_type": _Rule(tuple(PREDICTIONS)),
-    "thresholding": _SWITCH,
-    # With a largest value of 1 or less, "dynamic" thresholding is a clamp to ±1, whatever the ratio.
-    "dynamic_thresholding_ratio": _Rule(low=0, high=1, whole=False),
-    "sample_max_value": _Rule(low=0, high=1e9, whole=False),
-    "timestep_spacing": _Rule(("linspace", "leading", "trailing")),
-    "steps_offset": _Rule(low=0, high=_LARGEST_TABLE),
-    "rescale_betas_zero_snr": _SWITCH,
-}
-_CLIP_RULES = {"clip_sample": _SWITCH, "clip_sample_range": _Rule(low=1e-6, high=1e9, whole=False)}
-_ANY = _Rule(low=-1e9, high=1e9, whole=False)
-# How a step is taken is --sampler's business; which levels there are and what an answer means is not. So DDIM is ours:
-# where a guess of x0 is clipped the noise follows, as in diffusers with use_clipped_model_output, which is off there.
-_SCHEDULERS: dict[str, _Scheduler] = {
-    "DDPMScheduler": _Scheduler(
-        "ddpm",
-        "leading",
-        True,
-        {
-            **_CLIP_RULES,
-            "variance_type": _Rule(("fixed_small", "fixed_small_log", "fixed_large", "fixed_large_log")),
-        },
-    ),
-    "DDIMScheduler": _Scheduler("ddim", "leading", True, {**_CLIP_RULES, "set_alpha_to_one": _Rule((True,))}),
-    "DPMSolverMultistepScheduler": _Scheduler(
-        "dpmpp-2m",
-        "linspace",
-        False,
-        {
-            "solver_order": _Rule((1, 2, 3)),
-            "algorithm_type": _Rule(("dpmsolver", "dpmsolver++", "sde-dpmsolver", "sde-dpmsolver++")),
-            "solver_type": _Rule(("midpoint", "heun")),
-            "lower_order_final": _SWITCH,
-            "euler_at_final": _SWITCH,
-            "use_karras_sigmas": _Rule((False, None)),
-            "use_exponential_sigmas": _Rule((False, None)),
-            "use_beta_sigmas": _Rule((False, None)),
-            "use_lu_lambdas": _Rule((False, None)),
-            "use_flow_sigmas": _Rule((False, None)),
-            "flow_shift": _Rule((None,), low=-1e9, high=1e9, whole=False),
-            "final_sigmas_type": _Rule(("zero",)),
-            "lambda_min_clipped": _Rule((-math.inf,)),
-            "variance_type": _NONE,
-            "use_dynamic_shifting": _OFF,
-            "time_shift_type": _Rule(("exponential",)),
-        },
-        multistep=True,
-    ),
+# Schedulers of diffusers, and our samplers that are like them. How a step is taken is the sampler's business; which
+# levels there are and what an answer means is not. So DDIM is ours: where a guess of x0 is clipped the noise follows,
+# as in diffusers with use_clipped_model_output, which is off there.
+_SAMPLERS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpmpp-2m"}
+# What may differ from diffusers' own: what is read, here or from its objects, or says how a step is taken.
+_SCHEDULER_FREE = {
+    *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr"),
+    *("timestep_spacing", "steps_offset", "prediction_type", "variance_type", "clip_sample", "clip_sample_range"),
+    *("thresholding", "dynamic_thresholding_ratio", "sample_max_value"),
+    *("algorithm_type", "solver_order", "solver_type", "lower_order_final", "euler_at_final"),
 }
 
 
@@ -407,67 +336,34 @@ def _scheduler(path: Path, settings: PipelineSettings) -> PipelineSettings:
     """`settings` with what a scheduler's JSON adds to them."""
     plain = read_json(path, ModelError)
     name = plain.get("_class_name")
-    if name not in _SCHEDULERS:
-        raise ModelError(f"cannot use {path}: unknown scheduler {preview(name)}; known are {', '.join(_SCHEDULERS)}")
-    known = _SCHEDULERS[name]
-    rules = _SCHEDULE_RULES | known.rules
+    if not isinstance(name, str) or name not in _SAMPLERS:
+        raise ModelError(f"cannot use {path}: unknown scheduler {preview(name)}; known are {', '.join(_SAMPLERS)}")
+    kind = diffusers_class(name)
     trained = plain.pop("trained_betas", None)
-    config = _settings(plain, set(rules))
-    _check(config, rules, path)
-    thresholds = config.get("thresholding", False)
-    if thresholds and config.get("sample_max_value", 1.0) > 1:
-        raise ModelError(f"cannot use {path}: thresholding beyond ±1 (sample_max_value) is not known here")
-    clips = config.get("clip_sample", known.clips)
-    clip = 1.0 if thresholds else float(config.get("clip_sample_range", 1.0)) if clips else None
-    sampler = known.sampler
-    if config.get("algorithm_type", "").startswith("sde-"):
-        sampler = "dpmpp-2m-sde"
+    plain.pop("flow_shift", None)  # says nothing without use_flow_sigmas
+    config = _arguments(kind, plain, {*inspect.signature(kind).parameters} - _SCHEDULER_FREE, path)
+    stochastic = config.pop("algorithm_type", "").startswith("sde-")  # popped: diffusers warns of some, or refuses them
+    with building(path):
+        scheduler = kind(**config, trained_betas=trained)
+        scheduler.set_timesteps(1)  # complain now of a spacing that is not known
+        said = scheduler.config
+        clip = 1.0 if said.thresholding else float(said.clip_sample_range) if said.get("clip_sample") else None
+    if said.thresholding and said.sample_max_value != 1:  # with 1, "dynamic" thresholding is a clamp to ±1
+        raise ModelError(f"cannot use {path}: thresholding to other than ±1 (sample_max_value) is not known here")
+    # From β, in float64: the scheduler's own ᾱ, in float32, has lost the digits of 1 − ᾱ at small t.
+    sigmas = from_betas(scheduler.betas).sigmas
+    rising = sigmas
+    if said.rescale_betas_zero_snr:
+        # √ᾱ ends at 0 (arXiv 2305.08891, algorithm 1), where σ is infinite; ours ends at ᾱ = 2⁻²⁴, σ = 4096, as
+        # DPM-Solver's of diffusers does. The level or two before it may be higher.
+        sigmas[-1], rising = (2.0**24 - 1) ** 0.5, sigmas[:-1]
+    count, zero = said.num_train_timesteps, torch.zeros(1, dtype=torch.float64)
+    if sigmas.shape != (count,) or not bool(sigmas.isfinite().all()) or bool((rising.diff(prepend=zero) <= 0).any()):
+        raise ModelError(f"cannot use {path}: its β do not give {count:,} noise levels that rise from above 0")
     return replace(
         settings,
-        schedule=SpacedSchedule(
-            _sigmas(config, trained, path),
-            config.get("timestep_spacing", known.spacing),
-            # DDPM and DDIM of diffusers add it to "leading" alone, and so does DPM-Solver.
-            config.get("steps_offset", 0),
-            known.multistep,
-        ),
-        prediction=PREDICTIONS[config.get("prediction_type", "epsilon")],
+        schedule=SpacedSchedule(sigmas, scheduler),
+        prediction=PREDICTIONS[said.prediction_type],
         clip=clip,
-        sampler=sampler,
+        sampler="dpmpp-2m-sde" if stochastic else _SAMPLERS[name],
     )
-
-
-def _sigmas(config: dict[str, Any], trained: object, path: Path) -> Tensor:
-    """The table of noise levels, (T,) float64 ascending."""
-    count = config.get("num_train_timesteps", 1000)
-    low, high = config.get("beta_start", 1e-4), config.get("beta_end", 0.02)
-    if trained is not None:
-        if not (
-            isinstance(trained, list)
-            and len(trained) == count
-            and all(type(beta) is float and 0 < beta < 1 for beta in trained)
-        ):
-            raise ModelError(f"cannot use {path}: trained_betas must be {count} numbers between 0 and 1")
-        table = from_betas(torch.tensor(trained, dtype=torch.float64))
-    elif config.get("beta_schedule", "linear") == "linear":
-        table = linear(count, low, high)
-    elif config["beta_schedule"] == "scaled_linear":
-        table = from_betas(torch.linspace(math.sqrt(low), math.sqrt(high), count, dtype=torch.float64) ** 2)
-    else:
-        table = cosine(count)
-    if not bool(table.sigmas.isfinite().all()) or bool((table.sigmas.diff() <= 0).any()):
-        raise ModelError(f"cannot use {path}: its noise levels do not rise, or rise beyond all numbers")
-    return _zero_snr(table.alpha_bar()) if config.get("rescale_betas_zero_snr", False) else table.sigmas
-
-
-def _zero_snr(alpha_bar: Tensor) -> Tensor:
-    """σ of a table whose √ᾱ is shifted and scaled to end at 0 (arXiv 2305.08891, algorithm 1).
-
-    There σ would be infinite; it ends at ᾱ = 2⁻²⁴, σ = 4096, as DPM-Solver's of diffusers does. The level or two before
-    it may be higher.
-    """
-    root = alpha_bar.sqrt()
-    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    alpha_bar = root**2
-    alpha_bar[-1] = 2.0**-24
-    return ((1 - alpha_bar) / alpha_bar).sqrt()

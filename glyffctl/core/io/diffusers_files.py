@@ -1,4 +1,6 @@
-"""The weights of a network of diffusers: in one file or in shards with an index, under the plain name or a variant's.
+"""Files of models of diffusers: which folder is one, where the weights of its network are, and reading them.
+
+Weights are in one file or in shards with an index, under the plain name or a variant's:
 
     diffusion_pytorch_model.safetensors
     diffusion_pytorch_model.fp16.safetensors              the variant "fp16"
@@ -25,6 +27,9 @@ from glyffctl.core.io.names import check_inside
 from glyffctl.core.io.reading import preview, read_json
 from glyffctl.core.io.tensors import check_tensors
 
+INDEX_FILE = "model_index.json"
+PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")
+NETWORK = "UNet2DConditionModel"
 _STEM = "diffusion_pytorch_model"
 UNET_WEIGHTS = f"{_STEM}.safetensors"
 """What diffusers calls the weights of a network."""
@@ -35,6 +40,12 @@ _NAME = re.compile(
 _RANKS = ("", "fp32", "bf16", "fp16")  # variants that differ in rounding alone: the first there is, is taken
 RUN_CODE = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
+
+
+def is_pipeline(folder: Path) -> bool:
+    """Whether `folder` is laid out as diffusers does, whatever is in its files."""
+    named = any((folder / name).exists() for name in (INDEX_FILE, "unet"))
+    return named or any(folder.glob(f"{_STEM}*"))
 
 
 @dataclass

@@ -9,10 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from glyffctl.core.errors import GlyffError
-from glyffctl.core.interop.diffusers_settings import NETWORK, PARTS, is_pipeline
 from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.bundled import display_name
-from glyffctl.core.io.diffusers_files import RUN_CODE
+from glyffctl.core.io.diffusers_files import NETWORK, PARTS, RUN_CODE, is_pipeline
 from glyffctl.core.io.reading import preview, read_json
 
 MODEL_FILE = "model.safetensors"
