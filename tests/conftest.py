@@ -24,6 +24,15 @@ settings.register_profile("glyffctl", deadline=None)
 settings.load_profile("glyffctl")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out slow tests unless `-m` speaks of them: a default `-m` would be lost where another one is given."""
+    if "slow" in config.getoption("markexpr"):
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in set(slow)]
+
+
 def follow(workflow: Generator[Event, None, Result]) -> tuple[list[Event], Result]:
     """Run a workflow to its end: all its events, and its result."""
     events: list[Event] = []

@@ -30,6 +30,8 @@ from glyffctl.core.checkpoint import load_model, load_state
 from glyffctl.core.tensors import digest
 from tests.conftest import Workshop, crashed
 
+pytestmark = pytest.mark.hostile
+
 AMPLE = 256 << 20
 
 

@@ -393,6 +393,8 @@ def test_bombs_are_refused(world: Path, command: str, monkeypatch: pytest.Monkey
 STARTED = f"""
 import json, os, resource, signal, subprocess, sys, time
 from pathlib import Path
+
+pytestmark = pytest.mark.hostile
 resource.setrlimit(resource.RLIMIT_DATA, ({KEPT}, {KEPT}))
 start = time.monotonic()
 child = subprocess.Popen(sys.argv[2:])

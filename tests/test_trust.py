@@ -127,6 +127,8 @@ DIES_AT = """
 import os, signal, sys
 from glyffctl.cli import main
 from glyffctl.core.training import Trainer
+
+pytestmark = pytest.mark.hostile
 number, step = int(sys.argv.pop(1)), Trainer.step
 def dying(self, progress):
     if self.images == number:
