@@ -126,9 +126,12 @@ def test_from_fonts_to_glyphs(tmp_path: Path, noto_sans: Path, unihan: Path, wor
         (["nothing"], 2, "nothing"),
     ],
 )
-def test_mistakes_are_told_in_a_line(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
-    done = glyffctl(*arguments, folder=tmp_path)
-    assert done.returncode == code, done.stderr
+def test_mistakes_are_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "100", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"})
+    assert done.exit_code == code, done.output
     assert words in done.stderr
     assert not crashed(done.stderr) and done.stdout == ""
     if done.stderr.startswith("error:"):
@@ -136,6 +139,16 @@ def test_mistakes_are_told_in_a_line(tmp_path: Path, arguments: list[str], code:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"), [(["embed"], 1, "glyffctl prepare"), (["sample"], 2, "a prompt")]
+)
+def test_a_mistake_is_what_the_process_ends_with(tmp_path: Path, arguments: list[str], code: int, words: str) -> None:
+    done = glyffctl(*arguments, folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1), done.stderr
+    assert words in done.stderr and not crashed(done.stderr)
+
+
+@pytest.mark.hostile
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path, tiny_run: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
