@@ -73,9 +73,18 @@ def data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path
 
 
 @pytest.fixture(scope="module")
-def options(data: Path, tiny_run: Path) -> EvaluateOptions:
+def few(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
+    """Some 400 of them, of which 25 are held out: copies are looked for among all of them."""
+    out = tmp_path_factory.mktemp("evaluate") / "few"
+    ranges = "U+4FE0-51FF"
+    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges=ranges, out=out)))
+    return out
+
+
+@pytest.fixture(scope="module")
+def options(few: Path, tiny_run: Path) -> EvaluateOptions:
     recipe = Recipe(steps=2)
-    return EvaluateOptions(data=data, model=tiny_run, recipe=recipe, count=2, pictures=24, batch=64)
+    return EvaluateOptions(data=few, model=tiny_run, recipe=recipe, count=2, pictures=24, batch=64)
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +168,10 @@ def test_tables_fit_the_terminal(outcome: tuple[list[Any], EvaluateReport], colu
     assert not any("-" * 3 in line or line.rstrip().endswith("…") for line in lines)
 
 
-def test_the_command(data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_command(few: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.steps.STEPS", (2, 4))
     out = tmp_path / "figures.json"
-    line = ["evaluate", "--data", data, "--model", tiny_run, "--count", 1, "--pictures", 16, "--steps", 1, "--out", out]
+    line = ["evaluate", "--data", few, "--model", tiny_run, "--count", 1, "--pictures", 16, "--steps", 1, "--out", out]
     done = CliRunner().invoke(app, [*map(str, line), "--steps-table"])
     assert done.exit_code == 0, done.output
     assert "the radical asked for" in done.stdout and str(out) in done.stdout
