@@ -183,6 +183,7 @@ def test_the_command(few: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pyt
     assert plain["plot"] == str(plot) and plot.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thorough
 def test_drawings_are_kept_and_taken_again(
     options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -207,6 +208,7 @@ def test_drawings_are_kept_and_taken_again(
     assert other.figures != report.figures and (tmp_path / "drawn.safetensors").read_bytes() != before
 
 
+@pytest.mark.thorough
 def test_parts_are_read_where_there_is_a_table(
     options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path
 ):
@@ -275,6 +277,7 @@ def test_what_cannot_be_evaluated(options: EvaluateOptions, workshop: Workshop, 
             replace(options, **change)
 
 
+@pytest.mark.thorough
 def test_a_model_that_has_seen_what_is_held_out(options: EvaluateOptions, tmp_path: Path, workshop: Workshop):
     from glyffctl.workflows.train import TrainOptions, train
 
@@ -412,6 +415,7 @@ def test_training_takes_that_look_at_every_checkpoint(workshop: Workshop, tmp_pa
 # Copies -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_model_that_can_do_nothing_but_repeat_500_glyphs_is_caught(data: Path):
     """Their exact denoiser is what a network comes to that learns them by heart, drawn with as any model is."""
     from glyffctl.workflows.evaluate import _Real
