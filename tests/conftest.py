@@ -24,6 +24,20 @@ settings.register_profile("glyffctl", deadline=None)
 settings.load_profile("glyffctl")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out slow tests unless `-m` names them, and thorough ones where it leaves out hostile ones: the daily loop.
+
+    A default `-m` in pyproject.toml would be lost where another one is given.
+    """
+    expression: str = config.getoption("markexpr")
+    left_out = set() if "slow" in expression else {"slow"}
+    if "not hostile" in expression and "thorough" not in expression:
+        left_out.add("thorough")
+    dropped = [item for item in items if left_out & {marker.name for marker in item.iter_markers()}]
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for item in items if item not in set(dropped)]
+
+
 def follow(workflow: Generator[Event, None, Result]) -> tuple[list[Event], Result]:
     """Run a workflow to its end: all its events, and its result."""
     events: list[Event] = []

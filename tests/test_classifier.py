@@ -39,6 +39,7 @@ def clear(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: P
     return out
 
 
+@pytest.mark.thorough
 def test_it_learns_radicals_and_tells_them_in_characters_it_has_not_seen(clear: Path, tmp_path: Path):
     report = finish(make_classifier(ClassifierOptions(data=clear, out=tmp_path / "classifier.safetensors", passes=6)))
     glyphs = open_glyphs(clear, SIZE)
@@ -61,7 +62,7 @@ def test_the_same_seed_gives_the_same_judge(clear: Path):
 
     def learn(seed: int) -> list[float]:
         torch.manual_seed(0)
-        return [step.loss for step in train_classifier(RadicalClassifier(), glyphs, passes=0.8, seed=seed)]
+        return [step.loss for step in train_classifier(RadicalClassifier(), glyphs, passes=0.2, seed=seed)]
 
     first = learn(1)
     assert learn(1) == first
@@ -162,10 +163,10 @@ def test_nothing_to_learn_from(workshop: Workshop, tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def common(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: Path) -> GlyphSet:
-    """All defined unified ideographs in Noto Sans."""
+    """Some 10,000 defined unified ideographs in Noto Sans."""
     out = tmp_path_factory.mktemp("common") / "data"
     fonts = (noto_folder / "NotoSansCJK-Regular.ttc",)
-    finish(prepare(PrepareOptions(fonts=fonts, definitions=unihan, ranges="U+4E00-9FFF", size=64, out=out)))
+    finish(prepare(PrepareOptions(fonts=fonts, definitions=unihan, ranges="U+4E00-7FFF", size=64, out=out)))
     return open_glyphs(out)
 
 

@@ -345,6 +345,7 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.mark.thorough
 def test_a_name_on_the_hub(pipeline: Path, tmp_path: Path) -> None:
     root = tmp_path / "hub"
     shutil.copytree(pipeline, root / "some/pipeline")

@@ -209,6 +209,7 @@ def test_a_damaged_cache_is_refused_and_made_again(damage: object, says: str, da
     load_embeddings(data, open_glyphs(data).captions)
 
 
+@pytest.mark.hostile
 def test_a_full_disk_is_told_and_leaves_the_old_cache(data: Path) -> None:
     captions = open_glyphs(data).captions
     lengths = torch.full((len(captions),), 1000)

@@ -75,9 +75,18 @@ def data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path
 
 
 @pytest.fixture(scope="module")
-def options(data: Path, tiny_run: Path) -> EvaluateOptions:
+def few(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
+    """Some 400 of them, of which 25 are held out: copies are looked for among all of them."""
+    out = tmp_path_factory.mktemp("evaluate") / "few"
+    ranges = "U+4FE0-51FF"
+    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges=ranges, out=out)))
+    return out
+
+
+@pytest.fixture(scope="module")
+def options(few: Path, tiny_run: Path) -> EvaluateOptions:
     recipe = Recipe(steps=2)
-    return EvaluateOptions(data=data, model=tiny_run, recipe=recipe, count=2, pictures=24, batch=64)
+    return EvaluateOptions(data=few, model=tiny_run, recipe=recipe, count=2, pictures=24, batch=64)
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +170,10 @@ def test_tables_fit_the_terminal(outcome: tuple[list[Any], EvaluateReport], colu
     assert not any("-" * 3 in line or line.rstrip().endswith("…") for line in lines)
 
 
-def test_the_command(data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_command(few: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.steps.STEPS", (2, 4))
     out = tmp_path / "figures.json"
-    line = ["evaluate", "--data", data, "--model", tiny_run, "--count", 1, "--pictures", 16, "--steps", 1, "--out", out]
+    line = ["evaluate", "--data", few, "--model", tiny_run, "--count", 1, "--pictures", 16, "--steps", 1, "--out", out]
     done = CliRunner().invoke(app, [*map(str, line), "--steps-table"])
     assert done.exit_code == 0, done.output
     assert "the radical asked for" in done.stdout and str(out) in done.stdout
@@ -176,6 +185,7 @@ def test_the_command(data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: py
     assert plain["plot"] == str(plot) and plot.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.thorough
 def test_drawings_are_kept_and_taken_again(
     options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -200,6 +210,7 @@ def test_drawings_are_kept_and_taken_again(
     assert other.figures != report.figures and (tmp_path / "drawn.safetensors").read_bytes() != before
 
 
+@pytest.mark.thorough
 def test_parts_are_read_where_there_is_a_table(
     options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path
 ):
@@ -270,6 +281,7 @@ def test_what_cannot_be_evaluated(options: EvaluateOptions, workshop: Workshop, 
             replace(options, **change)
 
 
+@pytest.mark.thorough
 def test_a_model_that_has_seen_what_is_held_out(options: EvaluateOptions, tmp_path: Path, workshop: Workshop):
     from glyffctl.workflows.train import TrainOptions, train
 
@@ -407,6 +419,7 @@ def test_training_takes_that_look_at_every_checkpoint(workshop: Workshop, tmp_pa
 # Copies -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_model_that_can_do_nothing_but_repeat_500_glyphs_is_caught(data: Path):
     """Their exact denoiser is what a network comes to that learns them by heart, drawn with as any model is."""
     from glyffctl.workflows.evaluate import _Real

@@ -121,6 +121,7 @@ def their_drawing(folder: Path, noise: Tensor, prompt: str) -> Tensor:
     return torch.from_numpy(np.load(made / "drawn.npy"))
 
 
+@pytest.mark.thorough
 def test_onnx_files(onnx: ExportReport, run: Path) -> None:
     assert {"denoiser.onnx", "text_encoder.onnx", "README.md", EXPORT_FILE} < {file.name for file in onnx.files}
     assert (onnx.out / "tokenizer" / "tokenizer.json").is_file()
@@ -133,6 +134,7 @@ def test_onnx_files(onnx: ExportReport, run: Path) -> None:
     assert onnx.difference is not None and onnx.difference < 1e-4
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_onnx_answers_as_the_network_does(onnx: ExportReport, run: Path) -> None:
     """In any batch and length, at every noise level, with and without captions."""
@@ -181,6 +183,7 @@ def test_the_model_in_the_box_as_onnx(tmp_path: Path) -> None:
     assert worst < 1e-4
 
 
+@pytest.mark.thorough
 @torch.no_grad()
 def test_onnx_reads_as_the_text_encoder_does(onnx: ExportReport, run: Path) -> None:
     encoder = load_encoder(load_model(run).encoder.name)
@@ -196,6 +199,7 @@ def test_onnx_reads_as_the_text_encoder_does(onnx: ExportReport, run: Path) -> N
         assert worst < 1e-4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("prompt", ["gold", ""])
 def test_onnx_draws_in_numpy(onnx: ExportReport, run: Path, prompt: str) -> None:
     seeds = torch.arange(3)
@@ -207,6 +211,7 @@ def test_onnx_draws_in_numpy(onnx: ExportReport, run: Path, prompt: str) -> None
     assert worst < 1e-3  # of 2 between black and white
 
 
+@pytest.mark.thorough
 def test_diffusers_draws_by_itself(diffusers: ExportReport, run: Path) -> None:
     assert diffusers.difference is not None and diffusers.difference < 1e-5
     seeds = torch.arange(3)

@@ -258,6 +258,7 @@ def die(*arguments: str) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("make", [make_file, make_folder])
 def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path, make: Callable[[Path, str], None]) -> None:
     out = tmp_path / "[out]"
@@ -270,6 +271,7 @@ def test_what_a_killed_writer_left_is_swept_by_the_next(tmp_path: Path, make: Ca
     assert tree(tmp_path) == before
 
 
+@pytest.mark.hostile
 def test_a_folder_whose_writer_was_killed_between_two_renames_comes_back(tmp_path: Path) -> None:
     out = tmp_path / "out"
     make_folder(out, "old")

@@ -45,6 +45,7 @@ def test_workers_draw_what_one_process_draws_and_in_its_order(noto_sans: Path) -
         assert picture is None or np.array_equal(np.asarray(each.picture), picture)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(
     ("work", "arguments", "says"),
     [
@@ -63,6 +64,7 @@ def test_a_worker_that_dies_hangs_or_swells_is_told_and_replaced(
         assert _result(workers._pool.schedule(abs, (-3,)), Path("good.ttf"), "read") == 3
 
 
+@pytest.mark.hostile
 def test_only_the_glyph_that_cannot_be_drawn_is_lost(tmp_path: Path) -> None:
     """U+4E01 is made of itself."""
     path = make_font(tmp_path / "odd.ttf", {c: (0, 0, 100 * (c - 0x4DFF), 500) for c in range(0x4E00, 0x4E05)})
@@ -135,6 +137,7 @@ def mutants(folder: Path, noto_sans: Path, count: int) -> None:
         (folder / f"mutant-{number:04}.otf").write_bytes(raw)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
 def test_damaged_fonts_do_not_take_the_program_down(tmp_path: Path, noto_sans: Path, unihan: Path, count: int) -> None:
     mutants(tmp_path / "fonts", noto_sans, count)

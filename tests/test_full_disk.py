@@ -30,6 +30,8 @@ from glyffctl.core.io.tensors import digest
 from glyffctl.core.models.checkpoint import load_model, load_state
 from tests.conftest import Workshop, crashed
 
+pytestmark = pytest.mark.hostile
+
 AMPLE = 256 << 20
 
 

@@ -96,6 +96,7 @@ checkpoint_every = 16
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", GPUS)
 def test_training_learns_what_the_cpu_learns(
     kind: str, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -177,6 +177,7 @@ def test_a_cut_png_is_refused_or_whole(tmp_path: Path) -> None:
             assert end > pixels + 16 * 16  # all pixels are there
 
 
+@pytest.mark.hostile
 @settings(max_examples=300)
 @given(data=st.data())
 def test_a_damaged_png_never_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
@@ -196,6 +197,7 @@ def test_a_damaged_png_never_ends_in_a_traceback(tmp_path_factory: pytest.TempPa
         assert "\n" not in str(error)
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("side", [60_000, 2**31 - 1, 2**32 - 1])
 def test_a_decompression_bomb_is_refused_at_once(tmp_path: Path, side: int) -> None:
     path = tmp_path / "bomb.png"
@@ -207,6 +209,7 @@ def test_a_decompression_bomb_is_refused_at_once(tmp_path: Path, side: int) -> N
     assert time.process_time() - started < 0.5
 
 
+@pytest.mark.hostile
 def test_a_text_bomb_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     save_png(path, Image.new("L", (3, 3)))
@@ -277,6 +280,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, name: str) -> None:
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", "folder"]
 
 
+@pytest.mark.hostile
 def test_a_full_disk_leaves_the_old_picture(tmp_path: Path) -> None:
     """In a process of its own: there a file cannot grow past 1000 bytes."""
     path = tmp_path / "x.png"

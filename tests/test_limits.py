@@ -35,6 +35,8 @@ from glyffctl.core.io import picture as core_picture
 from tests.conftest import Workshop, crashed
 from tests.test_processes import ENVIRONMENT
 
+pytestmark = pytest.mark.hostile
+
 SECONDS = 15  # of a process, its start and all it imports in it; a busy machine has room
 EXTRA = 125_000_000  # bytes above the same command refusing a file of one byte
 KEPT = 8 << 30  # bytes of data a process may have: one that does not refuse ends, and not the machine

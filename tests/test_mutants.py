@@ -44,6 +44,8 @@ from glyffctl.workflows.train import TrainOptions, train
 from tests.conftest import Workshop, crashed
 from tests.damage import BYTES, FORGED, MISSING, PLACES, TENSORS, TEXT, Damage, Dice, inside
 
+pytestmark = pytest.mark.hostile
+
 SEED = 5
 SECONDS = 20  # of one mutant; the slowest good file takes two
 LONGEST_LINE = 600  # characters of a message

@@ -50,6 +50,8 @@ from glyffctl.workflows.noise_demo import CheckReport
 from tests.conftest import Workshop
 from tests.fontmaker import make_font
 
+pytestmark = pytest.mark.hostile
+
 OUTSIDE = (
     "..", ".", "../escape", "../../../../escape", "a/../../../b", "....//....//escape", "/tmp/escape", "/etc/passwd",
     "//host/share/escape", "~/escape", "./-", "..\\..\\escape", "C:\\escape", "%2e%2e%2fescape", "file:///tmp/escape",

@@ -464,18 +464,16 @@ def test_a_prompt_that_the_encoder_does_not_know_is_named_once(tiny_run: Path) -
 
 
 def test_from_the_command_line(data: Data, tmp_path: Path) -> None:
-    def glyffctl(*arguments: object) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-        return subprocess.run(
-            [sys.executable, "-W", "error", "-m", "glyffctl", "noise-demo", *map(str, arguments)],
-            capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300, check=False,
-        )  # fmt: skip
-
-    made = glyffctl("--figure", "gaussian", "--figure", "process", "--data", data.folder, "--schedule", "cosine")
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-W", "error", "-m", "glyffctl", "noise-demo", "--data", str(data.folder)]
+    made = subprocess.run(
+        [*command, "--figure", "gaussian", "--figure", "process", "--schedule", "cosine"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=300, check=False,
+    )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert made.stdout.strip() == "noise-demo/index.html"
     names = sorted(path.name for path in (tmp_path / "noise-demo").iterdir())
     assert names == ["02-gaussian.png", "03-process.png", "index.html"]
-    wrong = glyffctl("--figure", "nonsense")
-    assert wrong.returncode == 2 and wrong.stderr.startswith("error: there is no figure 'nonsense'; there are pixels")
+    wrong = CliRunner().invoke(app, ["noise-demo", "--figure", "nonsense"], env={"COLUMNS": "100", "NO_COLOR": "1"})
+    assert wrong.exit_code == 2 and wrong.stderr.startswith("error: there is no figure 'nonsense'; there are pixels")
     assert wrong.stderr.count("\n") == 1

@@ -13,6 +13,8 @@ from selenium import webdriver
 
 from glyffctl.figures.page import LEGIBLE, Section, Source, page
 
+pytestmark = pytest.mark.browser
+
 WIDTH, LETTERS = 700, 13.0
 """CSS pixels across the test's figure, and of its smallest letters at that width."""
 

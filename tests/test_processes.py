@@ -49,6 +49,7 @@ def ended(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return load_tensors(path, "job", ModelError)
 
 
+@pytest.mark.thorough
 def test_two_and_four_processes_walk_the_path_of_one(workshop: Workshop, tmp_path: Path) -> None:
     """In float64 only rounding is left between them: 1e-10. A batch of 10 is shared unevenly by four."""
     (single,) = twenty_steps(workshop, tmp_path / "1", 1)
@@ -67,6 +68,7 @@ def test_two_and_four_processes_walk_the_path_of_one(workshop: Workshop, tmp_pat
         assert seen == sorted(told["seen"]) == list(range(200))
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_of_two_goes_on_in_one_and_in_four(workshop: Workshop, tmp_path: Path) -> None:
     start = twenty_steps(workshop, tmp_path / "start", 2)[0]
     ends = [ended(twenty_steps(workshop, tmp_path / str(count), count, start)[0]) for count in (1, 2, 4)]
@@ -125,6 +127,7 @@ def started(workshop: Workshop, out: Path) -> tuple[subprocess.Popen[str], list[
     return job, sorted(members, key=lambda member: int(member.environ()["RANK"]))
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("victim", [0, 1])
 def test_killing_one_process_ends_the_job_with_a_line(workshop: Workshop, tmp_path: Path, victim: int) -> None:
     out = tmp_path / "run"
@@ -139,6 +142,7 @@ def test_killing_one_process_ends_the_job_with_a_line(workshop: Workshop, tmp_pa
     assert load_state(out) is not None and load_model(out).images >= 64
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_launcher_saves_and_leaves(
     workshop: Workshop, tmp_path: Path, number: signal.Signals, code: int
@@ -153,6 +157,7 @@ def test_a_signal_to_the_launcher_saves_and_leaves(
     assert load_state(out) is not None
 
 
+@pytest.mark.hostile
 def test_a_job_whose_launcher_was_killed_saves_and_ends(workshop: Workshop, tmp_path: Path) -> None:
     out = tmp_path / "run"
     job, members = started(workshop, out)
@@ -182,6 +187,7 @@ def test_a_batch_smaller_than_the_job_is_told_once(workshop: Workshop, tmp_path:
     assert done.stderr.count("cannot be shared by 2 processes") == 1 and not crashed(done.stderr)
 
 
+@pytest.mark.thorough
 def test_two_agents_of_torchrun_form_one_job(workshop: Workshop, tmp_path: Path) -> None:
     """The README's line for several machines, both of them this one: two agents that meet on loopback."""
     with socket.socket() as door:
@@ -203,6 +209,7 @@ def test_two_agents_of_torchrun_form_one_job(workshop: Workshop, tmp_path: Path)
     assert sorted(path.name for path in tmp_path.glob("run-*/model.safetensors")) == ["model.safetensors"]
 
 
+@pytest.mark.thorough
 def test_srun_starts_a_job_too(workshop: Workshop, tmp_path: Path) -> None:
     """What srun sets for its tasks, set by hand."""
     with socket.socket() as door:

@@ -343,6 +343,7 @@ def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeyp
     assert "cuda" in told and "rounding" in told
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(_processors() < 2, reason="one processor")
 def test_the_number_of_threads_makes_no_difference_to_a_picture_made_again(tmp_path: Path) -> None:
     """With the network in the box sums of one thread and of two differ in their last digits."""

@@ -125,6 +125,7 @@ def test_foreign_safetensors_are_refused(tmp_path: Path, metadata: dict[str, str
         load_tensors(tmp_path / "x", KIND, ModelError)
 
 
+@pytest.mark.hostile
 def test_a_header_that_promises_too_much_is_refused(tmp_path: Path) -> None:
     entry = {"a": {"dtype": "F32", "shape": [2**40], "data_offsets": [0, 2**42]}}
     table = json.dumps(entry).encode()
@@ -144,6 +145,7 @@ class Bomb:
         return os.mkdir, (str(self.sentinel),)
 
 
+@pytest.mark.hostile
 def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     sentinel, path = tmp_path / "sentinel", tmp_path / "model.safetensors"
     path.write_bytes(pickle.dumps({"weights": Bomb(sentinel)}))
@@ -174,6 +176,7 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize("room", [0, 100, 1_000_000])
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, room: int) -> None:
     path = tmp_path / "x.safetensors"

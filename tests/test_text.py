@@ -212,6 +212,7 @@ def test_damage_is_told_in_one_line(damage: Callable[[Path], None], says: str, c
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.hostile
 def test_code_in_a_model_folder_is_not_run(copy: Path) -> None:
     (copy / "evil.py").write_text(f"open({str(copy / 'ran')!r}, 'w')")
     for file, value in [
@@ -277,6 +278,7 @@ def _run(script: str, endpoint: str, home: Path, *names: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.thorough
 def test_a_name_is_downloaded_once_and_quietly(hub: tuple[str, list[str]], t5: Path, tmp_path: Path) -> None:
     endpoint, asked = hub
     names = ["some/t5", "some/t5", "some/pickle", "some/nothing", "some/silence"]

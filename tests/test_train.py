@@ -1,5 +1,6 @@
 """`glyffctl train` as a workflow: run folders, going on, being stopped, what is refused."""
 
+import itertools
 import json
 import math
 import resource
@@ -100,6 +101,7 @@ def test_a_finished_run_says_so_and_a_larger_budget_goes_on(workshop: Workshop, 
     assert longer is not None and longer.images == 104
 
 
+@pytest.mark.hostile
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_leaves(workshop: Workshop, tmp_path: Path, number: int, code: int) -> None:
     out = tmp_path / "run"
@@ -237,6 +239,7 @@ def test_what_cannot_be_trained_is_one_line_that_says_what_to_do(
     finish(train(replace(base, config=large, out=tmp_path / "large", overrides={"images": 8})))
 
 
+@pytest.mark.hostile
 def test_a_batch_that_memory_cannot_hold_is_one_line(workshop: Workshop, tmp_path: Path) -> None:
     def little_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
@@ -253,9 +256,17 @@ def test_a_batch_that_memory_cannot_hold_is_one_line(workshop: Workshop, tmp_pat
     assert report and report.images == 8
 
 
-@pytest.mark.parametrize("prediction", ["eps", "v", "x0"])
-@pytest.mark.parametrize(("schedule", "levels"), [("linear", "table"), ("cosine", "table"), ("karras", "lognormal")])
-@pytest.mark.parametrize("weighting", ["simple", "v", "min-snr"])
+PREDICTIONS, WEIGHTINGS = ("eps", "v", "x0"), ("simple", "v", "min-snr")
+SCHEDULES = (("linear", "table"), ("cosine", "table"), ("karras", "lognormal"))
+DAILY = list(zip(PREDICTIONS, SCHEDULES, WEIGHTINGS, strict=True))  # each of them once
+WAYS = [
+    pytest.param(prediction, *schedule, weighting, marks=() if way in DAILY else pytest.mark.thorough)
+    for way in itertools.product(PREDICTIONS, SCHEDULES, WEIGHTINGS)
+    for prediction, schedule, weighting in [way]
+]
+
+
+@pytest.mark.parametrize(("prediction", "schedule", "levels", "weighting"), WAYS)
 def test_every_way_to_learn_trains_and_draws(
     workshop: Workshop, tmp_path: Path, prediction: str, schedule: str, levels: str, weighting: str
 ) -> None:

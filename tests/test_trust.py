@@ -27,6 +27,8 @@ from glyffctl.core.io.tensors import digest
 from glyffctl.core.models import checkpoint
 from tests.conftest import Workshop
 
+pytestmark = pytest.mark.hostile
+
 SEED = 11
 
 

@@ -16,7 +16,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from glyffctl.cli import app
 from glyffctl.core.atlas import layout as layouts
 from glyffctl.core.atlas.layout import FILE_NAME, LaidOut, MapSettings
 from glyffctl.core.data.dataset import SEAL, GlyphSet, seal
@@ -265,6 +267,7 @@ def test_the_command_with_no_option(map_data: Path, mapped: tuple[UmapReport, Pa
     assert (tmp_path / "umap.html").read_bytes() == (mapped[1] / "umap.html").read_bytes()
 
 
+@pytest.mark.hostile
 def test_the_command_stopped(noto_sans: Path, unihan: Path, tmp_path: Path) -> None:
     data, other = tmp_path / "data", tmp_path / "stopped"
     finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=16, ranges="4E00-6FFF", out=data)))
@@ -285,14 +288,11 @@ def test_the_command_stopped(noto_sans: Path, unihan: Path, tmp_path: Path) -> N
     assert not (data / "umap.safetensors").exists()
 
 
-def test_mistakes_are_one_line(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NO_COLOR": "1"}
+def test_mistakes_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     for arguments, words in ((["--data", "nowhere"], "glyffctl prepare"), (["--out", "/dev/null/x"], "/dev/null")):
-        done = subprocess.run(
-            [sys.executable, "-m", "glyffctl", "visualize-umap", *arguments],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 1 and words in done.stderr
+        done = CliRunner().invoke(app, ["visualize-umap", *arguments], env={"NO_COLOR": "1"})
+        assert done.exit_code == 1 and words in done.stderr
         assert done.stderr.count("\n") == 1 and done.stdout == ""
     assert list(tmp_path.iterdir()) == []
 

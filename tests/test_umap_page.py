@@ -29,6 +29,8 @@ from glyffctl.workflows.events import finish
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
 from tests.conftest import page_data
 
+pytestmark = pytest.mark.browser
+
 PHONE = {"width": 390, "height": 844, "pixelRatio": 2.0, "touch": True, "mobile": True}
 
 
