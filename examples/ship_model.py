@@ -1,4 +1,4 @@
-"""Write the model of a run folder in 16 bits, as it comes with glyffctl: ship_model.py RUN FILE."""
+"""Write the model of a run folder in 16 bits, as glyffctl bundles it: ship_model.py RUN FILE."""
 
 import sys
 from pathlib import Path
