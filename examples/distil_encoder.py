@@ -3,8 +3,8 @@
     python examples/distil_encoder.py --teacher FOLDER --data data --glosses wordnet_glosses.tsv.gz --out encoder
 
 Training data: all captions of a data folder and the words in them, and the lemmas and glosses of WordNet (a table of
-comma-separated lemmas, TAB, gloss). The teacher is any encoder that `glyffctl embed` accepts; for the bundled one it was
-all-MiniLM-L6-v2. Its vectors are projected onto their leading principal directions, which nearly preserves their
+comma-separated lemmas, TAB, gloss). The teacher is any encoder that `glyffctl embed` accepts, all-MiniLM-L6-v2 for
+the bundled one. Its vectors are projected onto their leading principal directions, which nearly preserves their
 cosines. The student learns
 
 - word by word: the mean of its vectors over a word is the mean of the teacher's over the same word (the tokenizers
