@@ -1,21 +1,21 @@
-"""Make the text encoder that comes with glyffctl: a small T5 encoder that imitates a large sentence encoder.
+"""Train the bundled text encoder: a small T5 encoder, distilled from a large sentence encoder.
 
     python examples/distil_encoder.py --teacher FOLDER --data data --glosses wordnet_glosses.tsv.gz --out encoder
 
-What it learns from: all captions of a data folder and the words in them, and the lemmas and glosses of WordNet (a table
-of comma-separated lemmas, TAB, gloss). The teacher is any that `glyffctl embed` takes; ours was all-MiniLM-L6-v2.
-Its vectors are turned into their leading principal directions, which keeps their cosines nearly as they are, and the
-student learns
+Training data: all captions of a data folder and the words in them, and the lemmas and glosses of WordNet (a table of
+comma-separated lemmas, TAB, gloss). The teacher is any encoder that `glyffctl embed` accepts, all-MiniLM-L6-v2 for
+the bundled one. Its vectors are projected onto their leading principal directions, which nearly preserves their
+cosines. The student learns
 
-- word by word: the mean of its vectors over a word is the mean of the teacher's over the same word (their
-  tokenizers cut words differently, and agree on where words begin and end),
+- word by word: the mean of its vectors over a word is the mean of the teacher's over the same word (the tokenizers
+  split words differently, but agree on where words begin and end),
 - the mean over the whole text, and the cosines between the texts of a batch,
-- a little of what glyphs need: from a caption, the radicals of its characters. Held-out characters tell it nothing.
+- a little of what glyphs need: from a caption, the radicals of its characters. Held-out characters are not used.
 
-With `--meaning`, captions move toward what the radicals of their characters mean: half an hour of that is enough to
-bring rare words to their radical, and goes on from an encoder made without (`--from`).
+`--meaning` shifts captions toward the meaning of their characters' radicals. Half an hour of that, starting from an
+encoder trained without it (`--from`), is enough to bring rare words to their radical.
 
-It ends with what it measured on glosses it never saw, and saves a folder that transformers opens as any T5 encoder.
+At the end the script prints metrics on held-out glosses, and saves a folder that transformers loads as a T5 encoder.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ HELD_OUT_GLOSSES = 2000
 RADICALS = 215
 
 
-class Texts(NamedTuple):
-    """What to learn from, and what each text says about radicals."""
+class Corpus(NamedTuple):
+    """The texts to learn from, and the radicals of each caption."""
 
     texts: list[str]
     glosses: list[str]  # held out
     radicals: dict[int, Counter[int]]  # of the captions: row in texts → how often which radical
-    rows: Tensor  # in texts: an epoch. Names and terms of many words mean little to the teacher either
+    rows: Tensor  # in texts: one epoch. Names and long terms are left out: they mean little to the teacher
 
 
-class Cut(NamedTuple):
-    """Texts cut into tokens; token k belongs to word `word[k]` of its text, or to none (−1)."""
+class Tokens(NamedTuple):
+    """Tokenized texts; token k belongs to word `word[k]` of its text, or to none (−1)."""
 
     ids: Tensor  # (T,) int64
     word: Tensor  # (T,) int64
     starts: Tensor  # (n + 1,) int64
 
     def batch(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """ids, mask and word of the texts `rows`, each (B, L), padded to the longest."""
+        """Return ids, mask and word of the texts `rows`, each (B, L), padded to the longest."""
         lengths = self.starts[rows + 1] - self.starts[rows]
         position = torch.arange(int(lengths.max()))
         mask = position < lengths[:, None]
@@ -79,15 +79,15 @@ class Cut(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What the teacher says, in the student's coordinates."""
+    """The teacher's vectors, in the student's coordinates."""
 
-    words: Tensor  # (W, D) float16; NaN where a word was cut off
+    words: Tensor  # (W, D) float16; NaN where a word was truncated
     starts: Tensor  # (n + 1,) int64: the words of each text
     pooled: Tensor  # (n, D) float32: the mean over all its tokens
 
 
-def read_texts(data: Path, glosses: Path, common: int, lemmas_too: int) -> Texts:
-    """Captions, lemmas and glosses; short texts of glyphs come `common` times an epoch, lemmas `lemmas_too`."""
+def read_texts(data: Path, glosses: Path, common: int, lemma_repeats: int) -> Corpus:
+    """Load the corpus; an epoch repeats short captions `common` times more, and lemmas `lemma_repeats` times."""
     glyphs = open_glyphs(data)
     rows: dict[str, int] = {}
     radicals: dict[int, Counter[int]] = {}
@@ -102,11 +102,11 @@ def read_texts(data: Path, glosses: Path, common: int, lemmas_too: int) -> Texts
     for text in list(rows):
         for word in PLAIN_WORD.findall(text):
             rows.setdefault(word, len(rows))
-    told = [gloss for _, gloss in entries]
-    order = np.random.default_rng(0).permutation(len(told))
-    kept_out = {told[i] for i in order[:HELD_OUT_GLOSSES]}
+    all_glosses = [gloss for _, gloss in entries]
+    order = np.random.default_rng(0).permutation(len(all_glosses))
+    kept_out = {all_glosses[i] for i in order[:HELD_OUT_GLOSSES]}
     plain = list(range(len(rows)))
-    # What people type is mostly a word or two of what glyphs are called, and costs next to nothing.
+    # Prompts are mostly a word or two, like short captions, and those cost next to nothing.
     plain += common * [row for text, row in rows.items() if text.count(" ") < 2]
     for lemmas, gloss in entries:
         for text in (*lemmas.split(", "), gloss):
@@ -114,13 +114,13 @@ def read_texts(data: Path, glosses: Path, common: int, lemmas_too: int) -> Texts
                 if text is gloss:
                     plain.append(len(rows))
                 elif text.islower() and text.count(" ") < 2:
-                    plain += lemmas_too * [len(rows)]
+                    plain += lemma_repeats * [len(rows)]
                 rows[text] = len(rows)
-    return Texts(list(rows), sorted(kept_out), radicals, torch.tensor(plain))
+    return Corpus(list(rows), sorted(kept_out), radicals, torch.tensor(plain))
 
 
 def make_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
-    """A Unigram tokenizer, T5's kind, that ignores case and accents and never joins words or punctuation."""
+    """Train a Unigram tokenizer, T5's kind, that ignores case and accents and never joins words or punctuation."""
     tokenizer = Tokenizer(models.Unigram())
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Metaspace()])
@@ -135,8 +135,8 @@ def make_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerFast:
     )
 
 
-def cut(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Cut:
-    """Cut texts into tokens, and find the word of each by the place of its last letter."""
+def tokenize(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Tokens:
+    """Tokenize texts, and find the word of each token by the position of its last letter."""
     ids: list[int] = []
     word: list[int] = []
     starts = [0]
@@ -148,11 +148,11 @@ def cut(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> Cut:
         ids += tokens
         word += [int(at[end - 1]) if end > start else -1 for start, end in offsets]
         starts.append(len(ids))
-    return Cut(torch.tensor(ids), torch.tensor(word), torch.tensor(starts))
+    return Tokens(torch.tensor(ids), torch.tensor(word), torch.tensor(starts))
 
 
 def batches(lengths: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
-    """Rows in random order, texts of about the same length together, about `size` tokens in a batch."""
+    """Return batches of rows in random order: texts of similar length together, about `size` tokens each."""
     jitter = lengths * (1 + 0.2 * torch.rand(len(lengths), generator=generator))
     order = jitter.argsort()
     found, start = [], 0
@@ -164,7 +164,7 @@ def batches(lengths: Tensor, size: int, generator: torch.Generator) -> list[Tens
 
 
 def word_means(hidden: Tensor, word: Tensor, rows: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-    """The words of a batch as rows of the table that `starts` counts, and the mean vector of each (NaN: no token)."""
+    """Return the words of a batch as rows of the table that `starts` indexes, and their mean vectors (NaN: none)."""
     first = starts[rows]
     count = starts[rows + 1] - first
     here = count.cumsum(0) - count
@@ -176,14 +176,14 @@ def word_means(hidden: Tensor, word: Tensor, rows: Tensor, starts: Tensor) -> tu
 
 
 def mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """(B, D): over the tokens that are there."""
+    """Return the mean over unmasked tokens, (B, D)."""
     return (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
 
 
 @torch.inference_mode()
-def ask_teacher(folder: Path, texts: list[str], width: int) -> Target:
-    """The teacher's vectors of every word and text, in their `width` leading principal directions."""
-    tokens = cut(AutoTokenizer.from_pretrained(folder), texts)
+def encode_with_teacher(folder: Path, texts: list[str], width: int) -> Target:
+    """Return the teacher's vectors of every word and text, in their `width` leading principal directions."""
+    tokens = tokenize(AutoTokenizer.from_pretrained(folder), texts)
     model = AutoModel.from_pretrained(folder, dtype=torch.bfloat16).eval()
     words = [len(WORD.findall(text)) for text in texts]
     starts = torch.tensor([0, *words]).cumsum(0)
@@ -217,40 +217,40 @@ def ask_teacher(folder: Path, texts: list[str], width: int) -> Target:
     return Target((table.float() / scale).half(), starts, pooled / scale)
 
 
-def remembered(given: argparse.Namespace, texts: list[str]) -> Target:
-    """The teacher's answers, from the file of an earlier run if it had the same question."""
-    question = hashlib.sha256(json.dumps([str(given.teacher), given.width, texts]).encode()).hexdigest()
-    if given.answers and given.answers.exists():
-        with safe_open(given.answers, "pt") as file:
-            if (file.metadata() or {}).get("question") == question:
+def load_target(options: argparse.Namespace, texts: list[str]) -> Target:
+    """Load the teacher's vectors from `--answers` if that file is of the same texts; otherwise compute them."""
+    digest = hashlib.sha256(json.dumps([str(options.teacher), options.width, texts]).encode()).hexdigest()
+    if options.answers and options.answers.exists():
+        with safe_open(options.answers, "pt") as file:
+            if (file.metadata() or {}).get("question") == digest:
                 return Target(*(file.get_tensor(name) for name in Target._fields))
-    target = ask_teacher(given.teacher, texts, given.width)
-    if given.answers:
-        save_file(target._asdict(), given.answers, {"question": question})
+    target = encode_with_teacher(options.teacher, texts, options.width)
+    if options.answers:
+        save_file(target._asdict(), options.answers, {"question": digest})
     return target
 
 
-def informed(target: Target, said: Texts, given: argparse.Namespace) -> Target:
-    """The same answers, those about captions moved toward what the radicals of their characters mean.
+def shift_to_radicals(target: Target, corpus: Corpus, options: argparse.Namespace) -> Target:
+    """Return `target` with captions shifted toward the meaning of their characters' radicals.
 
-    A teacher of plain English puts "lithium" beside minerals; whoever draws it has to think of metal. Captions of
-    characters with many different radicals hardly move.
+    A teacher of plain English puts "lithium" near minerals; its glyph needs metal. Captions of characters with many
+    different radicals hardly move.
     """
-    row_of = {text: row for row, text in enumerate(said.texts)}
+    row_of = {text: row for row, text in enumerate(corpus.texts)}
     known = {r: row_of[radical_name(r)] for r in range(1, RADICALS) if radical_name(r) in row_of}
     mean = target.pooled[list(known.values())].mean(0)
     pooled, words = target.pooled.clone(), target.words.clone()
-    for row, counts in said.radicals.items():
-        told = [(count, target.pooled[known[r]] - mean) for r, count in counts.items() if r in known]
-        if told:
-            shift = given.meaning * sum(count * way for count, way in told) / counts.total()
+    for row, counts in corpus.radicals.items():
+        directions = [(count, target.pooled[known[r]] - mean) for r, count in counts.items() if r in known]
+        if directions:
+            shift = options.meaning * sum(count * direction for count, direction in directions) / counts.total()
             pooled[row] += shift
             words[target.starts[row] : target.starts[row + 1]] += shift.half()
     return Target(words, target.starts, pooled)
 
 
 def radical_shares(radicals: dict[int, Counter[int]], count: int) -> tuple[Tensor, Tensor]:
-    """(count,) row in the shares or −1, and (R, 215) the share of each radical among a caption's characters."""
+    """Return each text's row in the shares or −1, (count,), and each caption's shares of radicals, (R, 215)."""
     row_of = torch.full((count,), -1)
     row_of[torch.tensor(list(radicals))] = torch.arange(len(radicals))
     shares = torch.zeros(len(radicals), RADICALS)
@@ -261,10 +261,10 @@ def radical_shares(radicals: dict[int, Counter[int]], count: int) -> tuple[Tenso
 
 
 @torch.no_grad()
-def start(model: T5EncoderModel, tokens: Cut, target: Target) -> None:
-    """Let every token begin as the mean of what the teacher says of the words it is part of, and layers add little.
+def initialize(model: T5EncoderModel, tokens: Tokens, target: Target) -> None:
+    """Initialize tokens with the mean of the teacher's vectors of the words they are part of, and scale layers down.
 
-    The student then begins as an average of word vectors, which is most of the way, and learns what context changes.
+    The student then starts as an average of word vectors, which is most of the way, and learns the effect of context.
     """
     count = target.starts[: len(tokens.starts)]
     text = torch.repeat_interleave(torch.arange(len(tokens.starts) - 1), tokens.starts.diff())
@@ -282,26 +282,26 @@ def start(model: T5EncoderModel, tokens: Cut, target: Target) -> None:
     model.encoder.final_layer_norm.weight[:] = vectors.square().mean().sqrt()
 
 
-def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, given: argparse.Namespace) -> None:
-    """Train `model` in place for the given minutes; the learning rate falls to nothing at their end."""
+def train(model: T5EncoderModel, tokens: Tokens, target: Target, corpus: Corpus, options: argparse.Namespace) -> None:
+    """Train `model` in place for `--minutes`; the learning rate falls to 0 at their end."""
     head = nn.Linear(model.config.d_model, RADICALS)
     parameters = [*model.parameters(), *head.parameters()]
-    matrices = [p for p in model.encoder.block.parameters() if p.ndim == 2 and min(p.shape) >= given.width]
+    matrices = [p for p in model.encoder.block.parameters() if p.ndim == 2 and min(p.shape) >= options.width]
     chosen = set(matrices)
     rest = [p for p in parameters if p not in chosen]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(rest, betas=(0.9, 0.98), weight_decay=0.0, fused=True),
         torch.optim.Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
     ]
-    row_of, shares = radical_shares(said.radicals, len(said.texts))
+    row_of, shares = radical_shares(corpus.radicals, len(corpus.texts))
     generator = torch.Generator().manual_seed(1)
     lengths = tokens.starts.diff()
     begun, sums = time.monotonic(), np.zeros(4)
-    for step, rows in enumerate(endless(said.rows, lengths, generator), start=1):
-        progress = (time.monotonic() - begun) / (60 * given.minutes)
+    for step, rows in enumerate(endless(corpus.rows, lengths, generator), start=1):
+        progress = (time.monotonic() - begun) / (60 * options.minutes)
         if progress >= 1:
             break
-        rate = given.rate * min(1, step / 500) * (1 + math.cos(math.pi * progress)) / 2
+        rate = options.rate * min(1, step / 500) * (1 + math.cos(math.pi * progress)) / 2
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -318,11 +318,11 @@ def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, given
         by_text = F.mse_loss(pooled, goal) + (1 - F.cosine_similarity(pooled, goal)).mean()
         a, b = F.normalize(pooled, dim=1), F.normalize(goal, dim=1)
         by_pair = F.mse_loss(a @ a.T, b @ b.T)
-        told = row_of[rows]
+        row = row_of[rows]
         by_radical = torch.zeros(())
-        if given.radicals and (told >= 0).any():
-            by_radical = F.cross_entropy(head(pooled[told >= 0]), shares[told[told >= 0]], label_smoothing=0.1)
-        loss = by_word / 2 + 2 * by_text + given.pairs * by_pair + given.radicals * by_radical
+        if options.radicals and (row >= 0).any():
+            by_radical = F.cross_entropy(head(pooled[row >= 0]), shares[row[row >= 0]], label_smoothing=0.1)
+        loss = by_word / 2 + 2 * by_text + options.pairs * by_pair + options.radicals * by_radical
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
@@ -335,16 +335,17 @@ def learn(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts, given
 
 
 def endless(rows: Tensor, lengths: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
-    """Epoch after epoch of `batches` of `rows`."""
+    """Yield the `batches` of `rows`, epoch after epoch."""
     while True:
         for batch in batches(lengths[rows], STUDENT_TOKENS, generator):
             yield rows[batch]
 
 
-def turned(target: Target, model: T5EncoderModel, tokens: Cut) -> Target:
-    """The same answers in the coordinates that `model` has learned: principal directions have no sign of their own.
+def align(target: Target, model: T5EncoderModel, tokens: Tokens) -> Target:
+    """Rotate `target` to the coordinates that `model` has learned: the sign of a principal direction is arbitrary.
 
-    The orthogonal matrix that brings them nearest to what the model says of the same texts (Schönemann 1966).
+    The rotation is the orthogonal matrix that brings `target` nearest to the model's vectors of the same texts
+    (orthogonal Procrustes, Schönemann 1966).
     """
     rows = torch.arange(0, len(target.pooled), 20)
     left, _, right = torch.linalg.svd(target.pooled[rows].T @ encode(model, tokens, rows))
@@ -353,8 +354,8 @@ def turned(target: Target, model: T5EncoderModel, tokens: Cut) -> Target:
 
 
 @torch.inference_mode()
-def encode(model: T5EncoderModel, tokens: Cut, rows: Tensor) -> Tensor:
-    """(len(rows), D) the mean vector of each of these texts."""
+def encode(model: T5EncoderModel, tokens: Tokens, rows: Tensor) -> Tensor:
+    """Return the mean vector of each of these texts, (len(rows), D)."""
     model.eval()
     pooled = torch.zeros(len(rows), model.config.d_model)
     for batch in batches(tokens.starts.diff()[rows], TEACHER_TOKENS, torch.Generator().manual_seed(0)):
@@ -364,7 +365,7 @@ def encode(model: T5EncoderModel, tokens: Cut, rows: Tensor) -> Tensor:
 
 
 def spearman(a: Tensor, b: Tensor) -> float:
-    """The rank correlation of the pairwise cosines of the rows of `a` with those of `b`."""
+    """Return the rank correlation of the pairwise cosines of the rows of `a` with those of `b`."""
     upper = torch.triu_indices(len(a), len(a), 1)
 
     def ranks(x: Tensor) -> Tensor:
@@ -374,82 +375,86 @@ def spearman(a: Tensor, b: Tensor) -> float:
     return float(torch.corrcoef(torch.stack([ranks(a), ranks(b)]))[0, 1])
 
 
-def report(model: T5EncoderModel, tokens: Cut, target: Target, said: Texts) -> None:
-    """Print what `model` knows of glosses it never saw."""
-    new = torch.arange(len(said.texts), len(said.texts) + len(said.glosses))
+def report(model: T5EncoderModel, tokens: Tokens, target: Target, corpus: Corpus) -> None:
+    """Print how well `model` agrees with the teacher on held-out glosses."""
+    new = torch.arange(len(corpus.texts), len(corpus.texts) + len(corpus.glosses))
     pooled, goal = encode(model, tokens, new), target.pooled[new]
     cosine = float(F.cosine_similarity(pooled, goal).mean())
     print(json.dumps({"spearman": spearman(pooled, goal), "cosine": cosine}), flush=True)
 
 
-def neighbors(model: T5EncoderModel, tokenizer: PreTrainedTokenizerFast, tokens: Cut, said: Texts) -> None:
-    """Print the short captions that are nearest to some words."""
-    short = torch.tensor([row for row in said.radicals if len(said.texts[row].split()) <= 2])
+def neighbors(model: T5EncoderModel, tokenizer: PreTrainedTokenizerFast, tokens: Tokens, corpus: Corpus) -> None:
+    """Print the short captions nearest to some words."""
+    short = torch.tensor([row for row in corpus.radicals if len(corpus.texts[row].split()) <= 2])
     bank = F.normalize(encode(model, tokens, short), dim=1)
     for word in ("lithium", "gold", "sparrow", "to weep", "robot", "thunderstorm"):
-        query = F.normalize(encode(model, cut(tokenizer, [word]), torch.tensor([0])), dim=1)
+        query = F.normalize(encode(model, tokenize(tokenizer, [word]), torch.tensor([0])), dim=1)
         near = (bank @ query[0]).argsort(descending=True)[:9]
-        print(f"{word}: {'; '.join(said.texts[int(short[i])] for i in near)}")
+        print(f"{word}: {'; '.join(corpus.texts[int(short[i])] for i in near)}")
 
 
 def main() -> None:
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--teacher", type=Path, required=True, help="folder of the encoder to imitate")
     parser.add_argument("--data", type=Path, required=True, help="data folder of `glyffctl prepare`")
     parser.add_argument("--glosses", type=Path, required=True, help="lemmas<TAB>gloss, gzip")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--answers", type=Path, help="file to keep the teacher's answers in, for another run")
-    parser.add_argument("--minutes", type=float, default=30.0, help="of training")
+    parser.add_argument("--answers", type=Path, help="file that caches the teacher's vectors for later runs")
+    parser.add_argument("--minutes", type=float, default=30.0, help="training time")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
-    parser.add_argument("--from", dest="start", type=Path, help="folder of an encoder made before, to go on with")
+    parser.add_argument("--from", dest="start", type=Path, help="folder of an encoder to continue from")
     parser.add_argument("--vocabulary", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--pairs", type=float, default=100.0, help="weight of the loss of cosines between texts")
+    parser.add_argument("--pairs", type=float, default=100.0, help="weight of the loss on cosines between texts")
     parser.add_argument(
-        "--meaning", type=float, default=0.0, help="how far captions move toward their radicals' meaning"
+        "--meaning", type=float, default=0.0, help="how far to shift captions toward their radicals' meaning"
     )
-    parser.add_argument("--common", type=int, default=5, help="how often more than a gloss short texts of glyphs come")
-    parser.add_argument("--lemmas", type=int, default=2, help="how often the lemmas of WordNet come")
-    parser.add_argument("--radicals", type=float, default=0.05, help="weight of the loss of radicals")
-    given = parser.parse_args()
+    parser.add_argument("--common", type=int, default=5, help="how many times more a short caption is used")
+    parser.add_argument("--lemmas", type=int, default=2, help="how many times per epoch a lemma of WordNet is used")
+    parser.add_argument("--radicals", type=float, default=0.05, help="weight of the loss on radicals")
+    options = parser.parse_args()
 
     torch.manual_seed(0)
-    said = read_texts(given.data, given.glosses, given.common, given.lemmas)
-    print(f"{len(said.texts):,} texts, {len(said.radicals):,} of them captions; {len(said.glosses):,} glosses held out")
+    corpus = read_texts(options.data, options.glosses, options.common, options.lemmas)
+    captions, kept_out = len(corpus.radicals), len(corpus.glosses)
+    print(f"{len(corpus.texts):,} texts, {captions:,} of them captions; {kept_out:,} glosses held out")
     tokenizer = (
-        AutoTokenizer.from_pretrained(given.start) if given.start else make_tokenizer(said.texts, given.vocabulary)
+        AutoTokenizer.from_pretrained(options.start)
+        if options.start
+        else make_tokenizer(corpus.texts, options.vocabulary)
     )
-    everything = said.texts + said.glosses
-    target = remembered(given, everything)
-    tokens = cut(tokenizer, everything)
+    everything = corpus.texts + corpus.glosses
+    target = load_target(options, everything)
+    tokens = tokenize(tokenizer, everything)
     print(f"{len(tokens.ids) / len(everything):.1f} tokens a text")
     config = T5Config(
         vocab_size=len(tokenizer),
-        d_model=given.width,
+        d_model=options.width,
         d_kv=64,
-        num_heads=given.width // 64,
-        d_ff=3 * given.width,
-        num_layers=given.layers,
+        num_heads=options.width // 64,
+        d_ff=3 * options.width,
+        num_layers=options.layers,
         dropout_rate=0.0,
         pad_token_id=0,
         eos_token_id=1,
     )
-    model = T5EncoderModel.from_pretrained(given.start).float() if given.start else T5EncoderModel(config)
+    model = T5EncoderModel.from_pretrained(options.start).float() if options.start else T5EncoderModel(config)
     size = sum(parameter.numel() for parameter in model.parameters())
     print(f"student: {size:,} parameters, {2 * size / 1e6:.1f} MB", flush=True)
-    trained = Cut(tokens.ids, tokens.word, tokens.starts[: len(said.texts) + 1])
-    if given.start:
-        target = turned(target, model, tokens)
+    trained = Tokens(tokens.ids, tokens.word, tokens.starts[: len(corpus.texts) + 1])
+    if options.start:
+        target = align(target, model, tokens)
     else:
-        start(model, tokens, target)
-    report(model, tokens, target, said)
-    learn(model, trained, informed(target, said, given) if given.meaning else target, said, given)
-    model.half().save_pretrained(given.out)
-    tokenizer.save_pretrained(given.out)
+        initialize(model, tokens, target)
+    report(model, tokens, target, corpus)
+    train(model, trained, shift_to_radicals(target, corpus, options) if options.meaning else target, corpus, options)
+    model.half().save_pretrained(options.out)
+    tokenizer.save_pretrained(options.out)
 
-    report(model.float(), tokens, target, said)  # what was rounded to 16 bits is what is measured
-    neighbors(model, tokenizer, tokens, said)
+    report(model.float(), tokens, target, corpus)  # of the weights as saved, in 16 bits
+    neighbors(model, tokenizer, tokens, corpus)
 
 
 if __name__ == "__main__":

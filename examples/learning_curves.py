@@ -1,4 +1,4 @@
-"""Write the learning curves that `glyffctl train` holds a run against: learning_curves.py RECIPE=RUN … > FILE.
+"""Write the learning curves that `glyffctl train` compares a run with: learning_curves.py RECIPE=RUN … > FILE.
 
 RUN is a run folder, or its log.jsonl with config.json beside it.
 """

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the classifier that comes with the program: `sh examples/make_classifier.sh FOLDER`, half an hour on one core.
+# Make the bundled classifier: `sh examples/make_classifier.sh FOLDER`, half an hour on one core.
 # Debian packages: fonts-noto-cjk fonts-arphic-ukai fonts-arphic-uming fonts-wqy-zenhei unicode-data.
 #
-# A classifier needs no definitions, only radicals, and learns from half as many characters again if those without a
-# definition are drawn too. So they get one here.
+# A classifier needs radicals but no definitions. Characters without a definition get a dummy one here, so that they are
+# drawn too: half as many characters again to learn from.
 set -eu
 folder=${1:-classifier}
 unicode=/usr/share/unicode

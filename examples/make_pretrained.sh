@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Make again what is in glyffctl/pretrained: the text encoder and the model. Some two hours on two CPU cores for the
-# encoder, and some minutes on a GPU for the model; without a GPU the last step takes days.
+# Make the files in glyffctl/pretrained again: the text encoder and the model. The encoder takes some two hours on two CPU
+# cores, the model some minutes on a GPU; without a GPU the last step takes days.
 #
 #   examples/make_pretrained.sh TEACHER GLOSSES WORK
 #
 # TEACHER  folder of all-MiniLM-L6-v2, or of another sentence encoder
-# GLOSSES  WordNet as lines of comma-separated lemmas, TAB, gloss, packed with gzip
-# WORK     folder for data and runs (1 GB); a run that was stopped goes on when this is started again
+# GLOSSES  WordNet as lines of comma-separated lemmas, TAB, gloss, compressed with gzip
+# WORK     folder for data and runs (1 GB); start the script again to resume a stopped run
 set -euo pipefail
 teacher=$1 glosses=$2 work=$3
 fonts=/usr/share/fonts/opentype/noto

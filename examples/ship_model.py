@@ -1,4 +1,4 @@
-"""Write the model of a run folder in 16 bits, as it comes with glyffctl: ship_model.py RUN FILE."""
+"""Write the model of a run folder in 16 bits, as glyffctl bundles it: ship_model.py RUN FILE."""
 
 import sys
 from pathlib import Path
@@ -9,5 +9,5 @@ from glyffctl.core.models.checkpoint import load_model, save_model
 
 run, file = map(Path, sys.argv[1:])
 model = load_model(run)
-save_model(file, model.network, model.origin, model.images, model.epochs, torch.float16)
+save_model(file, model, torch.float16)
 print(f"{file}: {file.stat().st_size / 1e6:.1f} MB, trained on {model.images:,} pictures")

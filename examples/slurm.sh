@@ -10,7 +10,7 @@
 #
 #   sbatch examples/slurm.sh
 #
-# Two minutes before its time is over the job is told, saves and leaves; sent again, it goes on where it stopped.
+# Two minutes before its time limit the job receives SIGTERM, saves and exits; requeued, it resumes.
 set -euo pipefail
 
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)

@@ -55,8 +55,8 @@ def last(steps: Iterator[Any]) -> Any:
 
 
 def crashed(output: str) -> bool:
-    """Whether a program's words are those of a fault of its own."""
-    return "Traceback" in output or "a fault in glyffctl" in output
+    """Whether a program reports a bug of its own."""
+    return "Traceback" in output or "a bug in glyffctl" in output
 
 
 def page_data(path: Path) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 
 from glyffctl import __version__
 from glyffctl.cli import app
+from glyffctl.cli.errors import with_options
 from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.errors import UsageError
 from glyffctl.display.console import Display
 from glyffctl.workflows.events import Event, Progress
 from tests.conftest import Workshop, crashed
@@ -230,6 +232,42 @@ def test_a_number_out_of_range_is_told_with_its_option(command: str, option: str
         assert done.stderr.rstrip().endswith(f"not {value}".rstrip()) and any(digit in done.stderr for digit in "0123")
 
 
+def test_an_error_names_the_option_that_sets_a_field(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The library writes `field`; the command line shows the option, if the running command has one for it."""
+    shown = {
+        "prepare": "--range, --size, `steps`, `fonts`, `size.low` and `no field`",
+        "visualize-umap": "`ranges`, `size`, `steps`, `fonts`, `size.low` and `no field`",
+        "train": "`ranges`, `size`, `steps`, `fonts`, `size.low` and `no field`",
+        "sample": "`ranges`, `size`, --steps, `fonts`, `size.low` and `no field`",
+    }
+
+    def wrong(*_: object, **__: object) -> Any:
+        raise UsageError("`ranges`, `size`, `steps`, `fonts`, `size.low` and `no field`")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("glyffctl.workflows.prepare.PrepareOptions", wrong)
+    monkeypatch.setattr("glyffctl.workflows.umap.UmapOptions", wrong)
+    monkeypatch.setattr("glyffctl.workflows.train.TrainOptions", wrong)
+    monkeypatch.setattr("glyffctl.workflows.sample_options.SampleOptions", wrong)
+    for command, message in shown.items():
+        done = CliRunner().invoke(app, [command])
+        assert done.exit_code == 2 and done.stderr == f"error: {message}\n"
+
+
+def test_an_option_with_another_name_than_its_field() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    renamed = [
+        ("train", "start", "--from"),
+        ("visualize-umap", "colour", "--color"),
+        ("visualize-umap", "drawn", "--with"),
+    ]
+    renamed += [("visualize-umap", "min_dist", "--min-dist"), ("train", "checkpoint_every", "--checkpoint-every")]
+    for command, field, option in renamed:
+        assert with_options(f"`{field}`: no", commands[command]) == f"{option}: no"
+        assert with_options(f"`{field}`: no", commands["embed"]) == f"`{field}`: no"
+    assert with_options("`size`: no", None) == "`size`: no"
+
+
 def test_every_numeric_option_is_in_the_test_above() -> None:
     assert len(NUMBERS) == len(set(NUMBERS)) >= 25
 
@@ -241,6 +279,7 @@ def test_help_says_nothing_about_types_behind_switches(command: str, columns: st
     for line in text.splitlines():
         assert "<" not in line and "[x" not in line, line
         assert not re.search(r"--(json|help|check|tensorboard|steps-table)\b.*(BOOL|FLAG)", line), line
+    assert "<" not in CliRunner().invoke(app, ["--help"], env={"COLUMNS": columns, "TERMINAL_WIDTH": columns}).output
     assert re.search(r"--seed +N ", text) or command in ("prepare", "embed")
 
 

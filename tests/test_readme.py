@@ -5,6 +5,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+from glyffctl import __version__
 from glyffctl.core.models.config import merge, parse, preset_names
 from tests.reference import COMMANDS, with_reference
 
@@ -30,6 +31,21 @@ def test_the_four_lines_of_the_reference_usage_are_there() -> None:
         'glyffctl sample "lithium" --steps 120 --guidance 4',
     ):
         assert line in TEXT
+
+
+def test_every_bundled_file_has_its_sources_in_the_notice() -> None:
+    pretrained = ROOT / "glyffctl" / "pretrained"
+    notice = (pretrained / "NOTICE").read_text(encoding="utf-8")
+    names = {path.name for path in pretrained.iterdir()} - {"NOTICE", "README.md"}
+    assert "model.safetensors" in names and all(name in notice for name in names)
+    assert "glyffctl/LICENSE" in TEXT and "glyffctl/pretrained/NOTICE" in TEXT
+
+
+def test_the_version_has_one_place() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" not in settings["project"] and "version" in settings["project"]["dynamic"]
+    assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "glyffctl.__version__"}
+    assert f"## {__version__}" in (ROOT / "examples" / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 def test_toml_in_the_readme_is_understood() -> None:

@@ -20,18 +20,18 @@ _STYLES = {
 
 
 def show_claims(report: CheckReport, console: Console | None = None) -> None:
-    """Print the claims on stdout: what is said, what was measured, and whether it holds."""
+    """Print the claims on stdout: the claim, the measurement, and whether the claim holds."""
     console = console or Console(highlight=False)
     table = Table(
-        title=plain(f"What is said of diffusion, measured on {report.source}"),
+        title=plain(f"Claims about diffusion, measured on {report.source}"),
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
         padding=(0, 1),
         show_lines=True,
     )
-    table.add_column("what is said", ratio=3)
-    table.add_column("what was measured", ratio=6)
+    table.add_column("claim", ratio=3)
+    table.add_column("measured", ratio=6)
     table.add_column("verdict", ratio=3)
     for claim in report.claims:
         table.add_row(plain(claim.says), plain(claim.found), _verdict(claim))

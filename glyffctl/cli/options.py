@@ -1,0 +1,91 @@
+"""Types of options: checked numbers, and those that several commands share."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from glyffctl.core.errors import UsageError
+
+MOST = 2**62 - 1
+"""Upper limit of whole numbers that have no other; torch counts in 64 bits."""
+SEED = "Seed of all random numbers."
+
+
+def whole(option: str, help: str, low: int, high: int, *, metavar: str = "N", show_default: bool = True) -> Any:
+    """Return an option for a whole number from `low` to `high`; other values raise UsageError with the range."""
+
+    def parse(text: str | int) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            limits = f"from {low:,} to {high:,}" if high < MOST else f"from {low:,} up"
+            raise UsageError(f"{option} must be a whole number {limits}, not {text}")
+        return number
+
+    return typer.Option(option, help=help, parser=parse, metavar=metavar, show_default=show_default)
+
+
+def real(
+    option: str, help: str, low: float, high: float = math.inf, *, above: bool = False, show_default: bool = True
+) -> Any:
+    """Return an option for a finite number from `low` to `high`; other values raise UsageError with the range.
+
+    Args:
+        option: its name, such as "--fps".
+        help: its help text.
+        low: the least value.
+        high: the greatest value.
+        above: exclude `low` itself.
+        show_default: whether the help shows the default.
+    """
+
+    def parse(text: str | float) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not low <= number <= high or not math.isfinite(number) or (above and number == low):
+            upto = f" {'and at most' if above else 'to'} {high:g}" if math.isfinite(high) else ""
+            raise UsageError(
+                f"{option} must be a finite number {'above' if above else 'from'} {low:g}{upto}, not {text}"
+            )
+        return number
+
+    return typer.Option(option, help=help, parser=parse, metavar="NUMBER", show_default=show_default)
+
+
+def choice(option: str, value: str, *choices: str) -> Any:
+    """Return `value`, which must be one of `choices`; otherwise raise UsageError."""
+    if value not in choices:
+        raise UsageError(f"{option} must be {' or '.join(choices)}, not {value!r}")
+    return value
+
+
+DEFAULT_MODEL = "Default: the newest run under runs/ trained for at least one epoch, otherwise bundled."
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result on stdout as one line of JSON.")]
+Data = Annotated[Path, typer.Option(help="Data folder written by `prepare`, or any image–caption folder.")]
+Model = Annotated[
+    Path | None,
+    typer.Option(help=f"Run folder, model file, or bundled. {DEFAULT_MODEL}", show_default=False),
+]
+MovedEncoder = Annotated[
+    str | None,
+    typer.Option(help="Text encoder of the model, if it was moved after training.", show_default=False),
+]
+Device = Annotated[
+    str,
+    typer.Option(help="auto (a CUDA GPU if there is one, otherwise the CPU), cpu, cuda, cuda:1, or mps (Apple GPUs)."),
+]
+Steps = Annotated[int, whole("--steps", "Sampler steps, 1 to 1000.", 1, 1000)]
+Batch = Annotated[int, whole("--batch", "Pictures drawn at once.", 1, 1024)]
+Sampler = Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")]
+Precision = Annotated[
+    str, typer.Option(help="Precision of the network: fp32, bf16, or auto (bf16 if it is faster on this machine).")
+]
