@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from glyffctl.cli import app
 from glyffctl.core.data.dataset import open_glyphs, to_unit
 from glyffctl.core.data.split import held_out
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.samplers import SAMPLERS
@@ -465,9 +466,7 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     finish(train(TrainOptions(data=few, gpus=0, config=tmp_path / "by_heart.toml", out=tmp_path / "run")))
 
     model, glyphs = load_model(tmp_path / "run"), open_glyphs(few)
-    captions = load_embeddings(few, glyphs.captions).batch(
-        glyphs.caption_of[torch.linspace(0, len(glyphs) - 1, 64).long()]
-    )
+    captions = load_embeddings(few, glyphs.captions).batch(evenly_spaced(glyphs.caption_of, 64))
     drawer = Drawer(Denoiser(model.network, "x0"), make_schedule("karras"), 32, 256, torch.device("cpu"), batch=64)
     drawing = drawer.draw(Recipe(steps=20, guidance=1.0), captions, torch.arange(64))
     drawn = finish(with_progress(drawing, Progress("Drawing", 0, 64)))

@@ -14,6 +14,7 @@ from torch import Tensor
 from glyffctl.core.data.dataset import GlyphSet, open_glyphs
 from glyffctl.core.data.split import held_out
 from glyffctl.core.data.structure import read_structure
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.schedule import make_schedule
@@ -39,7 +40,6 @@ from glyffctl.workflows.evaluate_rows import (
     fidelity,
     newness,
     realness,
-    spread,
     strokes,
 )
 from glyffctl.workflows.events import Caution, Event, Note, Progress
@@ -223,7 +223,9 @@ class _Real:
                 f"{data} has {len(held)} glyphs of held-out characters; figures need at least {FEWEST}: "
                 "prepare more characters"
             )
-        return _Real(glyphs, spread(held, count), spread(training, count), spread(held, _MOST_JUDGED))
+        return _Real(
+            glyphs, evenly_spaced(held, count), evenly_spaced(training, count), evenly_spaced(held, _MOST_JUDGED)
+        )
 
     def judged(self, prompts: list[Prompt]) -> Tensor:
         """Those of `all_held` whose radical is asked for."""

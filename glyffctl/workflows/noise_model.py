@@ -15,6 +15,7 @@ from torch import Tensor
 
 from glyffctl.core.data.captions import radical_character
 from glyffctl.core.data.dataset import GlyphSet, open_glyphs, to_pixels
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.diffusion.schedule import Schedule
@@ -135,7 +136,7 @@ def _remark(pictures: Tensor, radicals: tuple[int, ...]) -> str:
 def _animate(artist: Artist, recipe: Recipe, name: str) -> Generator[Event, None, tuple[list[Tensor], Tensor]]:
     """Frames of COUNT pictures in the making, and the pictures."""
     text = yield from artist.text(artist.prompt)
-    kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, FRAMES)).round().int().tolist())
+    kept = set(evenly_spaced(torch.arange(recipe.steps), FRAMES).tolist())
     frames: list[Tensor] = []
 
     def keep(step: Step) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import torch
 
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, OutputError, TrainingError, UsageError
 from glyffctl.core.io.atomic import reason, write_text
 from glyffctl.core.io.images import near_square, save_png, sheet
@@ -402,7 +403,8 @@ class Run:
         """A sheet of glyphs for held-out captions, always with the same noise."""
         trainer = self.trainer
         index = trainer.validation_index if len(trainer.validation_index) else trainer.train_index
-        index = index[torch.linspace(0, len(index) - 1, SHEET_COUNT).long()]
+        # Where there are fewer, some come again.
+        index = evenly_spaced(index.repeat_interleave(-(-SHEET_COUNT // len(index))), SHEET_COUNT)
         caption = trainer.glyphs.caption_of[index]
         text = trainer.embeddings.batch(caption.to(trainer.device))
         drawing = self._drawer.draw(SHEET_RECIPE, text, torch.arange(SHEET_COUNT))

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from glyffctl.core.data.fonts import system_fonts
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
@@ -166,7 +167,7 @@ def _draw(
     recipe = options.recipe
     prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
     seeds = options.seed + torch.arange(options.count).repeat(len(options.prompts))
-    kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, _GIF_FRAMES)).round().int().tolist())
+    kept = set(evenly_spaced(torch.arange(recipe.steps), _GIF_FRAMES).tolist())
     frames: dict[int, list[Tensor]] = {i: [] for i in sorted(kept)}
 
     def keep(step: Step) -> None:

@@ -44,6 +44,7 @@ from glyffctl.core.data.imagefolder import (
     read_metadata,
 )
 from glyffctl.core.data.places import check_alone, describe_non_data
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.names import check_inside
@@ -190,7 +191,7 @@ class GlyphSet:
         white = blank = 0
         kinds = set()
         # Evenly spaced where there are more: a few numbers are not worth reading millions of pictures for.
-        looked_at = torch.linspace(0, len(self) - 1, min(len(self), 1 << 14), dtype=torch.float64).long()
+        looked_at = evenly_spaced(torch.arange(len(self)), 1 << 14)
         for index in looked_at.split(256):
             images = self.images(index).flatten(1)
             counts += images.flatten().bincount(minlength=256)

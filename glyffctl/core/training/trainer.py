@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from glyffctl.core.data.dataset import GlyphSet, to_unit
 from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.data.split import held_out
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import send
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser, PredictionType, coefficients, loss_weight
@@ -133,7 +134,7 @@ class Trainer:
             )
         out = held_out(glyphs, training.holdout)
         self.train_index = (~out).nonzero().flatten()
-        self.validation_index = _spread(out.nonzero().flatten(), _VALIDATION_GLYPHS)
+        self.validation_index = evenly_spaced(out.nonzero().flatten(), _VALIDATION_GLYPHS)
         if len(self.train_index) == 0:
             raise TrainingError("no glyph is left to train on; prepare more characters or lower training.holdout")
         self.embeddings = embeddings.to(device)
@@ -367,10 +368,3 @@ class Trainer:
         epochs: Any = counters.get("epochs_before")  # states of before did not say
         self.epochs_before = before / self.epoch_size if type(epochs) is not float else epochs
         self._finite.fill_(True)
-
-
-def _spread(index: Tensor, count: int) -> Tensor:
-    """At most `count` of `index`, evenly spaced."""
-    if len(index) <= count:
-        return index
-    return index[torch.linspace(0, len(index) - 1, count).long()]
