@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glyffctl.core.data.captions import MOST_PARTS, alternate_captions, parts, radical_character, radical_name
-from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.folder import open_glyphs
 
 
 @pytest.mark.parametrize(

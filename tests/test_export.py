@@ -37,7 +37,7 @@ from glyffctl.core.models.config import parse, read_preset
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.networks.unet import UNet, UNetConfig
 from glyffctl.core.noise import normal
-from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.export import ExportOptions, ExportReport, export
 from glyffctl.workflows.sample import sample

@@ -34,7 +34,8 @@ from typer.testing import CliRunner
 from glyffctl.cli import app
 from glyffctl.core.atlas.layout import Map, MapSettings, save_map
 from glyffctl.core.atlas.neighbors import Subspace
-from glyffctl.core.data.dataset import open_glyphs, seal
+from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.data.manifest import add_digest
 from glyffctl.core.estimates import Estimate
 from glyffctl.core.evaluation.prompts import read_prompts
 from glyffctl.core.evaluation.report import EvaluateReport, PromptRow, Row
@@ -482,7 +483,7 @@ def test_pictures_and_shards_outside_their_folder_are_not_read(tmp_path: Path, w
     manifest["shards"][0]["file"] = "../secret.safetensors"
     del manifest["blake2b"]
     text = json.dumps(manifest, indent=2).removesuffix("\n}")
-    (data / "manifest.json").write_bytes(seal(text.encode()))
+    (data / "manifest.json").write_bytes(add_digest(text.encode()))
     assert run("embed", "--data", data, code=1).err.endswith("which is outside its folder\n")
 
 

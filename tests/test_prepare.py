@@ -11,7 +11,8 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.data.dataset import captions_digest, open_glyphs
+from glyffctl.core.data.caption_table import captions_digest
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.fonts import MOST_ALIKE
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.workflows import prepare as workflow

@@ -21,9 +21,11 @@ import pytest
 import torch
 from PIL import Image
 
-from glyffctl.core.data import dataset, dataset_writer, imagefolder
-from glyffctl.core.data.dataset import Character, Font, GlyphSet, open_glyphs
+from glyffctl.core.data import dataset_writer, imagefolder, shards
+from glyffctl.core.data.character import Character, Font
+from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.dataset_writer import GlyphWriter, PictureWriter, Writer
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.font_workers import font_workers
 from glyffctl.workflows import umap
 from glyffctl.workflows.embed import EmbedOptions, embed
@@ -109,7 +111,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from glyffctl.core.models.config import merge, parse, read_preset, read_toml
-from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.training.trainer import Trainer
 
@@ -151,11 +153,11 @@ def test_pages_that_were_read_are_given_back(tmp_path: Path, monkeypatch: pytest
     """Pictures are mapped, and a mapping grows with all that is read through it, unless it is told not to."""
     glyphs = open_glyphs(write(tmp_path / "data", 1500, size=128))  # 24 MB
     index = torch.arange(len(glyphs))
-    monkeypatch.setattr(dataset, "_HELD", len(glyphs) + 1)
+    monkeypatch.setattr(shards, "_RELEASE_EVERY", len(glyphs) + 1)
     before = mapped()
     first = torch.cat([glyphs.images(part) for part in index.split(50)])
     held = mapped() - before
-    monkeypatch.setattr(dataset, "_HELD", 50)
+    monkeypatch.setattr(shards, "_RELEASE_EVERY", 50)
     assert torch.equal(torch.cat([glyphs.images(part) for part in index.split(50)]), first)
     left = mapped() - before
     print(f"{held / MB:.0f} MB mapped by reading all, {left / MB:.0f} MB when pages are given back")

@@ -18,7 +18,8 @@ from glyffctl.core.interop.diffusers_model import DiffusersModel
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.precision import Precision, autocast_dtype
-from glyffctl.core.text.encoder import TextEncoder, load_encoder
+from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Event, Progress
 
 _ENCODE_AT_ONCE = 64  # texts
@@ -43,7 +44,7 @@ def load_text_encoder(
         )
     yield Progress("Loading the text encoder", 0, 1)
     loaded = load_encoder(
-        name, max_tokens=trained.max_tokens, reads_empty=model.reads_empty, with_transformers=with_transformers
+        name, max_tokens=trained.max_tokens, encodes_empty=model.encodes_empty, with_transformers=with_transformers
     )
     yield Progress("Loading the text encoder", 1, 1)
     if loaded.width != model.text_width:

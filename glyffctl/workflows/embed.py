@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.data.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.bundled import BUNDLED
-from glyffctl.core.text.encoder import TextEncoder, load_encoder
+from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.words import shorten
 
@@ -111,7 +112,7 @@ def _warn_of_likeness(encoder: TextEncoder, captions: list[str], ids: list[list[
     for tokens, texts in groups.items():
         full = len(tokens) == encoder.max_tokens
         cut += [text for text in texts if full and encoder.is_cut(text)]
-        if not encoder.knows(list(tokens)) and encoder.unread(texts[0]).whole:
+        if not encoder.all_known(list(tokens)) and encoder.find_unknown(texts[0]).whole:
             silent += texts
         apart = {_letters(text): text for text in texts}
         if len(apart) > 1:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
 from glyffctl.core.data.structure import read_structure
 from glyffctl.core.data.subset import evenly_spaced

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from glyffctl.core.data.captions import radical_character
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs, to_pixels
+from glyffctl.core.data.dataset import GlyphSet, to_pixels
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step

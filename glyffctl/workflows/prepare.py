@@ -16,8 +16,8 @@ from typing import Any, Literal
 from glyffctl import __version__
 from glyffctl.core.data import embeddings
 from glyffctl.core.data.captions import alternate_captions, radical_character
+from glyffctl.core.data.character import Character, Font
 from glyffctl.core.data.cleaning import Cleaned, clean
-from glyffctl.core.data.dataset import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST, Character, Font, open_glyphs
 from glyffctl.core.data.dataset_writer import Format, GlyphWriter, PictureWriter, Writer, write_rows
 from glyffctl.core.data.definitions import (
     Entry,
@@ -27,6 +27,7 @@ from glyffctl.core.data.definitions import (
     radical_files,
     read_definitions,
 )
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.font_tables import LARGEST_FONT
 from glyffctl.core.data.font_workers import FontWorkers, font_workers
 from glyffctl.core.data.fonts import (
@@ -40,6 +41,7 @@ from glyffctl.core.data.fonts import (
     system_fonts,
     unrelated,
 )
+from glyffctl.core.data.manifest import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST
 from glyffctl.core.errors import DataError, DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.core.io.atomic import atomic_folder, check_writable
 from glyffctl.core.io.names import LONGEST_NAME, as_text, check_name

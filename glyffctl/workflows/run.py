@@ -25,7 +25,7 @@ from glyffctl.core.models.checkpoint import Origin
 from glyffctl.core.models.config import BUDGETS
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.networks.unet import parameter_count
-from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.training.learning_curve import reference
 from glyffctl.core.training.trainer import NotFiniteError, Trainer, TrainStep
 from glyffctl.workflows.checkpoint_metrics import FEWEST_REAL, CheckpointEvaluator

@@ -149,7 +149,7 @@ def _encode(
     """(P, L, D) the prompts, and (1, L, D) the negative one. The encoder is loaded only if there is text to read."""
     width = model.text_width
     texts = [*options.prompts, options.negative]
-    if not model.reads_empty and not any(text.strip() for text in texts):
+    if not model.encodes_empty and not any(text.strip() for text in texts):
         return Condition.none(len(options.prompts), width), Condition.none(1, width)
     encoder = yield from load_text_encoder(model, options.encoder)
     yield from unknown_words(encoder, texts)

@@ -14,7 +14,8 @@ import torch
 from filelock import FileLock, Timeout
 
 from glyffctl.core.data import embeddings
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import CPU, choose_device
 from glyffctl.core.errors import GlyffError, Interrupted, OutputError, TrainingError, UsageError
 from glyffctl.core.io.atomic import reason

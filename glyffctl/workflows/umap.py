@@ -15,7 +15,8 @@ from glyffctl.core.atlas.density import density
 from glyffctl.core.atlas.groups import Groups, by_font, by_radical, by_structure
 from glyffctl.core.atlas.layout import PLACED_BY, Map, MapSettings, lay_out, load_map, place, save_map
 from glyffctl.core.atlas.neighbors import Neighbors, nearest, project
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.structure import VOTES, read_structure, separation, two_kinds
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError, UsageError

@@ -25,7 +25,7 @@ def unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Generator[Eve
     For a few Han characters their definition in Unihan is offered, if Unihan is on this machine: reading it takes a
     second, so it is read only then.
     """
-    found = {prompt: unread for prompt in dict.fromkeys(prompts) if (unread := encoder.unread(prompt))}
+    found = {prompt: unread for prompt in dict.fromkeys(prompts) if (unread := encoder.find_unknown(prompt))}
     silent = [prompt for prompt, unread in found.items() if unread.whole]
     parts = [
         _in_its_word(part, prompt) for prompt, unread in found.items() if not unread.whole for part in unread.parts
@@ -74,6 +74,6 @@ def _definitions(encoder: TextEncoder, characters: Sequence[str]) -> list[str]:
     for character in characters:
         entry = entries.get(ord(character))
         meaning = "" if entry is None else clean(entry.definition).text
-        if meaning and not encoder.unread(meaning).whole:
+        if meaning and not encoder.find_unknown(meaning).whole:
             offers.append(f'{character} is "{shorten(meaning)}"')
     return offers

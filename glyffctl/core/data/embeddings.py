@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.dataset import captions_digest
+from glyffctl.core.data.caption_table import captions_digest
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.tensors import load_tensors, save_tensors

@@ -77,7 +77,7 @@ class DiffusersModel:
     settings: PipelineSettings
     identity: str
     """A digest of weights and settings."""
-    reads_empty: bool = True
+    encodes_empty: bool = True
     """The empty prompt is text like any other: these networks have no token for "no caption"."""
 
     @property

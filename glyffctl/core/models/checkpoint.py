@@ -89,7 +89,7 @@ class Model:
     """How often it has seen its data; None where the file does not say."""
     identity: str
     """A digest of the weights."""
-    reads_empty: bool = False
+    encodes_empty: bool = False
     """The empty prompt is no caption, for which the network has learned a token."""
     channels: int = 1
     clip: float | None = 1.0
