@@ -213,7 +213,7 @@ def test_what_counts_as_covered_is_what_is_drawn(
         set_maps(path, [(*kind, glyphs) for kind, glyphs in maps.items()])
         (face,) = read_faces(path)
         assert face.codepoints == there.keys()
-        assert face.beyond == {code for code, glyph in expected.items() if glyph > 7}
+        assert face.without_glyph == {code for code, glyph in expected.items() if glyph > 7}
         drawn = dict(draw_glyphs(face, there, 24))
         assert {code: picture.tobytes() for code, picture in drawn.items() if picture is not None} == {
             code: pictures[glyph] for code, glyph in there.items()

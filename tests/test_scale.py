@@ -30,7 +30,7 @@ from glyffctl.core.data.font_workers import font_workers
 from glyffctl.workflows import umap
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Note, finish
-from glyffctl.workflows.prepare import _read_fonts
+from glyffctl.workflows.prepare_drawing import read_fonts
 from glyffctl.workflows.umap import UmapOptions, visualize
 from tests.conftest import Workshop, follow
 from tests.test_processes import ENVIRONMENT
@@ -191,7 +191,7 @@ def test_prepare_holds_little_for_each_font(tmp_path: Path, noto_sans: Path) -> 
     with font_workers() as workers:
         for count in (1, 5):
             tracemalloc.start()
-            jobs, _ = finish(_read_fonts(workers, fonts[:count], characters, "best"))
+            jobs, _ = finish(read_fonts(workers, fonts[:count], characters, "best"))
             gc.collect()
             held.append(tracemalloc.get_traced_memory()[0])
             tracemalloc.stop()

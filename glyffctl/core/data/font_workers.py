@@ -129,7 +129,7 @@ def _limit() -> None:
 
 def _bare(face: Face) -> Face:
     """What drawing needs: not the tens of thousands of characters that could be drawn."""
-    return replace(face, codepoints=frozenset(), beyond=frozenset(), shared=())
+    return replace(face, codepoints=frozenset(), without_glyph=frozenset(), shared=())
 
 
 _brush = lru_cache(maxsize=1)(Brush)  # in a worker, where the next chunk is mostly one of the same face

@@ -64,7 +64,7 @@ class Face:
     """The characters it has a glyph for, other than .notdef."""
     ascent: float
     descent: float
-    beyond: frozenset[int] = frozenset()
+    without_glyph: frozenset[int] = frozenset()
     """The characters that its character map sends to glyphs beyond the last."""
     shared: tuple[tuple[int, frozenset[int]], ...] = ()
     """Glyphs that stand for more than `MOST_ALIKE` unrelated characters, each with all its characters."""
@@ -164,7 +164,7 @@ def _read_face(path: Path, index: int, weight: int | None) -> tuple[Face, int]:
             frozenset(found.glyphs),
             ascent,
             descent,
-            beyond=found.beyond,
+            without_glyph=found.beyond,
             shared=_shared(found.glyphs),
             axes=axes,
             weight=drawn,
@@ -258,7 +258,7 @@ def choose_faces(faces: list[Face], wanted: Set[int], which: Literal["best", "al
 def _nothing_wanted(faces: list[Face], wanted: Set[int]) -> str:
     covered, file = set[int]().union(*(face.codepoints for face in faces)), faces[0].file
     has = f"its {len(covered)} run from U+{min(covered):04X} to U+{max(covered):04X}" if covered else "it covers none"
-    lost = len(set[int]().union(*(face.beyond for face in faces)) & wanted)
+    lost = len(set[int]().union(*(face.without_glyph for face in faces)) & wanted)
     if lost:
         has += f", and its character map sends {lost} of the wanted ones to glyphs that it does not have"
     return f"{file} has none of the {len(wanted)} characters that have a definition: {has}; give a font that has them"
