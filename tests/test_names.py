@@ -40,7 +40,7 @@ from glyffctl.core.estimates import Estimate
 from glyffctl.core.evaluation.prompts import read_prompts
 from glyffctl.core.evaluation.report import EvaluateReport, PromptRow, Row
 from glyffctl.core.io.images import SETTINGS_KEY, read_settings, save_png
-from glyffctl.core.io.names import as_text, printable
+from glyffctl.core.io.names import printable, utf8_name
 from glyffctl.core.theory.claims import Claim
 from glyffctl.workflows import classifier as classifier_workflow
 from glyffctl.workflows import evaluate as evaluate_workflow
@@ -391,7 +391,7 @@ def strangers_pictures(folder: Path) -> Path:
     folder.mkdir()
     rows = []
     for k, name in enumerate(whole(NAMES)):
-        file = next((file for file in on_disk((name,), ".png") if file == as_text(file)), f"{k}.png")
+        file = next((file for file in on_disk((name,), ".png") if file == utf8_name(file)), f"{k}.png")
         Image.new("L", (32, 32), 40 + 3 * k).save(folder / file)
         rows.append({"file_name": file, "text": name, "character": name, "font": name, "radical": 1 + k % 3})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

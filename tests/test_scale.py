@@ -96,12 +96,12 @@ def test_pictures_beyond_those_kept_are_the_same(tmp_path: Path, monkeypatch: py
     folder = write(tmp_path / "data", 100, PictureWriter)
     index = torch.tensor([5, 99, 5, 0, 50, 7, 7])
     kept = open_glyphs(folder).images(index)
-    monkeypatch.setattr(imagefolder, "KEPT", 3 * SIZE**2)
+    monkeypatch.setattr(imagefolder, "CACHE_BYTES", 3 * SIZE**2)
     glyphs = open_glyphs(folder)
     for _ in range(3):
         assert torch.equal(glyphs.images(index), kept)
     pictures = glyphs.pixels
-    assert isinstance(pictures, imagefolder.Pictures)
+    assert isinstance(pictures, imagefolder.PictureReader)
     assert len(pictures.pixels) == pictures.used == 3
 
 

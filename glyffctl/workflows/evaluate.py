@@ -32,7 +32,7 @@ from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.precision import check_precision
 from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
-from glyffctl.workflows.drawings import find_drawings, keep_drawings, texts_digest
+from glyffctl.workflows.drawings import load_drawings, save_drawings, texts_digest
 from glyffctl.workflows.evaluate_rows import (
     Accuracy,
     adherence,
@@ -46,7 +46,7 @@ from glyffctl.workflows.evaluate_rows import (
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.steps import save_plot, steps_table
-from glyffctl.workflows.words import unknown_words
+from glyffctl.workflows.words import warn_of_unknown_words
 
 FEWEST = 16  # held-out glyphs without which distributions are not worth comparing
 _MOST_JUDGED = 20_000
@@ -128,7 +128,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
     encoder = yield from load_text_encoder(model, options.encoder)
-    yield from unknown_words(encoder, [prompt.text for prompt in prompts])
+    yield from warn_of_unknown_words(encoder, [prompt.text for prompt in prompts])
     texts = [*(prompt.text for prompt in prompts), *definitions]
     text = encode_prompts(encoder, texts)
     drawer = Drawer.of(model, device, options.batch, options.precision)
@@ -187,7 +187,7 @@ def _check_files(options: EvaluateOptions) -> None:
         if options.drawings.suffix.lower() != ".safetensors":
             raise UsageError(f"--drawings takes a .safetensors file, not {options.drawings}")
         check_writable(options.drawings)
-        find_drawings(options.drawings, {})
+        load_drawings(options.drawings, {})
     if options.ids is not None:
         read_structure(options.ids)
 
@@ -289,14 +289,14 @@ def _drawn(
     """The pictures of `_draw`, from the file of drawings where they are there."""
     if options.drawings is None:
         return (yield from _draw(drawer, options, text, prompts))
-    kept, other = find_drawings(options.drawings, made)
+    kept, other = load_drawings(options.drawings, made)
     if kept is not None:
         yield Note(f"{options.drawings} has these pictures: not drawn again")
         return kept["prompted"], kept["defined"], kept["empty"]
     if other:
         yield Note(f"{options.drawings} has pictures made otherwise ({', '.join(other)}): drawn again, and replaced")
     pictures = yield from _draw(drawer, options, text, prompts)
-    keep_drawings(options.drawings, dict(zip(("prompted", "defined", "empty"), pictures, strict=True)), made)
+    save_drawings(options.drawings, dict(zip(("prompted", "defined", "empty"), pictures, strict=True)), made)
     return pictures
 
 

@@ -38,7 +38,7 @@ from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, w
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.noise_data import Material
-from glyffctl.workflows.words import unknown_words
+from glyffctl.workflows.words import warn_of_unknown_words
 
 PROMPT = "gold"
 GOLD = ("gold", 167)
@@ -100,7 +100,7 @@ class Artist:
             return Condition.none(len(prompts), self.drawer.width)
         if not self.readers:
             self.readers.append((yield from load_text_encoder(self.model, self.encoder)))
-            yield from unknown_words(self.readers[0], [self.prompt])
+            yield from warn_of_unknown_words(self.readers[0], [self.prompt])
         return encode_prompts(self.readers[0], prompts)
 
 

@@ -14,9 +14,9 @@ from typing import Literal
 from glyffctl.core.data.character import Character, Font
 from glyffctl.core.data.dataset_writer import Format, GlyphWriter, PictureWriter, Writer
 from glyffctl.core.data.font_workers import FontWorkers
-from glyffctl.core.data.fonts import MOST_ALIKE, Face, Fit, choose_faces, unrelated
+from glyffctl.core.data.fonts import MOST_ALIKE, Face, Fit, choose_faces, count_unrelated
 from glyffctl.core.errors import FontError
-from glyffctl.core.io.names import LONGEST_NAME, as_text
+from glyffctl.core.io.names import LONGEST_NAME, utf8_name
 from glyffctl.workflows.events import Caution, Event, Progress
 from glyffctl.workflows.omissions import BLANK, NO_OUTLINE, NO_SUCH_GLYPH, NOT_DRAWABLE, PLACEHOLDER, Omission
 
@@ -95,12 +95,12 @@ def _labels(files: Iterable[Path]) -> dict[Path, str]:
     """A label for each file: its name, and its folders where several files have that name."""
     same: dict[str, list[Path]] = {}
     for file in files:
-        same.setdefault(as_text(file.name), []).append(file)
+        same.setdefault(utf8_name(file.name), []).append(file)
     labels, taken = dict[Path, str](), Counter[str]()
     for name, group in same.items():
         above = Path(os.path.commonpath([file.absolute().parent for file in group]))
         for file in group:
-            label = name if len(group) == 1 else as_text(file.absolute().relative_to(above).as_posix())
+            label = name if len(group) == 1 else utf8_name(file.absolute().relative_to(above).as_posix())
             labels[file] = _unique_name(label, taken)
     return labels
 
@@ -206,7 +206,7 @@ def _draw_once(
             drawing.failures.setdefault(face.file, drawn.failure)
             drawing.failed[face.file] += 1
         else:
-            blank = NO_OUTLINE if face.pictures else BLANK
+            blank = NO_OUTLINE if face.has_bitmaps else BLANK
             drawing.omissions.append(Omission(drawn.codepoint, blank, face.name))
         if done % PROGRESS_EVERY == 0:
             yield Progress("drawing", done, drawing.total, "glyphs", face.name)
@@ -221,6 +221,6 @@ def _find_placeholders(
     """Add to `found` unrelated characters of a face that have the same picture (`alike`, by checksum)."""
     for checksum, codepoints in alike.items():
         most = 1 if checksum == lacking else MOST_ALIKE
-        if len(codepoints) > most and unrelated(codepoints) > most:
+        if len(codepoints) > most and count_unrelated(codepoints) > most:
             found.setdefault((face.file, face.index), set()).update(codepoints)
             yield _placeholder_caution(face, codepoints, "draws alike")

@@ -19,7 +19,7 @@ from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.errors import EmbeddingError, Interrupted, ModelError, OutputError, TrainingError, UsageError
 from glyffctl.core.io.atomic import reason, write_text
 from glyffctl.core.io.images import near_square, save_png, sheet
-from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, preview, read_bytes
+from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, read_bytes, short_repr
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin
 from glyffctl.core.models.config import BUDGETS
@@ -158,7 +158,7 @@ class Run:
                 raise ValueError(f"{self.seconds} seconds of training")
             self.validation = {float(level): float(loss) for level, loss in counters["validation"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ModelError) as error:
-            why = str(error) if isinstance(error, ModelError) else preview(error)
+            why = str(error) if isinstance(error, ModelError) else short_repr(error)
             raise ModelError(f"cannot use {self.out / checkpoint.STATE_FILE}: {why}; {self._instead}") from error
         self._rewind_log()
 

@@ -33,7 +33,7 @@ from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, w
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample_options import BESIDE, SampleOptions, to_settings
-from glyffctl.workflows.words import shorten, unknown_words
+from glyffctl.workflows.words import shorten, warn_of_unknown_words
 
 _GIF_FRAMES = 60
 
@@ -152,7 +152,7 @@ def _encode(
     if not model.encodes_empty and not any(text.strip() for text in texts):
         return Condition.none(len(options.prompts), width), Condition.none(1, width)
     encoder = yield from load_text_encoder(model, options.encoder)
-    yield from unknown_words(encoder, texts)
+    yield from warn_of_unknown_words(encoder, texts)
     for text in texts:
         if encoder.is_cut(text):
             yield Caution(f"only the first {encoder.max_tokens} tokens are read of: {text[:60]}…")

@@ -21,7 +21,7 @@ from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, w
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample_options import SampleOptions, again
-from glyffctl.workflows.words import unknown_words
+from glyffctl.workflows.words import warn_of_unknown_words
 
 MAX_DRAWN = 400
 
@@ -101,7 +101,7 @@ def trace(
     text = Condition.none(1, loaded.network.config.text_width)
     if prompt.strip():
         loaded_encoder = yield from load_text_encoder(loaded, encoder)
-        yield from unknown_words(loaded_encoder, [prompt])
+        yield from warn_of_unknown_words(loaded_encoder, [prompt])
         text = encode_prompts(loaded_encoder, [prompt])
     guesses: list[Tensor] = []
 

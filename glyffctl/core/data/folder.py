@@ -31,21 +31,21 @@ from torch import Tensor
 from glyffctl.core.data.caption_table import caption_table, captions_digest
 from glyffctl.core.data.character import Character, Font
 from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder_diagnosis import check_one_metadata_file, diagnose_folder
 from glyffctl.core.data.imagefolder import (
-    Names,
-    Pictures,
+    PictureReader,
+    StringList,
     metadata_file,
-    missing_picture,
     parse_codepoint,
     parse_radical,
     read_metadata,
+    unreadable_picture,
 )
 from glyffctl.core.data.manifest import CHARACTERS, GLYPHS_FORMAT, MANIFEST, PREPARE_AGAIN, checksum, read_manifest
-from glyffctl.core.data.places import check_alone, describe_non_data
 from glyffctl.core.data.shards import ResizedReader, ShardReader, open_shard
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.names import check_inside
-from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, preview, read_bytes
+from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, read_bytes, short_repr
 
 DEFAULT_SIZE = 128
 _MALFORMED = (KeyError, TypeError, ValueError, OverflowError, AttributeError)
@@ -65,14 +65,14 @@ def open_glyphs(folder: Path, size: int | None = None) -> GlyphSet:
         DataError: no such folder, no data in it, or a part of it is cut short or inconsistent.
     """
     if not folder.is_dir():
-        raise DataError(describe_non_data(folder))
+        raise DataError(diagnose_folder(folder))
     there = os.path.lexists(folder / MANIFEST)
     manifest = read_manifest(folder) if there else {}
     if manifest.get("format") == GLYPHS_FORMAT:
         return _open_shards(folder, manifest, size)
     metadata = metadata_file(folder)
     if metadata is None and not there:
-        raise DataError(describe_non_data(folder))
+        raise DataError(diagnose_folder(folder))
     if metadata is None:
         raise DataError(f"{folder} has lost its metadata.jsonl; {PREPARE_AGAIN}")
     return _open_imagefolder(folder, metadata, manifest, size)
@@ -89,7 +89,7 @@ def _open_shards(folder: Path, manifest: dict[str, Any], size: int | None) -> Gl
         moments = float(manifest["mean"]), float(manifest["std"])
         digest = manifest["captions_sha256"]
     except _MALFORMED as error:
-        raise DataError(f"{folder / MANIFEST} is incomplete ({preview(error)}); {PREPARE_AGAIN}") from error
+        raise DataError(f"{folder / MANIFEST} is incomplete ({short_repr(error)}); {PREPARE_AGAIN}") from error
     if not shards:
         raise DataError(f"{folder} holds no glyphs; {PREPARE_AGAIN}")
     characters = _read_characters(folder / CHARACTERS, manifest.get("characters_blake2b"))
@@ -141,21 +141,21 @@ def _read_characters(path: Path, digest: str | None) -> list[Character]:
             for row in rows
         ]
     except _MALFORMED as error:
-        raise DataError(f"cannot read {path}: {preview(error)}; {PREPARE_AGAIN}") from error
+        raise DataError(f"cannot read {path}: {short_repr(error)}; {PREPARE_AGAIN}") from error
 
 
 def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], size: int | None) -> GlyphSet:
     # No row is kept, and numbers are in arrays: millions of Python objects would take gigabytes.
     characters: dict[Character, int] = {}
     font_names: dict[str, int] = {}
-    files, character_of, font_of = Names(), array("q"), array("q")
+    files, character_of, font_of = StringList(), array("q"), array("q")
     identity = hashlib.sha256()
-    check_alone(metadata)
+    check_one_metadata_file(metadata)
     for row in read_metadata(metadata):
         try:
             length = (folder / row.file_name).stat().st_size
         except (OSError, ValueError) as error:
-            raise missing_picture(metadata, row.file_name, error) from error
+            raise unreadable_picture(metadata, row.file_name, error) from error
         identity.update(json.dumps([*row, length]).encode())
         files.append(row.file_name)
         character = Character(row.codepoint, row.character, row.text, row.radical, row.alternate_captions)
@@ -167,9 +167,9 @@ def _open_imagefolder(folder: Path, metadata: Path, manifest: dict[str, Any], si
         own_size = int(manifest.get("size", DEFAULT_SIZE))
         moments = (float(manifest["mean"]), float(manifest["std"])) if manifest else None
     except _MALFORMED as error:
-        raise DataError(f"{folder / MANIFEST} is incomplete ({preview(error)}); {PREPARE_AGAIN}") from error
+        raise DataError(f"{folder / MANIFEST} is incomplete ({short_repr(error)}); {PREPARE_AGAIN}") from error
     fonts = [known.get(name, Font("", 0, name)) for name in font_names]
-    pictures = Pictures(folder, files, size or own_size)
+    pictures = PictureReader(folder, files, size or own_size)
     same = size in (None, manifest.get("size"))
     no_fonts = [*font_names] == [""]
     return GlyphSet(

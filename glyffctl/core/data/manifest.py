@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glyffctl.core.errors import DataError
-from glyffctl.core.io.reading import preview, read_json
+from glyffctl.core.io.reading import read_json, short_repr
 
 MANIFEST = "manifest.json"
 CHARACTERS = "characters.jsonl"
@@ -42,7 +42,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("format") not in (GLYPHS_FORMAT, IMAGEFOLDER_FORMAT):
         raise DataError(f"{path} is not a manifest of glyffctl; name a folder that `glyffctl prepare` made")
     if manifest.get("version") not in (1, VERSION):
-        found = preview(manifest.get("version"))
+        found = short_repr(manifest.get("version"))
         raise DataError(f"{path} has version {found}, this program reads version {VERSION}; {PREPARE_AGAIN}")
     text = path.read_bytes()
     if text != add_digest(text.partition(DIGEST_ENTRY)[0]) and (manifest["version"] == VERSION or DIGEST_ENTRY in text):

@@ -20,7 +20,7 @@ from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import Schedule, cosine, from_betas, linear
 from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.io.diffusers_files import UNET_WEIGHTS, find_weights
-from glyffctl.core.io.reading import check_file, preview, read_json
+from glyffctl.core.io.reading import check_file, read_json, short_repr
 from glyffctl.core.text.hub import has_weights
 
 INDEX_FILE = "model_index.json"
@@ -175,9 +175,9 @@ def _index(path: Path) -> tuple[str, set[str]]:
     held = {name: value for name, value in plain.items() if not name.startswith("_") and value != [None, None]}
     for name, value in held.items():
         if name not in PARTS:
-            raise ModelError(f"cannot use {path}: its pipeline has a part {preview(name)}, which is not known here")
+            raise ModelError(f"cannot use {path}: its pipeline has a part {short_repr(name)}, which is not known here")
         if not (isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)):
-            raise ModelError(f"cannot use {path}: {name} must be a library and a class, not {preview(value)}")
+            raise ModelError(f"cannot use {path}: {name} must be a library and a class, not {short_repr(value)}")
     if "unet" not in held or held["unet"][1] != NETWORK:
         raise ModelError(f"cannot use {path}: it has no {NETWORK} as its unet")
     pipeline = plain.get("_class_name")
@@ -215,7 +215,7 @@ class _Rule:
         return self.low is not None and type(value) in kinds and self.low <= cast("float", value) <= self.high
 
     def __str__(self) -> str:
-        known = [preview(value) for value in self.values]
+        known = [short_repr(value) for value in self.values]
         if self.low is not None:
             known.append(f"{'a whole number' if self.whole else 'a number'} in {self.low:g}…{self.high:g}")
         return ", ".join(known)
@@ -286,7 +286,7 @@ def _network(path: Path) -> dict[str, Any]:
     plain = read_json(path, ModelError)
     if plain.get("_class_name") != NETWORK:
         raise ModelError(
-            f"cannot use {path}: it is a {preview(plain.get('_class_name'))}, not a {NETWORK}; no other network of "
+            f"cannot use {path}: it is a {short_repr(plain.get('_class_name'))}, not a {NETWORK}; no other network of "
             "diffusers is known here"
         )
     if plain.get("quantization_config"):
@@ -305,12 +305,12 @@ def _network(path: Path) -> dict[str, Any]:
         for kind in kinds:
             if kind not in known:
                 raise ModelError(
-                    f"cannot use {path}: unknown block {preview(kind)} in {name}; known are {', '.join(known)}"
+                    f"cannot use {path}: unknown block {short_repr(kind)} in {name}; known are {', '.join(known)}"
                 )
     _check({name: value for name, value in config.items() if name not in _BLOCKS}, _NETWORK_RULES, path)
     size = config["sample_size"]
     if isinstance(size, list) and (len(size) != 2 or size[0] != size[1]):
-        raise ModelError(f"cannot use {path}: pictures must be square, not {preview(size)}")
+        raise ModelError(f"cannot use {path}: pictures must be square, not {short_repr(size)}")
     if config["in_channels"] != config["out_channels"]:
         raise ModelError(
             f"cannot use {path}: {config['in_channels']} channels go in and {config['out_channels']} come out; "
@@ -331,9 +331,9 @@ def _settings(plain: dict[str, Any], known: set[str]) -> dict[str, Any]:
 def _check(config: dict[str, Any], rules: dict[str, _Rule], path: Path) -> None:
     for name, value in config.items():
         if name not in rules:
-            raise ModelError(f"cannot use {path}: unknown setting {preview(name)}")
+            raise ModelError(f"cannot use {path}: unknown setting {short_repr(name)}")
         if not rules[name].allows(value):
-            raise ModelError(f"cannot use {path}: {name} is {preview(value)}; known is {rules[name]}")
+            raise ModelError(f"cannot use {path}: {name} is {short_repr(value)}; known is {rules[name]}")
 
 
 @dataclass(frozen=True)
@@ -408,7 +408,7 @@ def _scheduler(path: Path, settings: PipelineSettings) -> PipelineSettings:
     plain = read_json(path, ModelError)
     name = plain.get("_class_name")
     if name not in _SCHEDULERS:
-        raise ModelError(f"cannot use {path}: unknown scheduler {preview(name)}; known are {', '.join(_SCHEDULERS)}")
+        raise ModelError(f"cannot use {path}: unknown scheduler {short_repr(name)}; known are {', '.join(_SCHEDULERS)}")
     known = _SCHEDULERS[name]
     rules = _SCHEDULE_RULES | known.rules
     trained = plain.pop("trained_betas", None)

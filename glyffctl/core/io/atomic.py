@@ -53,7 +53,7 @@ def _lock(path: Path) -> int | None:
     return descriptor
 
 
-def _sweep(path: Path) -> None:
+def _remove_leftovers(path: Path) -> None:
     """Take away what writers of `path` left behind when they were killed; give back what one was about to replace."""
     left = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????.*"))
     for remains in left:
@@ -88,7 +88,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _remove_leftovers(path)
         folder.mkdir()
         descriptor = _lock(folder)
         yield temporary
@@ -144,7 +144,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         if path.exists() and not path.is_dir():
             raise OutputError(f"cannot write {path}: it is a file; name a folder")
-        _sweep(target)
+        _remove_leftovers(target)
         temporary.mkdir(parents=True)
         descriptor = _lock(temporary)
         yield temporary

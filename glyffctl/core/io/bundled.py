@@ -14,7 +14,7 @@ BUNDLED = "bundled"
 _MODEL = "model.safetensors"
 
 
-def display_name(path: Path) -> str:
+def model_label(path: Path) -> str:
     """What a message calls a model: where this machine keeps the program tells nobody anything."""
     return "the model in the box" if path == pretrained("model.safetensors") else str(path)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.names import check_inside
-from glyffctl.core.io.reading import preview, read_json
+from glyffctl.core.io.reading import read_json, short_repr
 from glyffctl.core.io.tensors import check_tensors
 
 _STEM = "diffusion_pytorch_model"
@@ -32,13 +32,13 @@ UNET_WEIGHTS = f"{_STEM}.safetensors"
 _NAME = re.compile(
     rf"{_STEM}(?:\.(\w+))?(?P<shard>-\d+-of-\d+)?(?:\.(\w+))?\.safetensors(?P<index>\.index(?:\.(\w+))?\.json)?"
 )
-_RANKS = ("", "fp32", "bf16", "fp16")  # variants that differ in rounding alone: the first there is, is taken
-RUN_CODE = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_VARIANT_ORDER = ("", "fp32", "bf16", "fp16")  # variants that differ in rounding alone: the first there is, is taken
+PICKLED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 
 
 @dataclass
-class _Stored:
+class _VariantFiles:
     """The files of one variant."""
 
     whole: str = ""
@@ -46,13 +46,13 @@ class _Stored:
     shards: list[str] = field(default_factory=list)
 
 
-def _stored(names: Iterable[str]) -> dict[str, _Stored]:
-    held: dict[str, _Stored] = {}
+def _group_by_variant(names: Iterable[str]) -> dict[str, _VariantFiles]:
+    held: dict[str, _VariantFiles] = {}
     for name in sorted(names):
         found = _NAME.fullmatch(name)
         if found is None:
             continue
-        files = held.setdefault(next((found[i] for i in (1, 3, 5) if found[i]), ""), _Stored())
+        files = held.setdefault(next((found[i] for i in (1, 3, 5) if found[i]), ""), _VariantFiles())
         if found["shard"]:
             files.shards.append(name)
         elif found["index"]:
@@ -71,7 +71,7 @@ def weight_files(names: Iterable[str], where: str) -> list[str]:
         ModelError: there are several variants, and which one is meant is not known; or an index is missing. `where`
             says which folder it is.
     """
-    held = _stored(names)
+    held = _group_by_variant(names)
     usable = {variant: files for variant, files in held.items() if files.whole or files.index}
     if not usable:
         for files in held.values():
@@ -79,7 +79,7 @@ def weight_files(names: Iterable[str], where: str) -> list[str]:
             index = re.sub(r"-\d+-of-\d+", "", first) + ".index.json"
             raise ModelError(f"{where} holds {first} without {index}, which says what is in which file; get that too")
         return []
-    ranked = [variant for variant in _RANKS if variant in usable]
+    ranked = [variant for variant in _VARIANT_ORDER if variant in usable]
     if not ranked and len(usable) > 1:
         raise ModelError(
             f"{where} holds several kinds of weights, {', '.join(sorted(usable))}, and does not say which to use; "
@@ -106,7 +106,7 @@ def find_weights(folder: Path, *, model: Path) -> Path:
     if found:
         return folder / found[0]
     wanted = f"{model} has no {(folder / UNET_WEIGHTS).relative_to(model)}"
-    if pickles := [name for name in names if name.endswith(RUN_CODE)]:
+    if pickles := [name for name in names if name.endswith(PICKLED_SUFFIXES)]:
         raise ModelError(
             f"{wanted}, only {pickles[0]}; weights in other formats can run code when they are loaded: where you trust "
             "them, load them with diffusers and save them again with save_pretrained"
@@ -145,14 +145,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             finite floating-point numbers.
     """
     if path.suffix != ".json":
-        return _read(path)
+        return _load_file(path)
     listed = _weight_map(path)
     weights: dict[str, Tensor] = {}
     for file in shard_names(path):
         shard = path.parent / file
         if not shard.exists():
-            raise ModelError(f"{path.parent} has no {preview(file)[1:-1]}, which {path.name} names; get that file too")
-        held = _read(shard)
+            raise ModelError(
+                f"{path.parent} has no {short_repr(file)[1:-1]}, which {path.name} names; get that file too"
+            )
+        held = _load_file(shard)
         lacking = sorted(name for name, where in listed.items() if where == file and name not in held)
         if lacking:
             raise ModelError(f"cannot use {shard}: it has no {lacking[0][:100]}, which should be in it by {path.name}")
@@ -160,7 +162,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _load_file(path: Path) -> dict[str, Tensor]:
     check_tensors(path, ModelError)
     _check_types(path)
     try:
@@ -188,6 +190,6 @@ def _check_types(path: Path) -> None:
         kind = about.get("dtype") if isinstance(about, dict) else None
         if name != "__metadata__" and isinstance(kind, str) and kind not in _FLOATS:
             raise ModelError(
-                f"cannot use {path}: {name[:100]} is stored as {preview(kind)[1:-1]}, as in quantised models, which "
+                f"cannot use {path}: {name[:100]} is stored as {short_repr(kind)[1:-1]}, as in quantised models, which "
                 "are not read here; name the model in float32, float16, bfloat16 or float8"
             )

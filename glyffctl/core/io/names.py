@@ -10,7 +10,7 @@ LONGEST_NAME = 100
 """Characters of a font's name that are told: OpenType asks for fewer than 64, and a file can hold 65,535 bytes."""
 
 
-def as_text(name: str | Path) -> str:
+def utf8_name(name: str | Path) -> str:
     """A name as UTF-8 can write it: what Python holds as halves of surrogate pairs, bytes that are no UTF-8, as '?'."""
     return str(name).encode("utf-8", "replace").decode("utf-8")
 
@@ -26,7 +26,7 @@ def check_name(path: Path, error: type[GlyffError]) -> None:
     Raises:
         error: it is not.
     """
-    if as_text(path) != str(path):
+    if utf8_name(path) != str(path):
         raise error(f"cannot use {path}: its name is not UTF-8; choose another")
 
 

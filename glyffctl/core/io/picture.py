@@ -13,7 +13,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.atomic import reason
-from glyffctl.core.io.reading import LARGEST_PICTURE, check_file, preview
+from glyffctl.core.io.reading import LARGEST_PICTURE, check_file, short_repr
 
 # Its remarks would go to the terminal; what cannot be read is told by an error.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -103,10 +103,10 @@ def _unidentified(path: Path) -> str:
     if kind is not None:
         return f"cannot read the picture {path}: {kind} is not read; convert it to PNG"
     if start.lstrip()[:1] == b"<":
-        return f"cannot read the picture {path}: it holds text, not a picture: it begins with {preview(start[:20])}"
+        return f"cannot read the picture {path}: it holds text, not a picture: it begins with {short_repr(start[:20])}"
     return (
         f"cannot read the picture {path}: it is not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, but begins with "
-        f"{preview(start[:12])}; {_MEND}"
+        f"{short_repr(start[:12])}; {_MEND}"
     )
 
 

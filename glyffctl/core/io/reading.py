@@ -202,7 +202,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen = set[str]()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"it names {preview(twice)} twice")
+        raise ValueError(f"it names {short_repr(twice)} twice")
     return found
 
 
@@ -212,7 +212,7 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def preview(value: object) -> str:
+def short_repr(value: object) -> str:
     """A value from a file, as a message shows it: cut where it is long."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"

@@ -28,10 +28,10 @@ from typing import Any
 
 from glyffctl.core.errors import GlyffError
 from glyffctl.core.io.atomic import reason
-from glyffctl.core.io.reading import LONGEST_LINE, check_file, parse_json, preview
+from glyffctl.core.io.reading import LONGEST_LINE, check_file, parse_json, short_repr
 
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")  # surrogates stand for bytes that could not be decoded
+_INVALID = re.compile("[\0\ud800-\udfff]")  # surrogates stand for bytes that could not be decoded
 _LINE_END = re.compile(r"\r\n?|\n")
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
@@ -54,8 +54,8 @@ def read_lines(path: Path, error: type[GlyffError], longest: int = LONGEST_LINE)
                 number += 1
                 if len(line) > longest:
                     raise error(f"cannot read {path}: line {number} has more than {longest:,} characters")
-                if bad := _NO_TEXT.search(line):
-                    raise _not_text(path, error, number, bad[0])
+                if bad := _INVALID.search(line):
+                    raise _invalid_character(path, error, number, bad[0])
                 yield line
     except UnicodeDecodeError:  # UTF-16 that ends within a character
         raise error(f"{path} ends in the middle of a character; get the file again") from None
@@ -63,7 +63,7 @@ def read_lines(path: Path, error: type[GlyffError], longest: int = LONGEST_LINE)
         raise error(f"cannot read {path}: {reason(cause)}") from cause
 
 
-def decode(data: bytes, path: Path, error: type[GlyffError]) -> str:
+def decode_text(data: bytes, path: Path, error: type[GlyffError]) -> str:
     """All of a text file at once, with LF for every end of a line. For `path` in messages, see `read_lines`.
 
     Raises:
@@ -82,13 +82,13 @@ def decode(data: bytes, path: Path, error: type[GlyffError]) -> str:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if "\0" in text or not whole:
-        bad = _NO_TEXT.search(text)
+        bad = _INVALID.search(text)
         assert bad is not None
-        raise _not_text(path, error, text.count("\n", 0, bad.start()) + 1, bad[0])
+        raise _invalid_character(path, error, text.count("\n", 0, bad.start()) + 1, bad[0])
     return text
 
 
-def _not_text(path: Path, error: type[GlyffError], line: int, character: str) -> GlyffError:
+def _invalid_character(path: Path, error: type[GlyffError], line: int, character: str) -> GlyffError:
     found = "half of a surrogate pair"
     if character == "\0":
         found = "a zero byte"
@@ -97,7 +97,7 @@ def _not_text(path: Path, error: type[GlyffError], line: int, character: str) ->
     return error(f"{path}, line {line}: {found} is not UTF-8 text; save the file as UTF-8")
 
 
-def numbered(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+def number_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
     """The lines with their numbers, from 1; a line may have the ends of empty lines behind it."""
     number = 1
     for line in lines:
@@ -111,7 +111,7 @@ def csv_rows(
     """The rows of CSV that have any text, each with the number of the line where it begins.
 
     Args:
-        lines: with their ends, see `numbered`.
+        lines: with their ends, see number_lines.
         path: for messages.
         delimiter: a comma, semicolon or tab.
 
@@ -123,7 +123,7 @@ def csv_rows(
 
     def counted() -> Iterator[str]:
         nonlocal begun, held, several
-        for number, line in numbered(lines):
+        for number, line in number_lines(lines):
             if not held and not line.strip("\r\n"):
                 continue
             several = held > 0
@@ -144,9 +144,9 @@ def csv_rows(
             if "field limit" in str(cause) and not several:
                 raise error(f"{where}: a field has more than {csv.field_size_limit():,} characters") from None
             if "unexpected end" in str(cause) or "field limit" in str(cause):
-                raise error(f"{where}: a quotation mark is opened there and not closed; {_MARKS}") from None
+                raise error(f"{where}: a quotation mark is opened there and not closed; {_QUOTING_ADVICE}") from None
             if "expected after" in str(cause):
-                raise error(f"{where}: a quoted field has a quotation mark inside; {_MARKS}") from None
+                raise error(f"{where}: a quoted field has a quotation mark inside; {_QUOTING_ADVICE}") from None
             raise error(f"{where}: not CSV ({cause})") from None
         if row is None:
             return
@@ -158,13 +158,12 @@ def csv_rows(
             _, *others = _LINE_END.split(field) if "\n" in field or "\r" in field else [field]
             if columns > 1 and any(other.count(delimiter) + 1 >= columns for other in others):
                 taken = "the next line, which looks like a row" if len(others) == 1 else f"{len(others)} more lines"
-                raise error(
-                    f"{path}, line {begun}: a quotation mark opened there takes in {taken}; is it not closed? {_MARKS}"
-                )
+                found = f"a quotation mark opened there takes in {taken}; is it not closed?"
+                raise error(f"{path}, line {begun}: {found} {_QUOTING_ADVICE}")
         yield begun, row
 
 
-_MARKS = 'write a text that has marks in it as "a ""word"" like this"'
+_QUOTING_ADVICE = 'write a text that has marks in it as "a ""word"" like this"'
 
 
 def column_names(row: Sequence[str], line: int, path: Path, error: type[GlyffError]) -> list[str]:
@@ -179,11 +178,11 @@ def column_names(row: Sequence[str], line: int, path: Path, error: type[GlyffErr
     counts = Counter(names)
     twice = next((name for name in names if name and counts[name] > 1), None)
     if twice is not None:
-        raise error(f"{path}, line {line}: two columns are named {preview(twice)}; rename or remove one")
+        raise error(f"{path}, line {line}: two columns are named {short_repr(twice)}; rename or remove one")
     return names
 
 
-def fitted(
+def fit_row(
     row: list[str], columns: int, line: int, path: Path, error: type[GlyffError], delimiter: str, than: str
 ) -> list[str]:
     """`row` with exactly `columns` fields; more can only be empty.
@@ -215,13 +214,13 @@ def csv_records(
     Every row has all the names. The header alone gives no row.
 
     Raises:
-        error: see `csv_rows`, `column_names` and `fitted`.
+        error: see `csv_rows`, `column_names` and fit_row.
     """
     rows = csv_rows(lines, path, error, delimiter)
     first, header = next(rows, (1, []))
     names = column_names(header, first, path, error)
     for line, row in rows:
-        fields = fitted(row, len(names), line, path, error, delimiter, "the header names")
+        fields = fit_row(row, len(names), line, path, error, delimiter, "the header names")
         yield line, {name: field for name, field in zip(names, fields, strict=True) if name}
 
 
@@ -231,7 +230,7 @@ def json_records(lines: Iterable[str], path: Path, error: type[GlyffError]) -> I
     Raises:
         error: a line is not one JSON object, or names a key twice.
     """
-    for number, line in numbered(lines):
+    for number, line in number_lines(lines):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
@@ -248,5 +247,5 @@ def json_records(lines: Iterable[str], path: Path, error: type[GlyffError]) -> I
         if isinstance(value, list):
             raise error(f"{where}: it is a JSON array; write one object a line")
         if not isinstance(value, dict):
-            raise error(f"{where}: {preview(value)} is not a JSON object; write one object a line")
+            raise error(f"{where}: {short_repr(value)} is not a JSON object; write one object a line")
         yield number, value

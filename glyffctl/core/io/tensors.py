@@ -20,7 +20,7 @@ from torch import Tensor
 from glyffctl.core.errors import GlyffError, OutputError
 from glyffctl.core.io.atomic import atomic_file, reason
 from glyffctl.core.io.names import check_name
-from glyffctl.core.io.reading import check_file, parse_json, preview
+from glyffctl.core.io.reading import check_file, parse_json, short_repr
 
 LARGEST_HEADER = 1 << 22
 """Bytes; that of the model in the box has 33,792."""
@@ -53,7 +53,7 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return state.hexdigest()
 
 
-def _seal(header: str, tensors: Mapping[str, Tensor]) -> str:
+def _file_digest(header: str, tensors: Mapping[str, Tensor]) -> str:
     return hashlib.blake2b(f"{digest(tensors)} {header}".encode(), digest_size=16).hexdigest()
 
 
@@ -69,7 +69,7 @@ def save_tensors(path: Path, kind: str, tensors: Mapping[str, Tensor], header: M
     check_name(path, OutputError)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header, ensure_ascii=False)
-    metadata = {"kind": kind, "header": text, "blake2b": _seal(text, held)}
+    metadata = {"kind": kind, "header": text, "blake2b": _file_digest(text, held)}
     with atomic_file(path) as temporary:
         try:
             save_file(held, temporary, metadata)
@@ -100,7 +100,7 @@ def _metadata(path: Path, file: Any, kind: str, error: type[GlyffError]) -> dict
     metadata: dict[str, str] = file.metadata() or {}
     found = metadata.get("kind", "not a file of glyffctl")
     if found != kind:
-        raise error(f"cannot use {path}: it is {preview(found)}, this version reads {kind!r}")
+        raise error(f"cannot use {path}: it is {short_repr(found)}, this version reads {kind!r}")
     return metadata
 
 
@@ -115,7 +115,7 @@ def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[s
         with safe_open(path, framework="pt") as file:
             metadata = _metadata(path, file, kind, error)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        intact = _seal(metadata["header"], tensors) == metadata["blake2b"]
+        intact = _file_digest(metadata["header"], tensors) == metadata["blake2b"]
         header = parse_json(metadata["header"]) if intact else None
     except OSError as cause:
         raise error(f"cannot read {path}: {reason(cause)}") from cause

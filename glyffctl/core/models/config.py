@@ -15,7 +15,7 @@ from glyffctl.core.diffusion.denoiser import PredictionType, Weighting
 from glyffctl.core.diffusion.schedule import ScheduleName
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io import reading
-from glyffctl.core.io.reading import preview
+from glyffctl.core.io.reading import short_repr
 from glyffctl.core.networks.unet import UNetConfig
 from glyffctl.core.precision import Precision
 from glyffctl.core.training.optimizer import OptimizerName
@@ -204,15 +204,15 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
     if get_origin(hint) is Literal:
         if value in get_args(hint):
             return value
-        raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {preview(value)}")
+        raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {short_repr(value)}")
     if get_origin(hint) is tuple:
         if isinstance(value, list | tuple) and all(type(item) is int and -LARGEST <= item < LARGEST for item in value):
             return tuple(value)
-        raise UsageError(f"{name} must be a list of whole numbers, not {preview(value)}")
+        raise UsageError(f"{name} must be a list of whole numbers, not {short_repr(value)}")
     whole = type(value) is int and -LARGEST <= value < LARGEST
     if hint is float and (whole or type(value) is float):
         return float(value)
     if type(value) is hint and (whole or hint is not int):
         return value
     kind = {bool: "true or false", int: "a whole number", float: "a number"}[hint]
-    raise UsageError(f"{name} must be {kind}, not {preview(value)}")
+    raise UsageError(f"{name} must be {kind}, not {short_repr(value)}")

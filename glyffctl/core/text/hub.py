@@ -16,26 +16,26 @@ _TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of rea
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _ModelKind:
     """A kind of model on the hub.
 
     Attributes:
         noun, example, option: what it is called, the name of one, and the option that takes it.
         error: what is raised.
-        wanted, unwanted: the files that loading reads; nothing that could run code, and no other formats of the same
+        include, exclude: the files that loading reads; nothing that could run code, and no other formats of the same
             weights.
         weights: of all files, those that hold the weights; [] where there are none.
-        whole: whether a folder has all that loading needs.
+        is_complete: whether a folder has all that loading needs.
     """
 
     noun: str
     example: str
     option: str
     error: type[GlyffError]
-    wanted: tuple[str, ...]
-    unwanted: tuple[str, ...]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
     weights: Callable[[Sequence[str]], list[str]]
-    whole: Callable[[Path], bool]
+    is_complete: Callable[[Path], bool]
 
 
 def has_weights(folder: Path) -> bool:
@@ -43,15 +43,15 @@ def has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
-_ENCODER = _Kind(
+_ENCODER = _ModelKind(
     noun="text encoder",
     example="google-t5/t5-small",
     option="--encoder",
     error=EmbeddingError,
-    wanted=("*.json", "*.safetensors", "*.model", "*.txt"),
-    unwanted=("*/*",),
+    include=("*.json", "*.safetensors", "*.model", "*.txt"),
+    exclude=("*/*",),
     weights=lambda names: [name for name in names if name.endswith(".safetensors") and "/" not in name],
-    whole=lambda folder: (folder / "config.json").is_file() and has_weights(folder),
+    is_complete=lambda folder: (folder / "config.json").is_file() and has_weights(folder),
 )
 
 
@@ -79,12 +79,12 @@ def _is_whole_pipeline(folder: Path) -> bool:
     )
 
 
-_PIPELINE = _Kind(
+_PIPELINE = _ModelKind(
     noun="model",
     example="yuewu/glyffuser",
     option="--model",
     error=ModelError,
-    wanted=(
+    include=(
         "model_index.json",
         "config.json",
         "scheduler_config.json",
@@ -98,9 +98,9 @@ _PIPELINE = _Kind(
         "tokenizer/*.model",
         "tokenizer/*.txt",
     ),
-    unwanted=("*/*/*", "text_encoder/*.fp16.*"),
+    exclude=("*/*/*", "text_encoder/*.fp16.*"),
     weights=_network_weights,
-    whole=_is_whole_pipeline,
+    is_complete=_is_whole_pipeline,
 )
 
 
@@ -111,7 +111,7 @@ def is_local(name: str | Path) -> bool:
     return isinstance(name, Path) or name.startswith((".", "~", "/")) or (name != "" and Path(name).is_dir())
 
 
-def model_folder(name: str | Path) -> Path:
+def encoder_folder(name: str | Path) -> Path:
     """The folder with the files of a pretrained text encoder.
 
     A model that was downloaded before is taken as it is, without asking the Hugging Face hub. Otherwise the
@@ -131,17 +131,17 @@ def model_folder(name: str | Path) -> Path:
         if not folder.is_dir():
             raise EmbeddingError(f"no text encoder at {folder}: there is no such folder")
         return folder
-    return _downloaded(str(name), _ENCODER) or _download(str(name), _ENCODER)
+    return _cached_copy(str(name), _ENCODER) or _download(str(name), _ENCODER)
 
 
 def pipeline_folder(name: str) -> Path:
-    """The folder with a model of diffusers that is called `name` on the hub; as `model_folder` goes about it.
+    """The folder with a model of diffusers that is called `name` on the hub; as `encoder_folder` goes about it.
 
     Raises:
         ModelError: no such name, no network, or no safetensors weights there.
     """
     with _quiet():
-        return _downloaded(name, _PIPELINE) or _download(name, _PIPELINE)
+        return _cached_copy(name, _PIPELINE) or _download(name, _PIPELINE)
 
 
 @contextmanager
@@ -165,24 +165,24 @@ def _quiet() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _downloaded(name: str, kind: _Kind) -> Path | None:
+def _cached_copy(name: str, kind: _ModelKind) -> Path | None:
     """The complete copy of `name` in the hub's cache on this machine, if there is one."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
-    wanted, unwanted = list(kind.wanted), list(kind.unwanted)
+    include, exclude = list(kind.include), list(kind.exclude)
     try:
-        folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted, local_files_only=True))
+        folder = Path(snapshot_download(name, allow_patterns=include, ignore_patterns=exclude, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
     except HFValidationError:
         raise kind.error(
             f"{name!r} names no {kind.noun}: give a folder, or a name on the hub such as {kind.example}"
         ) from None
-    return folder if kind.whole(folder) else None
+    return folder if kind.is_complete(folder) else None
 
 
-def _download(name: str, kind: _Kind) -> Path:
+def _download(name: str, kind: _ModelKind) -> Path:
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError  # noqa: PLC0415
 
@@ -219,7 +219,7 @@ def _download(name: str, kind: _Kind) -> Path:
         )
     try:
         return Path(
-            snapshot_download(name, allow_patterns=[*kind.wanted, *weights], ignore_patterns=list(kind.unwanted))
+            snapshot_download(name, allow_patterns=[*kind.include, *weights], ignore_patterns=list(kind.exclude))
         )
     except _network_errors() as error:
         cause = str(error).partition("\n")[0] or type(error).__name__

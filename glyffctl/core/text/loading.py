@@ -20,8 +20,8 @@ from glyffctl.core.io import reading
 from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.io.tensors import check_tensors
 from glyffctl.core.text.encoder import TextEncoder, last_hidden_state, quiet
-from glyffctl.core.text.hub import has_weights, is_local, model_folder
-from glyffctl.core.text.t5 import T5Encoder, WordPieces
+from glyffctl.core.text.hub import encoder_folder, has_weights, is_local
+from glyffctl.core.text.t5 import BundledTokenizer, T5Encoder
 
 # Words, digits, brackets, accents and Han: tokenizers that treat any of these differently differ here.
 _TEST_SENTENCE = "Lithium (element 3, Li); naïve small swan 鋰 [U+92F0]"
@@ -62,7 +62,7 @@ def load_encoder(
     own = name == BUNDLED and not with_transformers
     try:
         with nullcontext() if own else quiet():
-            folder = model_folder(name)
+            folder = encoder_folder(name)
             if is_local(name):
                 shown = str(folder)
             encoder = (_load_bundled if own else _load)(folder, shown, max_tokens, device)
@@ -73,8 +73,8 @@ def load_encoder(
 
 
 def _load_bundled(folder: Path, shown: str, max_tokens: int, device: torch.device | str) -> TextEncoder:
-    tokenizer, model = WordPieces(folder / "tokenizer.json"), T5Encoder(folder, device)
-    _check_length(shown, max_tokens, model.longest)
+    tokenizer, model = BundledTokenizer(folder / "tokenizer.json"), T5Encoder(folder, device)
+    _check_length(shown, max_tokens, model.max_length)
     fingerprint = _fingerprint(tokenizer, model, set())
     return TextEncoder(shown, tokenizer, model, width=model.width, fingerprint=fingerprint, max_tokens=max_tokens)
 
@@ -104,7 +104,7 @@ def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str)
         config = AutoConfig.from_pretrained(folder, **_SAFE)
     layers = getattr(config, "num_hidden_layers", 0)
     if type(layers) is not int or layers > _MOST_LAYERS:
-        raise EmbeddingError(f"cannot use {folder / 'config.json'}: it asks for {reading.preview(layers)} layers")
+        raise EmbeddingError(f"cannot use {folder / 'config.json'}: it asks for {reading.short_repr(layers)} layers")
     tokenizer = _load_tokenizer(folder, shown, config)
     _check_length(
         shown, max_tokens, min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", math.inf))

@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-class Hidden(NamedTuple):
+class EncoderOutput(NamedTuple):
     """What an encoder answers, under the name that transformers gives it."""
 
     last_hidden_state: Tensor  # (B, L, D)
 
 
-class WordPieces:
+class BundledTokenizer:
     """A tokenizer that is called as those of transformers are, with their names for what it knows of itself.
 
     Attributes:
@@ -72,13 +72,13 @@ class T5Encoder:
 
     Attributes:
         width: D, of the vectors.
-        longest: the most tokens that its tokenizer allows.
+        max_length: the most tokens that its tokenizer allows.
     """
 
     def __init__(self, folder: Path, device: torch.device | str) -> None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.width: int = config["d_model"]
-        self.longest: int = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
+        self.max_length: int = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
             "model_max_length"
         ]
         self._layers, self._heads = range(config["num_layers"]), config["num_heads"]
@@ -94,7 +94,7 @@ class T5Encoder:
         """The weights, under their names in transformers."""
         yield from self._weights.items()
 
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Hidden:
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> EncoderOutput:
         """Vectors (B, L, D) of token ids (B, L) int64; `attention_mask` (B, L) is 0 where a row has no token."""
         x = F.embedding(input_ids, self._weights["shared.weight"])
         bias = self._bias(x.shape[1]).masked_fill(attention_mask[:, None, None, :] == 0, -math.inf)
@@ -103,7 +103,7 @@ class T5Encoder:
             x = x + self._attend(self._norm(x, f"{block}.0.layer_norm"), f"{block}.0.SelfAttention", bias)
             inner = self._linear(self._norm(x, f"{block}.1.layer_norm"), f"{block}.1.DenseReluDense.wi")
             x = x + self._linear(F.relu(inner), f"{block}.1.DenseReluDense.wo")
-        return Hidden(self._norm(x, "encoder.final_layer_norm"))
+        return EncoderOutput(self._norm(x, "encoder.final_layer_norm"))
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         return F.linear(x, self._weights[f"{name}.weight"])
