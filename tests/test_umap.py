@@ -159,7 +159,7 @@ def test_what_cannot_be_placed_is_told_before_anything_is_done(
         save_png(cut_off, image.crop((0, 0, 20, 20)), {**read_settings(drawn), "count": 9})
     settings = MapSettings(neighbors=5)
     for data_, path, words in (
-        (map_data, plain, "does not say how it was made"),
+        (map_data, plain, "has no settings"),
         (map_data, text, "as a PNG"),
         (map_data, tmp_path / "missing.png", "does not exist"),
         (map_data, empty, "holds no PNG"),

@@ -14,7 +14,7 @@ from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.bundled import model_name
-from glyffctl.core.io.images import cut, near_square, read_png
+from glyffctl.core.io.images import near_square, read_png, split_sheet
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.generate import Recipe
 from glyffctl.workflows.draw import Drawer, encode_prompts, load_text_encoder, with_progress
@@ -74,7 +74,7 @@ def _pictures(file: Path, options: SampleOptions) -> list[Drawn]:
         several = len(options.prompts) > 1
         columns = options.count if several else near_square(options.count)
         try:
-            pictures = cut(image, len(options.prompts) * options.count, columns, titled=several)
+            pictures = split_sheet(image, len(options.prompts) * options.count, columns, titled=several)
         except UsageError as error:
             raise UsageError(f"{file}: {error}; name the picture as `glyffctl sample` wrote it") from error
     prompts = [prompt for prompt in options.prompts for _ in range(options.count)]

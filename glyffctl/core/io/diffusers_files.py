@@ -1,10 +1,10 @@
-"""The weights of a network of diffusers: in one file or in shards with an index, under the plain name or a variant's.
+"""The weights of a diffusers network: one file or shards with an index, perhaps of a variant.
 
     diffusion_pytorch_model.safetensors
     diffusion_pytorch_model.fp16.safetensors              the variant "fp16"
     diffusion_pytorch_model-00001-of-00004.safetensors …  and diffusion_pytorch_model.safetensors.index.json
 
-safetensors only: reading it runs no code.
+safetensors only: loading runs no code.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from glyffctl.core.io.tensors import check_tensors
 
 _STEM = "diffusion_pytorch_model"
 UNET_WEIGHTS = f"{_STEM}.safetensors"
-"""What diffusers calls the weights of a network."""
-# Versions of diffusers differ in where the name of a variant goes.
+"""The file name of a network's weights in diffusers."""
+# Versions of diffusers put the name of the variant in different places.
 _NAME = re.compile(
     rf"{_STEM}(?:\.(\w+))?(?P<shard>-\d+-of-\d+)?(?:\.(\w+))?\.safetensors(?P<index>\.index(?:\.(\w+))?\.json)?"
 )
-_VARIANT_ORDER = ("", "fp32", "bf16", "fp16")  # variants that differ in rounding alone: the first there is, is taken
+_VARIANT_ORDER = ("", "fp32", "bf16", "fp16")  # variants that differ only in precision, best first
 PICKLED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+"""File name endings of weights whose loading can run code."""
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 
 
@@ -63,13 +64,19 @@ def _group_by_variant(names: Iterable[str]) -> dict[str, _VariantFiles]:
 
 
 def weight_files(names: Iterable[str], where: str) -> list[str]:
-    """Those of `names`, the files of one folder, that hold its weights: one file, or an index and its shards.
+    """Select the weights: one file, or an index and its shards.
 
-    Of several variants one that differs in rounding alone is taken, the finest. [] where there are none.
+    Of variants that differ only in precision, the best is taken.
+
+    Args:
+        names: the files of one folder.
+        where: the name of the folder in messages.
+
+    Returns:
+        Names of files; [] where there are no weights.
 
     Raises:
-        ModelError: there are several variants, and which one is meant is not known; or an index is missing. `where`
-            says which folder it is.
+        ModelError: there are several other variants, or an index is missing.
     """
     held = _group_by_variant(names)
     usable = {variant: files for variant, files in held.items() if files.whole or files.index}
@@ -77,7 +84,7 @@ def weight_files(names: Iterable[str], where: str) -> list[str]:
         for files in held.values():
             first = files.shards[0]
             index = re.sub(r"-\d+-of-\d+", "", first) + ".index.json"
-            raise ModelError(f"{where} holds {first} without {index}, which says what is in which file; get that too")
+            raise ModelError(f"{where} holds {first} without its index, {index}; get that too")
         return []
     ranked = [variant for variant in _VARIANT_ORDER if variant in usable]
     if not ranked and len(usable) > 1:
@@ -90,13 +97,14 @@ def weight_files(names: Iterable[str], where: str) -> list[str]:
 
 
 def find_weights(folder: Path, *, model: Path) -> Path:
-    """The file in `folder` with the weights of a network, or the index of several.
+    """Find the file with the weights of a network, or the index of its shards.
 
     Args:
+        folder: where to look.
         model: the folder that messages name.
 
     Raises:
-        ModelError: there is none, or not one alone; the message says what is there instead.
+        ModelError: there is none, or it is ambiguous; the message says what is there instead.
     """
     try:
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -119,7 +127,7 @@ def find_weights(folder: Path, *, model: Path) -> Path:
 
 
 def shard_names(index: Path) -> list[str]:
-    """The files that an index names, in the folder where it is.
+    """The files that an index names, relative to its folder.
 
     Raises:
         ModelError: it is not an index, or names a file outside its folder.
@@ -138,11 +146,10 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """All weights, in float32 on the CPU; `path` is of `find_weights`.
+    """Load all weights, in float32 on the CPU; `path` comes from `find_weights`.
 
     Raises:
-        ModelError: a file is missing, cut short or not safetensors, leads out of its folder, or holds other than
-            finite floating-point numbers.
+        ModelError: a file is missing, damaged, outside the folder, or holds anything but finite floating-point numbers.
     """
     if path.suffix != ".json":
         return _load_file(path)
@@ -157,7 +164,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         held = _load_file(shard)
         lacking = sorted(name for name, where in listed.items() if where == file and name not in held)
         if lacking:
-            raise ModelError(f"cannot use {shard}: it has no {lacking[0][:100]}, which should be in it by {path.name}")
+            raise ModelError(f"cannot use {shard}: it has no {lacking[0][:100]}, which {path.name} says it holds")
         weights |= {name: tensor for name, tensor in held.items() if listed.get(name, file) == file}
     return weights
 
@@ -180,16 +187,16 @@ def _load_file(path: Path) -> dict[str, Tensor]:
 
 
 def _check_types(path: Path) -> None:
-    """See that only numbers are in the file that float32 can hold: others are parts of quantised weights."""
+    """Refuse types that float32 cannot hold: they are parts of quantised weights."""
     with path.open("rb") as file:
         try:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         except (ValueError, RecursionError):
-            return  # safetensors says what is wrong with it
+            return  # safetensors reports it
     for name, about in header.items() if isinstance(header, dict) else ():
         kind = about.get("dtype") if isinstance(about, dict) else None
         if name != "__metadata__" and isinstance(kind, str) and kind not in _FLOATS:
             raise ModelError(
                 f"cannot use {path}: {name[:100]} is stored as {short_repr(kind)[1:-1]}, as in quantised models, which "
-                "are not read here; name the model in float32, float16, bfloat16 or float8"
+                "are not supported; name the model in float32, float16, bfloat16 or float8"
             )

@@ -1,15 +1,14 @@
-"""Tables that anyone may have made, in CSV, TSV or JSON lines, read so that no text is lost without a word.
+"""Strict parsing of untrusted tables in CSV, TSV or JSON lines: no text is lost silently.
 
-Every row is taken whole, or reading stops with one line that names the file, the line, what was found and what to do.
-Nothing is cut: no field beyond the header, no column named twice, no rows behind a quotation mark left open. What is
-accepted:
+Every row is taken as a whole, or parsing stops with an error that names the file, the line, the problem and its remedy.
+Fields beyond the header, columns named twice, and rows swallowed by an unclosed quotation mark are errors. Accepted are
 
 - UTF-8 with or without a byte order mark, or UTF-16 with one, as Excel saves "Unicode text".
-- Lines that end in LF, CRLF or CR, mixed too; nothing else ends a line (U+2028 does not).
-- CSV as in RFC 4180, with spaces allowed before a quotation mark. Lines without any text are passed over. Fields
-  beyond the header may be there if they are empty; columns without a name are ignored.
+- Lines that end in LF, CRLF or CR, also mixed; no other character ends a line, such as U+2028.
+- CSV as in RFC 4180, with spaces allowed before a quotation mark. Lines without text are skipped. Fields beyond
+  the header must be empty; columns without a name are ignored.
 
-A typical caller streams a file of any length in little memory:
+Typical calls, which stream a file of any length in little memory:
 
     for line, fields in csv_records(read_lines(path, DataError), path, DataError): ...
     for line, fields in json_records(read_lines(path, DataError), path, DataError): ...
@@ -37,10 +36,10 @@ _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 
 
 def read_lines(path: Path, error: type[GlyffError], longest: int = LONGEST_LINE) -> Iterator[str]:
-    """The lines of a text file, one after the other, with their ends.
+    """Read the lines of a text file one by one, with their ends.
 
     Raises:
-        error: it is no plain file, cannot be read, is neither UTF-8 nor UTF-16 with a byte order mark, or a line has
+        error: it is no regular file, cannot be read, is neither UTF-8 nor UTF-16 with a byte order mark, or a line has
             more than `longest` characters.
     """
     check_file(path, error)
@@ -64,7 +63,7 @@ def read_lines(path: Path, error: type[GlyffError], longest: int = LONGEST_LINE)
 
 
 def decode_text(data: bytes, path: Path, error: type[GlyffError]) -> str:
-    """All of a text file at once, with LF for every end of a line. For `path` in messages, see `read_lines`.
+    """Decode a whole text file, with LF as the end of every line; `path` is for messages. See `read_lines`.
 
     Raises:
         error: it is neither UTF-8 nor UTF-16 with a byte order mark.
@@ -74,7 +73,7 @@ def decode_text(data: bytes, path: Path, error: type[GlyffError]) -> str:
     try:
         text = data.decode("utf-16" if utf16 else "utf-8-sig")
     except UnicodeDecodeError:
-        whole = False  # decoded once more, to find the line
+        whole = False  # decoded again below, to find the line
         try:
             text = data.decode(*(("utf-16", "surrogatepass") if utf16 else ("utf-8-sig", "surrogateescape")))
         except UnicodeDecodeError:
@@ -98,7 +97,7 @@ def _invalid_character(path: Path, error: type[GlyffError], line: int, character
 
 
 def number_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """The lines with their numbers, from 1; a line may have the ends of empty lines behind it."""
+    """Number lines from 1; a line may end with the ends of further, empty lines."""
     number = 1
     for line in lines:
         yield number, line
@@ -108,18 +107,19 @@ def number_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 def csv_rows(
     lines: Iterable[str], path: Path, error: type[GlyffError], delimiter: str = ","
 ) -> Iterator[tuple[int, list[str]]]:
-    """The rows of CSV that have any text, each with the number of the line where it begins.
+    """Parse CSV into rows, each with the number of the line where it begins; rows without text are skipped.
 
     Args:
-        lines: with their ends, see number_lines.
+        lines: with their ends, see `number_lines`.
         path: for messages.
+        error: the type of error.
         delimiter: a comma, semicolon or tab.
 
     Raises:
-        error: a quotation mark is not closed, or closed within a field; a field goes on over lines that look like
-            rows themselves; a row has more than `LONGEST_LINE` characters.
+        error: a quotation mark is not closed, or closed within a field; a field contains lines that look like rows;
+            a row has more than `LONGEST_LINE` characters.
     """
-    begun, held, several = 1, 0, False  # where the row begins, its characters, and whether it has several lines
+    begun, held, several = 1, 0, False  # the first line of the row, its characters, whether it has several lines
 
     def counted() -> Iterator[str]:
         nonlocal begun, held, several
@@ -163,11 +163,11 @@ def csv_rows(
         yield begun, row
 
 
-_QUOTING_ADVICE = 'write a text that has marks in it as "a ""word"" like this"'
+_QUOTING_ADVICE = 'write quotation marks within a text as "a ""word"" like this"'
 
 
 def column_names(row: Sequence[str], line: int, path: Path, error: type[GlyffError]) -> list[str]:
-    """The names in a header, without spaces around them; "" for columns without one, except at the end.
+    """The names in a header, without surrounding spaces; "" for columns without a name, except at the end.
 
     Raises:
         error: two columns have the same name.
@@ -185,13 +185,19 @@ def column_names(row: Sequence[str], line: int, path: Path, error: type[GlyffErr
 def fit_row(
     row: list[str], columns: int, line: int, path: Path, error: type[GlyffError], delimiter: str, than: str
 ) -> list[str]:
-    """`row` with exactly `columns` fields; more can only be empty.
+    """`row` with exactly `columns` fields; further fields must be empty.
 
     Args:
-        than: what has that many, for the message: "the header names".
+        row: the fields.
+        columns: their number.
+        line: for the message, as `path`, `delimiter` and `than`.
+        path: of the table.
+        error: the type of error.
+        delimiter: of the table.
+        than: what has `columns` fields, such as "the header names".
 
     Raises:
-        error: it has fewer, or more with text.
+        error: it has fewer fields, or more with text.
     """
     if len(row) < columns:
         fields = f"{len(row)} field{'s' * (len(row) != 1)}"
@@ -209,9 +215,9 @@ def fit_row(
 def csv_records(
     lines: Iterable[str], path: Path, error: type[GlyffError], delimiter: str = ","
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of CSV below its header, by the names of the columns, with the number of the line each begins on.
+    """Parse CSV with a header: the number of the line where each row begins, and its fields by column name.
 
-    Every row has all the names. The header alone gives no row.
+    Every row has all names. A header alone has no rows.
 
     Raises:
         error: see `csv_rows`, `column_names` and fit_row.
@@ -225,7 +231,7 @@ def csv_records(
 
 
 def json_records(lines: Iterable[str], path: Path, error: type[GlyffError]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The objects of JSON lines, with the numbers of their lines.
+    """Parse JSON lines: the number of each line and its object.
 
     Raises:
         error: a line is not one JSON object, or names a key twice.

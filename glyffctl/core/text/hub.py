@@ -1,4 +1,4 @@
-"""From the name of a pretrained model to its folder: with the program, local, downloaded before, or from the hub."""
+"""The folder of a pretrained model, from its name: bundled, local, in the hub's cache, or downloaded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.io.diffusers_files import shard_names, weight_files
 
-_TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of reach
+_TIMEOUT = 10.0  # seconds to wait for an answer of the hub
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,19 @@ class _ModelKind:
     """A kind of model on the hub.
 
     Attributes:
-        noun, example, option: what it is called, the name of one, and the option that takes it.
-        error: what is raised.
-        include, exclude: the files that loading reads; nothing that could run code, and no other formats of the same
+        noun: what messages call it.
+        example: the name of one.
+        field: the option that takes it.
+        error: raised where it cannot be found or downloaded.
+        include, exclude: patterns of the files to download: nothing that could run code, no second format of the
             weights.
-        weights: of all files, those that hold the weights; [] where there are none.
-        is_complete: whether a folder has all that loading needs.
+        weights: selects the files with the weights from all files; [] where there are none.
+        is_complete: whether a folder has all files that loading needs.
     """
 
     noun: str
     example: str
-    option: str
+    field: str
     error: type[GlyffError]
     include: tuple[str, ...]
     exclude: tuple[str, ...]
@@ -46,7 +48,7 @@ def has_weights(folder: Path) -> bool:
 _ENCODER = _ModelKind(
     noun="text encoder",
     example="google-t5/t5-small",
-    option="--encoder",
+    field="encoder",
     error=EmbeddingError,
     include=("*.json", "*.safetensors", "*.model", "*.txt"),
     exclude=("*/*",),
@@ -56,7 +58,7 @@ _ENCODER = _ModelKind(
 
 
 def _network_weights(names: Sequence[str]) -> list[str]:
-    """The files with the weights of a pipeline's network, which lie at the top or in `unet/`."""
+    """The files with the weights of a pipeline's network, at the top or in `unet/`."""
     for place in ("", "unet/"):
         here = [name.removeprefix(place) for name in names if name.startswith(place)]
         if found := weight_files([name for name in here if "/" not in name], place or "the model"):
@@ -64,7 +66,7 @@ def _network_weights(names: Sequence[str]) -> list[str]:
     return []
 
 
-def _is_whole_pipeline(folder: Path) -> bool:
+def _is_complete_pipeline(folder: Path) -> bool:
     names = [str(file.relative_to(folder)) for place in (".", "unet") for file in (folder / place).glob("*.*")]
     try:
         found = _network_weights(names)
@@ -82,7 +84,7 @@ def _is_whole_pipeline(folder: Path) -> bool:
 _PIPELINE = _ModelKind(
     noun="model",
     example="yuewu/glyffuser",
-    option="--model",
+    field="model",
     error=ModelError,
     include=(
         "model_index.json",
@@ -100,26 +102,25 @@ _PIPELINE = _ModelKind(
     ),
     exclude=("*/*/*", "text_encoder/*.fp16.*"),
     weights=_network_weights,
-    is_complete=_is_whole_pipeline,
+    is_complete=_is_complete_pipeline,
 )
 
 
 def is_local(name: str | Path) -> bool:
-    """Whether `name` means a folder here: a `Path`, a folder that exists, or text spelled like a path."""
+    """Whether `name` means a local folder: a `Path`, an existing folder, or text that looks like a path."""
     if name == BUNDLED:
         return False
     return isinstance(name, Path) or name.startswith((".", "~", "/")) or (name != "" and Path(name).is_dir())
 
 
 def encoder_folder(name: str | Path) -> Path:
-    """The folder with the files of a pretrained text encoder.
+    """The folder of a pretrained text encoder, downloaded if necessary.
 
-    A model that was downloaded before is taken as it is, without asking the Hugging Face hub. Otherwise the
-    hub has ten seconds to answer; the download itself may take as long as it needs.
+    A copy in the hub's cache is used without contacting the hub. Otherwise the hub must answer within ten seconds; the
+    download itself has no time limit.
 
     Args:
-        name: "bundled" for the encoder that comes with the program, a folder, or a name on the hub such as
-            "google-t5/t5-small".
+        name: "bundled", a folder, or a name on the hub such as "google-t5/t5-small".
 
     Raises:
         EmbeddingError: no such folder or name, no network, or no safetensors weights there.
@@ -135,7 +136,7 @@ def encoder_folder(name: str | Path) -> Path:
 
 
 def pipeline_folder(name: str) -> Path:
-    """The folder with a model of diffusers that is called `name` on the hub; as `encoder_folder` goes about it.
+    """The folder of the diffusers model `name` on the hub, downloaded if necessary; see `encoder_folder`.
 
     Raises:
         ModelError: no such name, no network, or no safetensors weights there.
@@ -146,7 +147,7 @@ def pipeline_folder(name: str) -> Path:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's own log lines and bars off the terminal; errors still are exceptions."""
+    """Keep log lines and progress bars of the hub's library off the terminal; errors still raise."""
     from huggingface_hub.utils import logging  # noqa: PLC0415
     from huggingface_hub.utils.tqdm import (  # noqa: PLC0415
         are_progress_bars_disabled,
@@ -187,19 +188,19 @@ def _download(name: str, kind: _ModelKind) -> Path:
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError  # noqa: PLC0415
 
     try:
-        # Asked first, because snapshot_download itself sets no limit on how long the hub may be silent.
+        # First, because snapshot_download sets no time limit on an answer of the hub.
         files = HfApi().model_info(name, timeout=_TIMEOUT).siblings or []
     except GatedRepoError:
         raise kind.error(
-            f"{name} is only for people the hub knows: accept its terms there, then run `hf auth login`"
+            f"{name} needs an account on the hub: accept its terms there, then run `hf auth login`"
         ) from None
     except RepositoryNotFoundError:
         raise kind.error(f"there is no model {name} on the hub, and no folder of that name") from None
     except _network_errors() as error:
         raise kind.error(
             f"the {kind.noun} {name} is not on this machine and the hub cannot be reached; run "
-            f"`hf download {name} --local-dir FOLDER` on a machine with network, bring that folder here, "
-            f"and use {kind.option} FOLDER"
+            f"`hf download {name} --local-dir FOLDER` on a machine with network, copy that folder here, "
+            f"and pass it as `{kind.field}`"
         ) from error
     names = [file.rfilename for file in files]
     try:
@@ -209,8 +210,8 @@ def _download(name: str, kind: _ModelKind) -> Path:
     others = [file for file in names if file.endswith(".safetensors") and not file.startswith("text_encoder")]
     if others and not weights:
         raise kind.error(
-            f"{name} has safetensors on the hub, {others[0]}, but none where such a {kind.noun} has its weights; "
-            f"name another, or run `hf download {name} --local-dir FOLDER` and give {kind.option} what is in it"
+            f"{name} has safetensors on the hub, {others[0]}, but none where a {kind.noun} has its weights; "
+            f"name another, or run `hf download {name} --local-dir FOLDER` and pass a folder in it as `{kind.field}`"
         )
     if not weights:
         raise kind.error(
@@ -227,11 +228,11 @@ def _download(name: str, kind: _ModelKind) -> Path:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What a network, a hub or a full disk raises: the types of the library, and of what it asks through."""
+    """Exceptions of the network, the hub or a full disk: those of the library, and of its HTTP client."""
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
-    # The library asks through requests, httpx or httpx2, depending on its version. hf_xet, which fetches large files,
-    # raises RuntimeError for whatever happens; ValueError means an answer that is not JSON.
+    # The HTTP client is requests, httpx or httpx2, depending on the version. hf_xet, which downloads large files,
+    # raises RuntimeError for any failure; ValueError means an answer that is not JSON.
     kinds: list[type[Exception]] = [OSError, RuntimeError, ValueError]
     for kind in HfHubHTTPError.__mro__:
         if issubclass(kind, Exception) and kind.__module__ != "builtins":
