@@ -42,7 +42,7 @@ from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from glyffctl.core.data.captions import radical_name
-from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
 
 WORD = re.compile(r"\w+|[^\w\s]")

@@ -161,7 +161,7 @@ def map_data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: 
 @pytest.fixture(scope="session")
 def map_glyphs(map_data: Path) -> "GlyphSet":
     """The glyphs of `map_data`."""
-    from glyffctl.core.data.dataset import open_glyphs
+    from glyffctl.core.data.folder import open_glyphs
 
     return open_glyphs(map_data)
 

@@ -223,7 +223,7 @@ def _forged(change: Callable[[dict[str, Tensor], dict[str, Any], Dice], None]) -
         header = json.loads(metadata["header"])
         change(held, header, dice)
         text = json.dumps(header)
-        return save(held, metadata | {"header": text, "blake2b": tensors._seal(text, held)})
+        return save(held, metadata | {"header": text, "blake2b": tensors._file_digest(text, held)})
 
     return damage
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.tensors import load_tensors, save_tensors
 from glyffctl.core.models.config import fit_to_data, merge, read_preset, read_toml

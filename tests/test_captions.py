@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyffctl.core.data.captions import MOST_PARTS, alternate_captions, parts, radical_character, radical_name
-from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.captions import MOST_SENSES, alternate_captions, radical_character, radical_name, split_senses
+from glyffctl.core.data.folder import open_glyphs
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from glyffctl.core.data.dataset import open_glyphs
     ],
 )
 def test_parts_are_senses_and_synonyms(definition, expected):
-    assert parts(definition) == expected
+    assert split_senses(definition) == expected
 
 
 def test_radicals_have_unicode_names_and_characters():
@@ -54,7 +54,7 @@ def test_the_radical_is_put_into_words():
 @given(st.text("ab ,;()", max_size=60), st.integers(0, 0x10FFFF), st.integers(1, 214) | st.none(), st.text("xy,; "))
 def test_alternate_captions_are_distinct_and_few(definition, codepoint, radical, meaning):
     told = alternate_captions(definition, codepoint, radical, meaning)
-    assert len(set(told)) == len(told) <= MOST_PARTS + 3
+    assert len(set(told)) == len(told) <= MOST_SENSES + 3
     assert definition not in told and "" not in told
 
 

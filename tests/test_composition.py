@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.evaluation.classifier import load_classifier
 from glyffctl.core.evaluation.composition import (
     Discriminant,

@@ -11,17 +11,12 @@ import torch
 from PIL import Image
 
 from glyffctl.core.data import dataset_writer
-from glyffctl.core.data.dataset import (
-    Character,
-    Font,
-    captions_digest,
-    open_glyphs,
-    pixel_moments,
-    seal,
-    to_pixels,
-    to_unit,
-)
+from glyffctl.core.data.caption_table import captions_digest
+from glyffctl.core.data.character import Character, Font
+from glyffctl.core.data.dataset import pixel_moments, to_pixels, to_unit
 from glyffctl.core.data.dataset_writer import GlyphWriter, PictureWriter, Writer
+from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.data.manifest import add_digest
 from glyffctl.core.errors import DataError
 
 SIZE, COUNT = 16, 23
@@ -141,7 +136,7 @@ def edit_manifest(folder: Path, **changes: Any) -> None:
     """Changes under a seal that fits, as someone with bad intent could make them."""
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["blake2b"]
-    (folder / "manifest.json").write_bytes(seal(json.dumps({**manifest, **changes}, indent=2)[:-2].encode()))
+    (folder / "manifest.json").write_bytes(add_digest(json.dumps({**manifest, **changes}, indent=2)[:-2].encode()))
 
 
 def unseal(folder: Path, **changes: Any) -> Path:

@@ -27,7 +27,7 @@ from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.noise import normal
-from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Note, finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, again
@@ -219,7 +219,7 @@ def test_its_own_encoder_is_read_and_the_empty_prompt_is_text(pipeline: Path, tm
     settings = read_settings(tmp_path / "x.png")
     assert settings["encoder"] == str(pipeline / "text_encoder")
     assert settings["model"] == str(pipeline)
-    encoder = load_encoder(pipeline / "text_encoder", reads_empty=True)
+    encoder = load_encoder(pipeline / "text_encoder", encodes_empty=True)
     assert encoder.encode(["", "fish"]).mask.sum(1).tolist() == [1, len(encoder.tokenize(["fish"])[0])]
     assert encoder.encode([""]).tokens.any()
 
@@ -294,7 +294,7 @@ def test_what_save_pretrained_writes(name: str, layout: str, tmp_path: Path, mon
     given = None if layout == "parts" else str(encoder)
     report = finish(sample(options(folder, tmp_path / "out", "fish", recipe=recipe, encoder=given)))
 
-    text = load_encoder(encoder, reads_empty=True)
+    text = load_encoder(encoder, encodes_empty=True)
     index = torch.arange(2)
     noise = (normal(0, index, (1, 16, 16), 16 + i) for i in range(5))
     if name == "DDPMScheduler":

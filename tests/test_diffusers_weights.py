@@ -15,7 +15,7 @@ from torch import Tensor
 from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.interop.diffusers_model import load_diffusers
 from glyffctl.core.io.diffusers_files import UNET_WEIGHTS, weight_files
-from glyffctl.core.text.hub import _is_whole_pipeline, _network_weights
+from glyffctl.core.text.hub import _is_complete_pipeline, _network_weights
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
@@ -149,10 +149,10 @@ def rename(old: str, *new: str) -> Callable[[Path], None]:
     ("damage", "says"),
     [
         (remove("*-00002-of-*"), "-00002-of-00002.safetensors, which diffusion_pytorch_model.safetensors.index.json"),
-        (remove("*.index.json"), "without diffusion_pytorch_model.safetensors.index.json"),
+        (remove("*.index.json"), "without its index, diffusion_pytorch_model.safetensors.index.json"),
         (point("../secret.safetensors"), "which is outside its folder"),
         (point("/etc/passwd"), "which is outside its folder"),
-        (point(f"{S}-00001-of-00002.safetensors"), "which should be in it by"),
+        (point(f"{S}-00001-of-00002.safetensors"), "says it holds"),
         (point({}), "weight_map"),
         (point([1]), "weight_map"),
         (point({"a": 3}), "weight_map"),
@@ -162,7 +162,7 @@ def rename(old: str, *new: str) -> Callable[[Path], None]:
 )
 def test_damaged_shards_are_named(sharded: Path, tmp_path: Path, damage: Callable[[Path], object], says: str) -> None:
     folder = Path(shutil.copytree(sharded, tmp_path / "x"))
-    assert _is_whole_pipeline(folder)
+    assert _is_complete_pipeline(folder)
     damage(folder)
     with pytest.raises(ModelError) as caught:
         load_diffusers(folder)

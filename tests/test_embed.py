@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from glyffctl.core.data.dataset import captions_digest, open_glyphs
+from glyffctl.core.data.caption_table import captions_digest
 from glyffctl.core.data.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.errors import EmbeddingError, OutputError
-from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows import embed as workflow
 from glyffctl.workflows.embed import EmbedOptions, EmbedReport, embed
 from glyffctl.workflows.events import Caution, Event, Note, Progress

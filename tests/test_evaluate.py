@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from glyffctl.cli import app
 from glyffctl.core.codecs.pixels import Pixels
-from glyffctl.core.data.dataset import open_glyphs, to_unit
+from glyffctl.core.data.dataset import to_unit
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
@@ -28,7 +29,7 @@ from glyffctl.core.evaluation.strokes import measure
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.generate import Recipe
-from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.theory.oracle import FiniteData
 from glyffctl.display.evaluation_table import show_evaluation
 from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator

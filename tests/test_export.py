@@ -39,7 +39,7 @@ from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.networks.network import build_network
 from glyffctl.core.networks.unet import UNet, UNetConfig
 from glyffctl.core.noise import normal
-from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.export import ExportOptions, ExportReport, export
 from glyffctl.workflows.sample import sample

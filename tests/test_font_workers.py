@@ -18,7 +18,7 @@ from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 
 from glyffctl.core.data import font_workers
-from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.font_workers import CHUNK, _result
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.errors import FontError

@@ -16,11 +16,11 @@ from glyffctl.core.data.fonts import (
     Face,
     Fit,
     choose_faces,
+    count_unrelated,
     draw_glyphs,
     find_font_files,
     read_faces,
     system_fonts,
-    unrelated,
 )
 from glyffctl.core.errors import FontError
 from tests.fontmaker import bitmaps, make_collection, make_font, make_variable, set_maps, set_raw
@@ -213,7 +213,7 @@ def test_what_counts_as_covered_is_what_is_drawn(
         set_maps(path, [(*kind, glyphs) for kind, glyphs in maps.items()])
         (face,) = read_faces(path)
         assert face.codepoints == there.keys()
-        assert face.beyond == {code for code, glyph in expected.items() if glyph > 7}
+        assert face.without_glyph == {code for code, glyph in expected.items() if glyph > 7}
         drawn = dict(draw_glyphs(face, there, 24))
         assert {code: picture.tobytes() for code, picture in drawn.items() if picture is not None} == {
             code: pictures[glyph] for code, glyph in there.items()
@@ -399,7 +399,7 @@ def test_a_font_of_bitmaps_is_named_as_that(tmp_path):
     with pytest.raises(FontError, match=r"bits\.ttf: it has no outlines, only bitmaps of 12, 16 pixels"):
         read_faces(path)
     both = set_raw(make_font(tmp_path / "both.ttf", {0x4E00: FULL, 0x4E01: None}), EBLC=bitmaps(16))
-    assert read_faces(both)[0].pictures and draw(both, [0x4E00])[0x4E00] is not None
+    assert read_faces(both)[0].has_bitmaps and draw(both, [0x4E00])[0x4E00] is not None
     with pytest.raises(FontError, match="no outlines, and no bitmaps either"):
         read_faces(set_raw(both, EBLC=None, glyf=None))
 
@@ -425,9 +425,11 @@ def test_the_damaged_or_missing_table_is_named(tmp_path, table):
 
 
 def test_only_glyphs_that_many_unrelated_characters_share_are_noted(tmp_path, noto_folder):
-    compatible = [c for c in range(0xF900, 0xFAFF) if unrelated([c, 0x4E00]) == 2][:40]
+    compatible = [c for c in range(0xF900, 0xFAFF) if count_unrelated([c, 0x4E00]) == 2][:40]
     same = [ord(c) for c in "見见⾒"]
-    assert unrelated([0xF900, 0x8C48]) == 1 and unrelated([0x2F00, 0x4E00]) == 1 and unrelated(same) == 2
+    assert (
+        count_unrelated([0xF900, 0x8C48]) == 1 and count_unrelated([0x2F00, 0x4E00]) == 1 and count_unrelated(same) == 2
+    )
     path = make_font(tmp_path / "a.ttf", {0x4E00: FULL, 0x4E01: (0, 0, 300, 400), 0x4E02: (0, 0, 700, 200)})
     few, many = range(0x5000, 0x5000 + MOST_ALIKE), range(0x6000, 0x6001 + MOST_ALIKE)
     normal = dict.fromkeys(compatible[:1], 1)

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import choose_device
 from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.io.bundled import BUNDLED

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.errors import DataError
 from glyffctl.workflows.events import Caution
 from glyffctl.workflows.pictures import check_pictures

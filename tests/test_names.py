@@ -34,12 +34,13 @@ from typer.testing import CliRunner
 from glyffctl.cli import app
 from glyffctl.core.atlas.layout import Map, MapSettings, save_map
 from glyffctl.core.atlas.neighbors import Subspace
-from glyffctl.core.data.dataset import open_glyphs, seal
+from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.data.manifest import add_digest
 from glyffctl.core.estimates import Estimate
 from glyffctl.core.evaluation.prompts import read_prompts
 from glyffctl.core.evaluation.report import EvaluateReport, PromptRow, Row
 from glyffctl.core.io.images import SETTINGS_KEY, read_settings, save_png
-from glyffctl.core.io.names import as_text, printable
+from glyffctl.core.io.names import printable, utf8_name
 from glyffctl.core.theory.claims import Claim
 from glyffctl.workflows import classifier as classifier_workflow
 from glyffctl.workflows import evaluate as evaluate_workflow
@@ -392,7 +393,7 @@ def strangers_pictures(folder: Path) -> Path:
     folder.mkdir()
     rows = []
     for k, name in enumerate(whole(NAMES)):
-        file = next((file for file in on_disk((name,), ".png") if file == as_text(file)), f"{k}.png")
+        file = next((file for file in on_disk((name,), ".png") if file == utf8_name(file)), f"{k}.png")
         Image.new("L", (32, 32), 40 + 3 * k).save(folder / file)
         rows.append({"file_name": file, "text": name, "character": name, "font": name, "radical": 1 + k % 3})
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -484,7 +485,7 @@ def test_pictures_and_shards_outside_their_folder_are_not_read(tmp_path: Path, w
     manifest["shards"][0]["file"] = "../secret.safetensors"
     del manifest["blake2b"]
     text = json.dumps(manifest, indent=2).removesuffix("\n}")
-    (data / "manifest.json").write_bytes(seal(text.encode()))
+    (data / "manifest.json").write_bytes(add_digest(text.encode()))
     assert run("embed", "--data", data, code=1).err.endswith("which is outside its folder\n")
 
 

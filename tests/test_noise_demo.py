@@ -23,8 +23,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
+from glyffctl.core.data.character import Character
 from glyffctl.core.data.cleaning import clean
-from glyffctl.core.data.dataset import Character
 from glyffctl.core.data.dataset_writer import GlyphWriter
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.device import CPU
@@ -79,7 +79,7 @@ def drawn(font: Path, size: int, each: int = 13) -> Material:
 
 def written(folder: Path, material: Material, count: int | None = None) -> Path:
     """The material as a data folder of `prepare`."""
-    from glyffctl.core.data.dataset import Font
+    from glyffctl.core.data.character import Font
 
     folder.mkdir()
     writer = GlyphWriter(folder, material.pictures.shape[-1])

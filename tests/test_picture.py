@@ -110,14 +110,14 @@ def test_pictures_are_turned_as_datasets_turns_them(tmp_path: Path, ending: str,
     [
         ("a.tif", tiff(32, scaled(255, "<f4"), kind=3), "values from 0 to 255, where only 0 to 1 is accepted"),
         ("a.tif", tiff(32, np.full(1024, np.nan, "<f4").tobytes(), kind=3), "from nan to nan"),
-        ("a.tif", tiff(32, scaled(1e9, "<i4"), kind=2), "whole numbers of 32 bits, and does not say which is white"),
-        ("a.tif", tiff(16, scaled(9999, "<i2"), kind=2), "whole numbers of 16 bits"),
-        ("a.avif", b"\0\0\0\x20ftypavif" + bytes(40), "AVIF is not read; convert it to PNG"),
-        ("a.png", b"\0\0\0\x20ftypheic" + bytes(40), "HEIC is not read; convert it to PNG"),
-        ("a.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000 is not read; convert it to PNG"),
-        ("a.tga", bytes(60), "TGA is not read; convert it to PNG"),
-        ("a.svg", b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "SVG is not read; convert it to PNG"),
-        ("a.png", b"<!DOCTYPE html><html>", "it holds text, not a picture"),
+        ("a.tif", tiff(32, scaled(1e9, "<i4"), kind=2), "integers of 32 bits"),
+        ("a.tif", tiff(16, scaled(9999, "<i2"), kind=2), "integers of 16 bits"),
+        ("a.avif", b"\0\0\0\x20ftypavif" + bytes(40), "AVIF is not supported; convert it to PNG"),
+        ("a.png", b"\0\0\0\x20ftypheic" + bytes(40), "HEIC is not supported; convert it to PNG"),
+        ("a.jp2", b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000 is not supported; convert it to PNG"),
+        ("a.tga", bytes(60), "TGA is not supported; convert it to PNG"),
+        ("a.svg", b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "SVG is not supported; convert it to PNG"),
+        ("a.png", b"<!DOCTYPE html><html>", "it is text, not a picture"),
         ("a.png", b"version https://git-lfs.github.com/spec/v1\n", "`git lfs pull`"),
         ("a.png", b"", "is empty"),
         ("a.png", b"no picture", "begins with b'no picture'; mend it or take out its row"),
@@ -146,7 +146,7 @@ def test_every_format_that_pillow_writes_is_read_or_named(tmp_path: Path) -> Non
         try:
             result: Any = read_picture(file, SIDE)
         except DataError as error:
-            assert str(error).endswith("is not read; convert it to PNG"), error
+            assert str(error).endswith("is not supported; convert it to PNG"), error
             assert kind in ("AVIF", *OTHERS) or kind in str(error)
         else:
             assert np.abs(result.astype(int) - GREYS).max() < 40, kind

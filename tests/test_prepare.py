@@ -11,12 +11,15 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.data.dataset import captions_digest, open_glyphs
+from glyffctl.core.data.caption_table import captions_digest
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.fonts import MOST_ALIKE
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
+from glyffctl.workflows import omissions
 from glyffctl.workflows import prepare as workflow
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
-from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, parse_ranges, prepare
+from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, prepare
+from glyffctl.workflows.prepare_captions import parse_ranges
 from tests.conftest import follow
 from tests.fontmaker import bitmaps, make_font, make_variable, set_maps, set_raw
 
@@ -65,7 +68,7 @@ def test_what_is_drawn_and_what_is_left_out_is_listed(options):
     events, report = run(options)
     assert (report.glyphs, report.characters, report.in_cjk) == (3, 3, 2)
     assert report.glyphs_of == {"Good": 3}
-    assert report.left_out == {workflow.NOTHING_LEFT: 1, workflow.NOT_COVERED: 1, workflow.BLANK: 1}
+    assert report.left_out == {omissions.NOTHING_LEFT: 1, omissions.NOT_COVERED: 1, omissions.BLANK: 1}
     assert any(isinstance(event, Progress) for event in events)
     data = open_glyphs(options.out)
     assert data.size == 32 and [c.character for c in data.characters] == ["一", "丁", "𠀀"]
@@ -85,7 +88,7 @@ def test_what_is_drawn_and_what_is_left_out_is_listed(options):
     assert manifest["definitions"]["source"] == "table.tsv" and manifest["font_files"][0]["source"] == "good.ttf"
     assert manifest["cleaned"]["cross-reference"] == 1
     left_out = {row["character"]: row["reason"] for row in rows(options.out / "left_out.jsonl")}
-    assert left_out == {"万": workflow.NOTHING_LEFT, "七": workflow.NOT_COVERED, "丂": workflow.BLANK}
+    assert left_out == {"万": omissions.NOTHING_LEFT, "七": omissions.NOT_COVERED, "丂": omissions.BLANK}
     cleaning = {row["codepoint"]: row for row in rows(options.out / "cleaning.jsonl")}
     assert cleaning["U+4E00"]["before"] == "one; (same as U+58F9 壹) 1" and cleaning["U+4E00"]["after"] == "one; 1"
     assert cleaning["U+4E07"]["after"] == "" and all(row["rules"] for row in cleaning.values())
@@ -119,7 +122,7 @@ def test_one_bad_font_among_good_ones_is_named_and_skipped(options, tmp_path):
 
 def test_ranges_choose_and_the_rest_is_counted(options):
     _, report = run(changed(options, ranges="4E00,U+20000-U+2FFFF"))
-    assert report.characters == 2 and report.left_out == {workflow.OUT_OF_RANGE: 4}
+    assert report.characters == 2 and report.left_out == {omissions.OUT_OF_RANGE: 4}
     for nobody in ("3400-3500", "ABC", "D800-DFFF"):
         with pytest.raises(UsageError, match=rf"--range '{nobody}' holds no character that .*table\.tsv.*4E00-9FFF"):
             finish(prepare(changed(options, ranges=nobody, overwrite=True)))
@@ -352,7 +355,7 @@ def write_table(options: PrepareOptions, text: str) -> PrepareOptions:
 def test_rows_without_a_definition_are_left_out_by_name(options, text):
     rows_ = [{"character": "一", "definition": "one"}, {"character": "丁"}, {"character": "七", "definition": []}]
     _, report = run(write_table(options, text or "".join(json.dumps(row) + "\n" for row in rows_)))
-    assert report.characters == 1 and report.left_out == {workflow.NO_DEFINITION: 2}
+    assert report.characters == 1 and report.left_out == {omissions.NO_DEFINITION: 2}
     left_out = {row["character"]: row["reason"] for row in rows(options.out / "left_out.jsonl")}
     assert left_out == {"丁": "no definition", "七": "no definition"}
 
@@ -385,7 +388,7 @@ def test_many_definitions_without_english_are_a_caution(options, chinese, told):
     text = english + "一\tone\n" + "".join(f"{chr(0x5000 + k)}\t壹貳\n" for k in range(chinese))
     events, report = run(write_table(options, text))
     cautions = [event.text for event in events if isinstance(event, Caution)]
-    assert report.left_out[workflow.NOTHING_LEFT] == chinese
+    assert report.left_out[omissions.NOTHING_LEFT] == chinese
     assert [f"{chinese} of {17 + chinese} definitions" in text for text in cautions] == [True] * told
 
 
@@ -398,12 +401,12 @@ def test_the_command_tells_what_is_left_out_and_what_is_there(options, table):
         return done.stdout + done.stderr
 
     first = told()
-    for count, why in ((1, workflow.OUT_OF_RANGE), (1, workflow.NOT_COVERED), (1, workflow.NOTHING_LEFT)):
+    for count, why in ((1, omissions.OUT_OF_RANGE), (1, omissions.NOT_COVERED), (1, omissions.NOTHING_LEFT)):
         assert f"{count} ({why})" in " ".join(first.split())
     again = told()
-    assert "up to date" in again and "2 glyphs" in again and f"1 ({workflow.NOT_COVERED})" in " ".join(again.split())
+    assert "up to date" in again and "2 glyphs" in again and f"1 ({omissions.NOT_COVERED})" in " ".join(again.split())
     report = json.loads(told("--json"))
-    assert report["up_to_date"] is True and report["left_out"][workflow.OUT_OF_RANGE] == 1
+    assert report["up_to_date"] is True and report["left_out"][omissions.OUT_OF_RANGE] == 1
     assert "--overwrite" in told("--fit", "metrics", code=1)
     assert json.loads(told("--fit", "metrics", "--overwrite", "--json"))["up_to_date"] is False
     for empty in ("", "ABC", "9FFF-4E00"):
@@ -436,7 +439,7 @@ def test_a_box_in_place_of_many_characters_is_left_out_and_told(tmp_path, way, f
         set_maps(path, [(3, 1, 4, dict(zip(good, range(1, 6), strict=True)) | dict.fromkeys(boxes, 6))])
     out, table = tmp_path / "data", defined(tmp_path / "t.tsv", [*good, *boxes])
     events, report = run(PrepareOptions((path,), table, size=32, format=form, out=out))
-    assert report.glyphs == 5 and report.left_out == {workflow.STAND_IN: count}
+    assert report.glyphs == 5 and report.left_out == {omissions.PLACEHOLDER: count}
     assert [c.codepoint for c in open_glyphs(out).characters] == [*good]
     (told,) = cautions(events)
     assert f"left out {count} characters" in told and "boxed.ttf" in told
@@ -460,10 +463,10 @@ def test_a_shared_glyph_that_is_blank_is_told_as_blank(tmp_path):
     set_maps(path, [(3, 1, 4, {0x4E00: 1} | dict.fromkeys(many, 2))])
     table = defined(tmp_path / "t.tsv", [0x4E00, *many])
     _, report = run(PrepareOptions((path,), table, size=32, out=tmp_path / "data"))
-    assert report.left_out == {workflow.BLANK: 16}
+    assert report.left_out == {omissions.BLANK: 16}
     set_raw(path, EBLC=bitmaps(16))
     _, report = run(PrepareOptions((path,), table, size=32, out=tmp_path / "data", overwrite=True))
-    assert report.left_out == {workflow.BLANK_OUTLINE: 16}
+    assert report.left_out == {omissions.NO_OUTLINE: 16}
 
 
 def test_characters_sent_beyond_the_last_glyph_are_left_out_and_told(tmp_path):
@@ -471,7 +474,7 @@ def test_characters_sent_beyond_the_last_glyph_are_left_out_and_told(tmp_path):
     set_maps(path, [(3, 10, 12, {0x4E00: 1, 0x4E01: 2, 0x4E02: 3, 0x4E03: 70_000})])
     table = defined(tmp_path / "t.tsv", range(0x4E00, 0x4E05))
     events, report = run(PrepareOptions((path,), table, size=32, out=tmp_path / "data"))
-    assert report.glyphs == 2 and report.left_out == {workflow.BEYOND: 2, workflow.NOT_COVERED: 1}
+    assert report.glyphs == 2 and report.left_out == {omissions.NO_SUCH_GLYPH: 2, omissions.NOT_COVERED: 1}
     assert "beyond.ttf" in cautions(events)[0] and "2 characters" in cautions(events)[0]
 
 
@@ -552,7 +555,7 @@ def test_noto_sans_and_unihan_give_the_reference_data(tmp_path, noto_sans, uniha
     assert report.in_cjk >= 20_400
     assert report.glyphs == report.characters > 21_000
     assert sum(report.left_out.values()) + report.characters == 22_903
-    assert workflow.STAND_IN not in report.left_out
+    assert omissions.PLACEHOLDER not in report.left_out
     data = open_glyphs(tmp_path / "data")
     assert any((character.codepoint or 0) > 0xFFFF for character in data.characters)
     assert any(0xF900 <= (character.codepoint or 0) <= 0xFAFF for character in data.characters)
@@ -563,6 +566,6 @@ def test_noto_sans_and_unihan_give_the_reference_data(tmp_path, noto_sans, uniha
 def test_four_noto_files_stay_within_time_and_shards(tmp_path, noto_folder, unihan):
     report = finish(prepare(PrepareOptions(fonts=(noto_folder,), definitions=unihan, out=tmp_path / "data")))
     assert len(report.glyphs_of) == 4 and report.seconds < 60
-    assert workflow.STAND_IN not in report.left_out
+    assert omissions.PLACEHOLDER not in report.left_out
     shards = sorted(Path(tmp_path / "data").glob("*.safetensors"))
     assert [len(load_file(shard)["font"]) for shard in shards[:-1]] == [4096] * (len(shards) - 1)

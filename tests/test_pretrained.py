@@ -16,7 +16,8 @@ from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.io.picture import read_picture
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.models.config import as_dict, parse, read_preset
-from glyffctl.core.text.encoder import TextEncoder, load_encoder
+from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.text.loading import load_encoder
 
 
 def weight(path: Path) -> int:

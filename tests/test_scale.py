@@ -21,14 +21,16 @@ import pytest
 import torch
 from PIL import Image
 
-from glyffctl.core.data import dataset, dataset_writer, imagefolder
-from glyffctl.core.data.dataset import Character, Font, GlyphSet, open_glyphs
+from glyffctl.core.data import dataset_writer, imagefolder, shards
+from glyffctl.core.data.character import Character, Font
+from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.dataset_writer import GlyphWriter, PictureWriter, Writer
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.font_workers import font_workers
 from glyffctl.workflows import umap
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Note, finish
-from glyffctl.workflows.prepare import _read_fonts
+from glyffctl.workflows.prepare_drawing import read_fonts
 from glyffctl.workflows.umap import UmapOptions, visualize
 from tests.conftest import Workshop, follow
 from tests.test_processes import ENVIRONMENT
@@ -94,12 +96,12 @@ def test_pictures_beyond_those_kept_are_the_same(tmp_path: Path, monkeypatch: py
     folder = write(tmp_path / "data", 100, PictureWriter)
     index = torch.tensor([5, 99, 5, 0, 50, 7, 7])
     kept = open_glyphs(folder).images(index)
-    monkeypatch.setattr(imagefolder, "KEPT", 3 * SIZE**2)
+    monkeypatch.setattr(imagefolder, "CACHE_BYTES", 3 * SIZE**2)
     glyphs = open_glyphs(folder)
     for _ in range(3):
         assert torch.equal(glyphs.images(index), kept)
     pictures = glyphs.pixels
-    assert isinstance(pictures, imagefolder.Pictures)
+    assert isinstance(pictures, imagefolder.PictureReader)
     assert len(pictures.pixels) == pictures.used == 3
 
 
@@ -151,11 +153,11 @@ def test_pages_that_were_read_are_given_back(tmp_path: Path, monkeypatch: pytest
     """Pictures are mapped, and a mapping grows with all that is read through it, unless it is told not to."""
     glyphs = open_glyphs(write(tmp_path / "data", 1500, size=128))  # 24 MB
     index = torch.arange(len(glyphs))
-    monkeypatch.setattr(dataset, "_HELD", len(glyphs) + 1)
+    monkeypatch.setattr(shards, "_RELEASE_EVERY", len(glyphs) + 1)
     before = mapped()
     first = torch.cat([glyphs.images(part) for part in index.split(50)])
     held = mapped() - before
-    monkeypatch.setattr(dataset, "_HELD", 50)
+    monkeypatch.setattr(shards, "_RELEASE_EVERY", 50)
     assert torch.equal(torch.cat([glyphs.images(part) for part in index.split(50)]), first)
     left = mapped() - before
     print(f"{held / MB:.0f} MB mapped by reading all, {left / MB:.0f} MB when pages are given back")
@@ -189,7 +191,7 @@ def test_prepare_holds_little_for_each_font(tmp_path: Path, noto_sans: Path) -> 
     with font_workers() as workers:
         for count in (1, 5):
             tracemalloc.start()
-            jobs, _ = finish(_read_fonts(workers, fonts[:count], characters, "best"))
+            jobs, _ = finish(read_fonts(workers, fonts[:count], characters, "best"))
             gc.collect()
             held.append(tracemalloc.get_traced_memory()[0])
             tracemalloc.stop()

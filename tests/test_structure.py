@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glyffctl.core.data.structure import read_structure, separation, two_kinds
+from glyffctl.core.data.structure import layout_labels, read_structure, separation
 from glyffctl.core.errors import DataError
 
 
@@ -49,7 +49,7 @@ def test_structure_is_read_plain_and_packed(tmp_path: Path) -> None:
     for name in ("ids.txt", "ids.txt.gz"):
         table = read_structure(tmp_path / name)
         assert table == {"锂": "⿰", "花": "⿱", "一": ""}
-    assert two_kinds(["⿰", "⿱", "", "⿴"]).tolist() == [0, 1, -1, -1]
+    assert layout_labels(["⿰", "⿱", "", "⿴"]).tolist() == [0, 1, -1, -1]
 
 
 @pytest.mark.parametrize(

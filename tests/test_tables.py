@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glyffctl.core.errors import DataError
-from glyffctl.core.io.tables import csv_records, decode, json_records, numbered, read_lines
+from glyffctl.core.io.tables import csv_records, decode_text, json_records, number_lines, read_lines
 
 HERE = Path("table")
 FIELDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), max_size=12).map(str.strip)
@@ -47,8 +47,8 @@ def test_a_file_is_read_in_lines_as_it_is_whole(tmp_path_factory: Any, text: str
     whole = text.replace("\r\n", "\n").replace("\r", "\n")
     lines = list(read_lines(path, DataError))
     assert "".join(lines) == text
-    assert decode(path.read_bytes(), path, DataError) == whole
-    assert [number for number, _ in numbered(lines)] == list(range(1, len(lines) + 1))
+    assert decode_text(path.read_bytes(), path, DataError) == whole
+    assert [number for number, _ in number_lines(lines)] == list(range(1, len(lines) + 1))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,6 @@ def test_what_loses_no_text_is_read() -> None:
 def test_what_is_not_text_is_named_by_its_line(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "table"
     path.write_bytes(data)
-    for read in (lambda: list(read_lines(path, DataError)), lambda: decode(data, path, DataError)):
+    for read in (lambda: list(read_lines(path, DataError)), lambda: decode_text(data, path, DataError)):
         with pytest.raises(DataError, match=rf"table,? {message}"):
             read()

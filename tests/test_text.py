@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.io.bundled import BUNDLED, pretrained
-from glyffctl.core.text.encoder import TextEncoder, load_encoder
+from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.text.t5 import T5Encoder
 from tests.stand_ins import DEFINITIONS, make_bert, serve_hub
 
@@ -193,7 +194,7 @@ def _plain_vision(folder: Path) -> None:
         (_edit_json("config.json", d_ff=48), "4 missing or of another shape"),
         (_remove("tokenizer.json"), "no tokenizer"),
         (_remove("tokenizer.json", "tokenizer_config.json"), "no tokenizer"),
-        (_cut("tokenizer.json"), "no tokenizer that can be read"),
+        (_cut("tokenizer.json"), "no tokenizer that can be loaded"),
         (_remove("model.safetensors"), "no safetensors weights"),
         (_only_pickle, "no safetensors weights"),
         (_cut("model.safetensors"), "cannot load"),
@@ -247,7 +248,7 @@ SCRIPT = """
 import sys
 from glyffctl.core.text import hub
 from glyffctl.core.errors import EmbeddingError, UsageError
-from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.text.loading import load_encoder
 
 assert "transformers" not in sys.modules
 hub._TIMEOUT = 0.5
@@ -348,24 +349,24 @@ def test_what_is_not_in_the_vocabulary(
     kind: str, text: str, parts: tuple[str, ...] | None, whole: bool, request: pytest.FixtureRequest
 ) -> None:
     encoder = load_encoder(BUNDLED if kind == "bundled" else request.getfixturevalue(kind))
-    found = encoder.unread(text)
+    found = encoder.find_unknown(text)
     assert found.whole == whole
     if parts is not None:
         assert found.parts == parts
     assert bool(found) == (whole or bool(found.parts))
     if text and not found:
-        assert encoder.knows(encoder.tokenize([text])[0])
+        assert encoder.all_known(encoder.tokenize([text])[0])
     if whole:
-        assert not encoder.knows(encoder.tokenize([text])[0])
+        assert not encoder.all_known(encoder.tokenize([text])[0])
 
 
 def test_a_word_is_known_by_most_of_its_letters() -> None:
     encoder = load_encoder(BUNDLED)
-    assert encoder.unread("огонь") == (("огонь",), True)  # the soft sign alone is in the vocabulary
-    assert encoder.unread("gоld") == (("о",), False)  # a Cyrillic o
-    assert encoder.unread("dragon龙") == (("龙",), False)
-    assert encoder.unread("\u200b") == ((), True)  # nothing of it is left
-    assert not encoder.unread("—")
+    assert encoder.find_unknown("огонь") == (("огонь",), True)  # the soft sign alone is in the vocabulary
+    assert encoder.find_unknown("gоld") == (("о",), False)  # a Cyrillic o
+    assert encoder.find_unknown("dragon龙") == (("龙",), False)
+    assert encoder.find_unknown("\u200b") == ((), True)  # nothing of it is left
+    assert not encoder.find_unknown("—")
 
 
 def test_what_is_spelled_in_bytes_is_known(t5: Path) -> None:
@@ -377,7 +378,7 @@ def test_what_is_spelled_in_bytes_is_known(t5: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(t5)
         tokenizer.unk_token = unknown
         encoder._tokenizer = tokenizer
-        assert not encoder.unread("gold")
+        assert not encoder.find_unknown("gold")
 
 
 def test_a_tokenizer_that_tells_no_places_tells_words(t5: Path) -> None:
@@ -396,6 +397,6 @@ def test_a_tokenizer_that_tells_no_places_tells_words(t5: Path) -> None:
 
     encoder = load_encoder(t5)
     encoder._tokenizer = Slow()
-    assert encoder.unread("gold 火") == (("火",), False)
-    assert encoder.unread("火 水") == (("火", "水"), True)
-    assert not encoder.unread("gold water")
+    assert encoder.find_unknown("gold 火") == (("火",), False)
+    assert encoder.find_unknown("火 水") == (("火", "水"), True)
+    assert not encoder.find_unknown("gold water")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from glyffctl.core import precision
-from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
 from glyffctl.core.device import CPU
 from glyffctl.core.diffusion.schedule import linear

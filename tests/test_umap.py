@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from glyffctl.cli import app
 from glyffctl.core.atlas import layout as layouts
 from glyffctl.core.atlas.layout import FILE_NAME, LaidOut, MapSettings
-from glyffctl.core.data.dataset import SEAL, GlyphSet, seal
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.manifest import DIGEST_ENTRY, add_digest
 from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, GlyffError, OutputError, UsageError
 from glyffctl.core.io.images import read_settings, sheet
@@ -77,7 +78,9 @@ def test_a_layout_is_kept_and_not_used_for_anything_else(
         (other / file.name).write_bytes(file.read_bytes())
     assert finish(visualize(UmapOptions(data=other, out=tmp_path))).cached
     manifest = (other / "manifest.json").read_bytes()
-    (other / "manifest.json").write_bytes(seal(manifest.replace(b'"mean": ', b'"mean": 1').partition(SEAL)[0]))
+    (other / "manifest.json").write_bytes(
+        add_digest(manifest.replace(b'"mean": ', b'"mean": 1').partition(DIGEST_ENTRY)[0])
+    )
     with pytest.raises(AssertionError, match="laid out again"):
         finish(visualize(UmapOptions(data=other, out=tmp_path)))
     (other / "manifest.json").write_bytes(manifest)
@@ -158,7 +161,7 @@ def test_what_cannot_be_placed_is_told_before_anything_is_done(
         save_png(cut_off, image.crop((0, 0, 20, 20)), {**read_settings(drawn), "count": 9})
     settings = MapSettings(neighbors=5)
     for data_, path, words in (
-        (map_data, plain, "does not say how it was made"),
+        (map_data, plain, "has no settings"),
         (map_data, text, "as a PNG"),
         (map_data, tmp_path / "missing.png", "does not exist"),
         (map_data, empty, "holds no PNG"),

@@ -20,8 +20,11 @@ from selenium.webdriver.support.wait import WebDriverWait
 from glyffctl.core.atlas.density import density
 from glyffctl.core.atlas.groups import by_radical
 from glyffctl.core.atlas.layout import MapSettings
-from glyffctl.core.data.dataset import CaptionTable, Character, Font, GlyphSet, open_glyphs
+from glyffctl.core.data.caption_table import CaptionTable
+from glyffctl.core.data.character import Character, Font
+from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.definitions import read_definitions
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.io.images import read_settings
 from glyffctl.figures.map_html import Subjects, save_map_page
 from glyffctl.figures.map_scene import Colouring, Scene

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import torch
 
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.diffusion.schedule import ScheduleName, make_schedule
 from glyffctl.core.theory import forward
 from glyffctl.core.theory.fit import ks_normal
@@ -38,7 +39,7 @@ def schedules(scene: Scene) -> Drawn:
         schedule = make_schedule(name)
         count = len(schedule.sigmas)
         alpha_bar = schedule.alpha_bar()
-        for axes, t in zip(row, torch.linspace(0, count, STRIP).long().tolist(), strict=True):
+        for axes, t in zip(row, evenly_spaced(torch.arange(count + 1), STRIP).tolist(), strict=True):
             show(axes, forward.jump(scene.glyph, float(alpha_bar[t - 1]) if t else 1.0, eps))
             if name == NAMES[0]:
                 axes.set_title(f"t = {t}" if t == 0 else f"{t:,}", loc="center")

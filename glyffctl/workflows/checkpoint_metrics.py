@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.estimates import Estimate, mean, share
 from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.evaluation.metrics import kernel_distance
@@ -69,10 +70,10 @@ class CheckpointEvaluator:
             ModelError: the classifier that comes with the program is damaged.
         """
         prompts = radical_prompts()
-        self.prompts = [prompts[i] for i in torch.linspace(0, len(prompts) - 1, PROMPTS).long().tolist()]
+        self.prompts = [prompts[i] for i in evenly_spaced(torch.arange(len(prompts)), PROMPTS).tolist()]
         self.text = encoder.encode([prompt.text for prompt in self.prompts])
         self.classifier, _ = load_classifier()
-        real = glyphs.images(index[torch.linspace(0, len(index) - 1, min(_REAL, len(index))).long()])
+        real = glyphs.images(evenly_spaced(index, _REAL))
         self.truth = predict(self.classifier, [real]).features
         strokes = measure(real[:, 0])
         self.real = {"grey": mean(strokes.grey), "ink": mean(strokes.ink), "width": mean(strokes.width)}

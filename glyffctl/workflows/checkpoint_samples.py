@@ -13,7 +13,7 @@ from glyffctl.core.io.images import near_square, save_png, sheet
 from glyffctl.core.models.checkpoint import EncoderInfo, Origin
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.generate import Recipe
-from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.training.objective import Objective
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.checkpoint_metrics import FEWEST_REAL, CheckpointEvaluator

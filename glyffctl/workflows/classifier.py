@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from glyffctl import __version__
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError
 from glyffctl.core.estimates import Estimate, share

@@ -21,7 +21,7 @@ def texts_digest(texts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:16]
 
 
-def keep_drawings(path: Path, pictures: Mapping[str, Tensor], made: Mapping[str, Any]) -> None:
+def save_drawings(path: Path, pictures: Mapping[str, Tensor], made: Mapping[str, Any]) -> None:
     """Write pictures (N, H, W) uint8 by name, with all that they depend on.
 
     Raises:
@@ -30,7 +30,7 @@ def keep_drawings(path: Path, pictures: Mapping[str, Tensor], made: Mapping[str,
     save_tensors(path, DRAWINGS_KIND, pictures, made)
 
 
-def find_drawings(path: Path, made: Mapping[str, Any]) -> tuple[dict[str, Tensor] | None, list[str]]:
+def load_drawings(path: Path, made: Mapping[str, Any]) -> tuple[dict[str, Tensor] | None, list[str]]:
     """The pictures in `path` if they were made as `made` says; else None, and what was different.
 
     None and nothing where there is no such file.

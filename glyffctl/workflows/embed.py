@@ -11,13 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.dataset import open_glyphs
 from glyffctl.core.data.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.bundled import BUNDLED
-from glyffctl.core.text.encoder import TextEncoder, load_encoder
+from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.words import shorten
 
@@ -61,7 +62,7 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
     """
     device = choose_device(options.device)
     captions = open_glyphs(options.data).captions
-    cached = _cached(options, captions)
+    cached = _load_cached(options, captions)
     yield Note(f"loading the text encoder {options.encoder}")
     try:
         encoder = load_encoder(options.encoder, max_tokens=options.max_tokens, device=device)
@@ -77,7 +78,7 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
 
     check_writable(options.data / FILE_NAME)
     ids = encoder.tokenize(captions)
-    yield from _warn_of_likeness(encoder, captions, ids)
+    yield from _warn_of_lost_text(encoder, captions, ids)
     lengths = torch.tensor([len(row) for row in ids])
     tokens = yield from _encode(encoder, ids, lengths)
     embeddings = save_embeddings(
@@ -92,7 +93,7 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
     return _report(options, embeddings, reused=False)
 
 
-def _cached(options: EmbedOptions, captions: list[str]) -> Embeddings | None:
+def _load_cached(options: EmbedOptions, captions: list[str]) -> Embeddings | None:
     """The cache of an earlier run if it has these captions and this setting."""
     try:
         cached = load_embeddings(options.data, captions)
@@ -101,19 +102,19 @@ def _cached(options: EmbedOptions, captions: list[str]) -> Embeddings | None:
     return cached if cached.max_tokens == options.max_tokens else None
 
 
-def _warn_of_likeness(encoder: TextEncoder, captions: list[str], ids: list[list[int]]) -> Generator[Event, None, None]:
+def _warn_of_lost_text(encoder: TextEncoder, captions: list[str], ids: list[list[int]]) -> Generator[Event, None, None]:
     """Where captions tell a model less than a reader: they are cut, or not in the language of the encoder."""
     groups: dict[tuple[int, ...], list[str]] = {}
     for text, row in zip(captions, ids, strict=True):
         if row:
             groups.setdefault(tuple(row), []).append(text)
-    cut, same_when_cut, silent, same = (list[str]() for _ in range(4))
+    cut, same_when_cut, unknown, same = (list[str]() for _ in range(4))
     for tokens, texts in groups.items():
         full = len(tokens) == encoder.max_tokens
         cut += [text for text in texts if full and encoder.is_cut(text)]
-        if not encoder.knows(list(tokens)) and encoder.unread(texts[0]).whole:
-            silent += texts
-        apart = {_letters(text): text for text in texts}
+        if not encoder.all_known(list(tokens)) and encoder.find_unknown(texts[0]).whole:
+            unknown += texts
+        apart = {_comparable(text): text for text in texts}
         if len(apart) > 1:
             (same_when_cut if full else same).extend(apart.values())
     total = f"of {len(captions):,} captions"
@@ -122,10 +123,10 @@ def _warn_of_likeness(encoder: TextEncoder, captions: list[str], ids: list[list[
         yield Caution(
             f"{len(cut):,} {total} were cut to {encoder.max_tokens} tokens{alike}; --max-tokens keeps more of them"
         )
-    if silent:
+    if unknown:
         yield Caution(
-            f"{len(silent):,} {total} hold only words that are unknown to the text encoder, such as "
-            f"“{shorten(silent[0])}”; name one that reads their language with --encoder"
+            f"{len(unknown):,} {total} hold only words that are unknown to the text encoder, such as "
+            f"“{shorten(unknown[0])}”; name one that reads their language with --encoder"
         )
     if same:
         yield Caution(
@@ -134,7 +135,7 @@ def _warn_of_likeness(encoder: TextEncoder, captions: list[str], ids: list[list[
         )
 
 
-def _letters(text: str) -> str:
+def _comparable(text: str) -> str:
     """`text` without what encoders leave out as a matter of course: case, accents, and spaces."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return "".join(letter for letter in plain if not unicodedata.combining(letter) and not letter.isspace())

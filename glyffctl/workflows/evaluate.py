@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
 from glyffctl.core.data.structure import read_structure
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import DataError, UsageError
@@ -29,7 +31,7 @@ from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.precision import check_precision
-from glyffctl.workflows.drawings import find_drawings, keep_drawings, texts_digest
+from glyffctl.workflows.drawings import load_drawings, save_drawings, texts_digest
 from glyffctl.workflows.evaluate_rows import (
     Accuracy,
     adherence,
@@ -38,13 +40,12 @@ from glyffctl.workflows.evaluate_rows import (
     fidelity,
     newness,
     realness,
-    spread,
     strokes,
 )
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.steps import save_plot, steps_table
-from glyffctl.workflows.words import unknown_words
+from glyffctl.workflows.words import warn_of_unknown_words
 
 FEWEST = 16  # held-out glyphs without which distributions are not worth comparing
 _MOST_JUDGED = 20_000
@@ -127,7 +128,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
     encoder = yield from load_text_encoder(model, options.encoder)
-    yield from unknown_words(encoder, [prompt.text for prompt in prompts])
+    yield from warn_of_unknown_words(encoder, [prompt.text for prompt in prompts])
     texts = [*(prompt.text for prompt in prompts), *definitions]
     text = encode_prompts(encoder, texts)
     drawer = Drawer.of(model, device, options.batch, options.precision)
@@ -186,7 +187,7 @@ def _check_files(options: EvaluateOptions) -> None:
         if options.drawings.suffix.lower() != ".safetensors":
             raise UsageError(f"--drawings takes a .safetensors file, not {options.drawings}")
         check_writable(options.drawings)
-        find_drawings(options.drawings, {})
+        load_drawings(options.drawings, {})
     if options.ids is not None:
         read_structure(options.ids)
 
@@ -223,7 +224,9 @@ class _Real:
                 f"{data} has {len(held)} glyphs of held-out characters; figures need at least {FEWEST}: "
                 "prepare more characters"
             )
-        return _Real(glyphs, spread(held, count), spread(training, count), spread(held, _MOST_JUDGED))
+        return _Real(
+            glyphs, evenly_spaced(held, count), evenly_spaced(training, count), evenly_spaced(held, _MOST_JUDGED)
+        )
 
     def judged(self, prompts: list[Prompt]) -> Tensor:
         """Those of `all_held` whose radical is asked for."""
@@ -286,14 +289,14 @@ def _drawn(
     """The pictures of `_draw`, from the file of drawings where they are there."""
     if options.drawings is None:
         return (yield from _draw(drawer, options, text, prompts))
-    kept, other = find_drawings(options.drawings, made)
+    kept, other = load_drawings(options.drawings, made)
     if kept is not None:
         yield Note(f"{options.drawings} has these pictures: not drawn again")
         return kept["prompted"], kept["defined"], kept["empty"]
     if other:
         yield Note(f"{options.drawings} has pictures made otherwise ({', '.join(other)}): drawn again, and replaced")
     pictures = yield from _draw(drawer, options, text, prompts)
-    keep_drawings(options.drawings, dict(zip(("prompted", "defined", "empty"), pictures, strict=True)), made)
+    save_drawings(options.drawings, dict(zip(("prompted", "defined", "empty"), pictures, strict=True)), made)
     return pictures
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.split import held_out
 from glyffctl.core.data.structure import LEFT_RIGHT, TOP_BOTTOM, read_sequences
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.estimates import Estimate, mean, quantile, share
 from glyffctl.core.evaluation.classifier import RadicalClassifier
 from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
@@ -232,8 +233,8 @@ def composition(
     known = torch.tensor([c.character in table for c in glyphs.characters])[glyphs.character_of]
     known &= labels(glyphs) > 0  # no second copies, which may be of held-out characters
     out = held_out(glyphs, HOLDOUT)
-    index = spread((known & ~out).nonzero().flatten(), LEARNED)
-    held = spread((known & out).nonzero().flatten(), LEARNED // 10)
+    index = evenly_spaced((known & ~out).nonzero().flatten(), LEARNED)
+    held = evenly_spaced((known & out).nonzero().flatten(), LEARNED // 10)
 
     def truth(rows: Tensor) -> list[Parts | None]:
         several = [table[glyphs.characters[i].character] for i in glyphs.character_of[rows].tolist()]
@@ -308,11 +309,6 @@ def _read_right(reading: Reading, truth: Sequence[Parts | None]) -> list[PartRow
             if pairs:
                 rows.append(PartRow(name, share(hits, len(pairs))))
     return rows
-
-
-def spread(index: Tensor, count: int) -> Tensor:
-    """At most `count` of `index`, evenly spaced: every font and every part of the code chart has its share."""
-    return index[torch.linspace(0, len(index) - 1, min(count, len(index))).long()]
 
 
 def by_prompt(prompts: list[Prompt], radical: Tensor, real: Accuracy) -> list[PromptRow]:

@@ -12,8 +12,9 @@ from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.io.diffusers_files import is_pipeline
 from glyffctl.core.models.checkpoint import MODEL_FILE, Model, epochs_seen, load_model
-from glyffctl.core.text.encoder import TextEncoder, load_encoder
+from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.hub import pipeline_folder
+from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Caution, Event, Progress
 
 FEWEST_EPOCHS = 1.0
@@ -106,7 +107,7 @@ def load_text_encoder(
         )
     yield Progress("Loading the text encoder", 0, 1)
     loaded = load_encoder(
-        name, max_tokens=trained.max_tokens, reads_empty=model.encodes_empty, with_transformers=with_transformers
+        name, max_tokens=trained.max_tokens, encodes_empty=model.encodes_empty, with_transformers=with_transformers
     )
     yield Progress("Loading the text encoder", 1, 1)
     if loaded.width != model.text_width:

@@ -11,11 +11,14 @@ from matplotlib.font_manager import get_font
 from torch import Tensor
 
 from glyffctl.core.data.captions import radical_character, radical_name
+from glyffctl.core.data.character import Character
 from glyffctl.core.data.cleaning import clean
-from glyffctl.core.data.dataset import MANIFEST, Character, open_glyphs, to_unit
+from glyffctl.core.data.dataset import to_unit
 from glyffctl.core.data.definitions import Entry, installed_definitions, read_definitions
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.fonts import choose_faces, draw_glyphs, read_faces, system_fonts
 from glyffctl.core.data.imagefolder import metadata_file
+from glyffctl.core.data.manifest import MANIFEST
 from glyffctl.core.diffusion.schedule import ScheduleName
 from glyffctl.core.errors import DataError, FontError
 from glyffctl.core.theory.plane import principal_plane

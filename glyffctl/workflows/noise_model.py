@@ -14,7 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from glyffctl.core.data.captions import radical_character
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs, to_pixels
+from glyffctl.core.data.dataset import GlyphSet, to_pixels
+from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.diffusion.schedule import Schedule
@@ -36,7 +38,7 @@ from glyffctl.figures.process import Guess
 from glyffctl.workflows.events import Event, Note, Progress, with_progress
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.noise_data import Material
-from glyffctl.workflows.words import unknown_words
+from glyffctl.workflows.words import warn_of_unknown_words
 
 PROMPT = "gold"
 GOLD = ("gold", 167)
@@ -98,7 +100,7 @@ class Artist:
             return Condition.none(len(prompts), self.drawer.text_width)
         if not self.readers:
             self.readers.append((yield from load_text_encoder(self.model, self.encoder)))
-            yield from unknown_words(self.readers[0], [self.prompt])
+            yield from warn_of_unknown_words(self.readers[0], [self.prompt])
         return encode_prompts(self.readers[0], prompts)
 
 
@@ -135,7 +137,7 @@ def _remark(pictures: Tensor, radicals: tuple[int, ...]) -> str:
 def _animate(artist: Artist, recipe: Recipe, name: str) -> Generator[Event, None, tuple[list[Tensor], Tensor]]:
     """Frames of COUNT pictures in the making, and the pictures."""
     text = yield from artist.text(artist.prompt)
-    kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, FRAMES)).round().int().tolist())
+    kept = set(evenly_spaced(torch.arange(recipe.steps), FRAMES).tolist())
     frames: list[Tensor] = []
 
     def keep(step: Step) -> None:

@@ -1,4 +1,4 @@
-"""What is told of pictures before anything is learned from them."""
+"""Checks of pictures before training."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from glyffctl.workflows.events import Caution
 
 
 def check_pictures(glyphs: GlyphSet) -> Iterator[Caution]:
-    """Cautions about pictures that show nothing, or all the same. Those that `prepare` drew have been looked at.
+    """Warn of blank and repeated pictures. `prepare` has checked those that it drew.
 
     Raises:
         DataError: a picture file cannot be read.
     """
     if glyphs.moments is not None:
         return
-    survey = glyphs.survey
-    of = f"of {survey.looked_at:,} pictures" + (" looked at" if survey.looked_at < len(glyphs) else "")
-    if survey.blank:
+    found = glyphs.statistics
+    of = f"of {found.sampled:,} pictures" + (" looked at" if found.sampled < len(glyphs) else "")
+    if found.blank:
         why = "white ink on a transparent background turns white on white: use dark ink or add a background"
-        white = f", {survey.white:,} of them white; {why}" if survey.white else ""
-        yield Caution(f"{survey.blank:,} {of} are blank (one shade of grey all over){white}")
-    seen = survey.looked_at - survey.blank
-    if seen > 1 and survey.different < seen / 2:
-        yield Caution(f"only {survey.different:,} {of} are distinct; the rest are copies")
+        white = f", {found.white:,} of them white; {why}" if found.white else ""
+        yield Caution(f"{found.blank:,} {of} are blank (one shade of grey all over){white}")
+    drawn = found.sampled - found.blank
+    if drawn > 1 and found.distinct < drawn / 2:
+        yield Caution(f"only {found.distinct:,} {of} are distinct; the rest are copies")

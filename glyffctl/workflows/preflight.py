@@ -8,8 +8,8 @@ from collections.abc import Generator
 from hashlib import blake2b
 
 import torch
-from torch import Tensor
 
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Event, Note
@@ -49,11 +49,6 @@ def _pictures(trainer: Trainer) -> Generator[Event, None, None]:
     yield from check_pictures(glyphs)
 
 
-def _spread(index: Tensor, most: int) -> Tensor:
-    """At most `most` of `index`, evenly spaced."""
-    return index[torch.linspace(0, len(index) - 1, min(len(index), most), dtype=torch.float64).long()]
-
-
 def _captions(trainer: Trainer) -> Generator[Event, None, None]:
     embeddings, dropout = trainer.objective.data.embeddings.to("cpu"), trainer.config.diffusion.caption_dropout
     lengths = embeddings.lengths
@@ -61,7 +56,7 @@ def _captions(trainer: Trainer) -> Generator[Event, None, None]:
     if empty:
         yield Caution(f"{empty:,} of {len(lengths):,} captions are empty: their glyphs are learned without one")
     read: Counter[bytes] = Counter()
-    for row in _spread(torch.arange(len(lengths)), _CAPTIONS).tolist():
+    for row in evenly_spaced(torch.arange(len(lengths)), _CAPTIONS).tolist():
         start, end = embeddings.offsets[row : row + 2].tolist()
         read[blake2b(embeddings.tokens[start:end].numpy().tobytes(), digest_size=16).digest()] += 1
     alike = sum(number for number in read.values() if number > 1) / read.total()

@@ -13,7 +13,7 @@ import torch
 
 from glyffctl.core.errors import Interrupted, ModelError, TrainingError
 from glyffctl.core.io.atomic import write_text
-from glyffctl.core.io.reading import preview
+from glyffctl.core.io.reading import short_repr
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin
 from glyffctl.core.models.config import BUDGETS
@@ -146,7 +146,7 @@ class Run:
                 raise ValueError(f"{self.seconds} seconds of training")
             self.validation = {float(level): float(loss) for level, loss in counters["validation"].items()}
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ModelError) as error:
-            why = str(error) if isinstance(error, ModelError) else preview(error)
+            why = str(error) if isinstance(error, ModelError) else short_repr(error)
             raise ModelError(f"cannot use {self.out / checkpoint.STATE_FILE}: {why}; {self._instead}") from error
         self.log.rewind(self.trainer.images)
 

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from glyffctl.core.data.fonts import system_fonts
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.errors import FontError, ModelError, UsageError
@@ -27,7 +28,7 @@ from glyffctl.core.models.drawer import Drawer
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.sample_options import BESIDE, SampleOptions, to_settings
-from glyffctl.workflows.words import shorten, unknown_words
+from glyffctl.workflows.words import shorten, warn_of_unknown_words
 
 _GIF_FRAMES = 60
 
@@ -132,7 +133,7 @@ def _drawer(options: SampleOptions, model: Model, device: torch.device) -> Gener
     if not model.encodes_empty and not any(text.strip() for text in texts):
         return Drawer.of(model, device, options.batch, options.precision)
     encoder = yield from load_text_encoder(model, options.encoder)
-    yield from unknown_words(encoder, texts)
+    yield from warn_of_unknown_words(encoder, texts)
     for text in texts:
         if encoder.is_cut(text):
             yield Caution(f"only the first {encoder.max_tokens} tokens are read of: {text[:60]}…")
@@ -145,7 +146,7 @@ def _draw(options: SampleOptions, drawer: Drawer) -> Generator[Event, None, tupl
     prompts, negative = drawer.encode(options.prompts), drawer.encode([options.negative])
     prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
     seeds = options.seed + torch.arange(options.count).repeat(len(options.prompts))
-    kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, _GIF_FRAMES)).round().int().tolist())
+    kept = set(evenly_spaced(torch.arange(recipe.steps), _GIF_FRAMES).tolist())
     frames: dict[int, list[Tensor]] = {i: [] for i in sorted(kept)}
 
     def keep(step: Step) -> None:

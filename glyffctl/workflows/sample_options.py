@@ -12,8 +12,8 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.io.bundled import BUNDLED, model_name
 from glyffctl.core.io.images import read_settings
-from glyffctl.core.io.names import as_text
-from glyffctl.core.io.reading import preview, read_text
+from glyffctl.core.io.names import utf8_name
+from glyffctl.core.io.reading import read_text, short_repr
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.precision import check_precision
 
@@ -108,9 +108,9 @@ def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str)
         "threads": options.threads,
         "device": options.drawn_on,
         "only": options.only,
-        "model": as_text(_lasting(model_name(model))),
+        "model": utf8_name(_lasting(model_name(model))),
         "weights": weights,
-        "encoder": as_text(encoder),
+        "encoder": utf8_name(encoder),
     }
 
 
@@ -165,7 +165,7 @@ def again(
             device=device,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{file} does not say in full how it was made ({preview(error)})") from error
+        raise UsageError(f"{file} does not say in full how it was made ({short_repr(error)})") from error
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from glyffctl.core.data import embeddings
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import CPU, choose_device
 from glyffctl.core.errors import GlyffError, Interrupted, TrainingError, UsageError
 from glyffctl.core.io.bundled import BUNDLED, model_path

@@ -15,8 +15,9 @@ from glyffctl.core.atlas.density import density
 from glyffctl.core.atlas.groups import Groups, by_font, by_radical, by_structure
 from glyffctl.core.atlas.layout import PLACED_BY, Map, MapSettings, lay_out, load_map, place, save_map
 from glyffctl.core.atlas.neighbors import Neighbors, nearest, project
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
-from glyffctl.core.data.structure import VOTES, read_structure, separation, two_kinds
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.data.structure import VOTES, layout_labels, read_structure, separation
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError, UsageError
 from glyffctl.core.evaluation.prompts import check_prompt
@@ -250,7 +251,7 @@ def _place(
 def _separation(drawn: Map, operators: list[str] | None) -> Separation | None:
     if operators is None:
         return None
-    labels = two_kinds(operators)
+    labels = layout_labels(operators)
     counts = [int((labels == kind).sum()) for kind in (0, 1)]
     if min(counts) == 0 or sum(counts) <= VOTES:
         return None

@@ -13,13 +13,13 @@ from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.bundled import model_name
-from glyffctl.core.io.images import cut, near_square, read_png
+from glyffctl.core.io.images import near_square, read_png, split_sheet
 from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.generate import Recipe
 from glyffctl.workflows.events import Event, Note, Progress, with_progress
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.sample_options import SampleOptions, again
-from glyffctl.workflows.words import unknown_words
+from glyffctl.workflows.words import warn_of_unknown_words
 
 MAX_DRAWN = 400
 
@@ -72,7 +72,7 @@ def _pictures(file: Path, options: SampleOptions) -> list[Drawn]:
         several = len(options.prompts) > 1
         columns = options.count if several else near_square(options.count)
         try:
-            pictures = cut(image, len(options.prompts) * options.count, columns, titled=several)
+            pictures = split_sheet(image, len(options.prompts) * options.count, columns, titled=several)
         except UsageError as error:
             raise UsageError(f"{file}: {error}; name the picture as `glyffctl sample` wrote it") from error
     prompts = [prompt for prompt in options.prompts for _ in range(options.count)]
@@ -99,7 +99,7 @@ def trace(
     text = Condition.none(1, loaded.text_width)
     if prompt.strip():
         loaded_encoder = yield from load_text_encoder(loaded, encoder)
-        yield from unknown_words(loaded_encoder, [prompt])
+        yield from warn_of_unknown_words(loaded_encoder, [prompt])
         text = encode_prompts(loaded_encoder, [prompt])
     drawer = Drawer.of(loaded, device, 1)
     guesses: list[Tensor] = []

@@ -19,26 +19,26 @@ _FEW = 4
 """Han characters of one prompt for which a definition is looked up: more are a sentence."""
 
 
-def unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Generator[Event, None, None]:
+def warn_of_unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Generator[Event, None, None]:
     """Caution about prompts that the encoder knows nothing of, and about single words that it does not know.
 
     For a few Han characters their definition in Unihan is offered, if Unihan is on this machine: reading it takes a
     second, so it is read only then.
     """
-    found = {prompt: unread for prompt in dict.fromkeys(prompts) if (unread := encoder.unread(prompt))}
-    silent = [prompt for prompt, unread in found.items() if unread.whole]
+    found = {prompt: missing for prompt in dict.fromkeys(prompts) if (missing := encoder.find_unknown(prompt))}
+    unknown = [prompt for prompt, missing in found.items() if missing.whole]
     parts = [
-        _in_its_word(part, prompt) for prompt, unread in found.items() if not unread.whole for part in unread.parts
+        _with_its_word(part, prompt) for prompt, missing in found.items() if not missing.whole for part in missing.parts
     ]
-    if silent:
-        yield Caution(f"the text encoder knows none of the words of: {join_shortened(silent)}")
+    if unknown:
+        yield Caution(f"the text encoder knows none of the words of: {join_shortened(unknown)}")
     if parts:
         yield Caution(f"the text encoder does not know: {join_shortened(list(dict.fromkeys(parts)))}")
     characters: dict[str, None] = {}
-    for unread in found.values():
-        han = dict.fromkeys(HAN.findall(unicodedata.normalize("NFKC", "".join(unread.parts))))
+    for missing in found.values():
+        han = dict.fromkeys(HAN.findall(unicodedata.normalize("NFKC", "".join(missing.parts))))
         characters |= han if len(han) <= _FEW else {}
-    offers = _definitions(encoder, list(characters)[:SHOWN]) if characters else []
+    offers = _definition_hints(encoder, list(characters)[:SHOWN]) if characters else []
     if offers:
         yield Caution(f"{', '.join(offers)} in Unihan; try {'that' if len(offers) == 1 else 'those'}")
 
@@ -55,13 +55,13 @@ def shorten(text: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
-def _in_its_word(part: str, prompt: str) -> str:
+def _with_its_word(part: str, prompt: str) -> str:
     """`part`, and the word that it is in where that has other letters: a Cyrillic о looks like a Latin one."""
     word = next((word for word in prompt.split() if part in word), part)
     return part if not any(letter.isalnum() for letter in word.replace(part, "")) else f"{part} (in {shorten(word)})"
 
 
-def _definitions(encoder: TextEncoder, characters: Sequence[str]) -> list[str]:
+def _definition_hints(encoder: TextEncoder, characters: Sequence[str]) -> list[str]:
     """`火 is "fire"` for the characters that have a definition which the encoder can read."""
     file = installed_definitions()
     if file is None:
@@ -74,6 +74,6 @@ def _definitions(encoder: TextEncoder, characters: Sequence[str]) -> list[str]:
     for character in characters:
         entry = entries.get(ord(character))
         meaning = "" if entry is None else clean(entry.definition).text
-        if meaning and not encoder.unread(meaning).whole:
+        if meaning and not encoder.find_unknown(meaning).whole:
             offers.append(f'{character} is "{shorten(meaning)}"')
     return offers

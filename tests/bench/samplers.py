@@ -17,7 +17,7 @@ from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.generate import Recipe, generate
-from glyffctl.core.text.encoder import load_encoder
+from glyffctl.core.text.loading import load_encoder
 from tests.bench.measure import Row, Timing, alternate, device, glyffctl, processes
 
 STEPS, COUNT = 20, 16

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from glyffctl.core.data.dataset import GlyphSet, open_glyphs
+from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.io.bundled import pretrained
 from tests.bench.measure import Row, glyffctl, instead, processes
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-MOST_PARTS = 5
+MOST_SENSES = 5
 """Parts of a definition that are told alone, at most: long entries would drown the rest of what is told."""
 
 _LONGEST_SYNONYM = 3  # words; commas between shorter phrases part synonyms, between longer ones a sentence
@@ -43,8 +43,8 @@ def _kangxi(radical: int) -> str:
     return chr(0x2F00 + radical - 1)
 
 
-def parts(definition: str) -> list[str]:
-    """The senses of a definition, and synonyms one by one, without brackets; at most `MOST_PARTS`.
+def split_senses(definition: str) -> list[str]:
+    """The senses of a definition, and synonyms one by one, without brackets; at most `MOST_SENSES`.
 
     "to paint, to draw; a picture" → "to paint", "to draw", "a picture"; "lithium (element 3, Li)" → "lithium". None if
     that is the definition itself. Numbers of radicals are no meaning.
@@ -57,7 +57,7 @@ def parts(definition: str) -> list[str]:
             text = part.strip(" .")
             if _LETTERS.search(text) and not _RADICAL.search(text):
                 found[text] = None
-    return [] if list(found) == [definition] else list(found)[:MOST_PARTS]
+    return [] if list(found) == [definition] else list(found)[:MOST_SENSES]
 
 
 def alternate_captions(
@@ -73,9 +73,9 @@ def alternate_captions(
         radical: 1 to 214, None where it is not known.
         radical_definition: of the radical's own character, "" where there is none.
     """
-    others = parts(definition)
+    others = split_senses(definition)
     if radical is not None and 1 <= radical <= 214:
         name = radical_name(radical)
-        meanings = parts(radical_definition) or [radical_definition]
+        meanings = split_senses(radical_definition) or [radical_definition]
         others += [f"{definition}; {name}", name, meanings[codepoint % len(meanings)]]
     return tuple(text for text in dict.fromkeys(others) if text and text != definition)

@@ -17,21 +17,19 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save
 
-from glyffctl.core.data.dataset import (
+from glyffctl.core.data.caption_table import caption_table, captions_digest
+from glyffctl.core.data.character import Character, Font
+from glyffctl.core.data.dataset import pixel_moments
+from glyffctl.core.data.manifest import (
     CHARACTERS,
     GLYPHS_FORMAT,
     IMAGEFOLDER_FORMAT,
     MANIFEST,
     VERSION,
-    Character,
-    Font,
-    caption_table,
-    captions_digest,
+    add_digest,
     checksum,
-    head_digest,
-    pixel_moments,
-    seal,
 )
+from glyffctl.core.data.shards import head_digest
 
 SHARD_ROWS = 8192
 SHARD_BYTES = 1 << 26  # 4096 pictures of 128×128; a shard is copied twice on its way to the disk
@@ -85,7 +83,7 @@ class Writer(ABC):
             **tables,
         }
         text = json.dumps(manifest, ensure_ascii=False, indent=2).removesuffix("\n}")
-        write(self.folder / MANIFEST, seal(text.encode()))
+        write(self.folder / MANIFEST, add_digest(text.encode()))
         return manifest
 
     @abstractmethod

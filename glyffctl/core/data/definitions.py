@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 from glyffctl.core.errors import DefinitionsError
 from glyffctl.core.io.atomic import atomic_file, reason
-from glyffctl.core.io.reading import LARGEST_TABLE, check_file, check_lines, preview, read_packed, too_large
-from glyffctl.core.io.tables import column_names, csv_rows, decode, fitted, json_records, numbered
+from glyffctl.core.io.reading import LARGEST_TABLE, check_file, check_lines, read_packed, short_repr, too_large
+from glyffctl.core.io.tables import column_names, csv_rows, decode_text, fit_row, json_records, number_lines
 
 UNIHAN_URL = "https://www.unicode.org/Public/UCD/latest/ucd/Unihan.zip"
 URL_VARIABLE = "GLYFFCTL_UNIHAN_URL"
@@ -118,12 +118,12 @@ def _read_member(archive: zipfile.ZipFile, name: str, path: Path) -> str:
     if len(data) > LARGEST_TABLE:
         raise too_large(path / name, DefinitionsError, LARGEST_TABLE)
     check_lines(data, path / name, DefinitionsError)
-    return decode(data, path / name, DefinitionsError)
+    return decode_text(data, path / name, DefinitionsError)
 
 
 def _read_text(path: Path) -> str:
     try:
-        return decode(read_packed(path, DefinitionsError), path, DefinitionsError)
+        return decode_text(read_packed(path, DefinitionsError), path, DefinitionsError)
     except (OSError, EOFError, zlib.error) as error:
         raise DefinitionsError(f"cannot read {path}: {error}; get the file again") from error
 
@@ -157,8 +157,8 @@ _NOT_UNIHAN = re.compile(rf"^(?!#|[ \t]*$|{_UNIHAN_LINE.pattern}).+", re.MULTILI
 def _unihan_definitions(text: str, path: Path) -> dict[int, str]:
     if other := _NOT_UNIHAN.search(text):
         raise DefinitionsError(
-            f"{path}, line {_line_of(text, other.start())}: {preview(other[0])} is not a line of Unihan, as those "
-            "before it are: code point, property and value with tabs between them"
+            f"{path}, line {_line_number(text, other.start())}: {short_repr(other[0])} is not a line of "
+            "Unihan like those before it: code point, property and value with tabs between them"
         )
     rows = ((key, match[1] or "", match.start()) for key, match in _property(text, r"kDefinition(?:\t(.*))?$"))
     return _collect(rows, path, text)
@@ -184,7 +184,7 @@ def _find_radicals(text: str, of: Mapping[int, str], found: dict[int, int]) -> N
                 found.setdefault(codepoint, int(match[1]))
 
 
-def _line_of(text: str, position: int) -> int:
+def _line_number(text: str, position: int) -> int:
     return text.count("\n", 0, position) + 1
 
 
@@ -192,7 +192,7 @@ def _line_of(text: str, position: int) -> int:
 
 _KEYS = ("codepoint", "character", "char")
 _VALUES = ("definition", "text", "caption")
-_ASK = "name the columns character (or codepoint) and definition in the first line"
+_HEADER_ADVICE = "name the columns character (or codepoint) and definition in the first line"
 Row = tuple[object, str, int]
 """Who is defined, the definition, and the number of the line, or where it begins in a text of Unihan's lines."""
 
@@ -205,7 +205,7 @@ def _json_rows(text: str, path: Path) -> Iterator[Row]:
         keys = {name: fields[name] for name in _KEYS if fields.get(name) not in (None, "")}
         if not keys:
             raise DefinitionsError(
-                f"{path}, line {line}: no character (or codepoint) among its keys: {preview(', '.join(fields))}"
+                f"{path}, line {line}: no character (or codepoint) among its keys: {short_repr(', '.join(fields))}"
             )
         value = next((name for name in _VALUES if fields.get(name) is not None), None)
         defined = defined or any(name in fields for name in _VALUES)
@@ -215,12 +215,12 @@ def _json_rows(text: str, path: Path) -> Iterator[Row]:
         for name, key in keys.items():
             if not isinstance(key, str) and name != "codepoint":
                 raise DefinitionsError(
-                    f"{path}, line {line}: {name} is {_kind(key)}, {preview(key)}; write the character"
+                    f"{path}, line {line}: {name} is {_type_name(key)}, {short_repr(key)}; write the character"
                 )
             yield key, definition, line
     if not defined:
         raise DefinitionsError(
-            f"{path}: no row has a definition (or text, or caption); the keys are {preview(', '.join(names))}"
+            f"{path}: no row has a definition (or text, or caption); the keys are {short_repr(', '.join(names))}"
         )
 
 
@@ -233,11 +233,11 @@ def _json_text(value: object, name: str, path: Path, line: int) -> str:
     if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return "; ".join(text.strip() for text in value if text.strip())
     raise DefinitionsError(
-        f"{path}, line {line}: {name} is {_kind(value)}, {preview(value)}; write a text or a list of texts"
+        f"{path}, line {line}: {name} is {_type_name(value)}, {short_repr(value)}; write a text or a list of texts"
     )
 
 
-def _kind(value: object) -> str:
+def _type_name(value: object) -> str:
     return {bool: "a boolean", int: "a number", float: "a number", dict: "an object"}.get(type(value), "a list")
 
 
@@ -256,7 +256,7 @@ def _table_rows(text: str, first: str, path: Path) -> Iterator[Row]:
     delimiter = "\t" if "\t" in first else next((c for c in first if c in ",;"), ",")
     if delimiter == "\t" and not ('"' in text and _QUOTED_TSV.fullmatch(text)):
         rows: Iterator[tuple[int, list[str]]] = (
-            (number, line.rstrip("\n").split("\t")) for number, line in numbered(_lines(text)) if line.strip()
+            (number, line.rstrip("\n").split("\t")) for number, line in number_lines(_lines(text)) if line.strip()
         )
     else:
         rows = csv_rows(_lines(text), path, DefinitionsError, delimiter)
@@ -271,7 +271,7 @@ def _table_rows(text: str, first: str, path: Path) -> Iterator[Row]:
                 than = "the header names"
                 continue
             columns, than = _without_header(row, number, delimiter, path), f"line {number} has"
-        fields = fitted(row, columns, number, path, DefinitionsError, delimiter, than)
+        fields = fit_row(row, columns, number, path, DefinitionsError, delimiter, than)
         definition = next((text for value in values if (text := fields[value].strip())), "")
         named = False
         for column in keys:
@@ -291,21 +291,25 @@ def _header(row: list[str], line: int, path: Path) -> tuple[int, list[int], list
     if not keys and not values:
         return None
     if not keys or not values:
-        raise DefinitionsError(f"{path}, line {line} names the columns {preview(', '.join(names))}; {_ASK}")
+        raise DefinitionsError(
+            f"{path}, line {line} names the columns {short_repr(', '.join(names))}; {_HEADER_ADVICE}"
+        )
     return len(names), keys, values
 
 
 def _names_columns(row: list[str]) -> bool:
-    return any(name.strip().lower() in (*_KEYS, *_VALUES) for name in row) and _codepoint(row[0].strip()) is None
+    return any(name.strip().lower() in (*_KEYS, *_VALUES) for name in row) and _parse_codepoint(row[0].strip()) is None
 
 
 def _without_header(row: list[str], line: int, delimiter: str, path: Path) -> int:
     columns = max(number for number, field in enumerate(row, 1) if field.strip())
     if columns > 2:
         or_quote = "" if delimiter == "\t" else ", or put quotation marks around a text that has the delimiter in it"
-        raise DefinitionsError(f"{path}, line {line} has {columns} columns, and no line names them; {_ASK}{or_quote}")
+        raise DefinitionsError(
+            f"{path}, line {line} has {columns} columns, and no line names them; {_HEADER_ADVICE}{or_quote}"
+        )
     if len(row) == 1:
-        raise DefinitionsError(f"{path}, line {line}: {preview(row[0])} has no tab or comma before a definition")
+        raise DefinitionsError(f"{path}, line {line}: {short_repr(row[0])} has no tab or comma before a definition")
     return 2
 
 
@@ -319,9 +323,9 @@ def _collect(rows: Iterable[Row], path: Path, text: str = "") -> dict[int, str]:
     bare = False  # whether a code point without U+ has shown that those are hexadecimal
     unclear: tuple[str, int] | None = None
     for key, definition, place in rows:
-        codepoint = _codepoint(key)
+        codepoint = _parse_codepoint(key)
         if codepoint is None:
-            raise DefinitionsError(f"{path}, line {_line_of(text, place) if text else place}: {_no_key(key)}")
+            raise DefinitionsError(f"{path}, line {_line_number(text, place) if text else place}: {_invalid_key(key)}")
         if isinstance(key, str) and len(key) > 1 and key[0] not in "Uu":
             if len(key) > 4 and key.isdecimal():
                 unclear = unclear or (key, place)
@@ -350,7 +354,7 @@ def _collect(rows: Iterable[Row], path: Path, text: str = "") -> dict[int, str]:
 _CODE_POINT = re.compile(r"[Uu]\+([0-9A-Fa-f]{4,6})(?: (\S+))?|([0-9A-F]{4,6}|(?=[a-f]*[0-9])[0-9a-f]{4,6})(?: (\S+))?")
 
 
-def _codepoint(key: object) -> int | None:
+def _parse_codepoint(key: object) -> int | None:
     """锂, U+9502, 9502, `U+9502 锂` or, from JSON, the number 38146, as a code point; None for anything else."""
     if isinstance(key, int) and not isinstance(key, bool):
         return key if 0 < key <= 0x10FFFF and _is_character(key) else None
@@ -374,17 +378,17 @@ def _is_character(codepoint: int) -> bool:
     return codepoint <= 0x10FFFF and not 0xD800 <= codepoint <= 0xDFFF
 
 
-def _no_key(key: object) -> str:
+def _invalid_key(key: object) -> str:
     if isinstance(key, str) and (match := _CODE_POINT.fullmatch(key)):
         codepoint = int(match[1] or match[3], 16)
         if not _is_character(codepoint):
-            return f"{preview(key)} is not a code point that a character can have; those end at U+10FFFF"
-        return f"{preview(key)}: U+{codepoint:04X} is {chr(codepoint)}; correct one of the two"
+            return f"{short_repr(key)} is not a code point that a character can have; those end at U+10FFFF"
+        return f"{short_repr(key)}: U+{codepoint:04X} is {chr(codepoint)}; correct one of the two"
     if isinstance(key, str) and all(ord(character) > 0x2E7F for character in key):
-        return f"{preview(key)} is {len(key)} characters; a row defines one"
+        return f"{short_repr(key)} is {len(key)} characters; a row defines one"
     if not isinstance(key, str):
-        return f"{preview(key)} is not a code point; write one such as U+9502, or the character"
-    return f"{preview(key)} is not one character, or its code point such as U+9502; in a header, {_ASK}"
+        return f"{short_repr(key)} is not a code point; write one such as U+9502, or the character"
+    return f"{short_repr(key)} is not one character, or its code point such as U+9502; in a header, {_HEADER_ADVICE}"
 
 
 def cache_file() -> Path:
@@ -413,7 +417,7 @@ def download_unihan(target: Path) -> Iterator[tuple[int, int | None]]:
     with atomic_file(target) as temporary:
         with temporary.open("wb") as file:
             done = 0
-            for chunk, total in _chunks(url):
+            for chunk, total in _download_chunks(url):
                 file.write(chunk)
                 done += len(chunk)
                 if done > LARGEST_TABLE:
@@ -422,7 +426,7 @@ def download_unihan(target: Path) -> Iterator[tuple[int, int | None]]:
         _check_unihan(temporary, url)
 
 
-def _chunks(url: str) -> Iterator[tuple[bytes, int | None]]:
+def _download_chunks(url: str) -> Iterator[tuple[bytes, int | None]]:
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
             length = response.headers.get("Content-Length")

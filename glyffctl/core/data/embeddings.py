@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.dataset import captions_digest
+from glyffctl.core.data.caption_table import captions_digest
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.tensors import load_tensors, save_tensors
@@ -146,12 +146,12 @@ def load_embeddings(folder: Path, captions: list[str]) -> Embeddings:
         raise EmbeddingError(f"{path} is not complete; {again} again") from error
     if embeddings.captions_sha256 != captions_digest(captions):
         raise EmbeddingError(f"{path} belongs to other captions than {folder} has now; {again} again")
-    if not _sound(embeddings, len(captions)):
+    if not _is_consistent(embeddings, len(captions)):
         raise EmbeddingError(f"{path} does not hold what its captions need; {again} again")
     return embeddings
 
 
-def _sound(embeddings: Embeddings, captions: int) -> bool:
+def _is_consistent(embeddings: Embeddings, captions: int) -> bool:
     """Whether the types and the shapes are what `save_embeddings` writes: a seal tells of damage, not of who wrote."""
     tokens, offsets = embeddings.tokens, embeddings.offsets
     kinds = [type(value) for value in (embeddings.encoder, embeddings.fingerprint, embeddings.max_tokens)]

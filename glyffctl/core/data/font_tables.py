@@ -24,7 +24,7 @@ from glyffctl.core.io.reading import check_file
 
 LARGEST_FONT = 1 << 29
 """Bytes of a font file; the largest of Noto CJK has 27 million."""
-AGAIN = "get the font file again"
+GET_FONT_AGAIN = "get the font file again"
 
 _SFNT = (b"\0\1\0\0", b"OTTO", b"true", b"ttcf", b"wOFF", b"wOF2")
 _OTHER_KINDS = (
@@ -42,15 +42,15 @@ _OTHER_KINDS = (
     (b"%PDF", "a PDF document; give a .ttf or .otf"),
     (b"<", "a web page or XML; download the font again"),
 )
-_PICTURES = ("EBLC", "CBLC", "bloc", "sbix", "SVG ")
+_BITMAP_TABLES = ("EBLC", "CBLC", "bloc", "sbix", "SVG ")
 # Nothing else: bitmaps would be drawn instead of outlines at some sizes, and damage elsewhere does not matter here.
-_DRAWN = (
+_TABLES_FOR_DRAWING = (
     *("head", "hhea", "hmtx", "maxp", "OS/2", "loca", "glyf", "cvt ", "fpgm", "prep", "CFF ", "CFF2"),
     *("fvar", "avar", "gvar", "cvar", "HVAR", "MVAR"),
 )
 # As cmap_format_*.decompile asks for names, and names are numbers here, no table of names is read.
-_NUMBERS = [f"glyph{number:05}" for number in range(1 << 16)]
-_READ_FORMATS = (0, 2, 4, 6, 12, 13)
+_GLYPH_NAMES = [f"glyph{number:05}" for number in range(1 << 16)]
+_CMAP_FORMATS = (0, 2, 4, 6, 12, 13)
 # The order of FreeType and HarfBuzz: the largest repertoire first, symbols last.
 _UNICODE = ((3, 10), (0, 6), (0, 4), (3, 1), (0, 3), (0, 2), (0, 1), (0, 0), (2, 1), (3, 0))
 _LEGACY = {
@@ -65,7 +65,7 @@ _LEGACY = {
     (1, 25): ("GB 2312", "x_mac_simp_chinese_ttx"),
 }
 _FIRST_HAN = 0x2E80
-NO_CHARACTER = 0x10FFFF
+UNMAPPED_CODE_POINT = 0x10FFFF
 """A code point that no font may map: `drawing_font` draws .notdef for it."""
 
 
@@ -74,9 +74,9 @@ class CharacterMap(NamedTuple):
 
     glyphs: dict[int, int]
     """Code point → glyph, from 1 to the number of glyphs - 1."""
-    beyond: frozenset[int]
+    without_glyph: frozenset[int]
     """Code points sent to glyphs that the font does not have."""
-    total: int
+    glyph_count: int
     """Glyphs of the font."""
     remarks: tuple[str, ...]
     """What is out of the ordinary, after "its character map …"."""
@@ -100,7 +100,7 @@ class FontTables:
             FontError: it is missing or damaged.
         """
         if tag not in self:
-            raise FontError(f"cannot read {self.path}: the font has no table {tag!r}; {AGAIN}")
+            raise FontError(f"cannot read {self.path}: the font has no table {tag!r}; {GET_FONT_AGAIN}")
         try:
             data: bytes = self._font.reader[tag]
         except MemoryError:
@@ -126,7 +126,7 @@ class FontTables:
         except Exception as error:  # fontTools raises whatever its parsers stumble over
             raise self._damaged(tag, error) from error
 
-    def map_of(self, data: bytes) -> dict[int, int]:
+    def parse_subtable(self, data: bytes) -> dict[int, int]:
         """Code → glyph, of one subtable of the character map; 0 stands for no glyph, and is left out.
 
         Raises:
@@ -139,10 +139,12 @@ class FontTables:
         return {code: number for code, name in names.items() if (number := int(name[len("glyph") :]))}
 
     def _damaged(self, tag: str, error: Exception) -> FontError:
-        return FontError(f"cannot read {self.path}: its table {tag!r} is damaged ({why(error)}); {AGAIN}")
+        return FontError(
+            f"cannot read {self.path}: its table {tag!r} is damaged ({short_cause(error)}); {GET_FONT_AGAIN}"
+        )
 
 
-def why(error: Exception) -> str:
+def short_cause(error: Exception) -> str:
     """What a library has to say of an error, shortened."""
     return (str(error) or type(error).__name__).strip().splitlines()[0][:100]
 
@@ -168,13 +170,13 @@ def open_face(path: Path, index: int = 0) -> Iterator[FontTables]:
         except MemoryError:
             raise
         except Exception as error:  # fontTools raises whatever its parsers stumble over
-            raise FontError(f"cannot read {path} as a font: {why(error)}; {AGAIN}") from error
+            raise FontError(f"cannot read {path} as a font: {short_cause(error)}; {GET_FONT_AGAIN}") from error
         with font:
             if font.flavor != "woff2":  # which has one stream, and was unpacked just now
                 tables = font.reader.tables.values()
                 if max((entry.offset + entry.length for entry in tables), default=0) > path.stat().st_size:
-                    raise FontError(f"{path} is cut short; {AGAIN}")
-            font.setGlyphOrder(_NUMBERS)
+                    raise FontError(f"{path} is cut short; {GET_FONT_AGAIN}")
+            font.setGlyphOrder(_GLYPH_NAMES)
             try:
                 yield FontTables(path, font)
             finally:
@@ -195,7 +197,7 @@ def _quiet() -> Iterator[None]:
 
 def _check_kind(path: Path, begin: bytes) -> None:
     if not begin:
-        raise FontError(f"cannot read {path} as a font: the file is empty; {AGAIN}")
+        raise FontError(f"cannot read {path} as a font: the file is empty; {GET_FONT_AGAIN}")
     if begin.startswith(b"wOF2"):
         if not woff2.haveBrotli:
             raise FontError(
@@ -222,7 +224,7 @@ def check_outlines(font: FontTables, glyphs: Iterable[int]) -> None:
     """
     if "CFF " in font or "CFF2" in font:
         return
-    pictures = [tag for tag in _PICTURES if tag in font]
+    pictures = [tag for tag in _BITMAP_TABLES if tag in font]
     if "glyf" in font and (not pictures or _any_outline(font, glyphs)):
         return
     has = "and no bitmaps either"
@@ -233,13 +235,13 @@ def check_outlines(font: FontTables, glyphs: Iterable[int]) -> None:
 
 
 def _any_outline(font: FontTables, glyphs: Iterable[int]) -> bool:
-    lengths = np.diff(_places(font).astype(np.int64))
+    lengths = np.diff(_outline_offsets(font).astype(np.int64))
     return bool((lengths[[glyph for glyph in glyphs if glyph < len(lengths)]] > 0).any())
 
 
-def has_pictures(font: FontTables) -> bool:
+def has_bitmaps(font: FontTables) -> bool:
     """Whether there are bitmaps or pictures beside the outlines, which are not drawn."""
-    return any(tag in font for tag in _PICTURES)
+    return any(tag in font for tag in _BITMAP_TABLES)
 
 
 def _bitmap_sizes(data: bytes, tag: str) -> list[int]:
@@ -263,7 +265,7 @@ def character_map(font: FontTables) -> CharacterMap:
         FontError: there is no map that can be read.
     """
     count = _glyph_count(font)
-    found, unread = _maps(font)
+    found, unread = _load_maps(font)
     remarks: list[str] = []
     merged: dict[int, int] = {}
     for kind in reversed(_UNICODE):
@@ -271,24 +273,24 @@ def character_map(font: FontTables) -> CharacterMap:
     if all(code < _FIRST_HAN for code in merged):
         for kind, (name, codec) in _LEGACY.items():
             if kind in found:
-                merged = _decoded(found[kind], codec) | merged
+                merged = _to_unicode(found[kind], codec) | merged
                 remarks.append(f"is in {name}, not in Unicode, and was read as that")
                 break
     if not merged and unread:
-        raise FontError(f"cannot read {font.path}: its character map {unread[0]}; {AGAIN}")
+        raise FontError(f"cannot read {font.path}: its character map {unread[0]}; {GET_FONT_AGAIN}")
     if not found:
         kinds = ", ".join(f"platform {p}, encoding {e}" for p, e, _ in _subtables(font.raw("cmap"))) or "nothing"
         raise FontError(
             f"cannot read {font.path}: its character map is for {kinds}, and not for Unicode, Big5, GBK, Shift_JIS or "
             "another that is read; convert it"
         )
-    merged.pop(NO_CHARACTER, None)
-    beyond = frozenset(code for code, glyph in merged.items() if glyph >= count)
+    merged.pop(UNMAPPED_CODE_POINT, None)
+    without_glyph = frozenset(code for code, glyph in merged.items() if glyph >= count)
     glyphs = {code: glyph for code, glyph in merged.items() if glyph < count}
-    return CharacterMap(glyphs, beyond, count, (*remarks, *unread))
+    return CharacterMap(glyphs, without_glyph, count, (*remarks, *unread))
 
 
-def _maps(font: FontTables) -> tuple[dict[tuple[int, int], dict[int, int]], list[str]]:
+def _load_maps(font: FontTables) -> tuple[dict[tuple[int, int], dict[int, int]], list[str]]:
     """Code → glyph of each map by platform and encoding, and what is wrong with those that cannot be read."""
     data = font.raw("cmap")
     found: dict[tuple[int, int], dict[int, int]] = {}
@@ -300,28 +302,28 @@ def _maps(font: FontTables) -> tuple[dict[tuple[int, int], dict[int, int]], list
         if kind in found or (kind not in _UNICODE and kind not in _LEGACY) or form == 14:  # variation sequences
             continue
         where = f"for platform {platform}, encoding {encoding}"
-        if form not in _READ_FORMATS:
+        if form not in _CMAP_FORMATS:
             unread.append(f"{where} is in format {form}, which is not read")
             continue
         try:
             if offset not in read:
-                read[offset] = font.map_of(_subtable(data, offset, form))
+                read[offset] = font.parse_subtable(_subtable(data, offset, form))
             found[kind] = read[offset]
         except MemoryError:
             raise
         except Exception as error:  # fontTools raises whatever its parsers stumble over
-            unread.append(f"{where} is damaged ({why(error)})")
+            unread.append(f"{where} is damaged ({short_cause(error)})")
     return found, unread
 
 
 def _glyph_count(font: FontTables) -> int:
     count: int = font.parsed("maxp").numGlyphs
     if "glyf" in font:
-        count = min(count, len(_places(font)) - 1)
+        count = min(count, len(_outline_offsets(font)) - 1)
     return count
 
 
-def _places(font: FontTables) -> np.ndarray[Any, Any]:
+def _outline_offsets(font: FontTables) -> np.ndarray[Any, Any]:
     """Where the outline of each glyph begins in the table glyf, and the last one ends, in units of one or two bytes."""
     data, width = font.raw("loca"), 4 if font.parsed("head").indexToLocFormat else 2
     return np.frombuffer(data[: len(data) // width * width], f">u{width}")
@@ -342,7 +344,7 @@ def _subtable(data: bytes, offset: int, form: int) -> bytes:
     return data[offset : offset + length]
 
 
-def _decoded(codes: Mapping[int, int], codec: str) -> dict[int, int]:
+def _to_unicode(codes: Mapping[int, int], codec: str) -> dict[int, int]:
     """A map of codes of one or two bytes as one of code points; what is no character there is left out."""
     glyphs = {}
     for code, glyph in codes.items():
@@ -359,8 +361,8 @@ def drawing_font(path: Path, index: int) -> bytes:
         FontError: see `open_face` and `character_map`.
     """
     with open_face(path, index) as font:
-        tables = {tag: font.raw(tag) for tag in _DRAWN if tag in font}
-        tables["cmap"] = _as_table(character_map(font).glyphs)
+        tables = {tag: font.raw(tag) for tag in _TABLES_FOR_DRAWING if tag in font}
+        tables["cmap"] = _cmap_table(character_map(font).glyphs)
         version = font.version
     directory, place = [], 12 + 16 * len(tables)
     for tag, data in sorted(tables.items()):
@@ -370,7 +372,7 @@ def drawing_font(path: Path, index: int) -> bytes:
     return b"".join((version.encode("latin-1"), struct.pack(">4H", len(tables), 0, 0, 0), *directory, *body))
 
 
-def _as_table(glyphs: Mapping[int, int]) -> bytes:
+def _cmap_table(glyphs: Mapping[int, int]) -> bytes:
     """A cmap with one subtable, of format 12: runs of code points whose glyphs follow each other."""
     pairs = np.array(sorted(glyphs.items()), dtype=np.int64).reshape(-1, 2)
     codes, numbers = pairs.T

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
-from glyffctl.core.data.fonts import Brush, Face, Fit, Picture, read_faces
+from glyffctl.core.data.fonts import Face, Fit, GlyphRenderer, Picture, read_faces
 from glyffctl.core.errors import FontError, GlyffError
 
 MEMORY = 4 * 2**30
@@ -35,10 +35,10 @@ SECONDS = 60.0
 """For reading one file, or drawing `CHUNK` glyphs: a hundred times what that takes."""
 CHUNK, CHUNK_BYTES = 256, 1 << 22
 """Glyphs drawn at once, at most: 256 of 128×128, four of 1024×1024."""
-_AHEAD = 3  # chunks in flight for each worker: as much as the parent may have to hold
+_PREFETCH = 3  # chunks in flight for each worker: as much as the parent may have to hold
 
 
-class Drawn(NamedTuple):
+class RenderedGlyph(NamedTuple):
     """One glyph, or why there is none."""
 
     face: Face
@@ -53,7 +53,7 @@ class Drawn(NamedTuple):
     """Whether the picture is the one that the face shows for a character that it lacks."""
 
 
-class _Chunk(NamedTuple):
+class _RenderedChunk(NamedTuple):
     """What a worker has drawn: of each glyph its checksum, None if it is blank, or why it could not be drawn."""
 
     outcomes: list[int | str | None]
@@ -70,13 +70,13 @@ class FontWorkers:
     def read(self, files: Iterable[Path], weight: int | None = None) -> Iterator[tuple[Path, list[Face] | FontError]]:
         """The faces of each file, or why there are none, in the order of the files: see `fonts.read_faces`."""
         tasks = ((file, self._pool.schedule(read_faces, (file, weight), timeout=SECONDS)) for file in files)
-        for file, task in _ahead(tasks, self._count * _AHEAD):
+        for file, task in _prefetched(tasks, self._count * _PREFETCH):
             try:
                 yield file, _result(task, file, "read")
             except FontError as error:
                 yield file, error
 
-    def draw(self, jobs: Iterable[tuple[Face, Sequence[int]]], size: int, fit: Fit = "ink") -> Iterator[Drawn]:
+    def draw(self, jobs: Iterable[tuple[Face, Sequence[int]]], size: int, fit: Fit = "ink") -> Iterator[RenderedGlyph]:
         """Draw these characters of these faces, in this order: see `fonts.draw_glyphs`.
 
         A glyph that FreeType cannot draw is told, and where one breaks its worker, the chunk of at most `CHUNK` it is
@@ -89,28 +89,28 @@ class FontWorkers:
             for start in range(0, len(codepoints), length)
         )
         tasks = (
-            ((face, chunk), self._pool.schedule(_draw, (_bare(face), chunk, size, fit), timeout=SECONDS))
+            ((face, chunk), self._pool.schedule(_draw, (_without_characters(face), chunk, size, fit), timeout=SECONDS))
             for face, chunk in chunks
         )
-        for (face, chunk), task in _ahead(tasks, self._count * _AHEAD):
+        for (face, chunk), task in _prefetched(tasks, self._count * _PREFETCH):
             try:
-                drawn: _Chunk = _result(task, face.file, "draw with")
+                drawn: _RenderedChunk = _result(task, face.file, "draw with")
             except FontError as error:
-                yield from (Drawn(face, codepoint, None, error) for codepoint in chunk)
+                yield from (RenderedGlyph(face, codepoint, None, error) for codepoint in chunk)
                 continue
             left = iter(drawn.pictures)
             for codepoint, outcome in zip(chunk, drawn.outcomes, strict=True):
                 if isinstance(outcome, int):
-                    yield Drawn(face, codepoint, next(left), None, outcome, outcome == drawn.missing)
+                    yield RenderedGlyph(face, codepoint, next(left), None, outcome, outcome == drawn.missing)
                 else:
-                    yield Drawn(face, codepoint, None, None if outcome is None else FontError(outcome))
+                    yield RenderedGlyph(face, codepoint, None, None if outcome is None else FontError(outcome))
 
 
 @contextmanager
 def font_workers() -> Iterator[FontWorkers]:
     """Workers for all cores; they end with the block, however it ends."""
     count = os.cpu_count() or 1
-    pool = ProcessPool(count, context=multiprocessing.get_context("spawn"), initializer=_limit)
+    pool = ProcessPool(count, context=multiprocessing.get_context("spawn"), initializer=_limit_worker)
     try:
         yield FontWorkers(pool, count)
     finally:
@@ -118,7 +118,7 @@ def font_workers() -> Iterator[FontWorkers]:
         pool.join()
 
 
-def _limit() -> None:
+def _limit_worker() -> None:
     """Before a worker's first task."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
     with suppress(ValueError, OSError):  # a system that has a smaller limit, or none to set
@@ -127,21 +127,23 @@ def _limit() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _bare(face: Face) -> Face:
+def _without_characters(face: Face) -> Face:
     """What drawing needs: not the tens of thousands of characters that could be drawn."""
-    return replace(face, codepoints=frozenset(), beyond=frozenset(), shared=())
+    return replace(face, codepoints=frozenset(), without_glyph=frozenset(), shared=())
 
 
-_brush = lru_cache(maxsize=1)(Brush)  # in a worker, where the next chunk is mostly one of the same face
+_cached_renderer = lru_cache(maxsize=1)(
+    GlyphRenderer
+)  # in a worker, where the next chunk is mostly one of the same face
 
 
-def _draw(face: Face, codepoints: list[int], size: int, fit: Fit) -> _Chunk:
-    brush = _brush(face, size, fit)
+def _draw(face: Face, codepoints: list[int], size: int, fit: Fit) -> _RenderedChunk:
+    renderer = _cached_renderer(face, size, fit)
     outcomes: list[int | str | None] = []
     pictures: list[Picture] = []
     for codepoint in codepoints:
         try:
-            picture = brush.draw(codepoint)
+            picture = renderer.draw(codepoint)
         except FontError as error:
             outcomes.append(str(error))
             continue
@@ -149,10 +151,10 @@ def _draw(face: Face, codepoints: list[int], size: int, fit: Fit) -> _Chunk:
         if picture is not None:
             pictures.append(picture)
     stacked = np.stack(pictures) if pictures else np.empty((0, size, size), np.uint8)
-    return _Chunk(outcomes, stacked, brush.missing)
+    return _RenderedChunk(outcomes, stacked, renderer.missing)
 
 
-def _ahead(tasks: Iterator[tuple[Any, Future[Any]]], most: int) -> Iterator[tuple[Any, Future[Any]]]:
+def _prefetched(tasks: Iterator[tuple[Any, Future[Any]]], most: int) -> Iterator[tuple[Any, Future[Any]]]:
     """The tasks in their order, with `most` of them begun before the first is asked for."""
     begun = deque(itertools.islice(tasks, most))
     while begun:

@@ -24,17 +24,17 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from glyffctl.core.data.font_tables import (
-    AGAIN,
-    NO_CHARACTER,
+    GET_FONT_AGAIN,
+    UNMAPPED_CODE_POINT,
     FontTables,
     character_map,
     check_outlines,
     drawing_font,
-    has_pictures,
+    has_bitmaps,
     open_face,
 )
 from glyffctl.core.errors import FontError
-from glyffctl.core.io.names import LONGEST_NAME, as_text
+from glyffctl.core.io.names import LONGEST_NAME, utf8_name
 
 FONT_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"}
 _SYSTEM_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}  # what those who draw titles with it can read, too
@@ -64,7 +64,7 @@ class Face:
     """The characters it has a glyph for, other than .notdef."""
     ascent: float
     descent: float
-    beyond: frozenset[int] = frozenset()
+    without_glyph: frozenset[int] = frozenset()
     """The characters that its character map sends to glyphs beyond the last."""
     shared: tuple[tuple[int, frozenset[int]], ...] = ()
     """Glyphs that stand for more than `MOST_ALIKE` unrelated characters, each with all its characters."""
@@ -74,7 +74,7 @@ class Face:
     """Its place on the axis of weight, if it has one."""
     remarks: tuple[str, ...] = ()
     """What is out of the ordinary with it, after "its character map …"."""
-    pictures: bool = False
+    has_bitmaps: bool = False
     """Whether it has bitmaps or the like beside its outlines."""
 
 
@@ -155,8 +155,8 @@ def _read_face(path: Path, index: int, weight: int | None) -> tuple[Face, int]:
         ascent, descent = _em_box(font)
         name, (axes, drawn) = _name(font), _axes(font, weight)
         remarks = list(found.remarks)
-        if found.beyond:
-            remarks.append(f"sends {len(found.beyond)} characters to glyphs beyond its {found.total}")
+        if found.without_glyph:
+            remarks.append(f"sends {len(found.without_glyph)} characters to glyphs beyond its {found.glyph_count}")
         face = Face(
             path,
             index,
@@ -164,12 +164,12 @@ def _read_face(path: Path, index: int, weight: int | None) -> tuple[Face, int]:
             frozenset(found.glyphs),
             ascent,
             descent,
-            beyond=found.beyond,
-            shared=_shared(found.glyphs),
+            without_glyph=found.without_glyph,
+            shared=_shared_glyphs(found.glyphs),
             axes=axes,
             weight=drawn,
             remarks=tuple(remarks),
-            pictures=has_pictures(font),
+            has_bitmaps=has_bitmaps(font),
         )
         return face, font.faces
 
@@ -178,7 +178,7 @@ def _em_box(font: FontTables) -> tuple[float, float]:
     """Ascent and descent in em. OpenType: the typographic ones of an ideographic font bound its em box."""
     em = font.parsed("head").unitsPerEm
     if not em:
-        raise FontError(f"cannot read {font.path}: its em is 0 units, see table 'head'; {AGAIN}")
+        raise FontError(f"cannot read {font.path}: its em is 0 units, see table 'head'; {GET_FONT_AGAIN}")
     ascent = descent = 0
     if "OS/2" in font:
         table = font.parsed("OS/2")
@@ -197,7 +197,7 @@ def _name(font: FontTables) -> str:
             table = font.parsed("name")
             name = (table.getDebugName(16) or table.getDebugName(1)) if "fvar" in font else None
             name = name or table.getDebugName(4)
-    return as_text((name or "").strip() or font.path.stem)[:LONGEST_NAME]
+    return utf8_name((name or "").strip() or font.path.stem)[:LONGEST_NAME]
 
 
 def _axes(font: FontTables, weight: int | None) -> tuple[tuple[float, ...], float | None]:
@@ -219,7 +219,7 @@ def _axes(font: FontTables, weight: int | None) -> tuple[tuple[float, ...], floa
     return tuple(place), drawn
 
 
-def _shared(glyphs: Mapping[int, int]) -> tuple[tuple[int, frozenset[int]], ...]:
+def _shared_glyphs(glyphs: Mapping[int, int]) -> tuple[tuple[int, frozenset[int]], ...]:
     """Glyphs that stand for many unrelated characters: the glyph, and the characters."""
     codepoints: dict[int, list[int]] = {}
     for codepoint, glyph in glyphs.items():
@@ -227,11 +227,11 @@ def _shared(glyphs: Mapping[int, int]) -> tuple[tuple[int, frozenset[int]], ...]
     return tuple(
         (glyph, frozenset(members))
         for glyph, members in codepoints.items()
-        if len(members) > MOST_ALIKE and unrelated(members) > MOST_ALIKE
+        if len(members) > MOST_ALIKE and count_unrelated(members) > MOST_ALIKE
     )
 
 
-def unrelated(codepoints: Iterable[int]) -> int:
+def count_unrelated(codepoints: Iterable[int]) -> int:
     """How many different characters these are, where compatibility characters count as what they are compatible to."""
     return len({unicodedata.normalize("NFKC", chr(codepoint)) for codepoint in codepoints})
 
@@ -249,16 +249,16 @@ def choose_faces(faces: list[Face], wanted: Set[int], which: Literal["best", "al
     """
     covering = [face for face in faces if face.codepoints & wanted]
     if not covering:
-        raise FontError(_nothing_wanted(faces, wanted))
+        raise FontError(_no_wanted_character(faces, wanted))
     if which == "all":
         return covering
     return [max(covering, key=lambda f: (len(f.codepoints & wanted), bool(_SIMPLIFIED.search(f.name))))]
 
 
-def _nothing_wanted(faces: list[Face], wanted: Set[int]) -> str:
+def _no_wanted_character(faces: list[Face], wanted: Set[int]) -> str:
     covered, file = set[int]().union(*(face.codepoints for face in faces)), faces[0].file
     has = f"its {len(covered)} run from U+{min(covered):04X} to U+{max(covered):04X}" if covered else "it covers none"
-    lost = len(set[int]().union(*(face.beyond for face in faces)) & wanted)
+    lost = len(set[int]().union(*(face.without_glyph for face in faces)) & wanted)
     if lost:
         has += f", and its character map sends {lost} of the wanted ones to glyphs that it does not have"
     return f"{file} has none of the {len(wanted)} characters that have a definition: {has}; give a font that has them"
@@ -276,12 +276,12 @@ def draw_glyphs(
     Raises:
         FontError: the face cannot be read, or FreeType cannot draw a glyph of it.
     """
-    brush = Brush(face, size, fit)
+    renderer = GlyphRenderer(face, size, fit)
     for codepoint in codepoints:
-        yield codepoint, brush.draw(codepoint)
+        yield codepoint, renderer.draw(codepoint)
 
 
-class Brush:
+class GlyphRenderer:
     """Draws with one face, see `draw_glyphs`. Making one reads the font; drawing does not.
 
     Raises:
@@ -291,9 +291,9 @@ class Brush:
     def __init__(self, face: Face, size: int, fit: Fit) -> None:
         self.face, self.size, self.fit = face, size, fit
         self._data = drawing_font(face.file, face.index)
-        self._sized = lru_cache(maxsize=4)(self._opened)  # glyphs that are too large want a few other sizes, often
+        self._at_size = lru_cache(maxsize=4)(self._open_at)  # glyphs that are too large want a few other sizes, often
         try:
-            self._font = self._sized(size * EM_FRACTION)
+            self._font = self._at_size(size * EM_FRACTION)
         except OSError as error:
             raise FontError(f"cannot draw with {face.file} ({face.name}): FreeType says {str(error)!r}") from error
 
@@ -301,7 +301,7 @@ class Brush:
     def missing(self) -> int | None:
         """The checksum of what the face shows for a character that it lacks; None if that is blank or broken."""
         with suppress(FontError):
-            picture = self.draw(NO_CHARACTER)
+            picture = self.draw(UNMAPPED_CODE_POINT)
             return None if picture is None else zlib.crc32(picture.data)
         return None
 
@@ -318,7 +318,7 @@ class Brush:
                 f"cannot draw U+{codepoint:04X} with {self.face.file} ({self.face.name}): FreeType says {str(error)!r}"
             ) from error
 
-    def _opened(self, size: float) -> ImageFont.FreeTypeFont:
+    def _open_at(self, size: float) -> ImageFont.FreeTypeFont:
         font = ImageFont.truetype(io.BytesIO(self._data), size, layout_engine=ImageFont.Layout.BASIC)
         if self.face.axes:
             font.set_variation_by_axes(list(self.face.axes))
@@ -331,7 +331,7 @@ class Brush:
             width, height = max(1, right - left), max(1, bottom - top)
             share = min(_LONGEST_CANVAS / max(width, height), math.sqrt(_LARGEST_CANVAS / (width * height)))
             if share < 1 < font.size:
-                font = self._sized(max(1, font.size * share))
+                font = self._at_size(max(1, font.size * share))
                 continue
             canvas = Image.new("L", (width, height))
             ImageDraw.Draw(canvas).text((-left, -top), character, fill=255, font=font, anchor="ls")
@@ -346,8 +346,8 @@ class Brush:
             # What reaches r beyond the edge lies size/2 + r from the centre; hinting may need a second try.
             smaller = font.size * (size / 2 - 1) / (size / 2 + reach)
             if smaller < 1:  # FreeType's smallest
-                return self._reduced(canvas.crop(box))
-            font = self._sized(smaller)
+                return self._draw_reduced(canvas.crop(box))
+            font = self._at_size(smaller)
 
     def _window(self, character: str, font: ImageFont.FreeTypeFont, ink: tuple[int, int, int, int]) -> tuple[int, int]:
         """The left and upper edge of the picture, in pixels from the origin of the glyph."""
@@ -357,7 +357,7 @@ class Brush:
             return -round((size - font.getlength(character)) / 2), -round((size + height) / 2)
         return (ink[0] + ink[2] - size) // 2, (ink[1] + ink[3] - size) // 2
 
-    def _reduced(self, ink: Image.Image) -> Picture:
+    def _draw_reduced(self, ink: Image.Image) -> Picture:
         """What is too large in the smallest size of the font, made smaller as a picture and centred."""
         share = (self.size - 2) / max(ink.size)
         width, height = (max(1, round(side * share)) for side in ink.size)

@@ -19,7 +19,7 @@ from torch import Tensor
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.names import LONGEST_NAME, check_inside
 from glyffctl.core.io.picture import read_picture
-from glyffctl.core.io.reading import preview
+from glyffctl.core.io.reading import short_repr
 from glyffctl.core.io.tables import csv_records, json_records, read_lines
 
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
@@ -28,11 +28,11 @@ _RADICALS = 214
 # A radical as a number, or as Unihan writes it in kRSUnicode: 167.5, 120'.3, with more of them behind a space.
 _RADICAL = re.compile(r"([0-9]{1,3})'{0,3}(?:\.-?[0-9]{1,2})?(?:\s.*)?")
 _CODEPOINT = re.compile(r"[Uu]\+([0-9A-Fa-f]{1,6})")
-_MOST_SHOWN = 8  # columns
-KEPT = 1 << 30  # 65,536 pictures of 128×128
+_COLUMNS_SHOWN = 8  # columns
+CACHE_BYTES = 1 << 30  # 65,536 pictures of 128×128
 
 
-class Row(NamedTuple):
+class MetadataRow(NamedTuple):
     """One row of a metadata file. Only `file_name` and `text` are there in every folder."""
 
     file_name: str
@@ -56,7 +56,7 @@ def metadata_file(folder: Path) -> Path | None:
     return folder / there[0] if there and there[0] in METADATA_FILES else None
 
 
-def read_metadata(path: Path) -> Iterator[Row]:
+def read_metadata(path: Path) -> Iterator[MetadataRow]:
     """All rows of a metadata file, in its order.
 
     Raises:
@@ -72,11 +72,13 @@ def read_metadata(path: Path) -> Iterator[Row]:
         raise DataError(f"{path} names no picture; give it a row with file_name and text for each")
 
 
-def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
+def _row(fields: dict[str, Any], path: Path, line: int) -> MetadataRow:
     where = f"{path}, line {line}"
     file_name, text = fields.get("file_name"), fields.get("text", fields.get("caption"))
     if not isinstance(file_name, str) or not file_name or not isinstance(text, str):
-        raise DataError(f"{where}: a row needs file_name and text (or caption); {_found(fields, file_name, text)}")
+        raise DataError(
+            f"{where}: a row needs file_name and text (or caption); {_describe_row(fields, file_name, text)}"
+        )
     _check_name(file_name, path, line)
     character = str(fields.get("character") or "")
     alternate_captions = fields.get("alternate_captions")
@@ -84,7 +86,7 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
         codepoint, radical = parse_codepoint(fields.get("codepoint")), parse_radical(fields.get("radical"))
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
-    return Row(
+    return MetadataRow(
         file_name=file_name,
         text=text,
         codepoint=codepoint,
@@ -95,18 +97,18 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> Row:
     )
 
 
-def _found(fields: dict[str, Any], file_name: object, text: object) -> str:
+def _describe_row(fields: dict[str, Any], file_name: object, text: object) -> str:
     """What a row has instead of the two that it needs."""
     caption = "text" if "text" in fields else "caption"
     for name, value in (("file_name", file_name), (caption, text)):
         if name in fields and (value == "" or not isinstance(value, str)):
-            return f"its {name} is {'empty' if value == '' else preview(value)}"
+            return f"its {name} is {'empty' if value == '' else short_repr(value)}"
     if not fields:
         return "it has no columns"
     if len(fields) == 1 and any(mark in next(iter(fields)) for mark in ";\t|"):
-        return f"it has one column, {preview(next(iter(fields)))}: put commas between columns"
-    names = [preview(name)[1:-1] for name in list(fields)[:_MOST_SHOWN]]
-    more = f" and {len(fields) - _MOST_SHOWN:,} more" if len(fields) > _MOST_SHOWN else ""
+        return f"it has one column, {short_repr(next(iter(fields)))}: put commas between columns"
+    names = [short_repr(name)[1:-1] for name in list(fields)[:_COLUMNS_SHOWN]]
+    more = f" and {len(fields) - _COLUMNS_SHOWN:,} more" if len(fields) > _COLUMNS_SHOWN else ""
     return f"it has {', '.join(names)}{more}"
 
 
@@ -119,11 +121,11 @@ def _check_name(name: str, path: Path, line: int) -> None:
                 inside = PurePosixPath(name).relative_to(folder)
                 raise DataError(f"{path}, line {line}: file_name must be relative to the folder: {inside}")
         if not PurePosixPath(name).is_absolute() and not (path.parent / name).is_file():  # on Linux a name like any
-            raise DataError(f"{path}, line {line}: file_name must be relative to the folder, not {preview(name)}")
+            raise DataError(f"{path}, line {line}: file_name must be relative to the folder, not {short_repr(name)}")
     check_inside(name, path, DataError)
 
 
-def missing_picture(metadata: Path, name: str, error: Exception) -> DataError:
+def unreadable_picture(metadata: Path, name: str, error: Exception) -> DataError:
     """What to say of a file that a row names and that cannot be read, with the name that was likely meant."""
     folder = metadata.parent
     asked = f"{metadata} names {str(folder / name)[:300]}, which cannot be read"
@@ -158,7 +160,7 @@ def parse_codepoint(value: object) -> int | None:
     found = _CODEPOINT.fullmatch(value) if isinstance(value, str) else None
     codepoint = int(found[1], 16) if found else value
     if type(codepoint) is not int or not 0 <= codepoint <= 0x10FFFF:
-        raise ValueError(f"codepoint is {preview(value)}, which is not a code point; write it like U+9502")
+        raise ValueError(f"codepoint is {short_repr(value)}, which is not a code point; write it like U+9502")
     return codepoint
 
 
@@ -176,11 +178,11 @@ def parse_radical(value: object) -> int | None:
     elif isinstance(value, str | float) and (found := _RADICAL.fullmatch(str(value).strip())):
         number = int(found[1])
     if number is None or not 1 <= number <= _RADICALS:
-        raise ValueError(f"radical is {preview(value)}, which is not the number of a radical (1 to {_RADICALS})")
+        raise ValueError(f"radical is {short_repr(value)}, which is not the number of a radical (1 to {_RADICALS})")
     return number
 
 
-class Names:
+class StringList:
     """Many strings in one piece: as a list of them, the file names of two million pictures would take 200 MB more."""
 
     def __init__(self) -> None:
@@ -199,16 +201,16 @@ class Names:
         return self._letters[self._ends[row] : self._ends[row + 1]].decode("utf-8", "surrogatepass")
 
 
-class Pictures:
+class PictureReader:
     """Pixels of picture files: (N, size, size) uint8, 255 is paper.
 
-    The first `KEPT` bytes of what is decoded are kept; a picture beyond is decoded whenever it is asked for.
+    The first `CACHE_BYTES` bytes of what is decoded are kept; a picture beyond is decoded whenever it is asked for.
     """
 
-    def __init__(self, folder: Path, names: Names, size: int) -> None:
+    def __init__(self, folder: Path, names: StringList, size: int) -> None:
         self.folder, self.names = folder, names
         # torch.empty takes address space only; memory is used as pictures are decoded.
-        self.pixels = torch.empty((min(len(names), KEPT // size**2), size, size), dtype=torch.uint8)
+        self.pixels = torch.empty((min(len(names), CACHE_BYTES // size**2), size, size), dtype=torch.uint8)
         self.place = torch.full((len(names),), -1, dtype=torch.int32)  # in `pixels`, or -1
         self.used = 0
 

@@ -101,6 +101,6 @@ def separation(points: Tensor, labels: Tensor, votes: int = VOTES) -> float:
     return float((right[labels == 0].double().mean() + right[labels == 1].double().mean()) / 2)
 
 
-def two_kinds(operators: Sequence[str]) -> Tensor:
+def layout_labels(operators: Sequence[str]) -> Tensor:
     """(N,) int64: 0 for ⿰, 1 for ⿱, −1 for all else."""
     return torch.tensor([{LEFT_RIGHT: 0, TOP_BOTTOM: 1}.get(operator, -1) for operator in operators])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glyffctl.core.errors import UsageError
 from glyffctl.core.evaluation.classifier import RADICALS
-from glyffctl.core.io.reading import preview, read_toml
+from glyffctl.core.io.reading import read_toml, short_repr
 
 LONGEST_PROMPT = 2000
 """Characters; encoders read a few hundred at most."""
@@ -50,10 +50,12 @@ def read_prompts(path: Path) -> list[Prompt]:
         fields = answer if isinstance(answer, dict) else {"radical": answer}
         unknown = fields.keys() - {"radical", "also"}
         if unknown:
-            raise UsageError(f"{path}: {preview(prompt)} has {preview(min(unknown))}; only radical and also are read")
+            raise UsageError(
+                f"{path}: {short_repr(prompt)} has {short_repr(min(unknown))}; only radical and also are read"
+            )
         radicals, also = _numbers(fields.get("radical")), _numbers(fields.get("also", []))
         if not radicals or also is None:
-            raise UsageError(f"{path}: {preview(prompt)} needs a radical from 1 to {RADICALS}, or a list of them")
+            raise UsageError(f"{path}: {short_repr(prompt)} needs a radical from 1 to {RADICALS}, or a list of them")
         prompts.append(Prompt(prompt, radicals, also))
     return prompts
 

@@ -23,7 +23,7 @@ from glyffctl.core.errors import ModelError
 from glyffctl.core.interop.diffusers_model import unet_class
 from glyffctl.core.interop.diffusers_settings import PREDICTIONS
 from glyffctl.core.io.diffusers_files import NETWORK
-from glyffctl.core.io.reading import preview
+from glyffctl.core.io.reading import short_repr
 from glyffctl.core.networks.network import Network
 from glyffctl.core.networks.unet import UNet
 
@@ -151,7 +151,7 @@ def check_config(plain: dict[str, Any], network: UNet, path: Path) -> None:
         if name.startswith("_") and name != "_class_name":
             continue
         if value != expected.get(name):
-            raise ModelError(f"cannot use {path}: {preview(name)} is {preview(value)}, {_OTHERWISE}")
+            raise ModelError(f"cannot use {path}: {short_repr(name)} is {short_repr(value)}, {_OTHERWISE}")
     for name in ("_class_name", *unet_config(network)):
         if name not in plain:
             raise ModelError(f"cannot use {path}: it does not say {name}; export the model again")
@@ -165,7 +165,7 @@ def check_scheduler(plain: dict[str, Any], schedule: Schedule, prediction: Predi
     """
     for name, value in scheduler_config(schedule, prediction).items():
         if plain.get(name) != value:
-            raise ModelError(f"cannot use {path}: {name} is {preview(plain.get(name))}, {_OTHERWISE}")
+            raise ModelError(f"cannot use {path}: {name} is {short_repr(plain.get(name))}, {_OTHERWISE}")
 
 
 _OTHERWISE = "which is not what glyffctl wrote into this export; export the model again"

@@ -25,7 +25,7 @@ from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import Schedule, from_betas, linear
 from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.io.diffusers_files import INDEX_FILE, NETWORK, PARTS, find_weights
-from glyffctl.core.io.reading import check_file, preview, read_json
+from glyffctl.core.io.reading import check_file, read_json, short_repr
 from glyffctl.core.text.hub import has_weights
 
 _SCHEDULER_FILE = "scheduler_config.json"
@@ -169,9 +169,9 @@ def _index(path: Path) -> tuple[str, set[str]]:
     held = {name: value for name, value in plain.items() if not name.startswith("_") and value != [None, None]}
     for name, value in held.items():
         if name not in PARTS:
-            raise ModelError(f"cannot use {path}: its pipeline has a part {preview(name)}, which is not known here")
+            raise ModelError(f"cannot use {path}: its pipeline has a part {short_repr(name)}, which is not known here")
         if not (isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)):
-            raise ModelError(f"cannot use {path}: {name} must be a library and a class, not {preview(value)}")
+            raise ModelError(f"cannot use {path}: {name} must be a library and a class, not {short_repr(value)}")
     if "unet" not in held or held["unet"][1] != NETWORK:
         raise ModelError(f"cannot use {path}: it has no {NETWORK} as its unet")
     pipeline = plain.get("_class_name")
@@ -260,9 +260,9 @@ def _arguments(kind: Any, plain: dict[str, Any], fixed: set[str], path: Path) ->
         if name.startswith("_") or (name not in known and (value is None or value is False)):
             continue
         if name not in known:
-            raise ModelError(f"cannot use {path}: unknown setting {preview(name)}")
+            raise ModelError(f"cannot use {path}: unknown setting {short_repr(name)}")
         default, values = known[name].default, _VALUES.get(name)
-        told = f"cannot use {path}: {name} is {preview(value)}; known"
+        told = f"cannot use {path}: {name} is {short_repr(value)}; known"
         if name in fixed:
             if value is not None and (type(value) is not type(default) or value != default):
                 raise ModelError(f"{told} is {default!r}")
@@ -301,7 +301,7 @@ def _network(path: Path) -> dict[str, Any]:
     plain = read_json(path, ModelError)
     if plain.get("_class_name") != NETWORK:
         raise ModelError(
-            f"cannot use {path}: it is a {preview(plain.get('_class_name'))}, not a {NETWORK}; no other network of "
+            f"cannot use {path}: it is a {short_repr(plain.get('_class_name'))}, not a {NETWORK}; no other network of "
             "diffusers is known here"
         )
     if plain.get("quantization_config"):
@@ -315,7 +315,7 @@ def _network(path: Path) -> dict[str, Any]:
             raise ModelError(f"cannot use {path}: it does not say {name}")
     size = config["sample_size"]
     if isinstance(size, list) and len(set(size)) != 1:
-        raise ModelError(f"cannot use {path}: pictures must be square, not {preview(size)}")
+        raise ModelError(f"cannot use {path}: pictures must be square, not {short_repr(size)}")
     return config
 
 
@@ -337,7 +337,7 @@ def _scheduler(path: Path, settings: PipelineSettings) -> PipelineSettings:
     plain = read_json(path, ModelError)
     name = plain.get("_class_name")
     if not isinstance(name, str) or name not in _SAMPLERS:
-        raise ModelError(f"cannot use {path}: unknown scheduler {preview(name)}; known are {', '.join(_SAMPLERS)}")
+        raise ModelError(f"cannot use {path}: unknown scheduler {short_repr(name)}; known are {', '.join(_SAMPLERS)}")
     kind = diffusers_class(name)
     trained = plain.pop("trained_betas", None)
     plain.pop("flow_shift", None)  # says nothing without use_flow_sigmas

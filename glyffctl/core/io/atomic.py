@@ -1,7 +1,7 @@
-"""Writing files so that a reader, or a crash, never meets half of one.
+"""Atomic writing of files and folders: neither readers nor crashes ever leave a partial one.
 
-What is being written is in a folder of its own, `.NAME.TOKEN.tmp`, with a lock on it that the system drops when its
-writer dies. Whoever writes NAME next takes away what has no writer any more.
+A file is written in a folder of its own, `.NAME.TOKEN.tmp`, with a lock that the system releases when the writer dies.
+The next writer of NAME removes leftovers without a lock.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ def _umask() -> int:
 
 
 def reason(error: OSError) -> str:
-    """The system's own words for an error, without number and path: 'No space left on device'."""
+    """The system's message for an error, without number and path: 'No space left on device'."""
     return error.strerror or str(error)
 
 
 def _lock(path: Path) -> int | None:
-    """Lock a file or folder; the descriptor that holds the lock, or None if another has it or there is none to have."""
+    """Lock a file or folder: the descriptor that holds the lock, or None if it cannot be locked."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # a writer is at it, or a file system without locks
+    except OSError:  # a writer has the lock, or the file system has no locks
         os.close(descriptor)
         return None
     return descriptor
 
 
-def _sweep(path: Path) -> None:
-    """Take away what writers of `path` left behind when they were killed; give back what one was about to replace."""
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left behind, and restore what one was about to replace."""
     left = sorted(path.parent.glob(f".{glob.escape(path.name)}.????????.*"))
     for remains in left:
         descriptor = _lock(remains)
@@ -66,17 +66,23 @@ def _sweep(path: Path) -> None:
             elif remains.suffix in (".tmp", ".old"):
                 shutil.rmtree(remains) if remains.is_dir() else remains.unlink()
         except OSError:
-            pass  # not ours to remove; it harms nobody
+            pass  # no permission; leftovers do no harm
         finally:
             os.close(descriptor)
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary path on the disk of `path`; on success the file there is synced and takes the name `path`.
+    """Yield a temporary path; on success sync the file there and rename it to `path`.
 
-    If the block raises, the temporary file is removed and an existing `path` is left as it was. It is alone in a
-    folder, so that what a library writes beside it, as safetensors does, goes with it.
+    If the block raises, the temporary file is removed and an existing `path` stays as it was. The temporary file has a
+    folder of its own, which is removed with all that a library, such as safetensors, writes beside it.
+
+    Args:
+        path: the file to write; missing parents are made.
+
+    Yields:
+        The path to write to, on the same disk.
 
     Raises:
         OutputError: the folder cannot be made or written, the disk is full, or `path` is a folder.
@@ -88,7 +94,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         if path.is_dir():
             raise OutputError(f"cannot write {path}: it is a folder; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        _remove_leftovers(path)
         folder.mkdir()
         descriptor = _lock(folder)
         yield temporary
@@ -106,12 +112,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path) -> None:
-    """Ask whether `path` could be written, before the work and not after it.
+    """Check that `path` can be written, before the work starts.
 
-    Looks at the nearest folder above `path` that exists, or at `path` itself if it is a folder.
+    Checks the nearest existing folder above `path`, or `path` itself if it is a folder.
 
     Raises:
-        OutputError: it could not.
+        OutputError: it cannot be written.
     """
     above = path if path.is_dir() else path.absolute().parent
     folder = next(place for place in (above, *above.absolute().parents) if place.exists())
@@ -122,36 +128,46 @@ def check_writable(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8, whole or not at all."""
+    """Write `text` to `path` as UTF-8, atomically.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a fresh folder beside `path`; on success it takes the place of `path`, which is then removed.
+    """Yield a new folder beside `path`; on success it replaces `path`.
 
-    Whether an existing `path` may be replaced is the caller's question, to be asked before.
+    The caller checks beforehand whether an existing `path` may be replaced.
+
+    Args:
+        path: the folder to write; of a link, its target is replaced.
+
+    Yields:
+        The folder to write into.
 
     Raises:
         OutputError: the parent cannot be written, the disk is full, or `path` is a file.
     """
     token = uuid.uuid4().hex[:8]
-    target = Path(os.path.realpath(path))  # what a link points at is replaced, on the disk that it points to
+    target = Path(os.path.realpath(path))  # the target of a link is replaced, on its own disk
     temporary = target.with_name(f".{target.name}.{token}.tmp")
     replaced = target.with_name(f".{target.name}.{token}.old")
     descriptor = None
     try:
         if path.exists() and not path.is_dir():
             raise OutputError(f"cannot write {path}: it is a file; name a folder")
-        _sweep(target)
+        _remove_leftovers(target)
         temporary.mkdir(parents=True)
         descriptor = _lock(temporary)
         yield temporary
         mode = 0o666 & ~_umask()
         for file in temporary.rglob("*"):
             if file.is_file() and not file.is_symlink():
-                file.chmod(mode)  # as above
+                file.chmod(mode)  # see `atomic_file`
         _sync_folder(temporary)
         try:
             if target.exists():

@@ -1,6 +1,6 @@
-"""What comes with the program, in `glyffctl/pretrained`: a model, the text encoder it reads through, a classifier.
+"""Paths and names of the bundled model, text encoder and classifier, in `glyffctl/pretrained`.
 
-Model and encoder go by the name "bundled", wherever the program is installed, so that pictures and models can move.
+Pictures and models refer to the bundled model and encoder as "bundled", so that they stay valid on other machines.
 """
 
 from __future__ import annotations
@@ -9,26 +9,26 @@ from importlib import resources
 from pathlib import Path
 
 BUNDLED = "bundled"
-"""The name of our own model and text encoder, where others have folders, or names on the hub."""
+"""The name of the bundled model and text encoder, in place of a path or a name on the hub."""
 
 _MODEL = "model.safetensors"
 
 
-def display_name(path: Path) -> str:
-    """What a message calls a model: where this machine keeps the program tells nobody anything."""
-    return "the model in the box" if path == pretrained("model.safetensors") else str(path)
+def model_label(path: Path) -> str:
+    """The name of a model in messages: the path of the bundled model would only confuse."""
+    return "the bundled model" if path == pretrained(_MODEL) else str(path)
 
 
 def pretrained(name: str) -> Path:
-    """The path of something that comes with the program; nothing says that it is there."""
+    """The path of a bundled file or folder, which may be missing."""
     return Path(str(resources.files("glyffctl"))) / "pretrained" / name
 
 
 def model_path(named: Path) -> Path:
-    """Where the model is that a user calls `named`: a path as it is, or our own."""
+    """The path of the model that a user names: the bundled one for "bundled", else `named`."""
     return pretrained(_MODEL) if named == Path(BUNDLED) else named
 
 
 def model_name(path: Path) -> Path:
-    """What a user calls the model at `path`. Where this machine keeps the program concerns nobody."""
+    """The inverse of `model_path`: "bundled" for the bundled model, else `path`."""
     return Path(BUNDLED) if path == pretrained(_MODEL) else path

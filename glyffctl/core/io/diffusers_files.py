@@ -6,7 +6,7 @@ Weights are in one file or in shards with an index, under the plain name or a va
     diffusion_pytorch_model.fp16.safetensors              the variant "fp16"
     diffusion_pytorch_model-00001-of-00004.safetensors …  and diffusion_pytorch_model.safetensors.index.json
 
-safetensors only: reading it runs no code.
+safetensors only: loading runs no code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import Tensor
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.names import check_inside
-from glyffctl.core.io.reading import preview, read_json
+from glyffctl.core.io.reading import read_json, short_repr
 from glyffctl.core.io.tensors import check_tensors
 
 INDEX_FILE = "model_index.json"
@@ -32,13 +32,14 @@ PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")
 NETWORK = "UNet2DConditionModel"
 _STEM = "diffusion_pytorch_model"
 UNET_WEIGHTS = f"{_STEM}.safetensors"
-"""What diffusers calls the weights of a network."""
-# Versions of diffusers differ in where the name of a variant goes.
+"""The file name of a network's weights in diffusers."""
+# Versions of diffusers put the name of the variant in different places.
 _NAME = re.compile(
     rf"{_STEM}(?:\.(\w+))?(?P<shard>-\d+-of-\d+)?(?:\.(\w+))?\.safetensors(?P<index>\.index(?:\.(\w+))?\.json)?"
 )
-_RANKS = ("", "fp32", "bf16", "fp16")  # variants that differ in rounding alone: the first there is, is taken
-RUN_CODE = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_VARIANT_ORDER = ("", "fp32", "bf16", "fp16")  # variants that differ only in precision, best first
+PICKLED_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+"""File name endings of weights whose loading can run code."""
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ")
 
 
@@ -49,7 +50,7 @@ def is_pipeline(folder: Path) -> bool:
 
 
 @dataclass
-class _Stored:
+class _VariantFiles:
     """The files of one variant."""
 
     whole: str = ""
@@ -57,13 +58,13 @@ class _Stored:
     shards: list[str] = field(default_factory=list)
 
 
-def _stored(names: Iterable[str]) -> dict[str, _Stored]:
-    held: dict[str, _Stored] = {}
+def _group_by_variant(names: Iterable[str]) -> dict[str, _VariantFiles]:
+    held: dict[str, _VariantFiles] = {}
     for name in sorted(names):
         found = _NAME.fullmatch(name)
         if found is None:
             continue
-        files = held.setdefault(next((found[i] for i in (1, 3, 5) if found[i]), ""), _Stored())
+        files = held.setdefault(next((found[i] for i in (1, 3, 5) if found[i]), ""), _VariantFiles())
         if found["shard"]:
             files.shards.append(name)
         elif found["index"]:
@@ -74,23 +75,29 @@ def _stored(names: Iterable[str]) -> dict[str, _Stored]:
 
 
 def weight_files(names: Iterable[str], where: str) -> list[str]:
-    """Those of `names`, the files of one folder, that hold its weights: one file, or an index and its shards.
+    """Select the weights: one file, or an index and its shards.
 
-    Of several variants one that differs in rounding alone is taken, the finest. [] where there are none.
+    Of variants that differ only in precision, the best is taken.
+
+    Args:
+        names: the files of one folder.
+        where: the name of the folder in messages.
+
+    Returns:
+        Names of files; [] where there are no weights.
 
     Raises:
-        ModelError: there are several variants, and which one is meant is not known; or an index is missing. `where`
-            says which folder it is.
+        ModelError: there are several other variants, or an index is missing.
     """
-    held = _stored(names)
+    held = _group_by_variant(names)
     usable = {variant: files for variant, files in held.items() if files.whole or files.index}
     if not usable:
         for files in held.values():
             first = files.shards[0]
             index = re.sub(r"-\d+-of-\d+", "", first) + ".index.json"
-            raise ModelError(f"{where} holds {first} without {index}, which says what is in which file; get that too")
+            raise ModelError(f"{where} holds {first} without its index, {index}; get that too")
         return []
-    ranked = [variant for variant in _RANKS if variant in usable]
+    ranked = [variant for variant in _VARIANT_ORDER if variant in usable]
     if not ranked and len(usable) > 1:
         raise ModelError(
             f"{where} holds several kinds of weights, {', '.join(sorted(usable))}, and does not say which to use; "
@@ -101,13 +108,14 @@ def weight_files(names: Iterable[str], where: str) -> list[str]:
 
 
 def find_weights(folder: Path, *, model: Path) -> Path:
-    """The file in `folder` with the weights of a network, or the index of several.
+    """Find the file with the weights of a network, or the index of its shards.
 
     Args:
+        folder: where to look.
         model: the folder that messages name.
 
     Raises:
-        ModelError: there is none, or not one alone; the message says what is there instead.
+        ModelError: there is none, or it is ambiguous; the message says what is there instead.
     """
     try:
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -117,7 +125,7 @@ def find_weights(folder: Path, *, model: Path) -> Path:
     if found:
         return folder / found[0]
     wanted = f"{model} has no {(folder / UNET_WEIGHTS).relative_to(model)}"
-    if pickles := [name for name in names if name.endswith(RUN_CODE)]:
+    if pickles := [name for name in names if name.endswith(PICKLED_SUFFIXES)]:
         raise ModelError(
             f"{wanted}, only {pickles[0]}; weights in other formats can run code when they are loaded: where you trust "
             "them, load them with diffusers and save them again with save_pretrained"
@@ -130,7 +138,7 @@ def find_weights(folder: Path, *, model: Path) -> Path:
 
 
 def shard_names(index: Path) -> list[str]:
-    """The files that an index names, in the folder where it is.
+    """The files that an index names, relative to its folder.
 
     Raises:
         ModelError: it is not an index, or names a file outside its folder.
@@ -149,29 +157,30 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """All weights, in float32 on the CPU; `path` is of `find_weights`.
+    """Load all weights, in float32 on the CPU; `path` comes from `find_weights`.
 
     Raises:
-        ModelError: a file is missing, cut short or not safetensors, leads out of its folder, or holds other than
-            finite floating-point numbers.
+        ModelError: a file is missing, damaged, outside the folder, or holds anything but finite floating-point numbers.
     """
     if path.suffix != ".json":
-        return _read(path)
+        return _load_file(path)
     listed = _weight_map(path)
     weights: dict[str, Tensor] = {}
     for file in shard_names(path):
         shard = path.parent / file
         if not shard.exists():
-            raise ModelError(f"{path.parent} has no {preview(file)[1:-1]}, which {path.name} names; get that file too")
-        held = _read(shard)
+            raise ModelError(
+                f"{path.parent} has no {short_repr(file)[1:-1]}, which {path.name} names; get that file too"
+            )
+        held = _load_file(shard)
         lacking = sorted(name for name, where in listed.items() if where == file and name not in held)
         if lacking:
-            raise ModelError(f"cannot use {shard}: it has no {lacking[0][:100]}, which should be in it by {path.name}")
+            raise ModelError(f"cannot use {shard}: it has no {lacking[0][:100]}, which {path.name} says it holds")
         weights |= {name: tensor for name, tensor in held.items() if listed.get(name, file) == file}
     return weights
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _load_file(path: Path) -> dict[str, Tensor]:
     check_tensors(path, ModelError)
     _check_types(path)
     try:
@@ -189,16 +198,16 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _check_types(path: Path) -> None:
-    """See that only numbers are in the file that float32 can hold: others are parts of quantised weights."""
+    """Refuse types that float32 cannot hold: they are parts of quantised weights."""
     with path.open("rb") as file:
         try:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         except (ValueError, RecursionError):
-            return  # safetensors says what is wrong with it
+            return  # safetensors reports it
     for name, about in header.items() if isinstance(header, dict) else ():
         kind = about.get("dtype") if isinstance(about, dict) else None
         if name != "__metadata__" and isinstance(kind, str) and kind not in _FLOATS:
             raise ModelError(
-                f"cannot use {path}: {name[:100]} is stored as {preview(kind)[1:-1]}, as in quantised models, which "
-                "are not read here; name the model in float32, float16, bfloat16 or float8"
+                f"cannot use {path}: {name[:100]} is stored as {short_repr(kind)[1:-1]}, as in quantised models, which "
+                "are not supported; name the model in float32, float16, bfloat16 or float8"
             )

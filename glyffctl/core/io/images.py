@@ -1,4 +1,4 @@
-"""Pictures on disk: sheets of glyphs as PNG that remember how they were made, and animations."""
+"""Sheets of glyphs, PNG files that hold the settings they were made with, and animations."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _GAP, _TITLE = 4, 22  # pixels of a sheet: between pictures, and a line of title
 def sheet(
     pictures: Tensor, columns: int, gap: int = _GAP, titles: Sequence[str] = (), font: Path | None = None
 ) -> Image.Image:
-    """Lay pictures out in rows on white paper.
+    """Lay out pictures in rows on white paper.
 
     Args:
         pictures: (N, H, W) uint8.
         columns: pictures in a row.
         gap: pixels between pictures and around them.
         titles: a line of text above each row, or none.
-        font: the font of the titles; None is Pillow's own, which has Latin letters and no Han.
+        font: the font of the titles; None is Pillow's own, which has no Han.
     """
     count, height, width = pictures.shape
     rows = -(-count // columns)
@@ -54,11 +54,17 @@ def sheet(
     return canvas
 
 
-def cut(image: Image.Image, count: int, columns: int, *, titled: bool) -> Tensor:
-    """The `count` pictures (N, S, S) uint8 that `sheet` laid out `columns` in a row, S from the width of the sheet.
+def split_sheet(image: Image.Image, count: int, columns: int, *, titled: bool) -> Tensor:
+    """Undo `sheet`: `count` square pictures (N, S, S) uint8, S from the width of the sheet.
+
+    Args:
+        image: the sheet.
+        count: N.
+        columns: pictures in a row.
+        titled: whether each row has a title.
 
     Raises:
-        UsageError: no square pictures fill `image` that way.
+        UsageError: square pictures do not fill `image` that way.
     """
     gap, line, rows = _GAP, _TITLE if titled else 0, -(-count // columns)
     size = (image.width - gap) // columns - gap
@@ -82,7 +88,7 @@ def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: i
 
 
 def near_square(count: int) -> int:
-    """Columns that make `count` pictures nearly a square, without a ragged row where one can be had.
+    """The number of columns that makes `count` pictures nearly a square, with full rows where possible.
 
     16 → 4, 12 → 4, 32 → 8, 2 → 2, 7 → 3.
     """
@@ -94,7 +100,7 @@ def near_square(count: int) -> int:
 
 
 def save_png(path: Path, image: Image.Image, settings: dict[str, Any] | None = None) -> None:
-    """Write a PNG, `settings` as JSON in a text chunk of it.
+    """Write a PNG with `settings` as JSON in a text chunk.
 
     Raises:
         OutputError: the path cannot be written.
@@ -107,15 +113,15 @@ def save_png(path: Path, image: Image.Image, settings: dict[str, Any] | None = N
 
 
 def read_png(path: Path) -> Image.Image:
-    """A PNG, with its pixels.
+    """Load a PNG.
 
     Raises:
-        GlyffError: there is no such file, it is not a PNG, or its pixels would take more than `_MOST_PIXELS` bytes.
+        GlyffError: there is no such file, it is not a PNG, or it has more than 180 million bytes of pixels.
     """
     check_file(path, GlyffError, LARGEST_PICTURE)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own largest sheets are past it
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own largest sheets exceed its limit
             with Image.open(path, formats=["PNG"]) as image:
                 if image.width * image.height * len(image.getbands()) > _MOST_PIXELS:
                     raise ValueError(f"{image.width}×{image.height} pixels are too many")
@@ -126,11 +132,11 @@ def read_png(path: Path) -> Image.Image:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings that `save_png` put into `path`.
+    """Load the settings that `save_png` wrote into `path`.
 
     Raises:
         GlyffError: see `read_png`.
-        UsageError: the PNG has no settings of ours.
+        UsageError: the PNG has no such settings.
     """
     text = getattr(read_png(path), "text", {}).get(SETTINGS_KEY)
     try:
@@ -138,14 +144,19 @@ def read_settings(path: Path) -> dict[str, Any]:
     except ValueError:
         settings = None
     if not isinstance(settings, dict):
-        raise UsageError(f"{path} does not say how it was made: it is not a picture from `glyffctl sample`")
+        raise UsageError(f"{path} has no settings: it is not a picture from `glyffctl sample`")
     return settings
 
 
 def save_gif(path: Path, frames: Sequence[Image.Image], fps: float) -> None:
-    """Write an endless animation; the last frame stays for a second and a half.
+    """Write a looping GIF; the last frame stays for a second and a half.
 
-    Sixteen greys: noise does not compress, and at 256 levels an animation of 16 glyphs is 30 MB.
+    It has 16 greys: with 256, noise hardly compresses and an animation of 16 glyphs takes 30 MB.
+
+    Args:
+        path: the file.
+        frames: at least one, in grey.
+        fps: frames a second, at most 50.
 
     Raises:
         OutputError: the path cannot be written.

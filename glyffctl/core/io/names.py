@@ -1,4 +1,4 @@
-"""What strangers call things: made fit for a file of text, for a terminal and a page, and held inside a folder."""
+"""Names of unknown origin: made safe for text files and terminals, and kept inside a folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path, PurePosixPath
 from glyffctl.core.errors import GlyffError
 
 LONGEST_NAME = 100
-"""Characters of a font's name that are told: OpenType asks for fewer than 64, and a file can hold 65,535 bytes."""
+"""Characters of a font's name that are shown: OpenType recommends fewer than 64, and allows 65,535 bytes."""
 
 
-def as_text(name: str | Path) -> str:
-    """A name as UTF-8 can write it: what Python holds as halves of surrogate pairs, bytes that are no UTF-8, as '?'."""
+def utf8_name(name: str | Path) -> str:
+    """A name that UTF-8 can encode: bytes that were not UTF-8, which Python holds as surrogates, become '?'."""
     return str(name).encode("utf-8", "replace").decode("utf-8")
 
 
@@ -21,20 +21,20 @@ def printable(text: str) -> str:
 
 
 def check_name(path: Path, error: type[GlyffError]) -> None:
-    """See that the name of `path` is UTF-8: safetensors opens no other, and would say so after the work.
+    """Check that the name of `path` is UTF-8, before safetensors refuses it after the work.
 
     Raises:
         error: it is not.
     """
-    if as_text(path) != str(path):
+    if utf8_name(path) != str(path):
         raise error(f"cannot use {path}: its name is not UTF-8; choose another")
 
 
 def check_inside(name: str, where: Path, error: type[GlyffError]) -> None:
-    """See that the file `name` of a list in `where` stays in the folder of the list.
+    """Check that the file `name`, which the file `where` refers to, is in the folder of `where`.
 
     Raises:
-        error: it is absolute, or goes up.
+        error: it is absolute, or has "..".
     """
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:

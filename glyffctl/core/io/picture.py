@@ -1,4 +1,4 @@
-"""One picture file, whoever made it, as a grey square on white paper."""
+"""Loading a picture file as a grey square on white paper."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.atomic import reason
-from glyffctl.core.io.reading import LARGEST_PICTURE, check_file, preview
+from glyffctl.core.io.reading import LARGEST_PICTURE, check_file, short_repr
 
-# Its remarks would go to the terminal; what cannot be read is told by an error.
+# Keep its log off the terminal: errors report what matters.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 PAPER = 255
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Pillow knows more; what it does with EPS, say, is to start Ghostscript."""
-_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # sizes that a few bytes can ask for
-# What Pillow's readers raise for bytes that are not as they should be.
+"""Pillow supports more, but for EPS, say, it starts Ghostscript."""
+_BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)  # huge sizes in small files
+# Raised by Pillow for damaged files.
 _BROKEN = (OSError, ValueError, SyntaxError, EOFError, struct.error, LookupError, TypeError, ArithmeticError)
 _MOST_PIXELS = 160_000_000  # bytes as Pillow holds them: 40 million in colour
 _STRIP = 1 << 20  # pixels
 _MEND = "mend it or take out its row"
 _SAVE = "save it with 8 or 16 bits"
-# Formats told by their first bytes; others by the ending of the name.
+# Unsupported formats by their first bytes; others are recognised by the ending of the name.
 _MAGIC = {
     b"%PDF": "PDF",
     b"%!PS": "EPS",
@@ -50,19 +50,19 @@ _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b
 
 
 def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """One picture as (size, size) uint8 grey: turned as its EXIF says, padded to a square with white, then resized.
+    """Load a picture as (size, size) uint8 grey: rotated by its EXIF, padded to a square with white, then resized.
 
-    What is transparent shows the paper. Of several frames the first is taken.
+    Transparent parts are white. Of several frames the first is taken.
 
     Raises:
-        DataError: the file cannot be read as a picture, or it is not known which of its values is white.
+        DataError: the file cannot be read as a picture, or its value for white is unknown.
     """
     check_file(path, DataError, LARGEST_PICTURE)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on tags that nothing here reads
+            warnings.simplefilter("ignore")  # about tags that are not used here
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # Opened here: of a file that Pillow opens it maps some TIFFs into memory, and reads turned ones askew.
+            # Opened here: Pillow memory-maps some TIFFs that it opens itself, and then misreads rotated ones.
             with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height * (1 if image.mode in ("1", "L", "P") else 4) > _MOST_PIXELS:
                     raise ValueError(f"{image.width}×{image.height} pixels are too many")
@@ -84,7 +84,7 @@ def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def _unidentified(path: Path) -> str:
-    """What to say of a file that is in none of `FORMATS`."""
+    """The message for a file in none of `FORMATS`."""
     with path.open("rb") as file:
         start = file.read(256)
     if not start:
@@ -96,25 +96,25 @@ def _unidentified(path: Path) -> str:
         kind = next((name for magic, name in _MAGIC.items() if start.lstrip().startswith(magic)), None)
     if kind is None and b"<svg" in start.lower():
         kind = "SVG"
-    Image.init()  # for the endings that all of Pillow's formats have
+    Image.init()  # registers the endings of all formats of Pillow
     by_name = Image.registered_extensions().get(path.suffix.lower())
     if kind is None and by_name not in (None, *FORMATS):
         kind = by_name
     if kind is not None:
-        return f"cannot read the picture {path}: {kind} is not read; convert it to PNG"
+        return f"cannot read the picture {path}: {kind} is not supported; convert it to PNG"
     if start.lstrip()[:1] == b"<":
-        return f"cannot read the picture {path}: it holds text, not a picture: it begins with {preview(start[:20])}"
+        return f"cannot read the picture {path}: it is text, not a picture, and begins with {short_repr(start[:20])}"
     return (
         f"cannot read the picture {path}: it is not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, but begins with "
-        f"{preview(start[:12])}; {_MEND}"
+        f"{short_repr(start[:12])}; {_MEND}"
     )
 
 
 def _grey(image: Image.Image) -> Image.Image:
-    """`image` in grey on white paper, a strip at a time: a large one whole would take four times its own memory.
+    """`image` in grey on white paper, strip by strip: a large one at once would take four times its memory.
 
     Raises:
-        ValueError: its values have no white that is known.
+        ValueError: its value for white is unknown.
     """
     white = _white(image)
     grey, rows = Image.new("L", image.size), max(1, _STRIP // image.width)
@@ -129,26 +129,26 @@ _BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF
 
 
 def _white(image: Image.Image) -> int | None:
-    """The value of white in numbers that Pillow itself would clip and not scale; None where it converts them.
+    """The value of white in modes that Pillow would clip instead of scaling; None for other modes.
 
-    Negative where 0 is white and that number black.
+    Negative where 0 is white and that value black.
     """
     if image.mode != "F" and not image.mode.startswith("I"):
         return None
     if image.format != "TIFF":
-        return 1 if image.mode == "F" else 65535  # of PNG and PPM: Pillow spreads fewer bits over 16
+        return 1 if image.mode == "F" else 65535  # PNG and PPM: Pillow scales fewer bits to 16
     tags = getattr(image, "tag_v2", {})
     white_is_zero = tags.get(_PHOTOMETRIC) == 0
     bits = tags.get(_BITS, 16)
     bits = bits[0] if isinstance(bits, tuple) else bits
     if image.mode == "I":
-        raise ValueError(f"it has whole numbers of {bits} bits, and does not say which is white; {_SAVE}")
+        raise ValueError(f"its values are integers of {bits} bits, and its white is unknown; {_SAVE}")
     return (1 if image.mode == "F" else 2**bits - 1) * (-1 if white_is_zero else 1)
 
 
 def _scaled_strip(image: Image.Image, white: int) -> Image.Image:
     values = np.asarray(image)
-    if image.mode == "F" and not (float(values.min()) >= 0 and float(values.max()) <= 1):  # so is what has NaN
+    if image.mode == "F" and not (float(values.min()) >= 0 and float(values.max()) <= 1):  # false for NaN, too
         there = f"{values.min():g} to {values.max():g}"
         raise ValueError(f"it has floating-point values from {there}, where only 0 to 1 is accepted; {_SAVE}")
     if image.mode != "F":
@@ -156,7 +156,7 @@ def _scaled_strip(image: Image.Image, white: int) -> Image.Image:
     grey = (values * PAPER // abs(white)).clip(0, PAPER)
     if white < 0:
         grey = PAPER - grey
-    if "transparency" in image.info:  # the one value that is
+    if "transparency" in image.info:  # this one value is transparent
         grey[values == image.info["transparency"]] = PAPER
     return Image.fromarray(grey.astype(np.uint8))
 

@@ -1,7 +1,7 @@
-"""Reading files that anyone may have made: what is wrong with one ends in one plain line.
+"""Reading untrusted files: anything wrong with one becomes an error of one plain line.
 
-What is no plain file is refused before it is opened: a pipe would be waited for, and /dev/zero has no end. Nothing is
-read further than what is expected can reach: a few bytes can claim gigabytes, and unpack to them.
+Only regular files are opened: a pipe would block, and /dev/zero has no end. Every read has a limit: a few bytes can
+claim, or unpack to, gigabytes.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from glyffctl.core.errors import GlyffError
 from glyffctl.core.io.atomic import reason
 
 LARGEST_SETTINGS = 1 << 22
-"""Bytes of a file of settings, at most; that of a data folder of 10,000 fonts has 1.5 million."""
+"""Bytes of a file of settings; the manifest of a data folder of 10,000 fonts has 1.5 million."""
 LARGEST_TOML = 1 << 20
 """Bytes; ten thousand prompts have 500,000."""
 LARGEST_TABLE = 1 << 25
 """Bytes of a table of characters, unpacked; the largest of Unihan's has 12 million."""
 LARGEST_RECORD = 1 << 28
-"""Bytes of what the program itself writes down of characters or steps; for 21,000 glyphs 4.5 million."""
+"""Bytes of a table of characters or a log that glyffctl writes; for 21,000 glyphs 4.5 million."""
 LARGEST_PICTURE = 1 << 28
-"""Bytes of a file that holds a picture: a sheet of 10,000 takes a tenth of it."""
+"""Bytes of a picture file; a sheet of 10,000 glyphs takes a tenth."""
 LONGEST_LINE = 1 << 20
-"""Characters."""
-_LONGEST_NUMBER = 300  # digits: what has more is none as a float either
+"""Characters of a line."""
+_LONGEST_NUMBER = 300  # digits; larger numbers do not fit a float either
 _LONGEST_SHOWN = 60
-# A key of TOML with more than 30 parts (a.b.c…): tomllib's memory and time grow with their square, to 1 TB for 1 MB.
+# Dotted keys of more than 30 parts: tomllib's memory and time grow with the square of the parts, to 1 TB for 1 MB.
 _MANY_PARTS = re.compile(r"""(?<![\w\\-])(?:(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){30}""")
 
 
 def check_file(path: Path, error: type[GlyffError], most: int | None = None) -> None:
-    """See that `path` is a plain file, or a link to one.
+    """Check that `path` is a regular file, or a link to one.
 
     Raises:
-        error: it is not, or nothing is there, or it has more than `most` bytes.
+        error: it is not, or does not exist, or has more than `most` bytes.
     """
     try:
         state = path.stat()
@@ -61,20 +61,20 @@ def check_file(path: Path, error: type[GlyffError], most: int | None = None) -> 
 
 
 def too_large(path: Path, error: type[GlyffError], most: int) -> GlyffError:
-    """What is wrong with a file of more than `most` bytes."""
-    return error(f"cannot read {path}: it is larger than {most >> 20} MiB, and so not what was expected")
+    """The error for a file of more than `most` bytes."""
+    return error(f"cannot read {path}: it is larger than {most >> 20} MiB, and so not the expected kind of file")
 
 
 def read_bytes(path: Path, error: type[GlyffError], most: int) -> bytes:
-    """All of a file.
+    """Read a file.
 
     Raises:
-        error: it is no plain file, cannot be read, or has more than `most` bytes.
+        error: it is no regular file, cannot be read, or has more than `most` bytes.
     """
     check_file(path, error, most)
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)  # the files of /proc have more than they say
+            data = file.read(most + 1)  # files in /proc are larger than they claim
     except OSError as cause:
         raise error(f"cannot read {path}: {reason(cause)}") from cause
     if len(data) > most:
@@ -83,7 +83,7 @@ def read_bytes(path: Path, error: type[GlyffError], most: int) -> bytes:
 
 
 def digest(path: Path, error: type[GlyffError], most: int) -> str:
-    """sha256 of a file, to say later which one it was.
+    """The sha256 of a file, in hex.
 
     Raises:
         error: see `read_bytes`.
@@ -103,10 +103,10 @@ def digest(path: Path, error: type[GlyffError], most: int) -> str:
 
 
 def read_packed(path: Path, error: type[GlyffError], most: int = LARGEST_TABLE) -> bytes:
-    """All of a file, unpacked if it is packed with gzip or bzip2.
+    """Read a file, and unpack gzip or bzip2.
 
     Raises:
-        error: see `read_bytes`; `most` holds before and after. Or a line has more than `LONGEST_LINE` bytes.
+        error: see `read_bytes`, where `most` limits packed and unpacked bytes; or a line has more than `LONGEST_LINE`.
         OSError, EOFError, zlib.error: it is damaged.
     """
     data = read_bytes(path, error, most)
@@ -121,10 +121,10 @@ def read_packed(path: Path, error: type[GlyffError], most: int = LARGEST_TABLE) 
 
 
 def check_lines(data: bytes, path: Path, error: type[GlyffError]) -> None:
-    """See that no line, ended by LF or CR, has more than `LONGEST_LINE` bytes: what parses it takes many times as much.
+    """Check that no line, ended by LF or CR, has more than `LONGEST_LINE` bytes: parsing takes a multiple of that.
 
     Raises:
-        error: one has.
+        error: a line is longer.
     """
     long = (line for line in io.BytesIO(data) if len(line) > LONGEST_LINE)
     if any(len(part[0]) > LONGEST_LINE for line in long for part in re.finditer(rb"[^\r]+", line)):
@@ -132,7 +132,7 @@ def check_lines(data: bytes, path: Path, error: type[GlyffError]) -> None:
 
 
 def read_text(path: Path, error: type[GlyffError], most: int = LARGEST_SETTINGS) -> str:
-    """A file of UTF-8 text, without the byte order mark that some editors put in front.
+    """Read a file of UTF-8 text, without its byte order mark.
 
     Raises:
         error: see `read_bytes`; or it is not UTF-8.
@@ -144,10 +144,10 @@ def read_text(path: Path, error: type[GlyffError], most: int = LARGEST_SETTINGS)
 
 
 def read_json(path: Path, error: type[GlyffError]) -> dict[str, Any]:
-    """A file that is one JSON object.
+    """Load a file that is one JSON object.
 
     Raises:
-        error: see `read_text`; or it is not that.
+        error: see `read_text`; or it is not a JSON object.
     """
     try:
         plain = parse_json(read_text(path, error))
@@ -159,10 +159,10 @@ def read_json(path: Path, error: type[GlyffError]) -> dict[str, Any]:
 
 
 def read_toml(path: Path, error: type[GlyffError]) -> dict[str, Any]:
-    """A TOML file.
+    """Load a TOML file.
 
     Raises:
-        error: see `read_text`; or it is not that.
+        error: see `read_text`; or it is not TOML.
     """
     text = read_text(path, error, LARGEST_TOML)
     if _MANY_PARTS.search(text):
@@ -171,29 +171,30 @@ def read_toml(path: Path, error: type[GlyffError]) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise error(f"{path} is not a TOML file: {cause}") from cause
-    except ValueError as cause:  # Python's own limit
+    except ValueError as cause:  # Python limits the digits of an integer
         raise error(f"{path} is not a TOML file: it holds a number of thousands of digits") from cause
     except RecursionError as cause:
-        raise error(f"{path} is not a TOML file: it is nested too deep") from cause
+        raise error(f"{path} is not a TOML file: it is nested too deeply") from cause
 
 
 def parse_json(text: str, *, unique: bool = False) -> Any:
-    """Values from JSON, without what Python alone takes: whole numbers without end, text that UTF-8 cannot write.
+    """Parse JSON; refuse integers of unlimited length and text that UTF-8 cannot encode, which Python accepts.
 
     Args:
-        unique: refuse an object that names a key twice, of which Python keeps the last.
+        text: the JSON.
+        unique: refuse objects that name a key twice, of which Python keeps the last.
 
     Raises:
-        ValueError: it is not JSON, or not that; the message says what it is.
+        ValueError: it is not JSON, or refused; the message says why.
     """
     try:
         plain = json.loads(text, parse_int=_whole, object_pairs_hook=_unique if unique else None)
         if "\\u" in text:
             json.dumps(plain, ensure_ascii=False).encode()
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError:
-        raise ValueError("it holds half of a surrogate pair, which is no character") from None
+        raise ValueError("it has half of a surrogate pair, which is no character") from None
     return plain
 
 
@@ -202,7 +203,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen = set[str]()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise ValueError(f"it names {preview(twice)} twice")
+        raise ValueError(f"it names {short_repr(twice)} twice")
     return found
 
 
@@ -212,7 +213,7 @@ def _whole(digits: str) -> int:
     return int(digits)
 
 
-def preview(value: object) -> str:
-    """A value from a file, as a message shows it: cut where it is long."""
+def short_repr(value: object) -> str:
+    """The repr of a value from a file, for messages; at most 60 characters and an ellipsis."""
     text = repr(value)
     return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"

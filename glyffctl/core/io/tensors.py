@@ -1,6 +1,6 @@
-"""Named tensors in one file that is whole or absent, and that tells when a bit of it has changed.
+"""Files of named tensors and a JSON header: written atomically, and checked for any change when they are loaded.
 
-safetensors only: reading one runs no code. The metadata holds a digest of the header and of every tensor's name, type,
+safetensors only: loading runs no code. The metadata holds a digest of the header and of every tensor's name, type,
 shape and bytes.
 """
 
@@ -20,14 +20,14 @@ from torch import Tensor
 from glyffctl.core.errors import GlyffError, OutputError
 from glyffctl.core.io.atomic import atomic_file, reason
 from glyffctl.core.io.names import check_name
-from glyffctl.core.io.reading import check_file, parse_json, preview
+from glyffctl.core.io.reading import check_file, parse_json, short_repr
 
 LARGEST_HEADER = 1 << 22
-"""Bytes; that of the model in the box has 33,792."""
+"""Bytes of a safetensors header; that of the bundled model has 33,792."""
 
 
 def check_tensors(path: Path, error: type[GlyffError]) -> None:
-    """See that `path` is a plain file whose header can be read, before safetensors believes it.
+    """Check that `path` is a regular file with a header of sane length, before safetensors trusts it.
 
     Raises:
         error: it is not.
@@ -44,7 +44,7 @@ def check_tensors(path: Path, error: type[GlyffError]) -> None:
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
-    """A BLAKE2b digest of tensors on the CPU, about a gigabyte a second."""
+    """BLAKE2b of tensors on the CPU, 32 hex digits; about a gigabyte a second."""
     state = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
@@ -53,15 +53,18 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return state.hexdigest()
 
 
-def _seal(header: str, tensors: Mapping[str, Tensor]) -> str:
+def _file_digest(header: str, tensors: Mapping[str, Tensor]) -> str:
     return hashlib.blake2b(f"{digest(tensors)} {header}".encode(), digest_size=16).hexdigest()
 
 
 def save_tensors(path: Path, kind: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write `tensors` to `path` with the JSON-able `header`.
+    """Write tensors and a header to a file.
 
     Args:
-        kind: what the file is, "glyffctl-model/1" say; `load_tensors` asks for it again.
+        path: the file.
+        kind: the kind and version of the file, such as "glyffctl-model/1", which `load_tensors` checks.
+        tensors: by name.
+        header: values that JSON can hold.
 
     Raises:
         OutputError: the path cannot be written, or the disk is full.
@@ -69,16 +72,16 @@ def save_tensors(path: Path, kind: str, tensors: Mapping[str, Tensor], header: M
     check_name(path, OutputError)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header, ensure_ascii=False)
-    metadata = {"kind": kind, "header": text, "blake2b": _seal(text, held)}
+    metadata = {"kind": kind, "header": text, "blake2b": _file_digest(text, held)}
     with atomic_file(path) as temporary:
         try:
             save_file(held, temporary, metadata)
-        except SafetensorError as error:  # its own type for a full disk
+        except SafetensorError as error:  # raised for a full disk
             raise OutputError(f"cannot write {path}: {error}") from error
 
 
 def read_header(path: Path, kind: str, error: type[GlyffError]) -> dict[str, Any]:
-    """The header of what `save_tensors` wrote, without a look at the tensors, and so without the check of the seal.
+    """Load only the header of a file of `save_tensors`; this does not check the digest.
 
     Raises:
         error: there is no such file, it is of another kind or version, or its header cannot be read.
@@ -92,7 +95,7 @@ def read_header(path: Path, kind: str, error: type[GlyffError]) -> dict[str, Any
     except (SafetensorError, KeyError, ValueError) as cause:
         raise error(f"cannot read {path}: it is cut short or not a safetensors file ({str(cause)[:200]})") from cause
     if not isinstance(header, dict):
-        raise error(f"cannot use {path}: its header is not one of glyffctl")
+        raise error(f"cannot use {path}: its header is not from glyffctl")
     return header
 
 
@@ -100,12 +103,12 @@ def _metadata(path: Path, file: Any, kind: str, error: type[GlyffError]) -> dict
     metadata: dict[str, str] = file.metadata() or {}
     found = metadata.get("kind", "not a file of glyffctl")
     if found != kind:
-        raise error(f"cannot use {path}: it is {preview(found)}, this version reads {kind!r}")
+        raise error(f"cannot use {path}: it is {short_repr(found)}, this version reads {kind!r}")
     return metadata
 
 
 def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote: the tensors, on the CPU, and the header.
+    """Load a file of `save_tensors`: the tensors, on the CPU, and the header.
 
     Raises:
         error: there is no such file, it is of another kind or version, cut short, or damaged.
@@ -115,7 +118,7 @@ def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[s
         with safe_open(path, framework="pt") as file:
             metadata = _metadata(path, file, kind, error)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        intact = _seal(metadata["header"], tensors) == metadata["blake2b"]
+        intact = _file_digest(metadata["header"], tensors) == metadata["blake2b"]
         header = parse_json(metadata["header"]) if intact else None
     except OSError as cause:
         raise error(f"cannot read {path}: {reason(cause)}") from cause

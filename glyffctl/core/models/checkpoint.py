@@ -23,7 +23,7 @@ from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.io.atomic import write_text
-from glyffctl.core.io.bundled import display_name
+from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.reading import read_json
 from glyffctl.core.io.tensors import check_tensors, digest, load_tensors, read_header, save_tensors
 from glyffctl.core.models import places as model_places
@@ -169,18 +169,18 @@ def load_model(path: Path) -> TrainedModel:
     try:
         weights, header = load_tensors(file, MODEL_KIND, ModelError)
     except ModelError as error:
-        message = str(error).replace(str(file), display_name(file))
+        message = str(error).replace(str(file), model_label(file))
         if isinstance(error.__cause__, OSError):  # a file that the disk does not give may well be whole
             raise ModelError(message) from error
-        what = "get the file again" if display_name(file) == str(file) else "install glyffctl again"
+        what = "get the file again" if model_label(file) == str(file) else "install glyffctl again"
         raise ModelError(f"{message}; {what}, or name another model") from error
     identity = digest(weights)
-    origin = Origin.parse(header, Path(display_name(file)))
+    origin = Origin.parse(header, Path(model_label(file)))
     schedule = _schedule(weights.pop(SIGMAS, None), file)
     network = load_weights(build_without_init(origin.config.network), weights, file)
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
-        raise ModelError(f"cannot use {display_name(file)}: it does not say how many pictures it was trained on")
+        raise ModelError(f"cannot use {model_label(file)}: it does not say how many pictures it was trained on")
     return trained_model(network, schedule, origin, images=images, epochs=_epochs(header), identity=identity)
 
 
@@ -192,7 +192,7 @@ def _schedule(sigmas: Tensor | None, file: Path) -> Schedule:
         or len(sigmas) == 0
         or not bool((sigmas > 0).all() and sigmas.isfinite().all() and (sigmas.diff() > 0).all())
     ):
-        raise ModelError(f"cannot use {display_name(file)}: its noise levels are not positive and ascending")
+        raise ModelError(f"cannot use {model_label(file)}: its noise levels are not positive and ascending")
     return Schedule(sigmas)
 
 
@@ -211,9 +211,9 @@ def load_weights(network: AnyNetwork, weights: dict[str, Tensor], file: Path) ->
     try:
         network.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, assign=True)
     except RuntimeError as error:
-        raise ModelError(f"cannot use {display_name(file)}: its weights do not fit its own settings") from error
+        raise ModelError(f"cannot use {model_label(file)}: its weights do not fit its own settings") from error
     if not all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values()):
-        raise ModelError(f"cannot use {display_name(file)}: it holds weights that are not finite numbers")
+        raise ModelError(f"cannot use {model_label(file)}: it holds weights that are not finite numbers")
     return channels_last(network).eval().requires_grad_(False)
 
 

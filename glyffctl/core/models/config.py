@@ -16,7 +16,7 @@ from glyffctl.core.diffusion.denoiser import PredictionType, Weighting
 from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.errors import TrainingError, UsageError
 from glyffctl.core.io import reading
-from glyffctl.core.io.reading import preview
+from glyffctl.core.io.reading import short_repr
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, kind_of
 from glyffctl.core.precision import Precision
 
@@ -50,7 +50,9 @@ class DiffusionConfig:
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
         if self.schedule not in SCHEDULES:
-            raise UsageError(f"diffusion.schedule must be one of {', '.join(SCHEDULES)}, not {preview(self.schedule)}")
+            raise UsageError(
+                f"diffusion.schedule must be one of {', '.join(SCHEDULES)}, not {short_repr(self.schedule)}"
+            )
         if not 0 <= self.caption_dropout <= 1:
             raise UsageError(f"diffusion.caption_dropout must be in [0, 1], not {self.caption_dropout}")
         if not (math.isfinite(self.level_mean) and 0 < self.level_std < math.inf):
@@ -138,7 +140,7 @@ class CodecConfig:
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
         if self.kind not in CODECS:
-            raise UsageError(f"codec.kind must be one of {', '.join(CODECS)}, not {preview(self.kind)}")
+            raise UsageError(f"codec.kind must be one of {', '.join(CODECS)}, not {short_repr(self.kind)}")
         if not 1 <= self.size <= _LARGEST_SIZE:
             raise UsageError(f"codec.size must be in 1…{_LARGEST_SIZE:,}, not {self.size}")
 
@@ -220,7 +222,7 @@ def parse(sections: dict[str, dict[str, Any]]) -> Config:
     network = dict(sections.get("network", {}))
     name = network.pop("kind", DEFAULT_KIND)
     if not isinstance(name, str) or name not in NETWORKS:
-        raise UsageError(f"network.kind must be one of {', '.join(NETWORKS)}, not {preview(name)}")
+        raise UsageError(f"network.kind must be one of {', '.join(NETWORKS)}, not {short_repr(name)}")
     parts = {section: _build(kind, sections.get(section, {}), section) for section, kind in _KINDS.items()}
     return Config(network=_build(NETWORKS[name].config, network, "network"), **parts)
 
@@ -278,15 +280,15 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
     if get_origin(hint) is Literal:
         if value in get_args(hint):
             return value
-        raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {preview(value)}")
+        raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {short_repr(value)}")
     if get_origin(hint) is tuple:
         if isinstance(value, list | tuple) and all(type(item) is int and -LARGEST <= item < LARGEST for item in value):
             return tuple(value)
-        raise UsageError(f"{name} must be a list of whole numbers, not {preview(value)}")
+        raise UsageError(f"{name} must be a list of whole numbers, not {short_repr(value)}")
     whole = type(value) is int and -LARGEST <= value < LARGEST
     if hint is float and (whole or type(value) is float):
         return float(value)
     if type(value) is hint and (whole or hint is not int):
         return value
     kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}[hint]
-    raise UsageError(f"{name} must be {kind}, not {preview(value)}")
+    raise UsageError(f"{name} must be {kind}, not {short_repr(value)}")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from glyffctl.core.errors import GlyffError
 from glyffctl.core.io.atomic import reason
-from glyffctl.core.io.bundled import display_name
-from glyffctl.core.io.diffusers_files import NETWORK, PARTS, RUN_CODE, is_pipeline
-from glyffctl.core.io.reading import preview, read_json
+from glyffctl.core.io.bundled import model_label
+from glyffctl.core.io.diffusers_files import NETWORK, PARTS, PICKLED_SUFFIXES, is_pipeline
+from glyffctl.core.io.reading import read_json, short_repr
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.safetensors"
@@ -77,7 +77,7 @@ def _in_file(file: Path) -> str | None:
     kind = _kind(file)
     if kind:
         return None if kind == MODEL_KIND else _of_ours(file, kind)
-    if display_name(file) != str(file):
+    if model_label(file) != str(file):
         return None  # damaged: `load_model` says so
     return _of_others(file) or (_unknown_file(file) if kind == "" or file.suffix != ".safetensors" else None)
 
@@ -87,10 +87,10 @@ def _of_ours(file: Path, kind: str) -> str:
         return f"{file} is a training state ({kind}), for resuming a run; its model is {file.with_name(MODEL_FILE)}"
     if kind.partition("/")[0] == MODEL_KIND.partition("/")[0]:
         return (
-            f"cannot use {display_name(file)}: it was written by another version of glyffctl, as {preview(kind)} where "
-            f"this one reads {MODEL_KIND!r}; use that version, or name another model"
+            f"cannot use {model_label(file)}: it was written by another version of glyffctl, as {short_repr(kind)} "
+            f"where this one reads {MODEL_KIND!r}; use that version, or name another model"
         )
-    return f"{file} is not a model but {preview(kind)}; {_NAME_ONE}"
+    return f"{file} is not a model but {short_repr(kind)}; {_NAME_ONE}"
 
 
 def _of_others(file: Path) -> str | None:
@@ -109,7 +109,7 @@ def _of_others(file: Path) -> str | None:
 
 
 def _unknown_file(file: Path) -> str:
-    if file.suffix in RUN_CODE:
+    if file.suffix in PICKLED_SUFFIXES:
         return f"{file} is not read: weights in formats other than safetensors can run code; {_NAME_ONE}"
     if file.suffix == ".safetensors":
         return f"{file} is a safetensors file that glyffctl did not write; {_NAME_ONE}"

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
-from glyffctl.core.io.reading import preview
+from glyffctl.core.io.reading import short_repr
 from glyffctl.core.networks.network import NETWORKS, Network, NetworkConfig, NetworkKind
 
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
@@ -76,7 +76,7 @@ class UNetConfig(NetworkConfig):
             )
         if any(level not in range(len(self.channels)) for level in self.attention):
             raise UsageError(
-                f"network: attention names levels 0…{len(self.channels) - 1}, not {preview(list(self.attention))}"
+                f"network: attention names levels 0…{len(self.channels) - 1}, not {short_repr(list(self.attention))}"
             )
         attending = {self.channels[level] for level in (*self.attention, -1)}
         if any(width % self.head_width for width in attending):

@@ -1,1 +1,1 @@
-"""Text encoders and where they are found."""
+"""Text encoders: loading, encoding, and finding them on disk or on the hub."""

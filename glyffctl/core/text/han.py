@@ -1,4 +1,4 @@
-"""Which characters are Han."""
+"""A regular expression for Han characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the name of a pretrained model to its folder: with the program, local, downloaded before, or from the hub."""
+"""The folder of a pretrained model, from its name: bundled, local, in the hub's cache, or downloaded."""
 
 from __future__ import annotations
 
@@ -12,30 +12,32 @@ from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.io.diffusers_files import shard_names, weight_files
 
-_TIMEOUT = 10.0  # seconds until a hub that does not answer counts as out of reach
+_TIMEOUT = 10.0  # seconds to wait for an answer of the hub
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _ModelKind:
     """A kind of model on the hub.
 
     Attributes:
-        noun, example, option: what it is called, the name of one, and the option that takes it.
-        error: what is raised.
-        wanted, unwanted: the files that loading reads; nothing that could run code, and no other formats of the same
+        noun: what messages call it.
+        example: the name of one.
+        field: the option that takes it.
+        error: raised where it cannot be found or downloaded.
+        include, exclude: patterns of the files to download: nothing that could run code, no second format of the
             weights.
-        weights: of all files, those that hold the weights; [] where there are none.
-        whole: whether a folder has all that loading needs.
+        weights: selects the files with the weights from all files; [] where there are none.
+        is_complete: whether a folder has all files that loading needs.
     """
 
     noun: str
     example: str
-    option: str
+    field: str
     error: type[GlyffError]
-    wanted: tuple[str, ...]
-    unwanted: tuple[str, ...]
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
     weights: Callable[[Sequence[str]], list[str]]
-    whole: Callable[[Path], bool]
+    is_complete: Callable[[Path], bool]
 
 
 def has_weights(folder: Path) -> bool:
@@ -43,20 +45,20 @@ def has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors"))
 
 
-_ENCODER = _Kind(
+_ENCODER = _ModelKind(
     noun="text encoder",
     example="google-t5/t5-small",
-    option="--encoder",
+    field="encoder",
     error=EmbeddingError,
-    wanted=("*.json", "*.safetensors", "*.model", "*.txt"),
-    unwanted=("*/*",),
+    include=("*.json", "*.safetensors", "*.model", "*.txt"),
+    exclude=("*/*",),
     weights=lambda names: [name for name in names if name.endswith(".safetensors") and "/" not in name],
-    whole=lambda folder: (folder / "config.json").is_file() and has_weights(folder),
+    is_complete=lambda folder: (folder / "config.json").is_file() and has_weights(folder),
 )
 
 
 def _network_weights(names: Sequence[str]) -> list[str]:
-    """The files with the weights of a pipeline's network, which lie at the top or in `unet/`."""
+    """The files with the weights of a pipeline's network, at the top or in `unet/`."""
     for place in ("", "unet/"):
         here = [name.removeprefix(place) for name in names if name.startswith(place)]
         if found := weight_files([name for name in here if "/" not in name], place or "the model"):
@@ -64,7 +66,7 @@ def _network_weights(names: Sequence[str]) -> list[str]:
     return []
 
 
-def _is_whole_pipeline(folder: Path) -> bool:
+def _is_complete_pipeline(folder: Path) -> bool:
     names = [str(file.relative_to(folder)) for place in (".", "unet") for file in (folder / place).glob("*.*")]
     try:
         found = _network_weights(names)
@@ -79,12 +81,12 @@ def _is_whole_pipeline(folder: Path) -> bool:
     )
 
 
-_PIPELINE = _Kind(
+_PIPELINE = _ModelKind(
     noun="model",
     example="yuewu/glyffuser",
-    option="--model",
+    field="model",
     error=ModelError,
-    wanted=(
+    include=(
         "model_index.json",
         "config.json",
         "scheduler_config.json",
@@ -98,28 +100,27 @@ _PIPELINE = _Kind(
         "tokenizer/*.model",
         "tokenizer/*.txt",
     ),
-    unwanted=("*/*/*", "text_encoder/*.fp16.*"),
+    exclude=("*/*/*", "text_encoder/*.fp16.*"),
     weights=_network_weights,
-    whole=_is_whole_pipeline,
+    is_complete=_is_complete_pipeline,
 )
 
 
 def is_local(name: str | Path) -> bool:
-    """Whether `name` means a folder here: a `Path`, a folder that exists, or text spelled like a path."""
+    """Whether `name` means a local folder: a `Path`, an existing folder, or text that looks like a path."""
     if name == BUNDLED:
         return False
     return isinstance(name, Path) or name.startswith((".", "~", "/")) or (name != "" and Path(name).is_dir())
 
 
-def model_folder(name: str | Path) -> Path:
-    """The folder with the files of a pretrained text encoder.
+def encoder_folder(name: str | Path) -> Path:
+    """The folder of a pretrained text encoder, downloaded if necessary.
 
-    A model that was downloaded before is taken as it is, without asking the Hugging Face hub. Otherwise the
-    hub has ten seconds to answer; the download itself may take as long as it needs.
+    A copy in the hub's cache is used without contacting the hub. Otherwise the hub must answer within ten seconds; the
+    download itself has no time limit.
 
     Args:
-        name: "bundled" for the encoder that comes with the program, a folder, or a name on the hub such as
-            "google-t5/t5-small".
+        name: "bundled", a folder, or a name on the hub such as "google-t5/t5-small".
 
     Raises:
         EmbeddingError: no such folder or name, no network, or no safetensors weights there.
@@ -131,22 +132,22 @@ def model_folder(name: str | Path) -> Path:
         if not folder.is_dir():
             raise EmbeddingError(f"no text encoder at {folder}: there is no such folder")
         return folder
-    return _downloaded(str(name), _ENCODER) or _download(str(name), _ENCODER)
+    return _cached_copy(str(name), _ENCODER) or _download(str(name), _ENCODER)
 
 
 def pipeline_folder(name: str) -> Path:
-    """The folder with a model of diffusers that is called `name` on the hub; as `model_folder` goes about it.
+    """The folder of the diffusers model `name` on the hub, downloaded if necessary; see `encoder_folder`.
 
     Raises:
         ModelError: no such name, no network, or no safetensors weights there.
     """
     with _quiet():
-        return _downloaded(name, _PIPELINE) or _download(name, _PIPELINE)
+        return _cached_copy(name, _PIPELINE) or _download(name, _PIPELINE)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the library's own log lines and bars off the terminal; errors still are exceptions."""
+    """Keep log lines and progress bars of the hub's library off the terminal; errors still raise."""
     from huggingface_hub.utils import logging  # noqa: PLC0415
     from huggingface_hub.utils.tqdm import (  # noqa: PLC0415
         are_progress_bars_disabled,
@@ -165,41 +166,41 @@ def _quiet() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _downloaded(name: str, kind: _Kind) -> Path | None:
+def _cached_copy(name: str, kind: _ModelKind) -> Path | None:
     """The complete copy of `name` in the hub's cache on this machine, if there is one."""
     from huggingface_hub import snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
 
-    wanted, unwanted = list(kind.wanted), list(kind.unwanted)
+    include, exclude = list(kind.include), list(kind.exclude)
     try:
-        folder = Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted, local_files_only=True))
+        folder = Path(snapshot_download(name, allow_patterns=include, ignore_patterns=exclude, local_files_only=True))
     except LocalEntryNotFoundError:
         return None
     except HFValidationError:
         raise kind.error(
             f"{name!r} names no {kind.noun}: give a folder, or a name on the hub such as {kind.example}"
         ) from None
-    return folder if kind.whole(folder) else None
+    return folder if kind.is_complete(folder) else None
 
 
-def _download(name: str, kind: _Kind) -> Path:
+def _download(name: str, kind: _ModelKind) -> Path:
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError  # noqa: PLC0415
 
     try:
-        # Asked first, because snapshot_download itself sets no limit on how long the hub may be silent.
+        # First, because snapshot_download sets no time limit on an answer of the hub.
         files = HfApi().model_info(name, timeout=_TIMEOUT).siblings or []
     except GatedRepoError:
         raise kind.error(
-            f"{name} is only for people the hub knows: accept its terms there, then run `hf auth login`"
+            f"{name} needs an account on the hub: accept its terms there, then run `hf auth login`"
         ) from None
     except RepositoryNotFoundError:
         raise kind.error(f"there is no model {name} on the hub, and no folder of that name") from None
     except _network_errors() as error:
         raise kind.error(
             f"the {kind.noun} {name} is not on this machine and the hub cannot be reached; run "
-            f"`hf download {name} --local-dir FOLDER` on a machine with network, bring that folder here, "
-            f"and use {kind.option} FOLDER"
+            f"`hf download {name} --local-dir FOLDER` on a machine with network, copy that folder here, "
+            f"and pass it as `{kind.field}`"
         ) from error
     names = [file.rfilename for file in files]
     try:
@@ -209,8 +210,8 @@ def _download(name: str, kind: _Kind) -> Path:
     others = [file for file in names if file.endswith(".safetensors") and not file.startswith("text_encoder")]
     if others and not weights:
         raise kind.error(
-            f"{name} has safetensors on the hub, {others[0]}, but none where such a {kind.noun} has its weights; "
-            f"name another, or run `hf download {name} --local-dir FOLDER` and give {kind.option} what is in it"
+            f"{name} has safetensors on the hub, {others[0]}, but none where a {kind.noun} has its weights; "
+            f"name another, or run `hf download {name} --local-dir FOLDER` and pass a folder in it as `{kind.field}`"
         )
     if not weights:
         raise kind.error(
@@ -219,7 +220,7 @@ def _download(name: str, kind: _Kind) -> Path:
         )
     try:
         return Path(
-            snapshot_download(name, allow_patterns=[*kind.wanted, *weights], ignore_patterns=list(kind.unwanted))
+            snapshot_download(name, allow_patterns=[*kind.include, *weights], ignore_patterns=list(kind.exclude))
         )
     except _network_errors() as error:
         cause = str(error).partition("\n")[0] or type(error).__name__
@@ -227,11 +228,11 @@ def _download(name: str, kind: _Kind) -> Path:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What a network, a hub or a full disk raises: the types of the library, and of what it asks through."""
+    """Exceptions of the network, the hub or a full disk: those of the library, and of its HTTP client."""
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
-    # The library asks through requests, httpx or httpx2, depending on its version. hf_xet, which fetches large files,
-    # raises RuntimeError for whatever happens; ValueError means an answer that is not JSON.
+    # The HTTP client is requests, httpx or httpx2, depending on the version. hf_xet, which downloads large files,
+    # raises RuntimeError for any failure; ValueError means an answer that is not JSON.
     kinds: list[type[Exception]] = [OSError, RuntimeError, ValueError]
     for kind in HfHubHTTPError.__mro__:
         if issubclass(kind, Exception) and kind.__module__ != "builtins":

@@ -1,9 +1,9 @@
-"""The text encoder in the box, run without transformers: importing that takes as long as drawing sixteen pictures.
+"""The bundled text encoder without transformers, whose import takes as long as drawing sixteen pictures.
 
 T5's encoder (Raffel et al., "Exploring the limits of transfer learning with a unified text-to-text transformer", 2020,
-section 2.1) as its first version has it: layers without biases, RMS norms before each part, attention without a scale
-and with a bias for how far apart two tokens are, ReLU in between. Weights and numbers are those of transformers'
-`T5EncoderModel`.
+section 2.1) as in its first version: linear layers without biases, RMS norm before each sublayer, attention without a
+scale and with a bias for the relative position of two tokens, ReLU in the feed-forward. Weights and results equal
+those of `T5EncoderModel` of transformers.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-class Hidden(NamedTuple):
-    """What an encoder answers, under the name that transformers gives it."""
+class EncoderOutput(NamedTuple):
+    """The output of an encoder, under the name that transformers gives it."""
 
     last_hidden_state: Tensor  # (B, L, D)
 
 
-class WordPieces:
-    """A tokenizer that is called as those of transformers are, with their names for what it knows of itself.
+class BundledTokenizer:
+    """A tokenizer with the interface of those of transformers, as far as glyffctl uses it.
 
     Attributes:
-        unk_token_id: the id of letters that are not in its vocabulary.
-        all_special_ids: that one, and those of marks that stand for no letters.
+        unk_token_id: the id of the unknown token.
+        all_special_ids: the ids of the unknown token and of marks that stand for no text.
     """
 
     is_fast = True
@@ -50,20 +50,27 @@ class WordPieces:
     def __call__(
         self, texts: list[str], *, truncation: bool = False, max_length: int = 0, return_offsets_mapping: bool = False
     ) -> dict[str, Any]:
-        """The ids of each text, end mark included; with `truncation` at most `max_length` of them, end mark kept.
+        """Tokenize texts.
 
-        `return_offsets_mapping` adds where in the text each token begins and ends, in characters.
+        Args:
+            texts: any number.
+            truncation: whether to cut each to `max_length` tokens, its end mark included.
+            max_length: see `truncation`.
+            return_offsets_mapping: whether to add the start and end of each token in its text, in characters.
+
+        Returns:
+            "input_ids", end marks included, and "offset_mapping" if wanted: a list for each text.
         """
         if truncation:
             self._tokenizer.enable_truncation(max_length)
         else:
             self._tokenizer.no_truncation()
-        read = self._tokenizer.encode_batch(texts)
-        ids = {"input_ids": [each.ids for each in read]}
-        return ids | {"offset_mapping": [each.offsets for each in read]} if return_offsets_mapping else ids
+        encodings = self._tokenizer.encode_batch(texts)
+        ids = {"input_ids": [each.ids for each in encodings]}
+        return ids | {"offset_mapping": [each.offsets for each in encodings]} if return_offsets_mapping else ids
 
     def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-        """The letters of tokens, with ▁ where a word begins."""
+        """The text of tokens, with ▁ where a word begins."""
         return [self._tokenizer.id_to_token(number) or "" for number in ids]
 
 
@@ -72,29 +79,30 @@ class T5Encoder:
 
     Attributes:
         width: D, of the vectors.
-        longest: the most tokens that its tokenizer allows.
+        max_length: the most tokens of one text.
     """
 
     def __init__(self, folder: Path, device: torch.device | str) -> None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         self.width: int = config["d_model"]
-        self.longest: int = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
+        self.max_length: int = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))[
             "model_max_length"
         ]
         self._layers, self._heads = range(config["num_layers"]), config["num_heads"]
-        self._farthest, self._epsilon = config["relative_attention_max_distance"], config["layer_norm_epsilon"]
-        held = load_file(folder / "model.safetensors")
-        self._weights = {name: tensor.float().to(device) for name, tensor in held.items()}
+        self._max_distance, self._epsilon = config["relative_attention_max_distance"], config["layer_norm_epsilon"]
+        weights = load_file(folder / "model.safetensors")
+        self._weights = {name: tensor.float().to(device) for name, tensor in weights.items()}
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self._weights["shared.weight"].device
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
         """The weights, under their names in transformers."""
         yield from self._weights.items()
 
-    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> Hidden:
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor) -> EncoderOutput:
         """Vectors (B, L, D) of token ids (B, L) int64; `attention_mask` (B, L) is 0 where a row has no token."""
         x = F.embedding(input_ids, self._weights["shared.weight"])
         bias = self._bias(x.shape[1]).masked_fill(attention_mask[:, None, None, :] == 0, -math.inf)
@@ -103,7 +111,7 @@ class T5Encoder:
             x = x + self._attend(self._norm(x, f"{block}.0.layer_norm"), f"{block}.0.SelfAttention", bias)
             inner = self._linear(self._norm(x, f"{block}.1.layer_norm"), f"{block}.1.DenseReluDense.wi")
             x = x + self._linear(F.relu(inner), f"{block}.1.DenseReluDense.wo")
-        return Hidden(self._norm(x, "encoder.final_layer_norm"))
+        return EncoderOutput(self._norm(x, "encoder.final_layer_norm"))
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         return F.linear(x, self._weights[f"{name}.weight"])
@@ -113,20 +121,20 @@ class T5Encoder:
 
     def _attend(self, x: Tensor, name: str, bias: Tensor) -> Tensor:
         q, k, v = (self._linear(x, f"{name}.{part}").unflatten(-1, (self._heads, -1)).transpose(1, 2) for part in "qkv")
-        answer = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)
-        return self._linear(answer.transpose(1, 2).flatten(2), f"{name}.o")
+        attended = F.scaled_dot_product_attention(q, k, v, bias, scale=1.0)
+        return self._linear(attended.transpose(1, 2).flatten(2), f"{name}.o")
 
     def _bias(self, length: int) -> Tensor:
-        """(1, heads, L, L) added to the products of queries and keys; the first block's goes for all.
+        """(1, heads, L, L), added to the products of queries and keys in every block; stored in the first.
 
-        Distances share 16 buckets to either side: 0 to 7 have one each, larger ones go by their logarithm.
+        16 buckets on either side: distances 0 to 7 have one each, larger ones share the rest by their logarithm.
         """
         table = self._weights["encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]
         side = len(table) // 2
         exact = side // 2
         place = torch.arange(length, device=table.device)
-        distance = place - place[:, None]  # from the token that attends to the one attended to
+        distance = place - place[:, None]  # key minus query
         apart = distance.abs()
-        far = (apart.clamp(min=exact) / exact).log() / math.log(self._farthest / exact) * (side - exact)
+        far = (apart.clamp(min=exact) / exact).log() / math.log(self._max_distance / exact) * (side - exact)
         bucket = torch.where(apart < exact, apart, (exact + far.long()).clamp(max=side - 1))
         return F.embedding(bucket + side * (distance > 0), table).permute(2, 0, 1)[None]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.atomic import reason
-from glyffctl.core.io.reading import preview
+from glyffctl.core.io.reading import short_repr
 
 _METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _TABLES = (".jsonl", ".json", ".csv", ".tsv", ".txt", ".xlsx", ".parquet")
@@ -24,7 +24,7 @@ _MOST = 200_000  # entries of folders to look through
 _FEW = 3
 
 
-def describe_non_data(path: Path) -> str:
+def diagnose_folder(path: Path) -> str:
     """What is at `path`, which holds neither a manifest nor a metadata file that we read, in one line."""
     if not path.exists():
         return f"there is no data folder {path}; run `glyffctl prepare` first"
@@ -44,7 +44,7 @@ def describe_non_data(path: Path) -> str:
     )
 
 
-def check_alone(metadata: Path) -> None:
+def check_one_metadata_file(metadata: Path) -> None:
     """See that no folder below that of `metadata` has a metadata file: `datasets` would read that, too.
 
     Raises:
@@ -134,11 +134,11 @@ def _no_metadata(folder: Path, here: list[str]) -> str | None:
         captions = {Path(name).stem: name for name in here if name.lower().endswith((".txt", ".caption"))}
         beside = [(name, captions[stem]) for name in pictures if (stem := Path(name).stem) in captions]
         if beside:
-            example = f"{preview(beside[0][0])[1:-1]} and {preview(beside[0][1])[1:-1]}"
+            example = f"{short_repr(beside[0][0])[1:-1]} and {short_repr(beside[0][1])[1:-1]}"
             return f"{folder} holds pictures with their captions in files beside them ({example}); {want}"
         tables = [name for name in here if Path(name).suffix.lower() in _TABLES]
         if tables:
-            what = preview(tables[0])[1:-1]
+            what = short_repr(tables[0])[1:-1]
             return (
                 f"{folder} holds pictures and no metadata file; if {what} has their captions, write it as "
                 f"metadata.jsonl, {_ROW}"
@@ -154,7 +154,7 @@ def _no_metadata(folder: Path, here: list[str]) -> str | None:
             continue
     places = [place for place, count in counts.items() if count]
     if places:
-        named = ", ".join(preview(place)[1:-1] for place in places[:_FEW])
+        named = ", ".join(short_repr(place)[1:-1] for place in places[:_FEW])
         return f"{folder} holds pictures in folders ({named}) and no captions; {want}, the folder in its file_name"
     return None
 
