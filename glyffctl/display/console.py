@@ -1,4 +1,4 @@
-"""How events look: bars on a terminal, plain lines elsewhere. Everything here goes to stderr but results."""
+"""Display of events: bars on a terminal, plain lines elsewhere. Results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ _PLAIN_LATER = 60.0  # and after it
 
 
 class Display:
-    """Draws the events of a workflow."""
+    """Displays the events of a workflow."""
 
     def __init__(self, *, quiet: bool = False) -> None:
+        """Write to stderr, or nowhere if `quiet`."""
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             TextColumn("{task.fields[amount]}", markup=False),
             TimeRemainingColumn(compact=True),
-            # The last column gives way where a line is too short for all.
+            # The last column is cut if a line is too long.
             TextColumn("{task.fields[note]}", "dim", markup=False, table_column=Column(no_wrap=True, ratio=1)),
             console=self.console,
             expand=True,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._heard = time.monotonic()  # when the last event came
-        self._spoken: dict[str, float] = {}  # when a task was last spoken of
-        self._begun: dict[str, tuple[float, float, float]] = {}  # the event before it, its own first, and what was done
+        self._last_event = time.monotonic()
+        self._last_line: dict[str, float] = {}  # time of the last line of each task
+        self._first_event: dict[str, tuple[float, float, float]] = {}  # of a task: time of the event before, time, done
 
     def run(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
-        """Run `workflow` to its end, drawing its events; return its result."""
+        """Run `workflow` to its end, display its events, and return its result."""
         if self.console.is_terminal:
             with self._bars:
                 return self._drain(workflow)
@@ -68,7 +69,7 @@ class Display:
                 self.console.print(Text.assemble(("note:", "yellow"), " ", plain(text)))
             case events.Progress():
                 (self._bar if self.console.is_terminal else self._line)(event)
-        self._heard = time.monotonic()
+        self._last_event = time.monotonic()
 
     def _bar(self, event: events.Progress) -> None:
         if event.task not in self._tasks:
@@ -85,22 +86,22 @@ class Display:
 
     def _line(self, event: events.Progress) -> None:
         now = time.monotonic()
-        before, begun, done = self._begun.setdefault(event.task, (self._heard, now, event.done))
-        spoken = self._spoken.get(event.task)
-        if spoken is None:
+        before, first, done = self._first_event.setdefault(event.task, (self._last_event, now, event.done))
+        last = self._last_line.get(event.task)
+        if last is None:
             ended = event.total is not None and event.done >= event.total
             silent = now - before < _PLAIN_FIRST or event.done == 0 or ended
         else:
-            silent = now - spoken < (_PLAIN_EVERY if now - begun < 60 else _PLAIN_LATER)
+            silent = now - last < (_PLAIN_EVERY if now - first < 60 else _PLAIN_LATER)
         if silent:
             return
-        self._spoken[event.task] = now
-        parts = [f"{event.task}: {_amount(event)}", _left(event, event.done - done, now - begun), event.note]
+        self._last_line[event.task] = now
+        parts = [f"{event.task}: {_amount(event)}", _left(event, event.done - done, now - first), event.note]
         self.console.print(plain("  ".join(filter(None, parts))))
 
 
 def _left(event: events.Progress, done: float, seconds: float) -> str:
-    """How long the rest takes, if it goes on as the `done` did in so many seconds; "" where nobody can say."""
+    """The remaining time, extrapolated from `done` units in `seconds`; "" if it cannot be estimated."""
     if event.total is None or done <= 0 or event.done >= event.total or seconds < 2:
         return ""
     left = (event.total - event.done) * seconds / done
@@ -120,7 +121,7 @@ def _amount(event: events.Progress) -> str:
 
 
 def plain(text: str) -> Text:
-    """`text` of anyone's for rich: printable, and nothing in it is taken for markup or the name of an emoji."""
+    """Untrusted `text` for rich: printable, and not parsed for markup or emoji names."""
     return Text(printable(text))
 
 
@@ -130,13 +131,13 @@ def say(text: object) -> None:
 
 
 def fail(message: str, label: str) -> None:
-    """Say why the program ends, in one plain line behind `label`."""
+    """Print on stderr why the program ends: `label` and one plain line."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(Text.assemble((label, "red"), plain(message)))
 
 
 def emit_json(result: Any) -> None:
-    """Print a report as one line of JSON on stdout, for programs; in ASCII, which steers no terminal."""
+    """Print a report as one line of JSON on stdout, for programs; in ASCII, without control characters."""
 
     def path(value: Any) -> Any:
         if isinstance(value, Path):
