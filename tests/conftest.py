@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,12 +46,6 @@ def follow(workflow: Generator[Event, None, Result]) -> tuple[list[Event], Resul
             events.append(next(workflow))
         except StopIteration as stop:
             return events, stop.value
-
-
-def last(steps: Iterator[Any]) -> Any:
-    """What the last of the steps of something slow holds."""
-    *_, end = steps
-    return end.result
 
 
 def crashed(output: str) -> bool:

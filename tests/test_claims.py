@@ -1,22 +1,25 @@
-"""Each claim's number, on real glyphs where it is about glyphs; and verdicts both ways where they can go both ways."""
+"""The numbers of each claim, on real glyphs where it is about glyphs; and both verdicts where both are possible."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.dataset import to_unit
+from glyffctl.core.codecs.pixels import to_unit
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.diffusion.samplers import SAMPLERS
-from glyffctl.core.diffusion.schedule import cosine, linear
+from glyffctl.core.diffusion.schedule import ScheduleName, cosine, linear
 from glyffctl.core.estimates import share
 from glyffctl.core.theory import claims
 from glyffctl.core.theory.information import Information, information
-from glyffctl.core.theory.solvers import error, spectrum, thinned
+from glyffctl.core.theory.sampler_error import fewest_steps, spectrum, thin_spectrum, wasserstein_error
+from glyffctl.figures.claim_text import claim_text
+from glyffctl.workflows.prepare import PrepareOptions
 from tests.toys import eps
 
 
@@ -34,32 +37,31 @@ def glyphs(noto_sans: Path) -> Tensor:
 
 
 def test_counts() -> None:
-    assert claims.glyph_count(21_230, "somewhere").verdict == "holds"
-    assert claims.glyph_count(5_000, "somewhere").verdict == "does not hold"
-    assert claims.samples_seen(20_509).verdict == "holds"
-    assert "2.05 million" in claims.samples_seen(20_509).found
-    assert claims.samples_seen(64).verdict == "does not hold"
+    assert claims.glyph_count(21_230).verdict == "holds"
+    assert claims.glyph_count(5_000).verdict == "does not hold"
+    assert claims.pictures_seen(20_509).verdict == "holds"
+    assert claims.pictures_seen(20_509).numbers["pictures"] == 2_050_900
+    assert claims.pictures_seen(64).verdict == "does not hold"
 
 
-def test_numbers_in_a_glyph(glyphs: Tensor) -> None:
-    assert claims.numbers_in_a_glyph(glyphs[0, 0]).verdict == "holds"
-    assert "16,384" in claims.numbers_in_a_glyph(glyphs[0, 0]).found
-    assert claims.numbers_in_a_glyph(glyphs[0, 0, :32, :32]).verdict == "does not hold"
+def test_a_grey_glyph_of_the_default_size_is_16384_numbers(glyphs: Tensor) -> None:
+    assert glyphs.shape[-1] == PrepareOptions().size
+    assert glyphs[0].numel() == 16_384
 
 
 def test_the_reference_has_a_hundred_million_parameters() -> None:
     claim = claims.parameters()
-    count = int(re.match(r"[\d,]+", claim.found)[0].replace(",", ""))  # type: ignore[index]
-    assert 131_000_000 < count < 139_000_000
-    assert claim.verdict == "does not hold" and "10⁸" in claim.correction
+    assert 131_000_000 < claim.numbers["reference"] < 139_000_000
+    assert claim.verdict == "does not hold" and claim.numbers["order"] == 8
+    assert claim.numbers["cpu"] < claim.numbers["reference"]
 
 
 def test_a_trace_of_brightness_survives_linear_and_not_cosine(glyphs: Tensor) -> None:
     found = claims.pure_noise(glyphs, "linear", draws=600)
-    assert found.verdict == "does not hold"
-    shift = float(re.search(r"off by (−?[\d.]+)", found.found)[1])  # type: ignore[index]
-    mean = float(glyphs.mean())
-    assert shift == pytest.approx(linear().brightness_left(mean, 128), abs=4 / 600**0.5)
+    assert found.verdict == "does not hold" and found.numbers["draws"] == 600
+    mean, shift = float(glyphs.mean()), found.estimates["brightness"]
+    assert shift.value == pytest.approx(linear().brightness_left(mean, 128), abs=4 / 600**0.5)
+    assert found.numbers["z"] == pytest.approx(shift.value * 600**0.5)
     assert claims.pure_noise(glyphs, "cosine", draws=600).verdict == "holds"
 
 
@@ -70,9 +72,13 @@ def test_grey_pictures_leave_no_trace() -> None:
 def test_the_cosine_schedule_is_more_even_in_detail_and_less_in_identity(glyphs: Tensor) -> None:
     known = information(glyphs.double(), draws=64)
     claim = claims.evenness(known, spectrum(glyphs))
-    assert claim.verdict == "holds with a correction" and "identity" in claim.correction
+    assert claim.verdict == "holds with a correction"
+    assert claim.numbers["glyphs"] == pytest.approx(len(glyphs))
+    assert claim.numbers["detail, cosine"] > claim.numbers["detail, linear"]
     line, cos = known.evenness(linear())[0], known.evenness(cosine())[0]
+    assert (claim.estimates["identity, linear"], claim.estimates["identity, cosine"]) == (line, cos)
     assert cos.high < line.low  # not by chance
+    assert "identity" in claim_text(claim).correction
 
 
 def test_where_both_agree_the_claim_simply_holds() -> None:
@@ -84,67 +90,104 @@ def test_where_both_agree_the_claim_simply_holds() -> None:
 def test_noise_and_score(glyphs: Tensor) -> None:
     claim = claims.score_factor(glyphs[:40, :, ::4, ::4])
     assert claim.verdict == "holds with a correction"
-    assert "−100.0 at t = 1," in claim.found and "−1.00 at T" in claim.found
+    alpha_bar = linear().alpha_bar()
+    for t in claims.FACTOR_TIMES:
+        assert claim.numbers[f"factor, t = {t}"] == pytest.approx(-float((1 - alpha_bar[t - 1]) ** -0.5))
 
 
 def test_one_jump() -> None:
     claim = claims.one_jump(draws=4000, until=60)
     assert claim.verdict == "holds"
-    assert "4,000 draws" in claim.found
+    for name in ("mean", "variance"):
+        figure = claim.estimates[name]
+        # The interval is ±1.96 standard errors: the expected value is within 4 of them.
+        assert figure.count == 4000
+        assert abs(figure.value - claim.numbers[f"expected {name}"]) < 2 * (figure.high - figure.low) / 1.96
 
 
 def test_shrinking() -> None:
     claim = claims.shrinking(draws=3000)
     assert claim.verdict == "holds with a correction"
-    grown = float(re.search(r"and ([\d.]+) ±", claim.found)[1])  # type: ignore[index]
-    assert grown == pytest.approx(1 + 1000 * (1e-4 + 0.02) / 2, rel=0.1)
+    assert claim.estimates["with the factor"].value == pytest.approx(1, rel=0.1)
+    assert claim.estimates["without"].value == pytest.approx(1 + 1000 * (1e-4 + 0.02) / 2, rel=0.1)
 
 
 def test_steps(glyphs: Tensor) -> None:
-    variances = thinned(spectrum(glyphs[:, :, ::8, ::8]), 16)
-    claim = claims.solvers(variances)
-    assert claim.verdict == "holds with a correction" and "of ddpm; dpmpp-2m" in claim.correction
-    mark = error("ddpm", variances, linear(), 120)
+    variances = thin_spectrum(spectrum(glyphs[:, :, ::8, ::8]), 16)
+    claim = claims.few_steps(variances)
+    assert claim.verdict == "holds with a correction"
+    threshold = wasserstein_error("ddpm", variances, linear(), 120)
+    assert claim.numbers["ddpm with many steps"] == threshold
     for name in SAMPLERS:
-        few = claims.fewest_steps(name, variances, linear(), mark)
-        assert error(name, variances, linear(), few) <= mark * 1.000001
-        assert few == 1 or error(name, variances, linear(), few - 1) > mark
-        assert f"{name} {few}" in claim.found
-    assert claims.fewest_steps("ddpm", variances, linear(), mark) == 120
+        few = fewest_steps(name, variances, linear(), threshold)
+        assert wasserstein_error(name, variances, linear(), few) <= threshold * 1.000001
+        assert few == 1 or wasserstein_error(name, variances, linear(), few - 1) > threshold
+        assert claim.numbers[f"steps, {name}"] == few
+        assert claim.numbers[f"error, {name}"] == wasserstein_error(name, variances, linear(), 5)
+    assert fewest_steps("ddpm", variances, linear(), threshold) == 120
+    assert min(SAMPLERS, key=lambda name: claim.numbers[f"passes, {name}"]) == "dpmpp-2m"
 
 
 def test_the_score_grows_where_the_density_vanishes() -> None:
     claim = claims.score_far_away(eps(60, 2, seed=1))
     assert claim.verdict == "does not hold"
+    assert claim.numbers["score, 5"] < claim.numbers["score, 10"] < claim.numbers["score, 20"]
+    assert claim.numbers["log density, 5"] > claim.numbers["log density, 10"] > claim.numbers["log density, 20"]
 
 
-def test_the_worked_examples_are_right_and_what_needs_a_model_says_so() -> None:
-    assert claims.worked_examples().verdict == "holds" and "4 of 4" in claims.worked_examples().found
-    others = list(claims.elsewhere())
-    assert {claim.verdict for claim in others} == {"not measured here"}
-    assert all("glyffctl" in claim.found for claim in others)
+def test_what_needs_a_model_or_more_data_is_not_measured() -> None:
+    assert {claim.name: claim.missing for claim in claims.not_measured()} == {
+        "clusters": "map",
+        "one step": "model",
+        "gold": "model",
+        "new": "model",
+    }
+    assert all(claim.verdict == "not measured here" for claim in claims.not_measured())
+    assert all("glyffctl" in claim_text(claim).found for claim in claims.not_measured())
+    left = {claim.name: claim.missing for claim in claims.not_measured({"one step", "gold"})}
+    assert left == {"clusters": "map", "new": "characters"}
 
 
-def test_claims_about_a_model_go_by_what_it_drew() -> None:
+def test_claims_about_a_model_depend_on_what_it_drew() -> None:
     all_of_them, some, none = share(64, 64), share(20, 64), share(1, 64)
     assert claims.one_step(all_of_them, all_of_them, none).verdict == "holds"
     assert claims.one_step(all_of_them, none, none).verdict == "holds with a correction"
     assert claims.one_step(some, some, some).verdict == "does not hold"
-    assert "64 of 64 (94% to 100%)" in claims.one_step(all_of_them, none, none).found
+    assert claims.one_step(all_of_them, none, none).estimates["from T"] == all_of_them
     assert claims.gold(all_of_them).verdict == "holds"
     assert claims.gold(share(63, 64)).verdict == "does not hold"
     real = torch.linspace(0.1, 0.6, 500)
-    assert claims.newness(torch.full((112,), 0.3), real).verdict == "holds"
-    assert claims.newness(torch.full((20,), 0.3), real).verdict == "does not hold"  # too few to tell
+    assert claims.novelty(torch.full((112,), 0.3), real).verdict == "holds"
+    assert claims.novelty(torch.full((20,), 0.3), real).verdict == "does not hold"  # too few to decide
     copied = torch.cat([torch.full((100,), 0.3), torch.zeros(12)])
-    assert claims.newness(copied, real).verdict == "does not hold"
-    assert claims.newness(copied, real).found.startswith("12 of 112 ")
+    assert claims.novelty(copied, real).verdict == "does not hold"
+    assert claims.novelty(copied, real).estimates["copies"] == share(12, 112)
 
 
-def test_what_was_measured_is_not_said_to_be_missing() -> None:
-    left = {claim.name: claim.found for claim in claims.elsewhere({"one step", "gold"})}
-    assert set(left) == {"clusters", "new"} and "prepare" in left["new"]
-    assert "--model" in {claim.name: claim.found for claim in claims.elsewhere()}["new"]
+def test_every_claim_has_words_with_its_numbers(glyphs: Tensor) -> None:
+    none, every = share(1, 64), share(64, 64)
+    points = torch.linspace(-1, 1, 64, dtype=torch.float64)[:, None]
+    measured = [
+        claims.glyph_count(5_000),
+        claims.pictures_seen(64),
+        claims.parameters(),
+        *(claims.pure_noise(glyphs[:50], name, draws=50) for name in get_args(ScheduleName)),
+        claims.evenness(information(points, draws=16), spectrum(points)),
+        claims.score_factor(glyphs[:20, :, ::8, ::8]),
+        claims.score_far_away(eps(60, 2, seed=1)),
+        claims.one_jump(draws=500, until=20),
+        claims.shrinking(draws=200),
+        claims.few_steps(thin_spectrum(spectrum(glyphs[:20, :, ::8, ::8]), 4)),
+        claims.one_step(every, none, none),
+        claims.gold(none),
+        claims.novelty(torch.full((20,), 0.05), torch.linspace(0.1, 0.6, 500)),
+    ]
+    for claim in measured:
+        text = claim_text(claim, "somewhere")
+        assert text.says and re.search(r"\d", text.found) and "nan" not in text.found
+        assert bool(text.correction) == (claim.verdict != "holds"), claim.name
+    assert "5,000 somewhere" in claim_text(measured[0], "somewhere").found
+    assert "64 of 64 (94% to 100%)" in claim_text(claims.one_step(every, none, none)).found
 
 
 def test_a_claim_is_not_upheld_by_a_wide_interval() -> None:

@@ -20,9 +20,9 @@ from glyffctl.core.evaluation.classifier import (
     save_classifier,
     to_ink,
 )
-from glyffctl.core.evaluation.classifier_training import damage, labels, split, train_classifier
+from glyffctl.core.evaluation.classifier_training import augment, labels, split, train_classifier
 from glyffctl.core.io.bundled import pretrained
-from glyffctl.workflows.classifier import ClassifierOptions, check, make_classifier
+from glyffctl.workflows.classifier import ClassifierOptions, check_predictions, make_classifier
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import Workshop
@@ -52,13 +52,17 @@ def test_it_learns_radicals_and_tells_them_in_characters_it_has_not_seen(clear: 
 
     classifier, header = load_classifier(report.out)
     # What the header says is what the file does.
-    assert float(check(classifier, glyphs, held).double().mean()) == report.accuracy.value == header["accuracy"]
+    assert (
+        float(check_predictions(classifier, glyphs, held).double().mean())
+        == report.accuracy.value
+        == header["accuracy"]
+    )
     assert sum(count for _, count in header["held_out_of_radical"].values()) == len(held)
     assert header["glyphs"] == report.glyphs and header["seed"] == 0
     assert report.out.stat().st_size < 2.5e6
 
 
-def test_the_same_seed_gives_the_same_judge(clear: Path):
+def test_the_same_seed_gives_the_same_classifier(clear: Path):
     glyphs = open_glyphs(clear, SIZE)
 
     def learn(seed: int) -> list[float]:
@@ -96,10 +100,10 @@ def test_compatibility_copies_and_unknown_radicals_teach_nothing(clear: Path):
     assert (~known).sum() == sum(int((glyphs.character_of == i).sum()) for i in range(3))
 
 
-def test_damage_keeps_glyphs_readable(clear: Path):
+def test_augmentation_keeps_glyphs_recognisable(clear: Path):
     """Ink stays ink: every picture changes, none beyond likeness to itself."""
     ink = to_ink(open_glyphs(clear, SIZE).images(torch.arange(0, 640, 10)))
-    hurt = damage(ink, torch.Generator().manual_seed(0))
+    hurt = augment(ink, torch.Generator().manual_seed(0))
     assert hurt.shape == ink.shape and 0 <= float(hurt.min()) <= float(hurt.max()) <= 1
 
     def likeness(a: Tensor, b: Tensor) -> Tensor:
@@ -113,7 +117,7 @@ def test_damage_keeps_glyphs_readable(clear: Path):
     assert float((own > others).double().mean()) > 0.8
 
 
-def test_look_takes_any_size_and_any_batches():
+def test_predict_takes_any_size_and_any_batches():
     torch.manual_seed(0)
     classifier = RadicalClassifier()
     pictures = torch.randint(0, 256, (5, 128, 128), dtype=torch.uint8)
@@ -171,19 +175,19 @@ def common(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: 
     return open_glyphs(out)
 
 
-def test_the_judge_in_the_box_knows_held_out_glyphs(common: GlyphSet):
+def test_the_bundled_classifier_knows_held_out_glyphs(common: GlyphSet):
     classifier, header = load_classifier()
     _, held = split(common)
     assert len(held) > 500
-    assert float(check(classifier, common, held).double().mean()) >= 0.9
+    assert float(check_predictions(classifier, common, held).double().mean()) >= 0.9
     assert header["accuracy"] >= 0.9 and len(header["fonts"]) >= 4
     assert pretrained("classifier.safetensors").stat().st_size < 2.5e6
 
 
-def test_the_judge_in_the_box_is_not_thrown_off_by_soft_strokes(common: GlyphSet):
+def test_the_bundled_classifier_is_not_thrown_off_by_soft_strokes(common: GlyphSet):
     classifier, _ = load_classifier()
     _, held = split(common)
     held = held[::3].clone()
-    ink = damage(to_ink(common.images(held)), torch.Generator().manual_seed(1))
+    ink = augment(to_ink(common.images(held)), torch.Generator().manual_seed(1))
     found = predict(classifier, [((1 - ink[:, 0]) * 255).round().to(torch.uint8)]).radical
     assert float((found == labels(common)[held]).double().mean()) >= 0.85

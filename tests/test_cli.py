@@ -180,13 +180,12 @@ def test_what_nobody_foresaw_is_called_a_fault_of_ours(monkeypatch: pytest.Monke
     from typer.testing import CliRunner
 
     from glyffctl import cli
-    from glyffctl.core.data import dataset
 
     def broken(*_: object) -> Any:
         raise TypeError("can't convert cuda:0 device type tensor to numpy")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("glyffctl.workflows.embed.open_glyphs", lambda *_: dataset.to_unit(broken()))
+    monkeypatch.setattr("glyffctl.workflows.embed.open_glyphs", lambda *_: broken())
     done = CliRunner().invoke(cli.app, ["embed"])
     assert done.exit_code == 1 and crashed(done.stderr)
     [line] = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Parts of glyphs: their sequences, and reading them in pictures."""
+"""Parts of glyphs: their sequences, and prediction them in pictures."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from glyffctl.core.evaluation.classifier import load_classifier
 from glyffctl.core.evaluation.composition import (
     Discriminant,
     Parts,
-    PartsReader,
-    Reading,
-    learn,
-    legible,
-    limits,
-    partly_legible,
+    PartsClassifier,
+    PartsPrediction,
+    accepted_parts,
+    count_partly_accepted,
+    find_thresholds,
     parts_of,
+    train_parts_classifier,
 )
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
@@ -51,8 +51,8 @@ def test_a_discriminant_finds_the_nearest_mean_in_the_metric_of_the_scatter() ->
     number = torch.arange(2).repeat(500)
     views = means[number] + torch.randn(1000, 2, generator=random) * scale
     sums = torch.zeros(2, 2).index_add_(0, number, views)
-    found = Discriminant.of(["a", "b"], sums, torch.tensor([500.0, 500.0]), views.T @ views)
-    names, sure = found.answer(torch.tensor([[0.0, 0.0], [6.0, 0.0], [3.0, 0.0], [1.0, 40.0]]))
+    found = Discriminant.from_sums(["a", "b"], sums, torch.tensor([500.0, 500.0]), views.T @ views)
+    names, sure = found.predict(torch.tensor([[0.0, 0.0], [6.0, 0.0], [3.0, 0.0], [1.0, 40.0]]))
     assert names[:2] == ["a", "b"] and names[3] == "a"
     assert sure[2] < 0.2 < sure[3] < sure[0]
 
@@ -62,20 +62,20 @@ def test_the_limit_keeps_its_precision() -> None:
     less = torch.linspace(1, 0.01, 40)
     sure = torch.stack([torch.full((40,), 2.0), less], 1)
     truth: list[Parts | None] = [*parts[:30], *[Parts("⿰", "a", "?")] * 10]
-    found = limits(Reading([*parts], sure), truth)
+    found = find_thresholds(PartsPrediction([*parts], sure), truth)
     # 30 right ones and one wrong one are 96.8 %, two wrong ones 93.8 %.
     assert found.both == {"⿰": pytest.approx(float(less[30]))}
     assert found.each == {("⿰", 0): 2.0, ("⿰", 1): found.both["⿰"]}
-    assert len(legible(Reading([*parts], sure), found)) == 31
-    assert partly_legible(Reading([*parts], sure), found) == 40
-    assert partly_legible(Reading([*parts], sure - 1), found) == 0
-    nothing = Reading([None, Parts("⿱", "a", "b")], torch.tensor([[-1.0, -1.0], [9.0, 9.0]]))
-    assert legible(nothing, found) == [] and partly_legible(nothing, found) == 0
+    assert len(accepted_parts(PartsPrediction([*parts], sure), found)) == 31
+    assert count_partly_accepted(PartsPrediction([*parts], sure), found) == 40
+    assert count_partly_accepted(PartsPrediction([*parts], sure - 1), found) == 0
+    nothing = PartsPrediction([None, Parts("⿱", "a", "b")], torch.tensor([[-1.0, -1.0], [9.0, 9.0]]))
+    assert accepted_parts(nothing, found) == [] and count_partly_accepted(nothing, found) == 0
     # A few that happen to be right are no proof.
-    assert limits(Reading([*parts[:9]], sure[:9]), truth[:9]) == ({}, {})
-    assert limits(Reading([*parts], sure), [None] * 40) == ({}, {})
-    assert limits(Reading([*parts], sure), [Parts("⿱", "a", str(i)) for i in range(40)]) == ({}, {})
-    assert limits(Reading([], torch.empty(0, 2)), []) == ({}, {})
+    assert find_thresholds(PartsPrediction([*parts[:9]], sure[:9]), truth[:9]) == ({}, {})
+    assert find_thresholds(PartsPrediction([*parts], sure), [None] * 40) == ({}, {})
+    assert find_thresholds(PartsPrediction([*parts], sure), [Parts("⿱", "a", str(i)) for i in range(40)]) == ({}, {})
+    assert find_thresholds(PartsPrediction([], torch.empty(0, 2)), []) == ({}, {})
 
 
 @pytest.fixture(scope="module")
@@ -104,18 +104,19 @@ def test_the_left_part_of_glyphs_that_were_not_learned_from(pairs: GlyphSet) -> 
     truth = [Parts(TABLE[c].operator, TABLE[c].first, "x" if i % 2 else "y") for i, c in enumerate(character)]
     index = torch.arange(len(pairs))
     out = index % 4 == 0
-    told = list(learn(classifier, pairs, index[~out], [truth[i] for i in index[~out].tolist()]))
-    assert told[-1].done == told[-1].total == int((~out).sum())
+    training = train_parts_classifier(classifier, pairs, index[~out], [truth[i] for i in index[~out].tolist()])
     # Nothing is neither ⿰ nor ⿱ here, so arrangements cannot be learned. With one of another kind they can.
-    assert told[-1].reader is None
+    assert finish(training) is None
     some: list[Parts | None] = [None if i % 5 == 0 else truth[i] for i in index[~out].tolist()]
-    reader = list(learn(classifier, pairs, index[~out], some))[-1].reader
-    assert isinstance(reader, PartsReader)
-    reading = reader.read(pairs.images(index[out]))
+    parts_classifier = finish(train_parts_classifier(classifier, pairs, index[~out], some))
+    assert isinstance(parts_classifier, PartsClassifier)
+    prediction = parts_classifier.predict(pairs.images(index[out]))
     right = [
         parts is not None and parts[:2] == truth[i][:2]
-        for parts, i in zip(reading.parts, index[out].tolist(), strict=True)
+        for parts, i in zip(prediction.parts, index[out].tolist(), strict=True)
         if parts is not None
     ]
     assert len(right) >= 6 and sum(right) / len(right) > 0.8
-    assert ((reading.sureness >= 0).all(1) == torch.tensor([parts is not None for parts in reading.parts])).all()
+    assert (
+        (prediction.confidence >= 0).all(1) == torch.tensor([parts is not None for parts in prediction.parts])
+    ).all()

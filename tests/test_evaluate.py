@@ -13,8 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.codecs.pixels import Pixels
-from glyffctl.core.data.dataset import to_unit
+from glyffctl.core.codecs.pixels import Pixels, to_unit
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
 from glyffctl.core.diffusion.condition import Condition
@@ -25,7 +24,7 @@ from glyffctl.core.errors import DataError, EmbeddingError, GlyffError, ModelErr
 from glyffctl.core.evaluation.classifier import RADICALS
 from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
 from glyffctl.core.evaluation.report import EvaluateReport
-from glyffctl.core.evaluation.strokes import measure
+from glyffctl.core.evaluation.strokes import measure_strokes
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.generate import Recipe
@@ -171,8 +170,8 @@ def test_tables_fit_the_terminal(outcome: tuple[list[Any], EvaluateReport], colu
     assert not any("-" * 3 in line or line.rstrip().endswith("…") for line in lines)
 
 
-def test_the_command(few: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("glyffctl.workflows.steps.STEPS", (2, 4))
+def test_the_command(data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("glyffctl.workflows.sampler_comparison.STEPS", (2, 4))
     out = tmp_path / "figures.json"
     line = ["evaluate", "--data", few, "--model", tiny_run, "--count", 1, "--pictures", 16, "--steps", 1, "--out", out]
     done = CliRunner().invoke(app, [*map(str, line), "--steps-table"])
@@ -239,7 +238,7 @@ def test_parts_are_read_where_there_is_a_table(
     assert without.figures == report.figures
 
 
-def test_train_judge_by_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_training_a_classifier_by_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.classifier._MOST", 2)
     classifier = tmp_path / "own.safetensors"
     done = CliRunner().invoke(
@@ -297,7 +296,7 @@ def test_a_model_that_has_seen_what_is_held_out(options: EvaluateOptions, tmp_pa
 def test_strokes_of_sparse_and_dense_glyphs(data: Path):
     glyphs = open_glyphs(data)
     pictures = glyphs.images(torch.arange(90))[:, 0]
-    crossed = measure(pictures).crossed
+    crossed = measure_strokes(pictures).crossed
     sparse, dense = pictures[crossed.argsort()[:30]], pictures[crossed.argsort()[60:]]
     faint = (255 - (255 - dense.float()) * 0.8).to(torch.uint8)
     rows = {row.name: row for row in strokes(torch.cat([sparse, faint]), pictures)}
@@ -423,15 +422,15 @@ def test_training_takes_that_look_at_every_checkpoint(workshop: Workshop, tmp_pa
 @pytest.mark.thorough
 def test_a_model_that_can_do_nothing_but_repeat_500_glyphs_is_caught(data: Path):
     """Their exact denoiser is what a network comes to that learns them by heart, drawn with as any model is."""
-    from glyffctl.workflows.evaluate import _Real
-    from glyffctl.workflows.evaluate_rows import newness
+    from glyffctl.workflows.evaluate import _RealGlyphs
+    from glyffctl.workflows.evaluate_rows import novelty
 
-    real = _Real.open(data, 32, 64)
+    real = _RealGlyphs.open(data, 32, 64)
     training = (~held_out(real.glyphs, 0.05)).nonzero().flatten()[:500]
     by_heart = OracleNetwork(FiniteData(to_unit(real.glyphs.images(training))))
     drawer = Drawer(Denoiser(by_heart, "eps"), make_schedule("karras"), Pixels(32), 8, torch.device("cpu"), batch=64)
     drawing = drawer.draw(Recipe(steps=20, guidance=1.0), Condition.none(64, 8), torch.arange(64))
-    rows, limit = finish(newness(real.glyphs, real.held, finish(with_progress(drawing, Progress("Drawing", 0, 64))), 0))
+    rows, limit = finish(novelty(real.glyphs, real.held, finish(with_progress(drawing, Progress("Drawing", 0, 64))), 0))
     found = {row.name: row for row in rows}
     assert found["copies"].model.value > 0.9
     assert found["copies"].model.low > 0.8
@@ -468,8 +467,8 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     data: Path, tmp_path: Path, noto_sans: Path, unihan: Path
 ):
     from glyffctl.core.data.embeddings import load_embeddings
-    from glyffctl.workflows.evaluate import _Real
-    from glyffctl.workflows.evaluate_rows import newness
+    from glyffctl.workflows.evaluate import _RealGlyphs
+    from glyffctl.workflows.evaluate_rows import novelty
     from glyffctl.workflows.train import TrainOptions, train
 
     few = tmp_path / "few"
@@ -488,8 +487,8 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     )
     drawing = drawer.draw(Recipe(steps=20, guidance=1.0), captions, torch.arange(64))
     drawn = finish(with_progress(drawing, Progress("Drawing", 0, 64)))
-    real = _Real.open(data, 32, 64)
-    rows, _ = finish(newness(real.glyphs, real.held, drawn, 0))
+    real = _RealGlyphs.open(data, 32, 64)
+    rows, _ = finish(novelty(real.glyphs, real.held, drawn, 0))
     copies = next(row for row in rows if row.name == "copies")
     print(f"copies: {copies.model}")
     assert copies.model.low > 0.5

@@ -14,14 +14,14 @@ from matplotlib.quiver import Quiver
 from matplotlib.text import Text
 
 from glyffctl.core.io.images import sheet
-from glyffctl.figures import drawn, plane, process
-from glyffctl.figures.scene import Scene
+from glyffctl.figures import density_score, model_figures, process
+from glyffctl.figures.demo_scene import DemoScene
 from glyffctl.figures.style import SMALL, WIDTH, new_figure, save_figure, smallest_lettering, style
 from tests.toys import eps
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
+def scene() -> DemoScene:
     """Squares of different sizes at different places, and three islands of points."""
     glyphs = torch.ones(12, 1, 16, 16)
     for k in range(12):
@@ -29,7 +29,7 @@ def scene() -> Scene:
     islands = torch.tensor([[-1.2, 0.6], [1.1, 0.9], [0.2, -1.3]], dtype=torch.float64)
     points = islands.repeat(8, 1) + 0.15 * eps(24, 2, seed=1)
     groups = torch.arange(24) % 3
-    return Scene(glyphs, 0, "the glyph", points, groups, ("a", "b", "c"), "linear", 0)
+    return DemoScene(glyphs, 0, "the glyph", points, groups, ("a", "b", "c"), "linear", 0)
 
 
 def words(figure: Figure) -> list[str]:
@@ -54,7 +54,7 @@ def test_real_and_drawn_stand_above_the_definition_they_have_in_common(tmp_path:
     hostile = ["to go", "costs $x_t$ or \\frac{ $", "\U0001f9ff", "word " * 90, "x" * 500, "line\nbreak\ttab"]
     with warnings.catch_warnings(), style():
         warnings.simplefilter("error")
-        figure = drawn.beside(pictures, 255 - pictures, hostile)
+        figure = model_figures.draw_pairs(pictures, 255 - pictures, hostile)
         save_figure(tmp_path / "beside.png", figure)
     said = words(figure)
     assert "to go" in [text.strip() for text in said] and any("costs $x_t$ or" in text for text in said)
@@ -74,24 +74,24 @@ def test_real_and_drawn_stand_above_the_definition_they_have_in_common(tmp_path:
 def test_a_definition_fits_and_says_where_it_was_cut() -> None:
     with style():
         figure = new_figure(WIDTH, 2)
-        assert drawn.fitted(figure, "to go", 2, 3) == "to go"
-        lines = drawn.fitted(figure, "the quick brown fox jumps over the lazy dog " * 3, 1.5, 3).split("\n")
+        assert model_figures.wrap_text(figure, "to go", 2, 3) == "to go"
+        lines = model_figures.wrap_text(figure, "the quick brown fox jumps over the lazy dog " * 3, 1.5, 3).split("\n")
         assert len(lines) == 3 and lines[-1].endswith("…") and not any("…" in line for line in lines[:2])
         assert " ".join(lines).startswith("the quick brown fox")
-        whole = drawn.fitted(figure, "the quick brown fox jumps over", 1.5, 3)
+        whole = model_figures.wrap_text(figure, "the quick brown fox jumps over", 1.5, 3)
         assert whole.replace("\n", " ") == "the quick brown fox jumps over"
-        assert drawn.fitted(figure, "x" * 60, 1.5, 9).replace("\n", "") == "x" * 60
-        assert drawn.fitted(figure, "字" * 400, 1.5, 2).count("\n") == 1
+        assert model_figures.wrap_text(figure, "x" * 60, 1.5, 9).replace("\n", "") == "x" * 60
+        assert model_figures.wrap_text(figure, "字" * 400, 1.5, 2).count("\n") == 1
 
 
-def test_errors_are_shown_with_their_scale(scene: Scene) -> None:
+def test_errors_are_shown_with_their_scale(scene: DemoScene) -> None:
     """Each panel is the predicted noise minus the true one, and the deviation below it is that of what is shown."""
 
     def model(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return scene.glyph[None] + 0.1 * sigma[:, None, None, None] * x.sign()
 
     with style():
-        figure = process.loop(scene, model).figure
+        figure = process.draw_loop(scene, model).figure
         figure.canvas.draw()
     panels = [axes for axes in figure.axes if axes.get_xlabel().startswith("off by")]
     assert len(panels) == 2 * len(process.TIMES)
@@ -108,7 +108,7 @@ def test_errors_are_shown_with_their_scale(scene: Scene) -> None:
     limits = [axes.images[0].get_clim()[1] for axes in panels[::2]]
     assert scales == [[f"−{limit:g}", "0", f"{limit:g}"] for limit in limits]
     with style():
-        alone = process.loop(scene, None)
+        alone = process.draw_loop(scene, None)
     assert "model" not in alone.measured
     assert sum(axes.get_xlabel().startswith("off by") for axes in alone.figure.axes) == len(process.TIMES)
 
@@ -118,17 +118,17 @@ def test_the_scale_is_a_number_with_one_digit(value: float, above: float) -> Non
     assert process._round_up(value) == pytest.approx(above)
 
 
-def test_arrows_have_shafts_and_one_scale(scene: Scene) -> None:
+def test_arrows_have_shafts_and_one_scale(scene: DemoScene) -> None:
     with style():
-        figure = plane.score(scene).figure
+        figure = density_score.draw_score(scene).figure
         figure.canvas.draw()
     fields = [found for axes in figure.axes for found in axes.collections if isinstance(found, Quiver)]
-    assert len(fields) == len(plane.SCORE_TIMES)
+    assert len(fields) == len(density_score.SCORE_TIMES)
     lengths, strengths = [], []
     for field in fields:
         assert field.norm is fields[0].norm and field.cmap.name == fields[0].cmap.name
         length = (torch.as_tensor(field.U) ** 2 + torch.as_tensor(field.V) ** 2).sqrt()
-        head = field.headlength * float(field.width or 0) * 2 * plane.REACH  # widths are in widths of the panel
+        head = field.headlength * float(field.width or 0) * 2 * density_score.REACH  # widths are in widths of the panel
         assert bool((length > 1.4 * head).all())
         lengths.append(length)
         strengths.append(torch.as_tensor(field.get_array()))
@@ -138,10 +138,10 @@ def test_arrows_have_shafts_and_one_scale(scene: Scene) -> None:
     assert bool((rising >= -1e-9).all()) and float(strength[-1]) == pytest.approx(fields[0].norm.vmax)
 
 
-def test_density_and_score_do_not_show_the_same_twice(scene: Scene) -> None:
+def test_density_and_score_do_not_show_the_same_twice(scene: DemoScene) -> None:
     with style():
-        above, below = plane.density(scene), plane.score(scene)
-    assert sum(bool(axes.get_title("center")) for axes in above.figure.axes) == len(plane.TIMES)
+        above, below = density_score.draw_density(scene), density_score.draw_score(scene)
+    assert sum(bool(axes.get_title("center")) for axes in above.figure.axes) == len(density_score.TIMES)
     drawn_in = [axes for axes in below.figure.axes if axes.get_title("center")]
     assert all(any(isinstance(found, Quiver) for found in axes.collections) for axes in drawn_in)
     assert not re.search(r"q\(|x_", above.measured + below.measured)
@@ -151,7 +151,7 @@ def test_a_table_takes_nothing_for_mathematics(tmp_path: Path) -> None:
     pictures = torch.zeros(2, 8, 8, dtype=torch.uint8)
     cells = [[(pictures, "1 of 2"), (pictures[:0], "")]]
     with style():
-        figure = drawn.table(["a row"], ["$\\nonsense{$", "b"], cells)
+        figure = model_figures.draw_picture_table(["a row"], ["$\\nonsense{$", "b"], cells)
         save_figure(tmp_path / "table.png", figure)
     assert "$\\nonsense{$" in words(figure) and "1 of 2" in words(figure)
     assert figure.axes[0].images[0].get_size() == sheet(pictures, 2, gap=6).size[::-1]

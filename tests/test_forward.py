@@ -19,7 +19,7 @@ def numbers(*values: float) -> torch.Tensor:
 
 def test_the_worked_examples() -> None:
     assert float(forward.jump(numbers(2.0), 0.81, numbers(-0.5))) == pytest.approx(1.582055, abs=5e-7)
-    x0 = forward.guess(numbers(1.2, -0.3), 0.36, numbers(0.5, -1.0))
+    x0 = forward.x0_from_eps(numbers(1.2, -0.3), 0.36, numbers(0.5, -1.0))
     assert x0.tolist() == pytest.approx([1.3333, 0.8333], abs=5e-5)
     assert float(forward.reverse_mean(numbers(0.7), 0.9, 0.5, numbers(0.2))) == pytest.approx(0.7081, abs=5e-5)
     assert forward.jump(numbers(3.0, 0.0), 0.64, numbers(-1.0, 2.0)).tolist() == pytest.approx([1.8, 1.2], abs=1e-12)
@@ -38,7 +38,7 @@ def test_betas_are_those_of_the_schedule(name: str) -> None:
 def test_a_guess_of_the_noise_is_a_guess_of_the_glyph() -> None:
     x0, noise = eps(3, 1, 4, 4, seed=1), eps(3, 1, 4, 4, seed=2)
     z = forward.jump(x0, 0.37, noise)
-    torch.testing.assert_close(forward.guess(z, 0.37, noise), x0, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(forward.x0_from_eps(z, 0.37, noise), x0, rtol=1e-12, atol=1e-12)
 
 
 def test_the_reverse_mean_is_that_of_bayes() -> None:

@@ -21,11 +21,11 @@ from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.generate import Recipe
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
-from glyffctl.workflows.noise_model import artist
+from glyffctl.workflows.noise_model import load_prompted_model
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, train
-from glyffctl.workflows.umap_drawn import trace
+from glyffctl.workflows.umap_pictures import trace_sampling
 from tests.conftest import Workshop
 from tests.pretended_gpu import no_waiting, pretended_gpu
 from tests.test_training import make_trainer
@@ -182,9 +182,9 @@ def test_figures_about_a_model_on_a_gpu(
     glyphs = open_glyphs(workshop.data)
     with pretended_gpu(monkeypatch, kind):
         device = choose_device(kind)
-        finish(trace("one", tiny_run, None, 0, 32, device))
-        painter = finish(artist(tiny_run, None, "one", 0, device))
-        guess = painter.guess()(torch.randn(2, 1, 32, 32), torch.ones(2, dtype=torch.float64))
+        finish(trace_sampling("one", tiny_run, None, 0, 32, device))
+        model = finish(load_prompted_model(tiny_run, None, "one", 0, device))
+        guess = model.denoiser_without_prompt()(torch.randn(2, 1, 32, 32), torch.ones(2, dtype=torch.float64))
         assert guess.device.type == "cpu"
         there = predict(classifier.to(device), [glyphs.images(torch.arange(8))])
     here = predict(load_classifier()[0], [glyphs.images(torch.arange(8))])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from glyffctl.core.diffusion.schedule import Schedule, cosine, linear
-from glyffctl.core.theory.information import Information, detail, gini, information, middle_share
+from glyffctl.core.theory.information import Information, detail_lost, gini, information, middle_share
 from glyffctl.core.theory.oracle import FiniteData
 from tests.toys import eps
 
@@ -100,7 +100,7 @@ def test_shares_and_gini_in_small_numbers() -> None:
 
 def test_the_detail_of_a_gaussian_is_its_entropy_above_rounding() -> None:
     variances = torch.tensor([4.0, 1.0, 0.01], dtype=torch.float64)
-    lost = detail(variances, linear())
+    lost = detail_lost(variances, linear())
     last = float(linear().sigmas[-1])
 
     def bits(noise: float) -> float:

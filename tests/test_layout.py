@@ -6,15 +6,15 @@ import torch
 from glyffctl.core.atlas import layout as layouts
 from glyffctl.core.atlas.layout import MapSettings, lay_out, place
 from glyffctl.core.atlas.neighbors import Neighbors, nearest, project
+from glyffctl.core.atlas.separation import separation
 from glyffctl.core.data.dataset import GlyphSet
-from glyffctl.core.data.structure import separation
-from tests.conftest import last
+from glyffctl.workflows.events import finish
 
 
 def test_other_seeds_lay_out_otherwise_and_alike_stays_together(map_glyphs: GlyphSet) -> None:
-    _, points = last(project(map_glyphs))
-    neighbors = last(nearest(points, 15))
-    one, two = (last(lay_out(points, neighbors, MapSettings(seed=seed))) for seed in (0, 1))
+    _, points = finish(project(map_glyphs))
+    neighbors = finish(nearest(points, 15))
+    one, two = (finish(lay_out(points, neighbors, MapSettings(seed=seed))) for seed in (0, 1))
     assert not torch.equal(one, two)
     assert one.isfinite().all() and (one.amax(0) + one.amin(0)).abs().max() < 1e-4
     # 艸 above, 钅 and 鱼 at the left: in the map 15 neighbors tell them, in a shuffled one they do not.
@@ -30,7 +30,7 @@ def test_doubles_and_blanks_are_laid_out_too(count: int) -> None:
     same = torch.zeros(count, 8)
     half = torch.cat([torch.zeros(count // 2, 8), torch.ones(count - count // 2, 8) * 100])
     for points in (same, half):
-        found = last(lay_out(points, last(nearest(points, 5)), MapSettings(neighbors=5)))
+        found = finish(lay_out(points, finish(nearest(points, 5)), MapSettings(neighbors=5)))
         assert found.shape == (count, 2) and found.isfinite().all()
 
 
@@ -45,8 +45,8 @@ def test_new_pictures_lie_among_their_like_and_old_ones_where_they_were() -> Non
     torch.testing.assert_close(square[0], torch.tensor([0.5, 0.5]), atol=1e-4, rtol=0)  # Weiszfeld's answer is known
 
 
-def test_what_goes_wrong_in_the_thread_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_in_the_thread_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     points = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
     monkeypatch.setattr(layouts, "_umap", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        last(lay_out(points, last(nearest(points, 15)), MapSettings()))
+        finish(lay_out(points, finish(nearest(points, 15)), MapSettings()))

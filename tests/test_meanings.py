@@ -32,20 +32,20 @@ def test_a_sense_says_it_or_only_mentions_it() -> None:
 def test_a_radical_needs_its_share_and_its_number() -> None:
     prompt = Prompt("to speak", (149,))
     common = _entries(("to speak", 149, 20), ("to speak", 30, FEWEST), ("to speak", 9, FEWEST - 1))
-    assert Meanings(common).also_taken(prompt) == (30,)
-    assert Meanings(common).also_taken(Prompt("to speak", (30,))) == (149,)
+    assert Meanings(common).also_accepted(prompt) == (30,)
+    assert Meanings(common).also_accepted(Prompt("to speak", (30,))) == (149,)
     # Four are enough, but not of more than 32.
     full = round(FEWEST / SHARE) - FEWEST
-    assert Meanings(_entries(("speak", 149, full), ("speak", 30, FEWEST))).also_taken(prompt) == (30,)
-    assert Meanings(_entries(("speak", 149, full + 1), ("speak", 30, FEWEST))).also_taken(prompt) == ()
-    assert Meanings([]).also_taken(prompt) == ()
+    assert Meanings(_entries(("speak", 149, full), ("speak", 30, FEWEST))).also_accepted(prompt) == (30,)
+    assert Meanings(_entries(("speak", 149, full + 1), ("speak", 30, FEWEST))).also_accepted(prompt) == ()
+    assert Meanings([]).also_accepted(prompt) == ()
 
 
 def test_the_prompts_in_the_box_keep_to_the_rule(unihan: Path) -> None:
     meanings = Meanings(read_definitions(unihan).values())
     prompts = radical_prompts()
     assert {prompt.text: prompt.also for prompt in prompts} == {
-        prompt.text: meanings.also_taken(prompt) for prompt in prompts
+        prompt.text: meanings.also_accepted(prompt) for prompt in prompts
     }
     by_text = {prompt.text: prompt for prompt in prompts}
     assert by_text["to speak"].also == (30,)

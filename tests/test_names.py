@@ -41,13 +41,12 @@ from glyffctl.core.evaluation.prompts import read_prompts
 from glyffctl.core.evaluation.report import EvaluateReport, PromptRow, Row
 from glyffctl.core.io.images import SETTINGS_KEY, read_settings, save_png
 from glyffctl.core.io.names import printable, utf8_name
-from glyffctl.core.theory.claims import Claim
 from glyffctl.workflows import classifier as classifier_workflow
 from glyffctl.workflows import evaluate as evaluate_workflow
 from glyffctl.workflows import noise_demo as noise_workflow
 from glyffctl.workflows.classifier import ClassifierReport
 from glyffctl.workflows.events import Event, Progress
-from glyffctl.workflows.noise_demo import CheckReport
+from glyffctl.workflows.noise_demo import CheckedClaim, CheckReport
 from tests.conftest import Workshop
 from tests.fontmaker import make_font
 
@@ -446,7 +445,9 @@ def test_names_in_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     out = tmp_path / "\x1b[2J[red].json"
     evaluation = EvaluateReport(out, out, {}, {}, {}, {}, [Row("ink", figure, figure, "share", "")], rows, 1.0, [], 1.0)
     judged = ClassifierReport(out, 100, figure, dict.fromkeys(NAMES, figure), 1.0)
-    claims = CheckReport([Claim(name, name, name, "does not hold", name) for name in NAMES], NAMES[22], 1.0)
+    claims = CheckReport(
+        [CheckedClaim(name, name, name, "does not hold", name, {}, {}) for name in NAMES], NAMES[22], 1.0
+    )
     monkeypatch.setattr(evaluate_workflow, "evaluate", returns(evaluation))
     monkeypatch.setattr(classifier_workflow, "make_classifier", returns(judged))
     monkeypatch.setattr(noise_workflow, "check", returns(claims))

@@ -23,24 +23,24 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from glyffctl.cli import app
-from glyffctl.core.data.character import Character
+from glyffctl.core.data.character import Character, Font
 from glyffctl.core.data.cleaning import clean
 from glyffctl.core.data.dataset_writer import GlyphWriter
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, FontError, GlyffError, OutputError, UsageError
 from glyffctl.core.io.images import read_settings
-from glyffctl.core.theory.claims import Claim
 from glyffctl.display.claim_table import show_claims
 from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.registry import ENTRIES, NAMES, file_stem, number
 from glyffctl.figures.style import save_figure, style
 from glyffctl.workflows import noise_data, noise_model
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
-from glyffctl.workflows.noise_data import Material, scene_of
+from glyffctl.workflows.noise_data import DemoGlyphs, make_scene
 from glyffctl.workflows.noise_demo import (
     GUIDE,
     PLAIN_FIGURES,
+    CheckedClaim,
     CheckReport,
     NoiseDemoOptions,
     NoiseDemoReport,
@@ -55,10 +55,10 @@ RADICAL_BLOCKS = {85: 0x6C34, 75: 0x6728, 149: 0x8A00, 140: 0x8279}
 @dataclass(frozen=True)
 class Data:
     folder: Path
-    material: Material
+    glyphs: DemoGlyphs
 
 
-def drawn(font: Path, size: int, each: int = 13) -> Material:
+def drawn(font: Path, size: int, each: int = 13) -> DemoGlyphs:
     """Real glyphs of four radicals, and 锂."""
     face = read_faces(font)[0]
     characters = [
@@ -69,7 +69,7 @@ def drawn(font: Path, size: int, each: int = 13) -> Material:
     characters.insert(0, Character(ord("锂"), "锂", "lithium (element 3, Li)", 167))
     pictures = {c: p for c, p in draw_glyphs(face, [c.codepoint or 0 for c in characters], size) if p is not None}
     kept = [character for character in characters if character.codepoint in pictures]
-    return Material(
+    return DemoGlyphs(
         torch.stack([torch.from_numpy(pictures[c.codepoint or 0].copy()) for c in kept]),
         kept,
         f"{len(kept)} drawn for a test",
@@ -77,13 +77,12 @@ def drawn(font: Path, size: int, each: int = 13) -> Material:
     )
 
 
-def written(folder: Path, material: Material, count: int | None = None) -> Path:
-    """The material as a data folder of `prepare`."""
-    from glyffctl.core.data.character import Font
+def written(folder: Path, glyphs: DemoGlyphs, count: int | None = None) -> Path:
+    """The glyphs as a data folder of `prepare`."""
 
     folder.mkdir()
-    writer = GlyphWriter(folder, material.pictures.shape[-1])
-    for character, picture in list(zip(material.characters, material.pictures, strict=True))[:count]:
+    writer = GlyphWriter(folder, glyphs.pictures.shape[-1])
+    for character, picture in list(zip(glyphs.characters, glyphs.pictures, strict=True))[:count]:
         writer.add(character, Font("a.otf", 0, "A"), picture.numpy())
     writer.finish({"definitions": {}, "options": {}, "left_out": {}, "cleaned": {}})
     return folder
@@ -91,8 +90,8 @@ def written(folder: Path, material: Material, count: int | None = None) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path) -> Data:
-    material = drawn(noto_sans, 32)
-    return Data(written(tmp_path_factory.mktemp("noise") / "data", material), material)
+    glyphs = drawn(noto_sans, 32)
+    return Data(written(tmp_path_factory.mktemp("noise") / "data", glyphs), glyphs)
 
 
 @dataclass(frozen=True)
@@ -264,7 +263,7 @@ def test_figures_of_more_fonts_and_sizes(name: str, font: str, size: int, noto_f
 
 
 def small_figure(name: str, font: Path, size: int, folder: Path, schedule: Any) -> None:
-    scene, caution = scene_of(drawn(font, size), None, font, schedule, 3)
+    scene, caution = make_scene(drawn(font, size), None, font, schedule, 3)
     assert caution is None and scene.name == "锂" and len(scene.group_names) == 4
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -275,18 +274,18 @@ def small_figure(name: str, font: Path, size: int, folder: Path, schedule: Any) 
 
 
 def test_three_glyphs_are_enough_and_two_are_not(data: Data, tmp_path: Path) -> None:
-    three = written(tmp_path / "three", data.material, 3)
+    three = written(tmp_path / "three", data.glyphs, 3)
     plain = ("pixels", "schedules", "density", "score", "factor", "pure-noise", "solvers")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = finish(noise_demo(NoiseDemoOptions(data=three, out=tmp_path / "out", figures=(*plain, "loop"))))
     assert len(report.figures) == len(plain) + 1
     assert not any("nan" in figure.measured for figure in report.figures)
-    two = written(tmp_path / "two", data.material, 2)
+    two = written(tmp_path / "two", data.glyphs, 2)
     with pytest.raises(DataError, match="too few"):
         finish(noise_demo(NoiseDemoOptions(data=two, out=tmp_path / "no")))
-    same = replace(data.material, pictures=data.material.pictures[:1].expand(5, -1, -1))
-    same = replace(same, characters=data.material.characters[:5])
+    same = replace(data.glyphs, pictures=data.glyphs.pictures[:1].expand(5, -1, -1))
+    same = replace(same, characters=data.glyphs.characters[:5])
     with pytest.raises(DataError, match="same picture"):
         finish(noise_demo(NoiseDemoOptions(data=written(tmp_path / "same", same), out=tmp_path / "no")))
     assert not (tmp_path / "no").exists()
@@ -302,7 +301,7 @@ def test_without_data_a_font_is_drawn_with(noto_folder: Path, tmp_path: Path, mo
     assert report.page == Path("noise-demo/index.html") and report.page.is_file()
     assert read_settings(report.figures[0].file)["char"] == "鋰"
     # Definitions are told to a model as `prepare` would tell them.
-    told = [c.definition for c in finish(noise_data.gather(None, options.font, None, 0)).characters]
+    told = [c.definition for c in finish(noise_data.gather_glyphs(None, options.font, None, 0)).characters]
     assert sum(map(bool, told)) > 60 and all(clean(text).text == text for text in told)
     monkeypatch.setattr(noise_data, "system_fonts", no_fonts)
     with pytest.raises(FontError, match="--font"):
@@ -342,7 +341,7 @@ def test_a_character_that_is_not_there(data: Data, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no glyph of 龘 \(U\+9F98\) among these; there are 朩, 未"):
         finish(noise_demo(NoiseDemoOptions(data=data.folder, char="龘", out=tmp_path / "out")))
     fewer = replace(
-        data.material, pictures=data.material.pictures[1:], characters=data.material.characters[1:]
+        data.glyphs, pictures=data.glyphs.pictures[1:], characters=data.glyphs.characters[1:]
     )  # without 锂, which nobody asked for
     folder = written(tmp_path / "fewer", fewer)
     events, _ = follow(noise_demo(NoiseDemoOptions(data=folder, out=tmp_path / "out", figures=("process",))))
@@ -403,9 +402,9 @@ def test_what_cannot_be_used_is_one_line_and_leaves_nothing(data: Data, tmp_path
 
 
 def test_known_prompts_have_their_radicals() -> None:
-    assert noise_model.answers(" Gold ") == (167,)
-    assert noise_model.answers("a kind of fish") == (195,)
-    assert noise_model.answers("nobody knows") == ()
+    assert noise_model.expected_radicals(" Gold ") == (167,)
+    assert noise_model.expected_radicals("a kind of fish") == (195,)
+    assert noise_model.expected_radicals("nobody knows") == ()
 
 
 def test_the_claims_from_the_command_line(
@@ -422,15 +421,18 @@ def test_the_claims_from_the_command_line(
     assert claims["parameters"]["verdict"] == "does not hold"
     assert claims["noise and score"]["verdict"] == "holds with a correction"
     assert claims["one jump"]["verdict"] == "holds"
-    assert claims["worked examples"]["verdict"] == "holds"
+    assert claims["parameters"]["numbers"]["order"] == 8
     assert claims["glyphs"]["verdict"] == "does not hold"  # 53 are not 21,000
+    assert claims["glyphs"]["numbers"] == {"glyphs": len(data.glyphs.characters)}
+    assert claims["gold"]["estimates"]["with the radical"]["count"] == 8
+    assert all(claim["says"] and claim["found"] for claim in claims.values())
     assert claims["gold"]["verdict"] == "does not hold"  # a model that has learned for a second
     assert {name for name, claim in claims.items() if claim["verdict"] == "not measured here"} == {"clusters", "new"}
     assert list(tmp_path.iterdir()) == []
     from rich.console import Console
 
     console = Console(width=120, record=True, file=StringIO())
-    report = CheckReport([Claim(**claim) for claim in claims.values()], "[red]\x1b[31m", 1.0)
+    report = CheckReport([CheckedClaim(**claim) for claim in claims.values()], "[red]\x1b[31m", 1.0)
     show_claims(report, console)
     text = console.export_text()
     assert "\x1b" not in text and "[red]" in text
@@ -442,20 +444,23 @@ def test_the_claims_about_a_model_are_measured_beside_real_glyphs(
     map_data: Path, data: Data, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(noise_model, "ONE_STEP", 8)
-    painter = finish(noise_model.artist(tiny_run, None, "gold", 0, CPU))
+    model = finish(noise_model.load_prompted_model(tiny_run, None, "gold", 0, CPU))
     found = {
         claim.name: claim
-        for claim in finish(noise_model.model_claims(painter, replace(data.material, folder=map_data)))
+        for claim in finish(noise_model.measure_model_claims(model, replace(data.glyphs, folder=map_data)))
     }
     assert list(found) == ["one step", "gold", "new"]
-    assert "of 8 " in found["gold"].found and found["gold"].verdict == "does not hold"  # it has learned for a second
-    assert f"of {8 + 48} " in found["new"].found
-    assert len(finish(noise_model.model_claims(painter, data.material))) == 2  # nothing to compare with
-    assert len(finish(noise_model.model_claims(painter, replace(data.material, folder=data.folder)))) == 2  # too few
+    assert found["gold"].estimates["with the radical"].count == 8
+    assert found["gold"].verdict == "does not hold"  # it was trained for a second
+    assert found["new"].estimates["copies"].count == 8 + 48
+    assert len(finish(noise_model.measure_model_claims(model, data.glyphs))) == 2  # nothing to compare with
+    assert (
+        len(finish(noise_model.measure_model_claims(model, replace(data.glyphs, folder=data.folder)))) == 2
+    )  # too few
 
 
 def test_a_prompt_that_the_encoder_does_not_know_is_named_once(tiny_run: Path) -> None:
-    events, drawing = follow(noise_model.artist(tiny_run, None, "вода", 0, CPU))
+    events, drawing = follow(noise_model.load_prompted_model(tiny_run, None, "вода", 0, CPU))
     for _ in range(2):
         more, _ = follow(drawing.text("вода", ""))
         events += more

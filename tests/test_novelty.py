@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
-from glyffctl.core.evaluation.novelty import Nearest, characters_of, search
+from glyffctl.core.evaluation.novelty import Nearest, characters_of, compare_candidates, find_candidates
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 
@@ -25,10 +25,14 @@ def two_fonts(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, uniha
 
 
 def _nearest(pictures: Tensor, glyphs: GlyphSet, character: Tensor | None = None) -> Nearest:
-    *_, end = search(pictures, glyphs, character)
-    assert end.nearest is not None
-    assert end.done == end.total == len(glyphs)
-    return end.nearest
+    return finish(compare_candidates(pictures, glyphs, finish(find_candidates(pictures, glyphs, character))))
+
+
+def test_progress_is_a_share(two_fonts: GlyphSet):
+    pictures = two_fonts.images(torch.arange(40))[:, 0]
+    search = list(find_candidates(pictures, two_fonts))
+    assert search == sorted(search) and search[-1] == 1
+    assert list(compare_candidates(pictures, two_fonts, finish(find_candidates(pictures, two_fonts)))) == [0, 0.8]
 
 
 def _moved(pictures: Tensor, right: int, down: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from glyffctl.core.evaluation.strokes import measure
+from glyffctl.core.evaluation.strokes import measure_strokes
 
 
 def _paper(size: int = 96) -> Tensor:
@@ -21,7 +21,7 @@ def test_a_bar_across_and_one_down(width: int):
     down[8:88, 30 : 30 + width] = 0
     cross[20 : 20 + width, 8:88] = 0
     cross[8:88, 30 : 30 + width] = 0
-    strokes = measure(torch.stack([across, down, cross]))
+    strokes = measure_strokes(torch.stack([across, down, cross]))
     # Less only where the corners are cut: twice a triangle of diagonal runs in a bar of 80 pixels.
     assert strokes.width.tolist() == pytest.approx([width] * 3, rel=0.05)
     assert strokes.width.max() <= width * 1.02
@@ -36,7 +36,7 @@ def test_a_slanted_bar(width: int, turned: bool):
     y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
     off = (x + y - 95) if turned else (x - y)
     picture = torch.where(off.abs() / math.sqrt(2) <= width / 2, 0, 255).to(torch.uint8)
-    assert float(measure(picture[None]).width) == pytest.approx(width, abs=0.75)
+    assert float(measure_strokes(picture[None]).width) == pytest.approx(width, abs=0.75)
 
 
 def test_a_bar_at_any_angle_is_at_most_8_percent_off():
@@ -46,34 +46,34 @@ def test_a_bar_at_any_angle_is_at_most_8_percent_off():
         way = (200 * math.cos(math.radians(angle)), 200 * math.sin(math.radians(angle)))
         ImageDraw.Draw(image).line((256 - way[0], 256 - way[1], 256 + way[0], 256 + way[1]), 0, 20)
         picture = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).reshape(1, 512, 512)
-        assert 0.9 * 20 < float(measure(picture).width) < 1.1 * 20, angle
+        assert 0.9 * 20 < float(measure_strokes(picture).width) < 1.1 * 20, angle
 
 
 def test_grey_is_what_is_neither_ink_nor_paper():
     picture = _paper(10)
     picture[0, :5] = torch.tensor([0, 20, 127, 200, 240], dtype=torch.uint8)
-    strokes = measure(picture[None])
+    strokes = measure_strokes(picture[None])
     assert float(strokes.grey) == pytest.approx(0.02)
     assert float(strokes.ink) == pytest.approx((255 * 5 - 587) / 25500)
 
 
 def test_a_blank_page_and_a_black_one():
-    strokes = measure(torch.stack([_paper(16), torch.zeros(16, 16, dtype=torch.uint8)]))
+    strokes = measure_strokes(torch.stack([_paper(16), torch.zeros(16, 16, dtype=torch.uint8)]))
     assert strokes.width[0] == 0
     assert 8 < strokes.width[1] <= 16
     assert strokes.ink.tolist() == [0, 1]
 
 
 def test_no_pictures():
-    assert measure(torch.empty(0, 8, 8, dtype=torch.uint8)).ink.shape == (0,)
+    assert measure_strokes(torch.empty(0, 8, 8, dtype=torch.uint8)).ink.shape == (0,)
 
 
 def test_every_picture_is_measured_alone():
     bars = torch.stack([_paper() for _ in range(70)])
     for i, bar in enumerate(bars):
         bar[10 : 11 + i % 9, 8:88] = 0
-    alone = torch.cat([measure(bar[None]).width for bar in bars])
-    assert torch.equal(measure(bars).width, alone)
+    alone = torch.cat([measure_strokes(bar[None]).width for bar in bars])
+    assert torch.equal(measure_strokes(bars).width, alone)
     assert alone.unique().numel() == 9
 
 
@@ -83,7 +83,7 @@ def test_strokes_that_a_line_crosses_and_how_uneven_they_are():
         bars[:, x : x + 4] = 0
     one[10:14, :] = 0
     one[30:42, :] = 0
-    strokes = measure(torch.stack([bars, one, none]))
+    strokes = measure_strokes(torch.stack([bars, one, none]))
     # Three bars down: every row crosses three, and 12 of 64 columns lie in one. And so on.
     assert strokes.crossed.tolist() == pytest.approx([(3 * 64 + 12) / 128, (2 * 64 + 16) / 128, 0])
     # A quarter of the black is 4 wide and three quarters 12: mean 10, deviation √12. The corners scatter a little more.

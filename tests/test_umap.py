@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typer.testing import CliRunner
 
 from glyffctl.cli import app
 from glyffctl.core.atlas import layout as layouts
-from glyffctl.core.atlas.layout import FILE_NAME, LaidOut, MapSettings
+from glyffctl.core.atlas.layout import FILE_NAME, MapSettings
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.manifest import DIGEST_ENTRY, add_digest
 from glyffctl.core.device import CPU
@@ -32,14 +31,14 @@ from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
-from glyffctl.workflows.umap_drawn import trace
+from glyffctl.workflows.umap_pictures import trace_sampling
 from tests.conftest import crashed, follow, page_data
 from tests.test_sample import FAST
 
 IDS = Path(os.environ.get("GLYFFCTL_IDS", "ids.txt"))
 
 
-def never(*_: Any) -> Iterator[LaidOut]:
+def never(*_: Any) -> Any:
     raise AssertionError("laid out again")
 
 
@@ -223,9 +222,9 @@ def test_any_folder_of_pictures_is_mapped(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ({"colour": "sepia"}, "--color"),
         ({"colour": "structure"}, "--ids"),
-        ({"settings": {"neighbors": 1}}, "--neighbors"),
-        ({"settings": {"min_dist": math.nan}}, "--min-dist"),
-        ({"settings": {"seed": -1}}, "--seed"),
+        ({"settings": {"neighbors": 1}}, "`neighbors`"),
+        ({"settings": {"min_dist": math.nan}}, "`min_dist`"),
+        ({"settings": {"seed": -1}}, "`seed`"),
     ],
 )
 def test_options_that_make_no_sense(values: dict[str, Any], words: str) -> None:
@@ -319,8 +318,8 @@ def test_left_right_and_top_bottom_part_in_the_map_of_all(tmp_path: Path, noto_s
 
 
 def test_a_prompt_that_the_encoder_does_not_know_is_named(tiny_run: Path) -> None:
-    events, _ = follow(trace("gold вода", tiny_run, None, 0, 32, CPU))
+    events, _ = follow(trace_sampling("gold вода", tiny_run, None, 0, 32, CPU))
     told = [event.text for event in events if isinstance(event, Caution)]
     assert len(told) == 1 and told[0].endswith("know: вода")
-    events, _ = follow(trace("gold", tiny_run, None, 0, 32, CPU))
+    events, _ = follow(trace_sampling("gold", tiny_run, None, 0, 32, CPU))
     assert not [event for event in events if isinstance(event, Caution)]

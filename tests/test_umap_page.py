@@ -26,8 +26,8 @@ from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.definitions import read_definitions
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.io.images import read_settings
-from glyffctl.figures.map_html import Subjects, save_map_page
-from glyffctl.figures.map_scene import Colouring, Scene
+from glyffctl.figures.map_html import MapLabels, save_map_page
+from glyffctl.figures.map_scene import Colouring, MapScene
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
 from tests.conftest import page_data
@@ -434,9 +434,9 @@ def all_characters(unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     radicals = by_radical(glyphs)
     assert radicals is not None
     colouring = Colouring("Radical", radicals)
-    scene = Scene("all characters", [], points, thumbnails, density(points), colouring)
+    scene = MapScene("all characters", [], points, thumbnails, density(points), colouring)
     path = tmp_path_factory.mktemp("map") / "all.html"
-    save_map_page(path, scene, Subjects(glyphs, [colouring]))
+    save_map_page(path, scene, MapLabels(glyphs, [colouring]))
     return path
 
 

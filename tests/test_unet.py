@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glyffctl.core.codecs.pixels import to_unit
 from glyffctl.core.data.caption_table import caption_table
 from glyffctl.core.data.character import Character, Font
-from glyffctl.core.data.dataset import GlyphSet, to_unit
+from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.diffusion.condition import Condition

@@ -7,9 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from glyffctl.core.theory.claims import Claim
 from glyffctl.display.console import plain
-from glyffctl.workflows.noise_demo import CheckReport
+from glyffctl.workflows.noise_demo import CheckedClaim, CheckReport
 
 _STYLES = {
     "holds": "green",
@@ -20,7 +19,7 @@ _STYLES = {
 
 
 def show_claims(report: CheckReport, console: Console | None = None) -> None:
-    """Print the claims on stdout: the claim, the measurement, and whether the claim holds."""
+    """Print a table of the claims on stdout: what is claimed, what was measured, and whether it holds."""
     console = console or Console(highlight=False)
     table = Table(
         title=plain(f"Claims about diffusion, measured on {report.source}"),
@@ -38,6 +37,6 @@ def show_claims(report: CheckReport, console: Console | None = None) -> None:
     console.print(table)
 
 
-def _verdict(claim: Claim) -> Text:
+def _verdict(claim: CheckedClaim) -> Text:
     correction = f": {claim.correction}" if claim.correction else ""
     return Text.assemble((claim.verdict, _STYLES[claim.verdict]), plain(correction))

@@ -1,4 +1,4 @@
-"""Show events: progress bars on a terminal, plain lines elsewhere. Results go to stdout, all else to stderr."""
+"""Display of events: bars on a terminal, plain lines elsewhere. Results go to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ _PLAIN_LATER = 60.0  # and after it
 
 
 class Display:
-    """Show the events of a workflow."""
+    """Displays the events of a workflow."""
 
     def __init__(self, *, quiet: bool = False) -> None:
+        """Write to stderr, or nowhere if `quiet`."""
         self.console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
         self._bars = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             TextColumn("{task.fields[amount]}", markup=False),
             TimeRemainingColumn(compact=True),
-            # The last column is truncated if the line is too short.
+            # The last column is cut if a line is too long.
             TextColumn("{task.fields[note]}", "dim", markup=False, table_column=Column(no_wrap=True, ratio=1)),
             console=self.console,
             expand=True,
@@ -41,12 +42,11 @@ class Display:
         )
         self._tasks: dict[str, TaskID] = {}
         self._last_event = time.monotonic()
-        self._last_line: dict[str, float] = {}  # of each task: when its last plain line was printed
-        # Of each task: the times of the event before it and of its own first event, and `done` at the latter.
-        self._begun: dict[str, tuple[float, float, float]] = {}
+        self._last_line: dict[str, float] = {}  # time of the last line of each task
+        self._first_event: dict[str, tuple[float, float, float]] = {}  # of a task: time of the event before, time, done
 
     def run(self, workflow: Generator[events.Event, None, events.Result]) -> events.Result:
-        """Run `workflow` to its end, showing its events; return its result."""
+        """Run `workflow` to its end, display its events, and return its result."""
         if self.console.is_terminal:
             with self._bars:
                 return self._drain(workflow)
@@ -86,22 +86,22 @@ class Display:
 
     def _line(self, event: events.Progress) -> None:
         now = time.monotonic()
-        before, begun, done = self._begun.setdefault(event.task, (self._last_event, now, event.done))
-        printed = self._last_line.get(event.task)
-        if printed is None:
+        before, first, done = self._first_event.setdefault(event.task, (self._last_event, now, event.done))
+        last = self._last_line.get(event.task)
+        if last is None:
             ended = event.total is not None and event.done >= event.total
             silent = now - before < _PLAIN_FIRST or event.done == 0 or ended
         else:
-            silent = now - printed < (_PLAIN_EVERY if now - begun < 60 else _PLAIN_LATER)
+            silent = now - last < (_PLAIN_EVERY if now - first < 60 else _PLAIN_LATER)
         if silent:
             return
         self._last_line[event.task] = now
-        parts = [f"{event.task}: {_amount(event)}", _left(event, event.done - done, now - begun), event.note]
+        parts = [f"{event.task}: {_amount(event)}", _left(event, event.done - done, now - first), event.note]
         self.console.print(plain("  ".join(filter(None, parts))))
 
 
 def _left(event: events.Progress, done: float, seconds: float) -> str:
-    """Estimate the time left from the `done` units of the past `seconds`; "" if there is no estimate."""
+    """The remaining time, extrapolated from `done` units in `seconds`; "" if it cannot be estimated."""
     if event.total is None or done <= 0 or event.done >= event.total or seconds < 2:
         return ""
     left = (event.total - event.done) * seconds / done
@@ -121,7 +121,7 @@ def _amount(event: events.Progress) -> str:
 
 
 def plain(text: str) -> Text:
-    """Return untrusted `text` for rich: printable, with no markup or emoji names interpreted."""
+    """Untrusted `text` for rich: printable, and not parsed for markup or emoji names."""
     return Text(printable(text))
 
 
@@ -131,13 +131,13 @@ def say(text: object) -> None:
 
 
 def fail(message: str, label: str) -> None:
-    """Print why the program ends on stderr, as one plain line after `label`."""
+    """Print on stderr why the program ends: `label` and one plain line."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     console.print(Text.assemble((label, "red"), plain(message)))
 
 
 def emit_json(result: Any) -> None:
-    """Print a report as one line of JSON on stdout; in ASCII, so that no escape sequence reaches a terminal."""
+    """Print a report as one line of JSON on stdout, for programs; in ASCII, without control characters."""
 
     def path(value: Any) -> Any:
         if isinstance(value, Path):

@@ -37,7 +37,7 @@ _NOTES = (
 
 
 def show_evaluation(report: EvaluateReport, console: Console | None = None) -> None:
-    """Print all figures on stdout."""
+    """Print all metrics on stdout."""
     console = console or Console(highlight=False)
     console.print(_figures(report))
     console.print(_prompts(report))

@@ -1,1 +1,1 @@
-"""Pictures that explain: one module a figure, one look (`style`) for all. They draw what core computes."""
+"""Figures of what core computes, in one style (`style`)."""

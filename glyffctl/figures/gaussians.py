@@ -1,4 +1,4 @@
-"""Figures of Gaussians that can be written down: a fit, one noising step, a joint distribution."""
+"""Figures of Gaussians in closed form: a fit, one noising step, a joint distribution."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 
 from glyffctl.core.theory import forward
 from glyffctl.core.theory.fit import fit_normal
-from glyffctl.figures.scene import Drawn, Scene
-from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, PALETTE, WIDTH, new_figure
+from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure
+from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, PALETTE, WIDTH, new_figure, signed
 
 BLUE, ORANGE, GREEN = PALETTE[:3]
 SAMPLES = (40, 1000)
@@ -19,14 +19,14 @@ EXAMPLES = (25, 110, 185, 300, 390)
 STEPS = (0.02, 0.2)
 
 
-def gaussian(scene: Scene) -> Drawn:
-    """A density, samples of it, and the density found again from the samples, for few and for many samples."""
+def draw_gaussian_fit(scene: DemoScene) -> MeasuredFigure:
+    """Draw a density, samples of it, and the density fitted to them, for few and for many samples."""
     figure = new_figure(WIDTH, 3.7)
     panels = figure.subplots(1, 2, sharey=True)
     x = torch.linspace(-4, 4, 401, dtype=torch.float64)
     truth = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
     samples = torch.randn(max(SAMPLES), generator=scene.generator(), dtype=torch.float64)
-    said = []
+    sentences = []
     for axes, count in zip(panels, SAMPLES, strict=True):
         fit = fit_normal(samples[:count])
         low, high = fit.band(x)
@@ -41,21 +41,19 @@ def gaussian(scene: Scene) -> Drawn:
         axes.set_title(f"{count:,} samples")
         axes.set_xlim(-4, 4)
         axes.set_xlabel("x")
-        said.append(
-            f"From {count:,} samples the mean comes out as {_minus(fit.mean)} ({_minus(mean_low)} to "
-            f"{_minus(mean_high)}) and the deviation as {fit.deviation:.2f} ({low_s:.2f} to {high_s:.2f})."
+        sentences.append(
+            f"From {count:,} samples the mean comes out as {signed(fit.mean, 2)} ({signed(mean_low, 2)} to "
+            f"{signed(mean_high, 2)}) and the deviation as {fit.deviation:.2f} ({low_s:.2f} to {high_s:.2f})."
         )
     panels[0].set_ylabel("density")
     handles, labels = panels[1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    return Drawn(
+    return MeasuredFigure(
         figure,
-        "\n".join(["The true mean is 0 and the true deviation 1; in brackets are 95 % intervals of the fit.", *said]),
+        "\n".join(
+            ["The true mean is 0 and the true deviation 1; in brackets are 95 % intervals of the fit.", *sentences]
+        ),
     )
-
-
-def _minus(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
 
 
 def spiral(count: int) -> Tensor:
@@ -66,13 +64,13 @@ def spiral(count: int) -> Tensor:
     return points / points.square().mean().sqrt()
 
 
-def first_step(scene: Scene) -> Drawn:
-    """q(x_1 | x_0) around points of a spiral, for a small and for a large β, with √(1−β) and without."""
+def draw_first_step(scene: DemoScene) -> MeasuredFigure:
+    """Draw q(x_1 | x_0) around points of a spiral, for a small and a large β."""
     points = spiral(400)
     chosen = points[list(EXAMPLES)]
     figure = new_figure(WIDTH, 4.5)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    said = []
+    sentences = []
     for axes, beta in zip(panels, STEPS, strict=True):
         axes.scatter(*points.T, s=5, color=BLUE, linewidths=0, label="the data")
         for x0 in chosen:
@@ -111,7 +109,7 @@ def first_step(scene: Scene) -> Drawn:
         axes.set_yticks(range(-2, 3))
         axes.grid()
         axes.set_axisbelow(True)
-        said.append(
+        sentences.append(
             f"With β = {beta:g} the variance after one step is {float(noisy.square().mean()):.3f}, and without the "
             f"factor it would be {1 + beta:.2f}."
         )
@@ -119,12 +117,14 @@ def first_step(scene: Scene) -> Drawn:
     handles.append(Circle((0, 0), facecolor=ORANGE, alpha=0.5))
     figure.legend(handles, [*labels, "the noise: one and two deviations"], loc="outside lower center", ncols=2)
     variance = float(points.square().mean())
-    return Drawn(figure, "\n".join([f"The data have a variance of {variance:.3f}, the mean of both axes.", *said]))
+    return MeasuredFigure(
+        figure, "\n".join([f"The data have a variance of {variance:.3f}, the mean of both axes.", *sentences])
+    )
 
 
 PEAKS = ((-1.4, -1.0), (1.4, 1.0))
 _NOISE = (0.6, 0.72)
-"""Deviations of each peak along x and y."""
+"""Standard deviations of each peak along x and y."""
 
 
 def _normal(x: Tensor, mean: float, deviation: float) -> Tensor:
@@ -137,22 +137,22 @@ def joint_density(x: Tensor, y: Tensor) -> Tensor:
 
 
 def conditional(x: Tensor, y: float) -> Tensor:
-    """p(x | y): the slice of the joint density at y, made to integrate to 1."""
+    """p(x | y): the slice of the joint density at y, normalised."""
     weights = [float(_normal(torch.tensor(y), b, _NOISE[1])) for _, b in PEAKS]
     slices = (w * _normal(x, a, _NOISE[0]) for w, (a, _) in zip(weights, PEAKS, strict=True))
     return sum(slices, torch.zeros(())) / sum(weights)
 
 
 def share_at(peak: int, y: float | None) -> float:
-    """The probability that x lies on the side of a peak, given y, or without a condition."""
+    """The probability that x lies on the side of a peak, given y; None is no condition."""
     x = torch.linspace(-8, 8, 16_001, dtype=torch.float64)
     density = sum((_normal(x, a, _NOISE[0]) / 2 for a, _ in PEAKS), torch.zeros(())) if y is None else conditional(x, y)
     side = (x < 0) if PEAKS[peak][0] < 0 else (x > 0)
     return float((density * side).sum() / density.sum())
 
 
-def joint(scene: Scene) -> Drawn:  # noqa: ARG001 (nothing in it is random, and no glyph)
-    """p(x, y) as contours, its marginals beside it, and p(x | y) at two values of y laid over."""
+def draw_joint(scene: DemoScene) -> MeasuredFigure:  # noqa: ARG001 (all figures have this signature)
+    """Draw p(x, y) as contours with its marginals, and p(x | y) at two values of y."""
     figure = new_figure(WIDTH, 6.4)
     grid = figure.add_gridspec(2, 2, width_ratios=(4, 1), height_ratios=(1, 4), wspace=0.02, hspace=0.02)
     main = figure.add_subplot(grid[1, 0])
@@ -188,7 +188,7 @@ def joint(scene: Scene) -> Drawn:  # noqa: ARG001 (nothing in it is random, and 
     main.set_yticks([b for _, b in PEAKS], ["$y_1$", "$y_2$"], fontsize=13.5)
     main.set_xlim(-3.5, 3.5)
     main.set_ylim(-3.2, 3.2)
-    return Drawn(
+    return MeasuredFigure(
         figure,
         f"x is near x₁ with probability {share_at(0, None):.0%} when nothing is known, {share_at(0, PEAKS[0][1]):.1%} "
         f"given y₁, and {share_at(0, PEAKS[1][1]):.1%} given y₂.",

@@ -1,10 +1,10 @@
-"""umap.html: the map as one page that opens from disk, without a network, and is drawn by the graphics card.
+"""umap.html: the map as one page that opens from disk without a network, and is drawn with WebGL.
 
-Dots become glyphs as one zooms in: the thumbnails are in the page, as sheets in WebP without loss, 16 greys.
+Dots become glyphs as the user zooms in: the page holds the thumbnails, as sheets in lossless WebP with 16 greys.
 
-Definitions, font names and prompts are anyone's. They come to the page as JSON in ASCII, with `<`, `>` and `&` escaped,
-in a block that is no script, and the page writes them with `textContent` alone. Its policy allows the one script and
-the one style sheet it came with, by their digests, nothing from anywhere else, and no text to become markup.
+Definitions, font names and prompts are untrusted. The page gets them as ASCII JSON, with `<`, `>` and `&` escaped, in a
+block that is not a script, and writes them with `textContent` only. Its content security policy allows its own script
+and style sheet, by their digests, nothing else, and no conversion of text to markup.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from torch import Tensor
 from glyffctl.core.atlas.groups import Groups, radical_label
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.io.atomic import write_text
-from glyffctl.figures.map_scene import DRAWN, GROUP_COLOURS, OTHERS, PLAIN, Colouring, Scene
+from glyffctl.figures.map_scene import GENERATED, GROUP_COLOURS, OTHERS, PLAIN, Colouring, MapScene
 from glyffctl.figures.style import DENSITY
 
-_PAGE = 2048  # pixels, each side of a sheet of thumbnails at most: every WebGL 2 can hold it
+_SHEET = 2048  # pixels, the longest side of a sheet: every WebGL 2 implementation supports it
 _GREYS = 16
 _POLICY = (
     "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'; "
@@ -43,16 +43,21 @@ _POLICY = (
 
 
 @dataclass(frozen=True, eq=False)
-class Subjects:
-    """What the points of a scene are, and all the ways they can be coloured."""
+class MapLabels:
+    """The glyphs behind the points of a map, and all ways to colour them."""
 
     glyphs: GlyphSet
     colourings: Sequence[Colouring]
-    """That of the scene among them, if it has one."""
+    """They include that of the scene, if it has one."""
 
 
-def save_map_page(path: Path, scene: Scene, subjects: Subjects) -> None:
+def save_map_page(path: Path, scene: MapScene, labels: MapLabels) -> None:
     """Write the page.
+
+    Args:
+        path: the file to write.
+        scene: what the map shows.
+        labels: what the points are.
 
     Raises:
         OutputError: the path cannot be written.
@@ -61,12 +66,12 @@ def save_map_page(path: Path, scene: Scene, subjects: Subjects) -> None:
     script = '"use strict";\n(() => {\n' + "\n".join(map(_part, _SCRIPTS)) + "})();\n"
     fields = {
         "policy": html.escape(_POLICY.format(script=_digest(script), style=_digest(style)), quote=True),
-        "title": html.escape(_whole(scene.title)),
+        "title": html.escape(_without_surrogates(scene.title)),
         "style": style,
         "script": script,
-        "data": _inert(_content(scene, subjects)),
+        "data": _html_safe_json(_content(scene, labels)),
     }
-    # One pass over the template: what is put in is not looked at again.
+    # One pass over the template: what is inserted is not searched for fields again.
     pieces = template.split("{{")
     page = [pieces[0]]
     for piece in pieces[1:]:
@@ -75,7 +80,7 @@ def save_map_page(path: Path, scene: Scene, subjects: Subjects) -> None:
     write_text(path, "".join(page))
 
 
-# One script of these parts in this order, in one scope: what the first declares, the others use.
+# The parts of one script, in this order and in one scope.
 _SCRIPTS = ("state.js", "drawing.js", "legend.js", "search.js", "moving.js", "pointing.js", "outside.js", "page.js")
 
 
@@ -87,23 +92,23 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _inert(content: Any) -> str:
-    """JSON that means the same inside an HTML element, and cannot end it: ASCII, without <, > and &."""
+def _html_safe_json(content: Any) -> str:
+    """JSON that is safe inside an HTML element: ASCII, with <, > and & escaped."""
     text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _whole(text: str) -> str:
-    """`text` without halves of surrogate pairs, which UTF-8 cannot write and JSON files can hold."""
+def _without_surrogates(text: str) -> str:
+    """`text` without lone surrogates, which JSON files can hold but UTF-8 cannot encode."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _content(scene: Scene, subjects: Subjects) -> dict[str, Any]:
-    glyphs, field = subjects.glyphs, scene.density
-    spare = [marked.picture[None] for marked in scene.drawn] + [trail.pictures for trail in scene.trails]
-    across, down, pages = _sheets(torch.cat([scene.thumbnails, *spare]))
-    starts = list(accumulate((len(part) for part in spare), initial=len(scene.points)))
-    drawn, trails = starts[: len(scene.drawn)], starts[len(scene.drawn) :]
+def _content(scene: MapScene, labels: MapLabels) -> dict[str, Any]:
+    glyphs, field = labels.glyphs, scene.density
+    extra = [marked.picture[None] for marked in scene.generated] + [trail.pictures for trail in scene.trails]
+    across, down, pages = _thumbnail_sheets(torch.cat([scene.thumbnails, *extra]))
+    starts = list(accumulate((len(part) for part in extra), initial=len(scene.points)))
+    drawn, trails = starts[: len(scene.generated)], starts[len(scene.generated) :]
     return {
         "title": scene.title,
         "notes": list(scene.notes),
@@ -116,12 +121,12 @@ def _content(scene: Scene, subjects: Subjects) -> dict[str, Any]:
         "characterOf": _base64(glyphs.character_of.numpy(), "<i4"),
         "fonts": [font.name for font in glyphs.fonts],
         "fontOf": _base64(glyphs.font_of.numpy(), "<i2"),
-        "colourings": [_colouring(colouring) for colouring in subjects.colourings],
-        "initial": next((k for k, c in enumerate(subjects.colourings) if c is scene.colouring), 0),
+        "colourings": [_colouring(colouring) for colouring in labels.colourings],
+        "initial": next((k for k, c in enumerate(labels.colourings) if c is scene.colouring), 0),
         "colours": list(GROUP_COLOURS),
         "others": OTHERS,
         "plain": PLAIN,
-        "drawnColour": DRAWN,
+        "drawnColour": GENERATED,
         "ramp": [to_hex(DENSITY(value)) for value in np.linspace(0, 1, 5)],
         "cells": len(field.values),
         "density": _base64((field.values * 255).round().numpy(), "u1"),
@@ -131,7 +136,7 @@ def _content(scene: Scene, subjects: Subjects) -> dict[str, Any]:
         "pages": pages,
         "drawn": [
             {**_place(marked.x, marked.y, scene), "picture": at, "label": marked.label}
-            for marked, at in zip(scene.drawn, drawn, strict=True)
+            for marked, at in zip(scene.generated, drawn, strict=True)
         ],
         "trails": [
             {
@@ -144,20 +149,20 @@ def _content(scene: Scene, subjects: Subjects) -> dict[str, Any]:
     }
 
 
-def _places(points: Tensor, scene: Scene) -> np.ndarray[Any, Any]:
-    """(N, 2) places over the square of the density, 0 to 65535."""
+def _places(points: Tensor, scene: MapScene) -> np.ndarray[Any, Any]:
+    """(N, 2): coordinates in the square of the density, scaled to 0…65535."""
     field = scene.density
     unit = (points.double() - torch.tensor([field.left, field.bottom])) / field.side
     return (unit.clamp(0, 1) * 65535).round().numpy()
 
 
-def _place(x: float, y: float, scene: Scene) -> dict[str, float]:
+def _place(x: float, y: float, scene: MapScene) -> dict[str, float]:
     u, v = (_places(torch.tensor([[x, y]]), scene)[0] / 65535).tolist()
     return {"x": u, "y": v}
 
 
-def _spacing(scene: Scene) -> float:
-    """How far apart points are where they are, in shares of the map: √(area that holds any / points)."""
+def _spacing(scene: MapScene) -> float:
+    """The typical distance between points, as a share of the map's side: √(occupied area / points)."""
     return float(((scene.density.values > 0.02).double().mean() / len(scene.points)).sqrt())
 
 
@@ -174,11 +179,11 @@ def _base64(values: np.ndarray[Any, Any], kind: str) -> str:
     return base64.b64encode(np.ascontiguousarray(values.astype(kind)).tobytes()).decode()
 
 
-def _sheets(thumbnails: Tensor) -> tuple[int, int, list[str]]:
-    """Thumbnails (N, T, T) uint8 in rows on sheets of one size: how many in a row, rows of a sheet, the sheets."""
+def _thumbnail_sheets(thumbnails: Tensor) -> tuple[int, int, list[str]]:
+    """Pack thumbnails (N, T, T) uint8 into sheets of one size: thumbnails in a row, rows of a sheet, the sheets."""
     count, side, _ = thumbnails.shape
-    across = min(_PAGE // side, count)
-    down = min(_PAGE // side, -(-count // across))
+    across = min(_SHEET // side, count)
+    down = min(_SHEET // side, -(-count // across))
     greys = thumbnails.float().mul((_GREYS - 1) / 255).round().mul(255 / (_GREYS - 1)).to(torch.uint8)
 
     def sheet(part: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""umap.png: the map of all glyphs with thumbnails in it, and beside it how densely they lie."""
+"""umap.png: the map of all glyphs with thumbnails, and beside it their density."""
 
 from __future__ import annotations
 
@@ -9,34 +9,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from glyffctl.core.atlas.density import Density
 from glyffctl.core.atlas.groups import Groups
-from glyffctl.figures.map_scene import DRAWN, GROUP_COLOURS, OTHERS, PLAIN, Scene
-from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, save_figure, style
+from glyffctl.figures.map_scene import GENERATED, GROUP_COLOURS, OTHERS, PLAIN, MapScene
+from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, drawable_text, save_figure, style
 
 _WIDE, _HIGH = 12.75, 8.0  # inches
 _MAP = 7.0  # inches, each side of the map
 _THUMB = 0.04  # of the map's side, as all lengths below
-_APART = 0.072  # between glyphs that get a thumbnail, at least
-_ABOUT = 0.02  # how near a glyph must be to another to have its thumbnail instead
-_REACH = 0.11  # from a glyph to its thumbnail, at most
-_ROOM = 512  # cells of the map in which points are counted
+_SPACING = 0.072  # between glyphs that get a thumbnail, at least
+_NEARBY = 0.02  # a glyph this close to another can get the thumbnail instead
+_FARTHEST = 0.11  # from a glyph to its thumbnail, at most
+_CELLS = 512  # along each side of the grid in which points are counted
 
 Numbers = np.ndarray[Any, Any]
 
 
-def save_map_png(path: Path, scene: Scene, settings: dict[str, Any]) -> None:
-    """Draw `scene`, with `settings` in a text chunk.
+def save_map_png(path: Path, scene: MapScene, settings: dict[str, Any]) -> None:
+    """Draw the map as a PNG.
+
+    Args:
+        path: the file to write.
+        scene: what the map shows.
+        settings: are written into a text chunk.
 
     Raises:
         OutputError: the path cannot be written.
@@ -45,11 +48,11 @@ def save_map_png(path: Path, scene: Scene, settings: dict[str, Any]) -> None:
         figure = Figure(figsize=(_WIDE, _HIGH))
         _map(_axes(figure, 0.15, 0.42, _MAP), scene)
         right = _MAP + 0.5
-        beside = _axes(figure, right, 2.19, 4.9)
+        density_axes = _axes(figure, right, 2.19, 4.9)
         field = scene.density.values.numpy()
-        beside.imshow(field, cmap=DENSITY, origin="lower", extent=(0, 1, 0, 1), interpolation="bilinear")
+        density_axes.imshow(field, cmap=DENSITY, origin="lower", extent=(0, 1, 0, 1), interpolation="bilinear")
         middles = (np.arange(len(field)) + 0.5) / len(field)
-        beside.contour(middles, middles, field, levels=[0.05, 0.2, 0.4, 0.6, 0.8], colors="white", linewidths=0.5)
+        density_axes.contour(middles, middles, field, levels=[0.05, 0.2, 0.4, 0.6, 0.8], colors="white", linewidths=0.5)
         _write(figure, 0.22, _HIGH - 0.36, scene.title, fontsize=15, fontweight="bold")
         _write(figure, right, 7.2, "Where glyphs lie densest", fontsize=11)
         _legend(figure, right, 1.86, scene)
@@ -59,7 +62,7 @@ def save_map_png(path: Path, scene: Scene, settings: dict[str, Any]) -> None:
 
 
 def _axes(figure: Figure, left: float, bottom: float, side: float) -> Axes:
-    """A square, the unit square in it, without ticks; lengths in inches."""
+    """Square axes that show the unit square, without ticks; lengths in inches."""
     axes = figure.add_axes((left / _WIDE, bottom / _HIGH, side / _WIDE, side / _HIGH))
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_visible(True)
@@ -68,53 +71,44 @@ def _axes(figure: Figure, left: float, bottom: float, side: float) -> Axes:
 
 
 def _write(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
-    """Text of anyone's on the paper, `x` and `y` in inches: nothing in it is taken for mathematics."""
-    figure.text(x / _WIDE, y / _HIGH, legible(text), parse_math=False, va="baseline", **look)
-
-
-def legible(text: str) -> str:
-    """`text` in one line, without the characters that no font of the figure has: an empty box says nothing."""
-    fonts = [findfont(FontProperties(family=family)) for family in mpl.rcParams["font.family"]]
-    known = [get_font(font).get_charmap() for font in fonts]
-    return "".join(
-        c for c in " ".join(text.split()) if c == " " or (c.isprintable() and any(ord(c) in k for k in known))
-    )
+    """Write untrusted text at (`x`, `y`) in inches; nothing in it is parsed as mathematics."""
+    figure.text(x / _WIDE, y / _HIGH, drawable_text(text), parse_math=False, va="baseline", **look)
 
 
 def _unit(points: Tensor, density: Density) -> Numbers:
-    """(N, 2) the points in the unit square that the density covers."""
+    """(N, 2): the points scaled to the unit square that the density covers."""
     return ((points.double().numpy() - [density.left, density.bottom]) / density.side).clip(0, 1)
 
 
-def _map(axes: Axes, scene: Scene) -> None:
+def _map(axes: Axes, scene: MapScene) -> None:
     places = _unit(scene.points, scene.density)
     colours = _colours(scene)
     size = min(12.0, 1.5e5 / (len(places) + 1500))
-    # Drawn in an order that has nothing to do with the code chart, so that no group lies on top of another.
+    # A random order, not that of the code chart, so that no group covers another.
     order = np.random.RandomState(0).permutation(len(places))
     by = scene.colouring.by if scene.colouring else None
-    if isinstance(by, Groups):  # but all on those that have no group
+    if isinstance(by, Groups):  # but those without a group lie below
         order = order[np.argsort(by.of.numpy()[order] >= 0, kind="stable")]
     x, y = places[order].T
     axes.scatter(x, y, s=size, c=colours[order], alpha=0.75, linewidths=0)
-    desk = _Desk(places)
+    placer = _ThumbnailPlacer(places)
     for trail in scene.trails:
         path = _unit(trail.points, scene.density)
         axes.plot(*path.T, color="white", linewidth=3.6, zorder=4, solid_joinstyle="round")
-        axes.plot(*path.T, color=DRAWN, linewidth=1.6, zorder=5, marker="o", markersize=3, solid_joinstyle="round")
-        axes.plot(*path[-1], color=DRAWN, zorder=5, marker="o", markersize=7, markeredgecolor="white")
+        axes.plot(*path.T, color=GENERATED, linewidth=1.6, zorder=5, marker="o", markersize=3, solid_joinstyle="round")
+        axes.plot(*path[-1], color=GENERATED, zorder=5, marker="o", markersize=7, markeredgecolor="white")
         for step in dict.fromkeys((len(path) - 1, 0, len(path) // 2)):
-            _thumbnail(axes, desk, path[step], trail.pictures[step].numpy(), DRAWN, 1.25, 9)
-    for marked in scene.drawn:
+            _thumbnail(axes, placer, path[step], trail.pictures[step].numpy(), GENERATED, 1.25, 9)
+    for marked in scene.generated:
         place = _unit(torch.tensor([[marked.x, marked.y]]), scene.density)[0]
-        axes.plot(*place, marker="o", markersize=4, color=DRAWN, markeredgecolor="white", zorder=6)
-        _thumbnail(axes, desk, place, marked.picture.numpy(), DRAWN, 1.25, 8)
+        axes.plot(*place, marker="o", markersize=4, color=GENERATED, markeredgecolor="white", zorder=6)
+        _thumbnail(axes, placer, place, marked.picture.numpy(), GENERATED, 1.25, 8)
     high = scene.density.at(scene.points).numpy()
-    for row in _spread(places, high):
-        _thumbnail(axes, desk, places[row], scene.thumbnails[row].numpy(), tuple(colours[row]), 1.0, 7)
+    for row in _spaced_rows(places, high):
+        _thumbnail(axes, placer, places[row], scene.thumbnails[row].numpy(), tuple(colours[row]), 1.0, 7)
 
 
-def _colours(scene: Scene) -> Numbers:
+def _colours(scene: MapScene) -> Numbers:
     """(N, 3) the colour of each point."""
     if scene.colouring is None:
         return np.tile(to_rgb(PLAIN), (len(scene.points), 1))
@@ -125,15 +119,15 @@ def _colours(scene: Scene) -> Numbers:
     return np.asarray(DENSITY(0.25 + 0.75 * by.numpy()))[:, :3]
 
 
-def _spread(places: Numbers, high: Numbers) -> Iterator[int]:
-    """Rows of points (N, 2) far from each other: the farthest from all before it (Gonzalez 1985), until none is far.
+def _spaced_rows(places: Numbers, high: Numbers) -> Iterator[int]:
+    """Rows of points (N, 2) far from each other: farthest-point sampling (Gonzalez 1985) until none is far.
 
-    Of the farthest and those about it the one where points lie densest, `high` (N,), is taken: no strays.
+    Of the farthest point and those nearby, the one with the highest density `high` (N,) is taken, to avoid outliers.
     """
     row = int(high.argmax())
     distance = np.full(len(places), np.inf)
-    while distance[row] > _APART:
-        about = np.hypot(*(places - places[row]).T) < _ABOUT
+    while distance[row] > _SPACING:
+        about = np.hypot(*(places - places[row]).T) < _NEARBY
         row = int(np.where(about, high, -1).argmax())
         yield row
         distance = np.minimum(distance, np.hypot(*(places - places[row]).T))
@@ -141,25 +135,25 @@ def _spread(places: Numbers, high: Numbers) -> Iterator[int]:
         row = int(distance.argmax())
 
 
-class _Desk:
-    """The map as a place to lay thumbnails on: where points are, and where thumbnails lie already."""
+class _ThumbnailPlacer:
+    """Finds places for thumbnails that cover few points and no other thumbnail."""
 
     def __init__(self, places: Numbers) -> None:
         x, y = places.T
-        counts, _, _ = np.histogram2d(x, y, bins=_ROOM, range=((0, 1), (0, 1)))
+        counts, _, _ = np.histogram2d(x, y, bins=_CELLS, range=((0, 1), (0, 1)))
         self.below = np.pad(counts, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
         self.typical = max(1.0, len(places) * _THUMB**2 * 4)
         self.taken: list[tuple[float, float, float]] = []
 
-    def room(self, place: Numbers, side: float) -> tuple[float, float] | None:
-        """The middle for a thumbnail of `side` near `place`: over few points, not far, and on no other; or None.
+    def find(self, place: Numbers, side: float) -> tuple[float, float] | None:
+        """The centre of a thumbnail of `side` near `place`, or None where there is no room.
 
-        An island smaller than the thumbnail is not covered by it, as long as there is room beside it.
+        An island smaller than the thumbnail is not covered by it if there is room beside it.
         """
         best, found = math.inf, None
         about = (*(place - side), *(place + side))
         near = self._count(*about)
-        for reach, angle in itertools.product(np.arange(0, _REACH, 0.02), np.arange(0, 2 * math.pi, math.pi / 12)):
+        for reach, angle in itertools.product(np.arange(0, _FARTHEST, 0.02), np.arange(0, 2 * math.pi, math.pi / 12)):
             x, y = place[0] + reach * math.cos(angle), place[1] + reach * math.sin(angle)
             half = side / 2 + 0.004
             if not (half < x < 1 - half and half < y < 1 - half):
@@ -176,18 +170,18 @@ class _Desk:
         return found
 
     def _count(self, left: float, bottom: float, right: float, top: float) -> float:
-        """Points in a box, to a cell."""
-        i, j = (int(min(max(low, 0), 1) * _ROOM) for low in (left, bottom))
-        m, n = (max(k, math.ceil(min(max(high, 0), 1) * _ROOM)) for k, high in ((i, right), (j, top)))
+        """The number of points in a box, rounded out to cells."""
+        i, j = (int(min(max(low, 0), 1) * _CELLS) for low in (left, bottom))
+        m, n = (max(k, math.ceil(min(max(high, 0), 1) * _CELLS)) for k, high in ((i, right), (j, top)))
         return float(self.below[m, n] - self.below[i, n] - self.below[m, j] + self.below[i, j])
 
 
 def _thumbnail(
-    axes: Axes, desk: _Desk, place: Numbers, picture: Numbers, colour: Any, scale: float, layer: int
+    axes: Axes, placer: _ThumbnailPlacer, place: Numbers, picture: Numbers, colour: Any, scale: float, layer: int
 ) -> None:
-    """A framed picture near `place`, tied to it by a line if it had to move; nothing where there is no room."""
+    """Draw a framed picture near `place`, with a line to it if it was moved; nothing where there is no room."""
     side = _THUMB * scale
-    room = desk.room(place, side)
+    room = placer.find(place, side)
     if room is None:
         return
     x, y = room
@@ -198,11 +192,11 @@ def _thumbnail(
     extent = (box[0], box[0] + side, box[1], box[1] + side)
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, extent=extent, zorder=layer, interpolation="antialiased")
     axes.add_patch(Rectangle(box, side, side, fill=False, edgecolor=colour, linewidth=1.4, zorder=layer + 0.1))
-    axes.set(xlim=(0, 1), ylim=(0, 1))  # imshow takes its own limits
+    axes.set(xlim=(0, 1), ylim=(0, 1))  # imshow changes the limits
 
 
-def _legend(figure: Figure, x: float, y: float, scene: Scene) -> None:
-    """Rows of swatch, name and count from (`x`, `y`) down, in inches; in two columns where there are many."""
+def _legend(figure: Figure, x: float, y: float, scene: MapScene) -> None:
+    """Draw rows of swatch, name and count from (`x`, `y`) down, in inches; in two columns if there are many."""
     if scene.colouring is None:
         return
     by = scene.colouring.by
@@ -230,6 +224,6 @@ def _legend(figure: Figure, x: float, y: float, scene: Scene) -> None:
                 transform=figure.transFigure,
             )
         )
-        name = legible(label)
+        name = drawable_text(label)
         _write(figure, left + 0.24, base, name if len(name) <= longest else f"{name[: longest - 1]}…", fontsize=10)
         _write(figure, left + wide, base, f"{count:,}", fontsize=10, color=GREY, ha="right")

@@ -1,4 +1,4 @@
-"""What is on a map, for the still picture and the page alike."""
+"""The content of a map, for the still picture and the page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from glyffctl.core.atlas.groups import Groups
 from glyffctl.figures.style import PALETTE
 
 GROUP_COLOURS = (*PALETTE[:6], "#7a4a1e", "#6f4fa3", "#9c8f00")
-"""One for each of `groups.COLOURS`."""
+"""One for each of `groups.MOST_GROUPS`."""
 OTHERS = "#b9b9b9"
 PLAIN = PALETTE[0]
-DRAWN = "#d0021b"
-"""The frame of pictures that a model drew, and of nothing else."""
+GENERATED = "#d0021b"
+"""The frame of generated pictures, and of nothing else."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class Colouring:
 
 
 @dataclass(frozen=True, eq=False)
-class Marked:
-    """A drawn picture in the map."""
+class MarkedPicture:
+    """A generated picture in the map."""
 
     x: float
     y: float
@@ -39,7 +39,7 @@ class Marked:
 
 @dataclass(frozen=True, eq=False)
 class Trail:
-    """How the guesses of one sampling run move through the map, the first one first."""
+    """The predictions of x0 during one sampling run, as a path through the map in the order of the steps."""
 
     label: str
     points: Tensor  # (S, 2)
@@ -47,8 +47,8 @@ class Trail:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """All there is to draw."""
+class MapScene:
+    """Everything that a map shows."""
 
     title: str
     notes: Sequence[str]
@@ -56,5 +56,5 @@ class Scene:
     thumbnails: Tensor  # (N, T, T) uint8, 255 is paper
     density: Density
     colouring: Colouring | None
-    drawn: Sequence[Marked] = ()
+    generated: Sequence[MarkedPicture] = ()
     trails: Sequence[Trail] = ()

@@ -1,7 +1,7 @@
-"""The numbered page: one HTML file that holds its pictures, runs no script and loads nothing.
+"""The page of figures: one HTML file that contains its pictures, runs no script and loads nothing.
 
-On a screen too narrow for the letters of a figure, the figure keeps the width at which they can be read, scrolls
-sideways, and says so.
+On a screen too narrow for the lettering of a figure, the figure keeps the width at which it is legible, scrolls
+sideways, and a caption says so.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import NamedTuple
 from glyffctl.core.io.names import printable
 
 LEGIBLE = 9.0
-"""CSS pixels: the least height of a capital letter or a digit in a figure, on a screen of any width."""
+"""The least height of a capital letter or digit in a figure on any screen, in CSS pixels."""
 _CAPITAL = 0.729
-"""Height of a capital in the figures' letters (DejaVu Sans), as a part of their size."""
+"""The height of a capital in DejaVu Sans, as a share of the font size."""
 _MARGINS = 64
-"""CSS pixels beside the text, both sides together, and of a scroll bar."""
+"""The margins of the text and a scroll bar, in CSS pixels."""
 
 
 class Section(NamedTuple):
@@ -29,8 +29,8 @@ class Section(NamedTuple):
         alt: what the picture shows, for those who cannot see it.
         measured: sentences; each line becomes a paragraph.
         picture: the content of a PNG or GIF file.
-        width: CSS pixels across it where there is room.
-        letters: size in CSS pixels of its smallest letters at that width; infinity if there are none.
+        width: the width in CSS pixels where there is room.
+        letters: the font size of the smallest lettering at that width, in CSS pixels; infinity without any.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Section(NamedTuple):
 
     @property
     def narrowest(self) -> int:
-        """CSS pixels across at which the smallest letters are as small as `LEGIBLE` allows."""
+        """The smallest width in CSS pixels at which the lettering is legible."""
         return math.ceil(self.width * LEGIBLE / (_CAPITAL * self.letters))
 
 
 class Source(NamedTuple):
-    """What the page follows: a sentence with a link in it."""
+    """The article that the page follows, as a sentence with a link in it."""
 
     before: str
     link: str
@@ -82,12 +82,12 @@ img { display: block; max-width: 100%; height: auto; }
 
 
 def escape(text: str) -> str:
-    """Text of anyone's for the page, in characters that can be seen."""
+    """Escape untrusted text for the page; invisible characters become visible."""
     return escape_markup(printable(text))
 
 
 def page(title: str, about: Sequence[str], sections: Sequence[Section], source: Source | None = None) -> str:
-    """The whole page. Everything that is text is escaped; titles and texts may hold anything."""
+    """Build the page. All text is escaped, and may hold anything."""
     numbered = list(enumerate(sections, 1))
     contents = "".join(f'<li><a href="#{escape(s.name)}">{escape(s.title)}</a></li>' for s in sections)
     body = "\n".join(_section(number, section) for number, section in numbered)
@@ -123,7 +123,7 @@ def _credit(source: Source | None) -> list[str]:
 
 
 def _when_narrow(number: int, section: Section) -> str:
-    """The figure's width on a screen, but not on paper, that has no room for it; and the words that say it scrolls."""
+    """The style of a figure on a screen, not on paper, that is too narrow for it: a fixed width, and the caption."""
     own = f"#figure-{number}"
     return (
         f"@media screen and (max-width: {section.narrowest + _MARGINS - 1}px) "

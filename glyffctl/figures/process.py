@@ -1,29 +1,26 @@
-"""Figures of one glyph on its way into noise and back: the process, and what a denoiser says on the way."""
+"""Figures of one glyph under noise: the forward and reverse process, and what denoisers predict."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from matplotlib.patches import FancyArrowPatch
 from torch import Tensor
 
+from glyffctl.core.diffusion.denoiser import Denoise
 from glyffctl.core.theory import forward
-from glyffctl.figures.scene import Drawn, Scene, show
+from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure, show_picture
 from glyffctl.figures.style import DIFFERENCE, GREY, INK, PALETTE, WIDTH, new_figure
 
 MIDDLE = 300
 """The t of the pair of neighbors in `process`."""
 TIMES = (100, 300, 500, 700, 900)
 
-Guess = Callable[[Tensor, Tensor], Tensor]
-"""x (B, 1, H, W) float32 and σ (B,) → x0."""
 
-
-def chain(scene: Scene, times: tuple[int, ...]) -> list[Tensor]:
-    """One walk of the glyph into noise, looked at after each of `times` steps (ascending): each (1, H, W)."""
+def noisy_chain(scene: DemoScene, times: tuple[int, ...]) -> list[Tensor]:
+    """The glyph after each of `times` (ascending) steps of one random walk into noise: each (1, H, W)."""
     generator = scene.generator()
     betas = forward.betas(scene.schedule).tolist()
     z, seen = scene.glyph.double(), []
@@ -34,10 +31,10 @@ def chain(scene: Scene, times: tuple[int, ...]) -> list[Tensor]:
     return seen
 
 
-def process(scene: Scene) -> Drawn:
-    """Noise to the left, the glyph to the right; p above takes noise away, q below adds it. After Ho et al. 2020."""
+def draw_process(scene: DemoScene) -> MeasuredFigure:
+    """Draw the chain from noise (left) to the glyph (right), with p above and q below, after Ho et al. 2020."""
     last = len(scene.schedule.sigmas)
-    before, middle, noise = chain(scene, (MIDDLE - 1, MIDDLE, last))
+    before, middle, noise = noisy_chain(scene, (MIDDLE - 1, MIDDLE, last))
     pictures = (noise, middle, before, scene.glyph)
     names = ("$x_T$", "$x_t$", "$x_{t-1}$", "$x_0$")
     side, outer, inner = 1.2, 0.6, 1.38
@@ -50,7 +47,7 @@ def process(scene: Scene) -> Drawn:
     axes.set_ylim(-0.8, 1.85)
     axes.set_aspect("equal")
     for left, picture, name in zip(lefts, pictures, names, strict=True):
-        show(axes.inset_axes((left, 0, side, side), transform=axes.transData), picture.float())
+        show_picture(axes.inset_axes((left, 0, side, side), transform=axes.transData), picture.float())
         axes.text(left + side / 2, -0.08, name, ha="center", va="top", fontsize=14)
     level = side / 2
 
@@ -82,7 +79,7 @@ def process(scene: Scene) -> Drawn:
         axes.text(left + side / 2, side + 0.08, name, ha="center", va="bottom", color=INK, fontsize=12)
     beta = float(forward.betas(scene.schedule)[MIDDLE - 1])
     alpha_bar = float(scene.schedule.alpha_bar()[MIDDLE - 1])
-    return Drawn(
+    return MeasuredFigure(
         figure,
         f"Shown is step t = {MIDDLE} of {last:,}, {scene.schedule_name} schedule. That step adds noise of deviation "
         f"{beta**0.5:.3f}; after it {alpha_bar:.0%} of the variance is still the glyph's. From one neighbor to the "
@@ -90,15 +87,19 @@ def process(scene: Scene) -> Drawn:
     )
 
 
-def loop(scene: Scene, model: Guess | None) -> Drawn:
-    """A noisy glyph, what the exact denoiser and a model make of it, and how far off they are, at several t.
+def draw_loop(scene: DemoScene, model: Denoise | None) -> MeasuredFigure:
+    """Draw a noisy glyph, the predictions of the exact denoiser and of a model, and their errors, at several t.
 
-    The error is in the noise: predicted minus true, in deviations of the noise. Each row has a scale of its own, the
-    same for both denoisers: the errors of different rows differ by more than one scale can show.
+    The error is in the noise: predicted minus true, in deviations of the noise. Each row has its own scale, the same
+    for both denoisers, since the errors of different rows differ too much for one.
+
+    Args:
+        scene: the glyph, and the data of the exact denoiser.
+        model: x (B, 1, H, W) float32 and σ (B,) → x0; None leaves the model out.
     """
     colours = {"exact denoiser": PALETTE[0]} | ({} if model is None else {"model": PALETTE[1]})
     shown = [(name, what) for name in colours for what in ("the glyph", "its error")]
-    shown.insert(-2, (list(colours)[-1], "the noise"))  # of one only: to the eye all predictions are the same noise
+    shown.insert(-2, (list(colours)[-1], "the noise"))  # of one only: all predictions of the noise look alike
     columns = 1 + len(shown)
     figure = new_figure((WIDTH - 1.3) / 6 * columns + 1.3, 1.24 * len(TIMES) + 0.7)
     grid = figure.subplots(len(TIMES), columns, squeeze=False)
@@ -115,15 +116,15 @@ def loop(scene: Scene, model: Guess | None) -> Drawn:
         for name, noise in noises.items():
             errors[name].append(float((noise - eps).square().mean().sqrt()))
         reach = _round_up(2.5 * max(values[-1] for values in errors.values()))
-        show(row[0], (x * float(alpha_bar[t - 1]) ** 0.5)[0].float())
+        show_picture(row[0], (x * float(alpha_bar[t - 1]) ** 0.5)[0].float())
         row[0].set_ylabel(f"t = {t}", rotation=0, ha="right", va="center")
         for axes, (name, what) in zip(row[1:], shown, strict=True):
             if what == "the glyph":
-                show(axes, glyphs[name][0].float())
+                show_picture(axes, glyphs[name][0].float())
             elif what == "the noise":
-                show(axes, noises[name][0].float(), reach=3)
+                show_picture(axes, noises[name][0].float(), reach=3)
             else:
-                show(axes, (noises[name] - eps)[0].float(), reach=reach, colours=DIFFERENCE)
+                show_picture(axes, (noises[name] - eps)[0].float(), reach=reach, colours=DIFFERENCE)
                 axes.set_xlabel(f"off by {_small(errors[name][-1])}", labelpad=2)
             axes.spines[:].set_color(colours[name])
             axes.spines[:].set_linewidth(1.2)
@@ -134,22 +135,22 @@ def loop(scene: Scene, model: Guess | None) -> Drawn:
     for axes, (name, what) in zip(grid[0, 1:], shown, strict=True):
         axes.set_title(f"{name.split()[0]}:\n{what}", loc="center", color=colours[name])
     times = ", ".join(map(str, TIMES))
-    said = [
+    sentences = [
         "Error: predicted minus true noise, which has deviation 1. The scale of each row is at its right.",
         *(
             f"At t = {times} the {name} is off by {', '.join(map(_small, values))} (root mean square)."
             for name, values in errors.items()
         ),
     ]
-    said.append(
+    sentences.append(
         f"The exact denoiser knows its {len(scene.glyphs):,} glyphs by heart"
-        + ("; the model keeps no list, and nobody told it what the glyph means." if model else ".")
+        + ("; the model keeps no list, and gets no prompt." if model else ".")
     )
-    return Drawn(figure, "\n".join(said))
+    return MeasuredFigure(figure, "\n".join(sentences))
 
 
 def _round_up(value: float) -> float:
-    """The next number above with one digit: 0.0312 → 0.04. At least 10⁻⁶, so that nothing is divided by 0."""
+    """`value` rounded up to one digit, 0.0312 → 0.04; at least 10⁻⁶, so that nothing is divided by 0."""
     value = max(value, 1e-6)
     unit = 10.0 ** math.floor(math.log10(value))
     return float(f"{math.ceil(value / unit) * unit:.1g}")

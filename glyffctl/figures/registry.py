@@ -1,4 +1,4 @@
-"""The figures of `glyffctl noise-demo` in their order: what they are called, and what to see in them."""
+"""The figures of `glyffctl noise-demo` in their order, with their titles and texts."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """A figure.
+    """A figure and its texts.
 
     Attributes:
-        name: what --figure takes.
-        see: what to see, in two or three sentences. No numbers: those are measured.
-        alt: what is in the picture, for those who cannot see it.
+        name: the value of the option --figure.
+        see: what to see, in two or three sentences, without numbers: those are measured.
+        alt: a description of the picture for those who cannot see it.
     """
 
     name: str
@@ -168,10 +168,10 @@ NAMES = tuple(entry.name for entry in ENTRIES)
 
 
 def number(entry: Entry) -> int:
-    """Its number in the whole list, from 1."""
+    """The number of a figure in the whole list, from 1."""
     return ENTRIES.index(entry) + 1
 
 
 def file_stem(entry: Entry) -> str:
-    """The name of its files, without the ending."""
+    """The name of the file of a figure, without the suffix."""
     return f"{number(entry):02d}-{entry.name}"

@@ -24,20 +24,21 @@ from glyffctl.core.precision import autocast_dtype
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.pictures import check_pictures
 
-_SHOWN = 800_000  # glyphs, where neither limit below is in the way
+_GLYPHS = 800_000  # to train on, within the limits below
 _FEWEST, _MOST = 5, 40  # passes
 _AT_ONCE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierOptions:
-    """What the classifier learns from, and where it goes.
+    """The options of `make_classifier`.
 
     Attributes:
-        data: a folder of `prepare`, best of several fonts.
-        passes: how often each glyph is shown; None takes as many as show 800,000, but 5 to 40.
-        seed: of all that is drawn at random.
-        device: where it learns, see `core.device.choose_device`.
+        data: a folder of `prepare`, preferably of several fonts.
+        out: the file of the classifier.
+        passes: epochs; None is as many as make 800,000 glyphs, but 5 to 40.
+        seed: of all random numbers.
+        device: where to train, see `core.device.choose_device`.
     """
 
     data: Path = Path("data")
@@ -49,11 +50,11 @@ class ClassifierOptions:
 
 @dataclass(frozen=True)
 class ClassifierReport:
-    """How often the classifier is right about characters that it has not seen."""
+    """The accuracy of the classifier on held-out characters."""
 
     out: Path
     glyphs: int
-    """That it learned from."""
+    """The number of training glyphs."""
     accuracy: Estimate
     accuracy_of: dict[str, Estimate]
     """For each font."""
@@ -77,7 +78,7 @@ def make_classifier(options: ClassifierOptions) -> Generator[Event, None, Classi
         )
     device = choose_device(options.device)
     yield from check_pictures(glyphs)
-    passes = options.passes or min(_MOST, max(_FEWEST, _SHOWN / len(index)))
+    passes = options.passes or min(_MOST, max(_FEWEST, _GLYPHS / len(index)))
     autocast = autocast_dtype("auto", device)
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
@@ -87,11 +88,11 @@ def make_classifier(options: ClassifierOptions) -> Generator[Event, None, Classi
     losses: list[float] = []
     for step in train_classifier(classifier, glyphs, passes=passes, seed=options.seed, autocast=autocast):
         losses = [*losses[-49:], step.loss]
-        remark = f"loss {sum(losses) / len(losses):.3f}"
-        yield Progress("Training the classifier", step.seen, step.total, "glyphs", remark)
-    # It is judged as it will be used: in 16 bits as written, and in float32.
+        note = f"loss {sum(losses) / len(losses):.3f}"
+        yield Progress("Training the classifier", step.seen, step.total, "glyphs", note)
+    # Its accuracy is measured as it will be used: with weights rounded to 16 bits as in the file, in float32.
     classifier.half().float()
-    hits = check(classifier, glyphs, held)
+    hits = check_predictions(classifier, glyphs, held)
     fonts = glyphs.font_of[held]
     accuracy_of = {
         font.name: share(int(hits[fonts == i].sum()), int((fonts == i).sum()))
@@ -113,7 +114,7 @@ def make_classifier(options: ClassifierOptions) -> Generator[Event, None, Classi
             "precision": "fp32" if autocast is None else "bf16",
             "accuracy": accuracy.value,
             "accuracy_of_font": {name: figure.value for name, figure in accuracy_of.items()},
-            "held_out_of_radical": {  # [right, looked at]
+            "held_out_of_radical": {  # [right, all]
                 str(r): [int(hits[radical == r].sum()), int((radical == r).sum())] for r in radical.unique().tolist()
             },
         },
@@ -121,7 +122,7 @@ def make_classifier(options: ClassifierOptions) -> Generator[Event, None, Classi
     return ClassifierReport(options.out, len(index), accuracy, accuracy_of, time.perf_counter() - started)
 
 
-def check(classifier: RadicalClassifier, glyphs: GlyphSet, index: Tensor) -> Tensor:
-    """(B,) bool: whether the classifier names the radical of each glyph `index` (B,)."""
+def check_predictions(classifier: RadicalClassifier, glyphs: GlyphSet, index: Tensor) -> Tensor:
+    """(B,) bool: whether the classifier predicts the radical of each glyph `index` (B,)."""
     found = predict(classifier, (glyphs.images(part) for part in index.split(_AT_ONCE))).radical
     return found == labels(glyphs)[index]

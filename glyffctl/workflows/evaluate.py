@@ -1,4 +1,4 @@
-"""`glyffctl evaluate`: how good a model is, in figures with intervals, beside the same figures of real glyphs."""
+"""`glyffctl evaluate`: metrics of a model with intervals, beside the same metrics of real glyphs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from glyffctl.core.data.structure import read_structure
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.errors import DataError, UsageError
+from glyffctl.core.errors import DataError, ModelError, UsageError
 from glyffctl.core.estimates import share
 from glyffctl.core.evaluation.classifier import Prediction, RadicalClassifier, load_classifier, predict
 from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
@@ -31,48 +31,51 @@ from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.precision import check_precision
+from glyffctl.figures.sampler_comparison import save_sampler_comparison
 from glyffctl.workflows.drawings import load_drawings, save_drawings, texts_digest
 from glyffctl.workflows.evaluate_rows import (
     Accuracy,
     adherence,
     by_prompt,
     composition,
+    distinguishability,
     fidelity,
-    newness,
-    realness,
+    novelty,
     strokes,
 )
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
-from glyffctl.workflows.steps import save_plot, steps_table
+from glyffctl.workflows.sampler_comparison import compare_samplers
 from glyffctl.workflows.words import warn_of_unknown_words
 
-FEWEST = 16  # held-out glyphs without which distributions are not worth comparing
-_MOST_JUDGED = 20_000
+FEWEST = 16  # held-out glyphs that a comparison of distributions needs
+_MOST_CLASSIFIED = 20_000
 _AT_ONCE = 256
 _LARGEST_SEED = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """What is measured on what.
+    """The options of `evaluate`.
 
     Attributes:
-        data: real glyphs to compare with, in the fonts that the model was trained on.
-        model: a run folder or model file; None is what `models.find_model` takes.
-        encoder: where the model's text encoder is, if it moved.
-        classifier: a file of `make_classifier`; None is the classifier that comes with the program.
-        prompts: a file of `core.prompts.read_prompts`; None is the prompts that come with the program.
-        count: pictures of each prompt whose radical is known.
-        pictures: of definitions of held-out characters, at most, and as many without a prompt.
-        seed: picture k, counted over all that is drawn, depends on seed + k.
-        precision: of the network while drawing, as in `sample`.
-        device: where to draw and to look, see `core.device.choose_device`.
-        ids: a table of ideographic description sequences, for figures about the parts of glyphs.
-        drawings: a .safetensors file: pictures drawn before with the same model, prompts and settings are taken from
-            it, and others are kept in it.
-        steps_table: whether all samplers are compared at several numbers of steps.
-        out: the JSON file; the plot of the steps goes beside it.
+        data: a folder of real glyphs to compare with, in the fonts that the model was trained on.
+        model: a run folder or model file; None is the default of `models.find_model`.
+        encoder: the model's text encoder, if it was moved.
+        classifier: a file of `make_classifier`; None is the bundled classifier.
+        recipe: sampler, steps and guidance.
+        prompts: a file of `core.evaluation.prompts.read_prompts`; None is the bundled prompts.
+        count: pictures of each prompt.
+        pictures: the most pictures of definitions of held-out characters; as many are drawn without a prompt.
+        seed: picture k of all pictures has seed + k.
+        batch: pictures drawn at once.
+        precision: of the network, as in `sample`.
+        device: where to draw and classify, see `core.device.choose_device`.
+        ids: a table of ideographic description sequences, for metrics of the parts of glyphs.
+        drawings: a .safetensors file that caches drawn pictures: those of the same model, prompts and settings are
+            reused, others replace them.
+        steps_table: compare all samplers at several numbers of steps.
+        out: the JSON file; the plot of the comparison is written beside it.
     """
 
     data: Path = Path("data")
@@ -105,7 +108,7 @@ class EvaluateOptions:
 
 
 def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]:
-    """Measure a model. See `EvaluateOptions`.
+    """Measure a model.
 
     Raises:
         GlyffError: the model, its encoder, the data, the classifier or the output cannot be used.
@@ -113,15 +116,15 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     started = time.perf_counter()
     _check_files(options)
     prompts = read_prompts(options.prompts) if options.prompts else radical_prompts()
-    classifier, known = load_classifier(options.classifier)
+    classifier, header = _load_classifier(options.classifier)
     device = choose_device(options.device)
     path, why = yield from find_model(options.model, hub=True)
     model = load_any(path)
-    options.recipe.levels(model.schedule)  # complain before anything slow
-    real = _Real.open(options.data, model.codec.size, options.pictures)
+    options.recipe.levels(model.schedule)  # raise errors before slow work
+    real = _RealGlyphs.open(options.data, model.codec.size, options.pictures)
     yield Note(f"model: {model_name(path)}{why}, {model.history}")
     if not isinstance(model, TrainedModel):
-        yield Caution("nobody can tell whether the model was trained on the characters that are held out here")
+        yield Caution("the model's training data are not known: it may have been trained on the held-out characters")
     elif model.origin.config.training.holdout < HOLDOUT:
         yield Caution("the model was trained on some of the characters that are held out here")
 
@@ -141,31 +144,31 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
         "seed": options.seed,
     }
     made = recipe | {"model": model.identity, "encoder": encoder.fingerprint, "texts": texts_digest(texts)}
-    prompted, defined, empty = yield from _drawn(drawer, options, text, len(prompts), made)
+    prompted, defined, empty = yield from _draw_or_reuse(drawer, options, text, len(prompts), made)
 
     classifier.to(device)
-    seen = yield from _seen(classifier, real, prompts, prompted, defined, empty)
-    answers = seen["prompted"].radical.reshape(len(prompts), -1)
-    accuracy = _accuracy(prompts, seen["judged"].radical, labels(glyphs)[real.judged(prompts)])
-    rows = adherence(prompts, answers, seen["empty"].radical, accuracy)
-    rows += fidelity(seen["defined"].features, seen["held"].features, seen["training"].features)
-    more, threshold, parts = yield from _looks(classifier, real, prompted, defined, options)
+    predictions = yield from _classify(classifier, real, prompts, prompted, defined, empty)
+    answers = predictions["prompted"].radical.reshape(len(prompts), -1)
+    accuracy = _accuracy(prompts, predictions["prompted real"].radical, labels(glyphs)[real.of_prompts(prompts)])
+    rows = adherence(prompts, answers, predictions["empty"].radical, accuracy)
+    rows += fidelity(predictions["defined"].features, predictions["held"].features, predictions["training"].features)
+    more, threshold, parts = yield from _picture_rows(classifier, real, prompted, defined, options)
     rows += more
     table: list[StepsRow] = []
     plot = None
     if options.steps_table:
         first = text.rows(torch.arange(len(prompts)))
-        table = yield from steps_table(
-            drawer, options.recipe, first, prompts, classifier, seen["held"].features, options.seed
+        table = yield from compare_samplers(
+            drawer, options.recipe, first, prompts, classifier, predictions["held"].features, options.seed
         )
         plot = options.out.with_name(f"{options.out.stem}-steps.png")
-        save_plot(plot, table)
+        save_sampler_comparison(plot, table)
     report = EvaluateReport(
         out=options.out,
         plot=plot,
         model={"path": str(model_name(path)), "weights": model.identity, "pictures": getattr(model, "images", None)},
         data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
-        classifier={name: known[name] for name in ("accuracy", "fonts", "seed") if name in known},
+        classifier={name: header[name] for name in ("accuracy", "fonts", "seed") if name in header},
         recipe=recipe,
         figures=rows,
         prompts=by_prompt(prompts, answers, accuracy),
@@ -178,8 +181,17 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     return report
 
 
+def _load_classifier(path: Path | None) -> tuple[RadicalClassifier, dict[str, Any]]:
+    """Load the classifier; the error says how to get one."""
+    try:
+        return load_classifier(path)
+    except ModelError as error:
+        hint = "make one with `glyffctl evaluate --train-classifier`, or leave --classifier out"
+        raise ModelError(f"{error}; {hint}") from error
+
+
 def _check_files(options: EvaluateOptions) -> None:
-    """Complain of what cannot be written or read before anything slow."""
+    """Raise errors about files before slow work."""
     if options.out.suffix.lower() != ".json":
         raise UsageError(f"--out takes a .json file, not {options.out}")
     check_writable(options.out)
@@ -193,23 +205,23 @@ def _check_files(options: EvaluateOptions) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Real:
-    """Real glyphs, and which of them figures are compared with."""
+class _RealGlyphs:
+    """Real glyphs, and the indices of those to compare with."""
 
     glyphs: GlyphSet
     held: Tensor
     """At most `pictures` held-out glyphs, evenly spaced."""
     training: Tensor
-    """As many that are not held out."""
+    """As many glyphs that are not held out."""
     all_held: Tensor
-    """Every held-out glyph with a known radical, or `_MOST_JUDGED` of them, evenly spaced."""
+    """Every held-out glyph with a known radical, or `_MOST_CLASSIFIED` of them, evenly spaced."""
 
     @staticmethod
-    def open(data: Path, size: int, pictures: int) -> _Real:
+    def open(data: Path, size: int, pictures: int) -> _RealGlyphs:
         """Open the data and split it.
 
         Raises:
-            DataError: it names no radicals, or holds too few glyphs of held-out characters.
+            DataError: the data lack radicals, or have too few glyphs of held-out characters.
         """
         glyphs = open_glyphs(data, size)
         known, out = labels(glyphs) > 0, held_out(glyphs, HOLDOUT)
@@ -221,27 +233,29 @@ class _Real:
         count = min(pictures, len(held), len(training))
         if count < FEWEST:
             raise DataError(
-                f"{data} has {len(held)} glyphs of held-out characters; figures need at least {FEWEST}: "
+                f"{data} has {len(held)} glyphs of held-out characters; the metrics need at least {FEWEST}: "
                 "prepare more characters"
             )
-        return _Real(
-            glyphs, evenly_spaced(held, count), evenly_spaced(training, count), evenly_spaced(held, _MOST_JUDGED)
+        return _RealGlyphs(
+            glyphs, evenly_spaced(held, count), evenly_spaced(training, count), evenly_spaced(held, _MOST_CLASSIFIED)
         )
 
-    def judged(self, prompts: list[Prompt]) -> Tensor:
-        """Those of `all_held` whose radical is asked for."""
-        asked = torch.tensor([prompt.radicals[0] for prompt in prompts])
-        return self.all_held[torch.isin(labels(self.glyphs)[self.all_held], asked)]
+    def of_prompts(self, prompts: list[Prompt]) -> Tensor:
+        """Those of `all_held` with the first radical of a prompt."""
+        radicals = torch.tensor([prompt.radicals[0] for prompt in prompts])
+        return self.all_held[torch.isin(labels(self.glyphs)[self.all_held], radicals)]
 
 
-def _looks(
-    classifier: RadicalClassifier, real: _Real, prompted: Tensor, defined: Tensor, options: EvaluateOptions
+def _picture_rows(
+    classifier: RadicalClassifier, real: _RealGlyphs, prompted: Tensor, defined: Tensor, options: EvaluateOptions
 ) -> Generator[Event, None, tuple[list[Row], float, list[PartRow]]]:
-    """The rows about the pictures as such, the threshold of copies, and how well parts of real glyphs are read."""
+    """The rows about the pictures themselves, the threshold of copies, and the accuracy for parts of real glyphs."""
     glyphs, held = real.glyphs, real.held
     pictures, trained = (glyphs.images(index)[:, 0] for index in (held, real.training))
-    rows = yield from realness(classifier, defined, pictures, trained, characters_of(glyphs)[held], options.seed)
-    new, threshold = yield from newness(glyphs, held, torch.cat([prompted, defined]), options.seed)
+    rows = yield from distinguishability(
+        classifier, defined, pictures, trained, characters_of(glyphs)[held], options.seed
+    )
+    new, threshold = yield from novelty(glyphs, held, torch.cat([prompted, defined]), options.seed)
     rows += [*new, *strokes(defined, pictures)]
     parts: list[PartRow] = []
     if options.ids:
@@ -251,7 +265,7 @@ def _looks(
 
 
 def _accuracy(prompts: list[Prompt], found: Tensor, radical: Tensor) -> Accuracy:
-    """How often the classifier `found` the radicals of real glyphs, by each prompt; None where there are none of it."""
+    """The accuracy of the radicals `found` in real glyphs, for each prompt; None where it has no real glyphs."""
     accuracy: Accuracy = []
     strict, wide = accepted(prompts), accepted(prompts, also=True)
     for prompt, own, whole in zip(prompts, strict, wide, strict=True):
@@ -264,14 +278,19 @@ def _accuracy(prompts: list[Prompt], found: Tensor, radical: Tensor) -> Accuracy
     return accuracy
 
 
-def _seen(
-    classifier: RadicalClassifier, real: _Real, prompts: list[Prompt], prompted: Tensor, defined: Tensor, empty: Tensor
+def _classify(
+    classifier: RadicalClassifier,
+    real: _RealGlyphs,
+    prompts: list[Prompt],
+    prompted: Tensor,
+    defined: Tensor,
+    empty: Tensor,
 ) -> Generator[Event, None, dict[str, Prediction]]:
-    """What the classifier makes of all pictures, a few at a time."""
+    """Classify all pictures, a few at a time."""
     drawn = {"prompted": prompted, "defined": defined, "empty": empty}
-    indices = {"held": real.held, "training": real.training, "judged": real.judged(prompts)}
+    indices = {"held": real.held, "training": real.training, "prompted real": real.of_prompts(prompts)}
     total = sum(map(len, (drawn | indices).values()))
-    seen: dict[str, Prediction] = {}
+    predictions: dict[str, Prediction] = {}
     done = 0
     for name, of in (drawn | indices).items():
         found = [predict(classifier, ())]
@@ -279,14 +298,14 @@ def _seen(
             found.append(predict(classifier, [part if name in drawn else real.glyphs.images(part)]))
             done += len(part)
             yield Progress("Looking at glyphs", done, total, "pictures")
-        seen[name] = Prediction(*(torch.cat(column) for column in zip(*found, strict=True)))
-    return seen
+        predictions[name] = Prediction(*(torch.cat(column) for column in zip(*found, strict=True)))
+    return predictions
 
 
-def _drawn(
+def _draw_or_reuse(
     drawer: Drawer, options: EvaluateOptions, text: Condition, prompts: int, made: dict[str, Any]
 ) -> Generator[Event, None, tuple[Tensor, Tensor, Tensor]]:
-    """The pictures of `_draw`, from the file of drawings where they are there."""
+    """The pictures of `_draw`, from the cache if it has them."""
     if options.drawings is None:
         return (yield from _draw(drawer, options, text, prompts))
     kept, other = load_drawings(options.drawings, made)
@@ -303,7 +322,7 @@ def _drawn(
 def _draw(
     drawer: Drawer, options: EvaluateOptions, text: Condition, prompts: int
 ) -> Generator[Event, None, tuple[Tensor, Tensor, Tensor]]:
-    """Pictures of the prompts (P·count, H, W), of the definitions behind them in `text`, and as many of nothing."""
+    """Draw pictures of the prompts (P·count, H, W), of the definitions that follow in `text`, and as many of none."""
     rows = torch.arange(prompts).repeat_interleave(options.count)
     definitions = torch.arange(prompts, len(text.mask))
     jobs = [

@@ -1,4 +1,4 @@
-"""The rows of `glyffctl evaluate`: each group of figures from pictures, or from what the classifier made of them."""
+"""The metrics of `glyffctl evaluate`, a group per function, from pictures or the classifier's predictions."""
 
 from __future__ import annotations
 
@@ -15,40 +15,55 @@ from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.estimates import Estimate, mean, quantile, share
 from glyffctl.core.evaluation.classifier import RadicalClassifier
 from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
-from glyffctl.core.evaluation.composition import LEARNED, PRECISION, Parts, Reading, legible, partly_legible, parts_of
-from glyffctl.core.evaluation.composition import learn as learn_parts
-from glyffctl.core.evaluation.composition import limits as parts_limits
-from glyffctl.core.evaluation.discriminator import FEWEST as FEWEST_CHARACTERS
-from glyffctl.core.evaluation.discriminator import PATTERNS, told_apart, views
+from glyffctl.core.evaluation.composition import (
+    MOST_TRAINING,
+    PRECISION,
+    Parts,
+    PartsPrediction,
+    accepted_parts,
+    count_partly_accepted,
+    find_thresholds,
+    parts_of,
+    train_parts_classifier,
+)
+from glyffctl.core.evaluation.discriminator import (
+    FEWEST_CHARACTERS,
+    PATTERNS,
+    discriminator_features,
+    two_sample_accuracy,
+)
 from glyffctl.core.evaluation.metrics import kernel_distance, manifold
-from glyffctl.core.evaluation.novelty import characters_of, search
+from glyffctl.core.evaluation.novelty import characters_of, compare_candidates, find_candidates
 from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, shuffled
 from glyffctl.core.evaluation.report import PartName, PartRow, PromptRow, Row
-from glyffctl.core.evaluation.strokes import Strokes, measure
+from glyffctl.core.evaluation.strokes import Strokes, measure_strokes
 from glyffctl.core.noise import permutation
-from glyffctl.workflows.events import Caution, Event, Progress
+from glyffctl.workflows.events import Caution, Event, Progress, shares
 
 COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05
 _CALIBRATION = 1000  # glyphs
-_FEWEST_STROKES = 5  # pictures of a third, without which nothing is said of it
+_FEWEST_STROKES = 5  # pictures of a third that a row needs
 _AT_ONCE = 256
 
 Accuracy = list[tuple[Estimate | None, Estimate | None]]
-"""How often the classifier is right about real glyphs of each prompt: by its radical alone, and by its whole set."""
+"""The classifier's accuracy on real glyphs of each prompt: counting its radicals, and those of `also` as well."""
 
 
 def adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: Accuracy) -> list[Row]:
     """Rows about prompts and their radicals.
 
     Args:
-        radical: (P, C) the radicals of C pictures of each prompt; `blank` (N,) those of pictures without one.
+        prompts: P prompts.
+        radical: (P, C) the radicals of C pictures of each prompt.
+        blank: (N,) the radicals of pictures without a prompt.
+        real: of each prompt.
     """
     strict, wide = (
         torch.tensor([pair[which].value for pair in real if pair[which] is not None])  # type: ignore[union-attr]
         for which in (0, 1)
     )
     note = "real: the classifier's own accuracy on held-out characters with these radicals"
-    held_against = "the same pictures, held against the prompts of other radicals"
+    baseline_note = "the same pictures, held against the prompts of other radicals"
     rows = [
         Row(
             "the radical asked for",
@@ -60,7 +75,7 @@ def adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: Accur
     ]
     elsewhere = shuffled(prompts, radical)
     if len(elsewhere):
-        rows.append(Row("… of another prompt", mean(elsewhere), None, "share", held_against))
+        rows.append(Row("… of another prompt", mean(elsewhere), None, "share", baseline_note))
     rows.append(
         Row(
             "… without a prompt",
@@ -82,12 +97,18 @@ def adherence(prompts: list[Prompt], radical: Tensor, blank: Tensor, real: Accur
         )
         elsewhere = shuffled(prompts, radical, also=True)
         if len(elsewhere):
-            rows.append(Row("… of another's meaning", mean(elsewhere), None, "share", held_against))
+            rows.append(Row("… of another's meaning", mean(elsewhere), None, "share", baseline_note))
     return rows
 
 
 def fidelity(drawn: Tensor, truth: Tensor, floor: Tensor) -> list[Row]:
-    """Rows about distributions of the classifier's features (N, 128)."""
+    """Rows about distributions of the classifier's features.
+
+    Args:
+        drawn: (N, 128) of drawn pictures.
+        truth: (N, 128) of real held-out glyphs.
+        floor: (N, 128) of real glyphs from training, compared with the held-out ones as a baseline.
+    """
     model, real = manifold(truth, drawn), manifold(truth, floor)
     note = "real: as many glyphs from training against the held-out ones"
     return [
@@ -98,67 +119,69 @@ def fidelity(drawn: Tensor, truth: Tensor, floor: Tensor) -> list[Row]:
     ]
 
 
-def realness(
+def distinguishability(
     classifier: RadicalClassifier, drawn: Tensor, truth: Tensor, floor: Tensor, character: Tensor, seed: int
 ) -> Generator[Event, None, list[Row]]:
-    """Rows about a classifier that is made to tell pictures (N, H, W) from real ones; none where there are too few.
+    """Rows about a classifier trained to distinguish drawn pictures from real ones; none where there are too few.
 
     Args:
-        character: (N,) the character of each real held-out glyph, and of each drawn one's definition. Glyphs from
-            training are paired with the held-out ones beside them, so that the control is divided in the same way.
+        classifier: the source of some of the features.
+        drawn: (N, H, W) uint8.
+        truth: (N, H, W) real held-out glyphs.
+        floor: (N, H, W) real glyphs from training.
+        character: (N,) the character of each real held-out glyph, and of the definition of each drawn one. Glyphs from
+            training are paired with the held-out ones, so that the baseline is divided into the same folds.
+        seed: of the folds.
     """
     if len(character.unique()) < FEWEST_CHARACTERS:
         return []
-    seen: list[Tensor] = []
-    before = 0
-    total = len(drawn) + len(truth) + len(floor)
-    for pictures in (drawn, truth, floor):
-        for looked in views(classifier, pictures):
-            yield Progress("Telling drawn from real", before + looked.done, total, "pictures")
-        assert looked.views is not None
-        seen.append(looked.views)
-        before += len(pictures)
-    model, real, training = seen
+    pictures = torch.cat([drawn, truth, floor])
+    work = discriminator_features(classifier, pictures)
+    features = yield from shares(work, "Telling drawn from real", len(pictures), "pictures")
+    model, real, training = features.split([len(drawn), len(truth), len(floor)])
     note = (
         "balanced accuracy of a classifier on characters that it did not learn from; 50 % is guessing; real: glyphs "
         "from training against the held-out ones"
     )
     rows = []
-    for name, looked_at in (
+    for name, columns in (
         ("told apart from real ones", slice(None)),
         ("… by their shapes alone", slice(PATTERNS, None)),
     ):
-        figures = (
-            told_apart(x[:, looked_at], real[:, looked_at], character, character, seed) for x in (model, training)
+        of_model, of_training = (
+            two_sample_accuracy(x[:, columns], real[:, columns], character, character, seed) for x in (model, training)
         )
-        rows.append(Row(name, next(figures), next(figures), "share", note))
+        rows.append(Row(name, of_model, of_training, "share", note))
     return rows
 
 
-def newness(
+def novelty(
     glyphs: GlyphSet, held: Tensor, drawn: Tensor, seed: int
 ) -> Generator[Event, None, tuple[list[Row], float]]:
-    """Rows about the nearest real glyph, and the distance below which a picture is called a copy.
+    """Rows about the nearest real glyph, and the distance below which a picture counts as a copy.
 
-    That distance is set by real glyphs from training: one in a hundred is nearer than that to another character. It is
-    not 0, since real characters can differ by a corner, as 己, 已 and 巳 do. Held-out characters, which had no say in
-    it, then show how often a glyph that is new is called a copy.
+    That threshold is set by real glyphs from training: one in a hundred is closer to another character. It is not 0,
+    since real characters can differ by a corner, as 己, 已 and 巳 do. Held-out characters, which did not set it, then
+    show how often a new glyph is mistaken for a copy.
 
-    So strict a limit finds a drawing repeated with the same strokes. A character repeated in a wavering hand is farther
-    away, and shows in the share that is nearer than five in a hundred real glyphs are.
+    So strict a threshold finds exact copies. A copy with uneven strokes is farther away, and shows in the share of near
+    copies, whose threshold is that of five in a hundred real glyphs.
+
+    Args:
+        glyphs: real glyphs.
+        held: (N,) indices of held-out glyphs.
+        drawn: (M, H, W) uint8.
+        seed: of the choice of real glyphs that set the threshold.
     """
     others = (labels(glyphs) > 0).logical_and(~held_out(glyphs, HOLDOUT)).nonzero().flatten()
     others = others[permutation(seed, 0, len(others))[:_CALIBRATION]]
     number = characters_of(glyphs)
     pictures = torch.cat([drawn, glyphs.images(held)[:, 0], glyphs.images(others)[:, 0]])
     own = torch.cat([torch.full((len(drawn),), -1), number[held], number[others]])
-    nearest = None
-    for searched in search(pictures, glyphs, own):
-        yield Progress("Looking for copies", searched.done, searched.total, "glyphs")
-        if searched.done == searched.total:
-            yield Progress("Comparing the nearest", searched.compared, len(pictures), "pictures")
-        nearest = searched.nearest
-    assert nearest is not None
+    search = find_candidates(pictures, glyphs, own)
+    candidates = yield from shares(search, "Looking for copies", len(glyphs), "glyphs")
+    comparison = compare_candidates(pictures, glyphs, candidates)
+    nearest = yield from shares(comparison, "Comparing the nearest", len(pictures), "pictures")
     model, real, rest = nearest.distance.split([len(drawn), len(held), len(others)])
     threshold, near = float(rest.quantile(COPY_QUANTILE)), float(rest.quantile(NEAR_QUANTILE))
     note = "real: held-out characters, each compared with all other characters"
@@ -170,18 +193,22 @@ def newness(
     ], threshold
 
 
-def _copies(name: str, model: Tensor, held: Tensor, limit: float, note: str) -> Row:
-    found, real = ((distance < limit) for distance in (model, held))
-    note = f"nearer than {limit:.3f}; {note}"
+def _copies(name: str, model: Tensor, held: Tensor, threshold: float, note: str) -> Row:
+    found, real = ((distance < threshold) for distance in (model, held))
+    note = f"nearer than {threshold:.3f}; {note}"
     return Row(name, share(int(found.sum()), len(found)), share(int(real.sum()), len(real)), "share", note)
 
 
 def strokes(drawn: Tensor, real: Tensor) -> list[Row]:
-    """Rows about the strokes of pictures (N, H, W): of all, and of the thirds with the fewest and the most of them.
+    """Rows about strokes: of all pictures, and of the thirds with the fewest and the most strokes.
 
-    The thirds are those of the real glyphs, by how many strokes a line across the picture meets.
+    The thirds are those of the real glyphs, by the number of strokes that a line across the picture crosses.
+
+    Args:
+        drawn: (N, H, W) uint8.
+        real: (M, H, W) uint8.
     """
-    of_model, of_real = measure(drawn), measure(real)
+    of_model, of_real = measure_strokes(drawn), measure_strokes(real)
     few, many = (float(of_real.crossed.quantile(q)) for q in (1 / 3, 2 / 3))
     rows = [
         Row("grey pixels", mean(of_model.grey), mean(of_real.grey), "share", "between 10 % and 90 % black"),
@@ -199,7 +226,7 @@ def strokes(drawn: Tensor, real: Tensor) -> list[Row]:
         ("sparse", lambda s: s.crossed <= few),
         ("dense", lambda s: s.crossed > many),
     ):
-        ours, theirs = _only(of_model, third(of_model)), _only(of_real, third(of_real))
+        ours, theirs = _select(of_model, third(of_model)), _select(of_real, third(of_real))
         if min(len(ours.grey), len(theirs.grey)) < _FEWEST_STROKES:
             continue
         limit = f"up to {few:.1f}" if name == "sparse" else f"more than {many:.1f}"
@@ -211,14 +238,20 @@ def strokes(drawn: Tensor, real: Tensor) -> list[Row]:
     return rows
 
 
-def _only(measured: Strokes, rows: Tensor) -> Strokes:
+def _select(measured: Strokes, rows: Tensor) -> Strokes:
     return Strokes(*(column[rows] for column in measured))
 
 
 def composition(
     classifier: RadicalClassifier, glyphs: GlyphSet, ids: Path, drawn: Tensor
 ) -> Generator[Event, None, tuple[list[Row], list[PartRow]]]:
-    """Rows about the parts of pictures (N, H, W), and how well those of real glyphs are read.
+    """Rows about the parts of drawn pictures, and the accuracy of predicting those of real glyphs.
+
+    Args:
+        classifier: the source of the features.
+        glyphs: real glyphs.
+        ids: a table of ideographic description sequences.
+        drawn: (N, H, W) uint8.
 
     Raises:
         DataError: `ids` cannot be read.
@@ -231,48 +264,47 @@ def composition(
     }
     existing = {parts for several in table.values() for parts in several}
     known = torch.tensor([c.character in table for c in glyphs.characters])[glyphs.character_of]
-    known &= labels(glyphs) > 0  # no second copies, which may be of held-out characters
+    known &= labels(glyphs) > 0  # no compatibility ideographs, which may be copies of held-out characters
     out = held_out(glyphs, HOLDOUT)
-    index = evenly_spaced((known & ~out).nonzero().flatten(), LEARNED)
-    held = evenly_spaced((known & out).nonzero().flatten(), LEARNED // 10)
+    index = evenly_spaced((known & ~out).nonzero().flatten(), MOST_TRAINING)
+    held = evenly_spaced((known & out).nonzero().flatten(), MOST_TRAINING // 10)
 
     def truth(rows: Tensor) -> list[Parts | None]:
         several = [table[glyphs.characters[i].character] for i in glyphs.character_of[rows].tolist()]
         return [each[0] if each else None for each in several]
 
-    reader = None
+    parts_classifier = None
     if len(index) and len(held) > 1:
-        for learned in learn_parts(classifier, glyphs, index, truth(index)):
-            yield Progress(task, learned.done, len(index) + len(held) + len(drawn), "glyphs")
-            reader = learned.reader
-    if reader is None:
+        training = train_parts_classifier(classifier, glyphs, index, truth(index))
+        parts_classifier = yield from shares(training, task, len(index), "glyphs")
+    if parts_classifier is None:
         yield Caution(f"the parts of glyphs are left out: too few of the data's characters share a part by {ids}")
         return [], []
-    total = len(index) + len(held) + len(drawn)
-    judged, asked = held[::2].contiguous(), held[1::2].contiguous()
-    readings: list[Reading] = []
-    done = len(index)
-    for batches in (_images(glyphs, judged), _images(glyphs, asked), drawn.split(_AT_ONCE)):
-        found: list[Reading] = []
+    calibration, test = held[::2].contiguous(), held[1::2].contiguous()
+    predictions: list[PartsPrediction] = []
+    done = 0
+    for batches in (_images(glyphs, calibration), _images(glyphs, test), drawn.split(_AT_ONCE)):
+        found: list[PartsPrediction] = []
         for batch in batches:
-            found.append(reader.read(batch))
+            found.append(parts_classifier.predict(batch))
             done += len(batch)
-            yield Progress(task, done, total, "glyphs")
-        readings.append(Reading([p for r in found for p in r.parts], torch.cat([r.sureness for r in found])))
-    limits = parts_limits(readings[0], truth(judged))
-    of_real, of_model = legible(readings[1], limits), legible(readings[2], limits)
+            yield Progress("Finding the parts of glyphs", done, len(held) + len(drawn), "glyphs")
+        merged = [parts for each in found for parts in each.parts]
+        predictions.append(PartsPrediction(merged, torch.cat([each.confidence for each in found])))
+    thresholds = find_thresholds(predictions[0], truth(calibration))
+    of_real, of_model = accepted_parts(predictions[1], thresholds), accepted_parts(predictions[2], thresholds)
     rows = [
         Row(
             "a part is a known one",
-            share(partly_legible(readings[2], limits), len(drawn)),
-            share(partly_legible(readings[1], limits), len(asked)),
+            share(count_partly_accepted(predictions[2], thresholds), len(drawn)),
+            share(count_partly_accepted(predictions[1], thresholds), len(test)),
             "share",
             "left, right, upper or lower, read as surely as both are below",
         ),
         Row(
             "both parts are known ones",
             share(len(of_model), len(drawn)),
-            share(len(of_real), len(asked)),
+            share(len(of_real), len(test)),
             "share",
             f"left and right, or upper and lower, read so surely that {PRECISION:.0%} of such readings are right in "
             "real glyphs; real: half of the held-out glyphs, where the other half set that limit",
@@ -288,22 +320,24 @@ def composition(
                 f"no character in {ids.name} has these two parts; real: such readings are wrong",
             )
         )
-    return rows, _read_right(readings[1], truth(asked))
+    return rows, _part_accuracy(predictions[1], truth(test))
 
 
 def _images(glyphs: GlyphSet, index: Tensor) -> Iterator[Tensor]:
     return (glyphs.images(part)[:, 0] for part in index.split(_AT_ONCE))
 
 
-def _read_right(reading: Reading, truth: Sequence[Parts | None]) -> list[PartRow]:
-    """How often each part is named rightly, sure or not; parts that are too rare to be learned count as wrong."""
+def _part_accuracy(prediction: PartsPrediction, truth: Sequence[Parts | None]) -> list[PartRow]:
+    """The accuracy for each part, whatever the confidence; parts too rare to be trained on count as wrong."""
     rows = []
     names: tuple[tuple[str, tuple[PartName, PartName]], ...] = (
         (LEFT_RIGHT, ("left", "right")),
         (TOP_BOTTOM, ("upper", "lower")),
     )
     for operator, places in names:
-        pairs = [(p, t) for p, t in zip(reading.parts, truth, strict=True) if t is not None and t.operator == operator]
+        pairs = [
+            (p, t) for p, t in zip(prediction.parts, truth, strict=True) if t is not None and t.operator == operator
+        ]
         for place, name in enumerate(places, 1):
             hits = sum(p is not None and p.operator == operator and p[place] == t[place] for p, t in pairs)
             if pairs:
@@ -312,7 +346,13 @@ def _read_right(reading: Reading, truth: Sequence[Parts | None]) -> list[PartRow
 
 
 def by_prompt(prompts: list[Prompt], radical: Tensor, real: Accuracy) -> list[PromptRow]:
-    """The prompts with what was found in (P, C) pictures of them, best first."""
+    """A row for each prompt, the best first.
+
+    Args:
+        prompts: P prompts.
+        radical: (P, C) the radicals of C pictures of each.
+        real: of each prompt.
+    """
     rows = [
         PromptRow(
             prompt.text,

@@ -1,7 +1,7 @@
-"""What a workflow tells its caller while it works.
+"""The events that a workflow yields while it works.
 
-A workflow is a generator of events that *returns* its result, so a command line can draw bars, a notebook can
-ignore them, and one workflow can hand its events on with `yield from`:
+A workflow is a generator of events that *returns* its result, so a command line can draw bars, a notebook can ignore
+them, and a workflow can include another one with `yield from`:
 
     result = finish(prepare(PrepareOptions(fonts=[Path("fonts/")])))
 """
@@ -53,22 +53,24 @@ def finish(workflow: Generator[object, None, Result]) -> Result:
             return result
 
 
-def shares(work: Generator[float, None, Result], task: str) -> Generator[Event, None, Result]:
-    """Tell of work that yields how much of it is done, from 0 to 1."""
+def shares(
+    work: Generator[float, None, Result], task: str, total: float = 1, unit: str = "", note: str = ""
+) -> Generator[Event, None, Result]:
+    """Run work that yields the share that is done, 0 to 1, and report it as progress of `total` units of `task`."""
     while True:
         try:
             done = next(work)
         except StopIteration as stop:
-            yield Progress(task, 1, 1)
+            yield Progress(task, total, total, unit, note)
             result: Result = stop.value
             return result
-        yield Progress(task, done, 1)
+        yield Progress(task, done * total, total, unit, note)
 
 
 def with_progress(
     drawing: Generator[float, None, Result], start: Progress, each: float = 1.0
 ) -> Generator[Event, None, Result]:
-    """Report a drawing as progress from `start` on, each picture counting `each`."""
+    """Run work that yields how many pictures are done, and report it from `start` on, each picture counting `each`."""
     while True:
         try:
             done = next(drawing)

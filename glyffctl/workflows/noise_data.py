@@ -1,4 +1,4 @@
-"""The glyphs that `glyffctl noise-demo` shows diffusion on: prepared data, or drawn for the occasion from a font."""
+"""The glyphs of `glyffctl noise-demo`: from prepared data, or drawn from a font."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from matplotlib.font_manager import get_font
 from torch import Tensor
 
+from glyffctl.core.codecs.pixels import to_unit
 from glyffctl.core.data.captions import radical_character, radical_name
 from glyffctl.core.data.character import Character
 from glyffctl.core.data.cleaning import clean
-from glyffctl.core.data.dataset import to_unit
 from glyffctl.core.data.definitions import Entry, installed_definitions, read_definitions
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.fonts import choose_faces, draw_glyphs, read_faces, system_fonts
@@ -21,32 +21,32 @@ from glyffctl.core.data.imagefolder import metadata_file
 from glyffctl.core.data.manifest import MANIFEST
 from glyffctl.core.diffusion.schedule import ScheduleName
 from glyffctl.core.errors import DataError, FontError
-from glyffctl.core.theory.plane import principal_plane
-from glyffctl.figures.scene import Scene, shrink
+from glyffctl.core.theory.planar import principal_plane
+from glyffctl.figures.demo_scene import DemoScene, resize
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 
 DATA = Path("data")
 CHARACTER = "锂"
 GLYPHS = 1000
-"""Glyphs that the exact denoiser knows."""
+"""The most glyphs in the data of the exact denoiser."""
 FROM_FONT, FONT_SIZE = 1000, 128
 FEWEST = 3
 PLANE_SIZE = 32
 RADICALS = (85, 75, 149, 167, 140)
-"""Water, tree, speech, metal and grass: common, and at home in different parts of a glyph."""
+"""Water, tree, speech, metal and grass: common, and in different parts of a glyph."""
 OF_A_RADICAL, FEWEST_OF_A_RADICAL = 250, 12
 COMMON = range(0x4E00, 0xA000)
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
-    """Glyphs and what is known about them.
+class DemoGlyphs:
+    """Glyphs with their characters and their source.
 
     Attributes:
         pictures: (N, H, W) uint8, one for each row of `characters`.
-        source: where they are from, for a person.
-        defined: characters that have a definition there, and how that is told; None where nobody knows.
-        folder: the data folder that they are from; None where they were drawn for the occasion.
+        source: where they are from, as text.
+        defined: the number of characters in the source with a definition, and a phrase that says so; None if unknown.
+        folder: their data folder; None if they were drawn from a font.
     """
 
     pictures: Tensor
@@ -56,13 +56,21 @@ class Material:
     folder: Path | None = None
 
 
-def gather(data: Path | None, font: Path | None, char: str | None, seed: int) -> Generator[Event, None, Material]:
-    """About a thousand glyphs, and as many again of five radicals; among them `char`, if it can be had.
+def gather_glyphs(
+    data: Path | None, font: Path | None, char: str | None, seed: int
+) -> Generator[Event, None, DemoGlyphs]:
+    """Get about a thousand common glyphs, and as many of five radicals; `char` is among them if it is available.
 
-    Takes `data`, else draws with `font`, else takes the folder data/ if it is there, else draws with the system's font.
+    They come from `data`, else from `font`, else from the folder data/ if it exists, else from the system's font.
+
+    Args:
+        data: a data folder.
+        font: a font with Han characters.
+        char: the character that the figures show.
+        seed: of the choice.
 
     Raises:
-        DataError: `data` cannot be read, or has fewer than three glyphs, or is all one picture.
+        DataError: `data` cannot be read, or has fewer than three glyphs, or only copies of one picture.
         FontError: there is no font to draw with, or it has no Han characters.
     """
     if data is None and font is None and ((DATA / MANIFEST).is_file() or metadata_file(DATA) is not None):
@@ -79,7 +87,7 @@ def gather(data: Path | None, font: Path | None, char: str | None, seed: int) ->
 
 
 def _choice(characters: Sequence[Character], char: str | None, seed: int) -> list[int]:
-    """Rows of `characters`: a random thousand of the common ones, as many of each radical as are shown, and `char`."""
+    """Rows of `characters`: a random thousand, common ones first, those of the radicals that are shown, and `char`."""
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(characters), generator=generator).tolist()
     order.sort(key=lambda row: (characters[row].codepoint or 0) not in COMMON)  # stable: common ones first
@@ -92,7 +100,7 @@ def _choice(characters: Sequence[Character], char: str | None, seed: int) -> lis
     return [*own[:1], *(row for row in chosen if row not in own[:1])]
 
 
-def _from_data(folder: Path, char: str | None, seed: int) -> Material:
+def _from_data(folder: Path, char: str | None, seed: int) -> DemoGlyphs:
     glyphs = open_glyphs(folder)
     first: dict[int, int] = {}  # the first glyph of each character: one font is one style
     for row, character in enumerate(glyphs.character_of.tolist()):
@@ -102,7 +110,7 @@ def _from_data(folder: Path, char: str | None, seed: int) -> Material:
     characters = [glyphs.characters[places[row]] for row in rows]
     index = torch.tensor([first[places[row]] for row in rows], dtype=torch.int64)
     defined = sum(bool(character.definition.strip()) for character in glyphs.characters)
-    return Material(
+    return DemoGlyphs(
         glyphs.images(index)[:, 0],
         characters,
         f"{len(rows):,} of the {len(glyphs):,} in {folder}",
@@ -111,7 +119,7 @@ def _from_data(folder: Path, char: str | None, seed: int) -> Material:
     )
 
 
-def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Event, None, Material]:
+def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Event, None, DemoGlyphs]:
     if font is None:
         try:
             font, _ = system_fonts()
@@ -145,7 +153,7 @@ def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Even
             drawn.append(by_codepoint[codepoint])
     yield Progress("drawing", len(rows), len(rows), "glyphs", face.name)
     blank = torch.empty(0, FONT_SIZE, FONT_SIZE, dtype=torch.uint8)
-    return Material(
+    return DemoGlyphs(
         torch.stack(pictures) if pictures else blank,
         drawn,
         f"{len(pictures):,} drawn with {face.name} ({font.name}); no prepared data was named or found",
@@ -154,33 +162,33 @@ def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Even
 
 
 def _defined(entries: dict[int, Entry], codepoints: frozenset[int], font: str) -> tuple[int, str]:
-    """How many characters `prepare` would draw with this font: defined after cleaning, and covered."""
+    """The number of characters that `prepare` would draw with this font: defined after cleaning, and covered."""
     count = sum(1 for c in codepoints & entries.keys() if clean(entries[c].definition).text)
     return count, f"characters of Unihan with a definition in {font}"
 
 
-def find_character(material: Material, char: str | None) -> tuple[int, Caution | None]:
-    """The row of `char`, or where none was asked for of 锂, or else of the first that is there, with a word about it.
+def find_character(glyphs: DemoGlyphs, char: str | None) -> tuple[int, Caution | None]:
+    """Find the row of `char`; with None that of 锂, or else the first row and a caution.
 
     Raises:
-        DataError: `char` was asked for and is not there.
+        DataError: `char` is not among the glyphs.
     """
     wanted = char or CHARACTER
-    rows = [row for row, character in enumerate(material.characters) if character.character == wanted]
+    rows = [row for row, character in enumerate(glyphs.characters) if character.character == wanted]
     if rows:
         return rows[0], None
-    named = [character for character in material.characters if character.character]
+    named = [character for character in glyphs.characters if character.character]
     others = [character.character for character in sorted(named, key=lambda c: c.codepoint or 0)]
     some = ", ".join(others[:6]) or "(they are not named)"
     if char is not None:
         raise DataError(f"there is no glyph of {char} (U+{ord(char):04X}) among these; there are {some} and others")
     return 0, Caution(
-        f"there is no glyph of {wanted} among these; the figures show {material.characters[0].character or 'another'}"
+        f"there is no glyph of {wanted} among these; the figures show {glyphs.characters[0].character or 'another'}"
     )
 
 
-def letters(character: str, font: Path | None) -> str:
-    """`character` as a label, or "the glyph" where the font for labels has no letter for it."""
+def label_of(character: str, font: Path | None) -> str:
+    """`character` as a label, or "the glyph" if the font for labels lacks it."""
     try:
         path = system_fonts()[0] if font is None else font
         known = len(character) == 1 and get_font(str(path)).get_char_index(ord(character)) != 0
@@ -189,47 +197,54 @@ def letters(character: str, font: Path | None) -> str:
     return character if known else "the glyph"
 
 
-def _small(pictures: Tensor) -> Tensor:
-    """(M, 1, h, w) in [−1, 1], at most PLANE_SIZE wide: strokes need not be sharp to tell glyphs apart."""
+def _reduced(pictures: Tensor) -> Tensor:
+    """(M, 1, h, w) in [−1, 1], at most PLANE_SIZE wide: enough to distinguish glyphs."""
     unit = to_unit(pictures)[:, None]
-    return shrink(unit, PLANE_SIZE) if pictures.shape[-1] > PLANE_SIZE else unit
+    return resize(unit, PLANE_SIZE) if pictures.shape[-1] > PLANE_SIZE else unit
 
 
-def groups(material: Material) -> tuple[list[int], Tensor, tuple[str, ...]]:
-    """Which glyphs the plane shows, in which group each is, and the groups' names: radicals, if there are enough."""
+def groups(glyphs: DemoGlyphs) -> tuple[list[int], Tensor, tuple[str, ...]]:
+    """The rows of glyphs for the plane, their groups, and the names of the groups: radicals, if there are enough."""
     rows: list[int] = []
     group: list[int] = []
     names: list[str] = []
     for radical in RADICALS:
-        of_it = [row for row, character in enumerate(material.characters) if character.radical == radical]
+        of_it = [row for row, character in enumerate(glyphs.characters) if character.radical == radical]
         if len(of_it) >= FEWEST_OF_A_RADICAL:
             rows += of_it[:OF_A_RADICAL]
             group += [len(names)] * len(of_it[:OF_A_RADICAL])
             names.append(f"{radical_character(radical)} {radical_name(radical).lower()}")
     if len(names) < 2:
-        rows = list(range(len(material.characters)))[:GLYPHS]
+        rows = list(range(len(glyphs.characters)))[:GLYPHS]
         return rows, torch.zeros(len(rows), dtype=torch.int64), ("glyphs",)
     return rows, torch.tensor(group), tuple(names)
 
 
-def scene_of(
-    material: Material, char: str | None, font: Path | None, schedule: ScheduleName, seed: int
-) -> tuple[Scene, Caution | None]:
-    """What the figures are drawn from.
+def make_scene(
+    glyphs: DemoGlyphs, char: str | None, font: Path | None, schedule: ScheduleName, seed: int
+) -> tuple[DemoScene, Caution | None]:
+    """Build the input of the figures, and a caution if the character is not the usual one.
+
+    Args:
+        glyphs: the glyphs.
+        char: the character to show; None is 锂, or another if it is missing.
+        font: for labels; None is the system's.
+        schedule: of the figures that show only one.
+        seed: of all random numbers in the figures.
 
     Raises:
         DataError: `char` is not among the glyphs.
     """
-    own, caution = find_character(material, char)
-    kept = [own, *(row for row in range(len(material.characters)) if row != own)][:GLYPHS]
-    shown, group, names = groups(material)
-    if any(letters(name[0], font) != name[0] for name in names if not name[0].isascii()):
+    own, caution = find_character(glyphs, char)
+    kept = [own, *(row for row in range(len(glyphs.characters)) if row != own)][:GLYPHS]
+    shown, group, names = groups(glyphs)
+    if any(label_of(name[0], font) != name[0] for name in names if not name[0].isascii()):
         names = tuple(name[1:].strip() for name in names)
-    scene = Scene(
-        glyphs=to_unit(material.pictures[torch.tensor(kept)])[:, None],
+    scene = DemoScene(
+        glyphs=to_unit(glyphs.pictures[torch.tensor(kept)])[:, None],
         own=0,
-        name=letters(material.characters[own].character, font),
-        plane=principal_plane(_small(material.pictures[torch.tensor(shown)])),
+        name=label_of(glyphs.characters[own].character, font),
+        plane=principal_plane(_reduced(glyphs.pictures[torch.tensor(shown)])),
         groups=group,
         group_names=names,
         schedule_name=schedule,

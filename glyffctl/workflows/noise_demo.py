@@ -1,4 +1,4 @@
-"""`glyffctl noise-demo`: the figures that explain diffusion, from live data; and the guide's claims, measured."""
+"""`glyffctl noise-demo`: figures that explain diffusion on real glyphs; with --check the guide's claims, measured."""
 
 from __future__ import annotations
 
@@ -6,32 +6,39 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from matplotlib.figure import Figure
-
-from glyffctl.core.data.dataset import to_unit
+from glyffctl.core.codecs.pixels import to_unit
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.schedule import ScheduleName
 from glyffctl.core.errors import DataError, ModelError, OutputError, UsageError
+from glyffctl.core.estimates import Estimate
 from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.io.atomic import atomic_file, check_writable, reason
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import save_gif
 from glyffctl.core.theory import claims
-from glyffctl.core.theory.claims import Claim
-from glyffctl.core.theory.solvers import spectrum, thinned
-from glyffctl.figures import gaussians, plane, process, schedules, solvers
+from glyffctl.core.theory.claims import Claim, Verdict
+from glyffctl.core.theory.sampler_error import spectrum, thin_spectrum
+from glyffctl.figures import density_score, gaussians, process, sampler_error_plot, schedules
+from glyffctl.figures.claim_text import claim_text
+from glyffctl.figures.demo_scene import DemoScene, MeasuredAnimation, MeasuredFigure
 from glyffctl.figures.page import Section, Source, page
-from glyffctl.figures.pixels import pixels
+from glyffctl.figures.pixels import draw_pixels
 from glyffctl.figures.registry import ENTRIES, NAMES, Entry, file_stem
-from glyffctl.figures.scene import Drawn, Scene
 from glyffctl.figures.style import save_figure, smallest_lettering, style
 from glyffctl.workflows.events import Caution, Event, Note, Progress
-from glyffctl.workflows.noise_data import Material, gather, scene_of
-from glyffctl.workflows.noise_model import GOLD, MODEL_FIGURES, PROMPT, Artist, artist, model_claims
+from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
+from glyffctl.workflows.noise_model import (
+    GOLD,
+    MODEL_FIGURES,
+    PROMPT,
+    PromptedModel,
+    load_prompted_model,
+    measure_model_claims,
+)
 
 PAGE = "index.html"
 GUIDE = Source(
@@ -42,36 +49,43 @@ GUIDE = Source(
 )
 GIF_FPS = 12.0
 CSS_PIXELS = 96
-"""In an inch."""
-PLAIN_FIGURES: dict[str, Callable[[Scene], Drawn]] = {
-    "pixels": pixels,
-    "gaussian": gaussians.gaussian,
-    "process": process.process,
-    "first-step": gaussians.first_step,
-    "schedules": schedules.schedules,
-    "density": plane.density,
-    "score": plane.score,
-    "factor": schedules.factor,
-    "pure-noise": schedules.pure_noise,
-    "joint": gaussians.joint,
-    "solvers": solvers.solvers,
+"""Per inch."""
+PLAIN_FIGURES: dict[str, Callable[[DemoScene], MeasuredFigure]] = {
+    "pixels": draw_pixels,
+    "gaussian": gaussians.draw_gaussian_fit,
+    "process": process.draw_process,
+    "first-step": gaussians.draw_first_step,
+    "schedules": schedules.draw_schedules,
+    "density": density_score.draw_density,
+    "score": density_score.draw_score,
+    "factor": schedules.draw_score_factor,
+    "pure-noise": schedules.draw_pure_noise,
+    "joint": gaussians.draw_joint,
+    "solvers": sampler_error_plot.draw_sampler_error,
 }
+"""The figures that need no model."""
 LOOP = "loop"
-"""The figure that shows a model beside the truth, and does without where there is none."""
+"""The figure that shows a model beside the exact denoiser, if there is a model."""
 BESIDE = "beside"
 """The figure that needs definitions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseDemoOptions:
-    """What `noise-demo` is asked to do.
+    """The options of `noise_demo` and `check`.
 
     Attributes:
         figures: names of `registry.NAMES`; () is all.
-        char: the character that is shown; None is 锂, or another where the data lack it.
-        data: a data folder; None is data/ if it is there and no font is named.
-        font: a font with Han, for the glyphs (unless `data` is named) and for labels.
-        model, encoder, device: as in `sample`.
+        prompt: what the model draws.
+        char: the character that is shown; None is 锂, or another if the data lack it.
+        schedule: of the figures that show only one.
+        seed: of all random numbers.
+        model: as in `sample`.
+        encoder: as in `sample`.
+        device: as in `sample`.
+        data: a data folder; None is data/ if it exists and no font is given.
+        font: a font with Han characters, for the glyphs (unless `data` is given) and for labels.
+        out: the folder for the figures and the page.
     """
 
     figures: tuple[str, ...] = ()
@@ -87,7 +101,7 @@ class NoiseDemoOptions:
     out: Path = Path("noise-demo")
 
     def __post_init__(self) -> None:
-        """Raise UsageError for what makes no sense."""
+        """Raise UsageError for invalid values."""
         for name in self.figures:
             if name not in NAMES:
                 raise UsageError(f"there is no figure {name!r}; there are {', '.join(NAMES)}")
@@ -101,8 +115,8 @@ class NoiseDemoOptions:
 
 
 @dataclass(frozen=True)
-class _Made:
-    """A figure in a file, what was measured for it, and the CSS pixels across it and in its smallest letters."""
+class _SavedFigure:
+    """A figure in a file, what was measured for it, and its width and smallest lettering in CSS pixels."""
 
     entry: Entry
     file: Path
@@ -113,7 +127,7 @@ class _Made:
 
 @dataclass(frozen=True)
 class FigureReport:
-    """A figure that was drawn, and what was measured for it: sentences, one or more to a line."""
+    """The file of a figure, and what was measured for it: sentences, one or more to a line."""
 
     name: str
     file: Path
@@ -122,7 +136,7 @@ class FigureReport:
 
 @dataclass(frozen=True)
 class NoiseDemoReport:
-    """What was drawn, and where it is."""
+    """The files of the page and its figures."""
 
     page: Path
     figures: list[FigureReport]
@@ -131,45 +145,58 @@ class NoiseDemoReport:
 
 
 @dataclass(frozen=True)
+class CheckedClaim:
+    """A claim of the guide in words, and what was measured for it, see `core.theory.claims.Claim`."""
+
+    name: str
+    says: str
+    found: str
+    verdict: Verdict
+    correction: str
+    estimates: dict[str, Estimate]
+    numbers: dict[str, float]
+
+
+@dataclass(frozen=True)
 class CheckReport:
     """The guide's claims, measured."""
 
-    claims: list[Claim]
+    claims: list[CheckedClaim]
     source: str
     seconds: float
 
 
 def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoReport]:
-    """Draw the figures and the page. Files appear in `out` when all of them are drawn; others in it are left alone.
+    """Draw the figures and the page. Nothing is written before all are drawn; other files in `out` are kept.
 
     Raises:
         GlyffError: the data, a font, the model or the output cannot be used.
     """
     started = time.monotonic()
     _check_out(options.out)
-    material = yield from gather(options.data, options.font, options.char, options.seed)
+    glyphs = yield from gather_glyphs(options.data, options.font, options.char, options.seed)
     schedule: Any = options.schedule
-    scene, caution = scene_of(material, options.char, options.font, schedule, options.seed)
+    scene, caution = make_scene(glyphs, options.char, options.font, schedule, options.seed)
     if caution is not None:
         yield caution
     wanted = [entry for entry in ENTRIES if not options.figures or entry.name in options.figures]
-    if not any(character.definition.strip() for character in material.characters):
+    if not any(character.definition.strip() for character in glyphs.characters):
         lacks = "these glyphs have no definitions to draw others for"
         if BESIDE in options.figures:
             raise DataError(f"{lacks} (--figure {BESIDE}); name data that have them with --data")
         if any(entry.name == BESIDE for entry in wanted):
             yield Caution(f"the figure {BESIDE} is left out: {lacks}")
             wanted = [entry for entry in wanted if entry.name != BESIDE]
-    model = yield from _find_artist(options, wanted, scene)
+    model = yield from _find_model(options, wanted, scene)
     if model is None:
         wanted = [entry for entry in wanted if not entry.needs_model]
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as place, style(options.font):
-        made: list[_Made] = []
+        made: list[_SavedFigure] = []
         for done, entry in enumerate(wanted):
             yield Progress("figures", done, len(wanted), "figures", entry.title)
-            made.append((yield from _draw(entry, scene, material, model, Path(place), options)))
+            made.append((yield from _draw(entry, scene, glyphs, model, Path(place), options)))
         yield Progress("figures", len(wanted), len(wanted), "figures")
-        return _write(options, material, scene, model, made, started)
+        return _write(options, glyphs, scene, model, made, started)
 
 
 def _check_out(out: Path) -> None:
@@ -178,16 +205,18 @@ def _check_out(out: Path) -> None:
     check_writable(out / PAGE if out.is_dir() else out)
 
 
-def _find_artist(options: NoiseDemoOptions, wanted: list[Entry], scene: Scene) -> Generator[Event, None, Artist | None]:
-    """The model, where a figure needs or shows one, and it draws glyphs of the data's size.
+def _find_model(
+    options: NoiseDemoOptions, wanted: list[Entry], scene: DemoScene
+) -> Generator[Event, None, PromptedModel | None]:
+    """The model, if a figure uses one and its pictures have the size of the glyphs.
 
-    What was asked for by name and cannot be had is an error; what merely belongs to all figures is left out.
+    Without a model, figures that were requested by name are an error; others are left out with a caution.
     """
     if not any(entry.needs_model or entry.name == LOOP for entry in wanted):
         return None
     needed = any(entry.needs_model for entry in wanted) and bool(options.figures)
     try:
-        found = yield from artist(
+        found = yield from load_prompted_model(
             options.model, options.encoder, options.prompt, options.seed, choose_device(options.device)
         )
     except ModelError as error:
@@ -206,46 +235,48 @@ def _find_artist(options: NoiseDemoOptions, wanted: list[Entry], scene: Scene) -
 
 
 def _draw(
-    entry: Entry, scene: Scene, material: Material, model: Artist | None, folder: Path, options: NoiseDemoOptions
-) -> Generator[Event, None, _Made]:
+    entry: Entry,
+    scene: DemoScene,
+    glyphs: DemoGlyphs,
+    model: PromptedModel | None,
+    folder: Path,
+    options: NoiseDemoOptions,
+) -> Generator[Event, None, _SavedFigure]:
     """Draw one figure into `folder`."""
-    picture: Any
+    drawn: MeasuredFigure | MeasuredAnimation
     if entry.needs_model:
         assert model is not None
-        picture, measured = yield from MODEL_FIGURES[entry.name](model, material)
+        drawn = yield from MODEL_FIGURES[entry.name](model, glyphs)
+    elif entry.name == LOOP:
+        drawn = process.draw_loop(scene, None if model is None else model.denoiser_without_prompt())
     else:
-        drawn = (
-            process.loop(scene, None if model is None else model.guess())
-            if entry.name == LOOP
-            else PLAIN_FIGURES[entry.name](scene)
-        )
-        picture, measured = drawn.figure, drawn.measured
+        drawn = PLAIN_FIGURES[entry.name](scene)
     settings = {
         "figure": entry.name,
-        "char": material.characters[0].character if material.characters else "",
+        "char": glyphs.characters[0].character if glyphs.characters else "",
         "schedule": options.schedule,
         "seed": options.seed,
         **({"prompt": options.prompt} if entry.needs_model else {}),
     }
-    if isinstance(picture, Figure):
+    if isinstance(drawn, MeasuredFigure):
         file = folder / f"{file_stem(entry)}.png"
-        save_figure(file, picture, settings)
-        letters = smallest_lettering(picture) * CSS_PIXELS / 72
-        return _Made(entry, file, measured, round(picture.get_figwidth() * CSS_PIXELS), letters)
+        save_figure(file, drawn.figure, settings)
+        letters = smallest_lettering(drawn.figure) * CSS_PIXELS / 72
+        return _SavedFigure(entry, file, drawn.measured, round(drawn.figure.get_figwidth() * CSS_PIXELS), letters)
     file = folder / f"{file_stem(entry)}.gif"
-    save_gif(file, picture, GIF_FPS)
-    return _Made(entry, file, measured, picture[0].width, math.inf)
+    save_gif(file, drawn.frames, GIF_FPS)
+    return _SavedFigure(entry, file, drawn.measured, drawn.frames[0].width, math.inf)
 
 
 def _write(
     options: NoiseDemoOptions,
-    material: Material,
-    scene: Scene,
-    model: Artist | None,
-    made: list[_Made],
+    glyphs: DemoGlyphs,
+    scene: DemoScene,
+    model: PromptedModel | None,
+    made: list[_SavedFigure],
     started: float,
 ) -> NoiseDemoReport:
-    """Put the files in their place, the page last. Only names of ours are written."""
+    """Write the files into `out`, the page last."""
     contents = [(each, each.file.read_bytes()) for each in made]
     sections = [
         Section(
@@ -257,7 +288,7 @@ def _write(
     about = [
         "Every picture on this page was computed when the page was made, on real glyphs where it shows glyphs; nothing "
         "is a sketch. The numbers under the pictures were measured on the way.",
-        f"Glyphs: {material.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
+        f"Glyphs: {glyphs.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
         + (f" Model: {model_name(model.path).name}, prompt “{model.prompt}”." if model is not None else ""),
     ]
     try:
@@ -269,7 +300,7 @@ def _write(
         _save(options.out / each.file.name, data)
         reports.append(FigureReport(each.entry.name, options.out / each.file.name, each.measured))
     _save(options.out / PAGE, page("How diffusion works, on glyphs", about, sections, GUIDE).encode())
-    return NoiseDemoReport(options.out / PAGE, reports, material.source, time.monotonic() - started)
+    return NoiseDemoReport(options.out / PAGE, reports, glyphs.source, time.monotonic() - started)
 
 
 def _save(path: Path, data: bytes) -> None:
@@ -281,26 +312,25 @@ CHECK_GLYPHS, CHECK_DRAWS = 1000, 256
 
 
 def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
-    """Measure the claims; those about a trained model only if `model` names one. Writes nothing.
+    """Measure the claims; those about a trained model only if `model` is given. Writes nothing.
 
     Raises:
         GlyffError: the data, a font or the model cannot be used.
     """
     started = time.monotonic()
-    painter = None
+    model = None
     if options.model is not None:
-        painter = yield from artist(
+        model = yield from load_prompted_model(
             options.model, options.encoder, GOLD[0], options.seed, choose_device(options.device)
         )
-    material = yield from gather(options.data, options.font, options.char, options.seed)
+    glyphs = yield from gather_glyphs(options.data, options.font, options.char, options.seed)
     schedule: Any = options.schedule
-    scene, _ = scene_of(replace(material), None, options.font, schedule, options.seed)
-    pictures = to_unit(material.pictures)[:CHECK_GLYPHS, None]
-    small = scene.of_size(solvers.SIDE)
+    scene, _ = make_scene(glyphs, None, options.font, schedule, options.seed)
+    pictures = to_unit(glyphs.pictures)[:CHECK_GLYPHS, None]
+    small = scene.of_size(sampler_error_plot.SIDE)
     seed = options.seed
-    count, where = material.defined or (0, "")
+    count, source = glyphs.defined or (0, "")
     measures: list[tuple[str, Callable[[], Claim]]] = [
-        ("numbers", lambda: claims.numbers_in_a_glyph(material.pictures[0])),
         ("parameters", claims.parameters),
         *(
             (f"pure noise, {name}", lambda name=name: claims.pure_noise(pictures, name, seed=seed))
@@ -311,23 +341,27 @@ def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
         ("score far away", lambda: claims.score_far_away(scene.plane)),
         ("one jump", lambda: claims.one_jump(seed=seed)),
         ("shrinking", lambda: claims.shrinking(seed=seed)),
-        ("steps", lambda: claims.solvers(thinned(spectrum(small)))),
-        ("worked examples", claims.worked_examples),
+        ("steps", lambda: claims.few_steps(thin_spectrum(spectrum(small)))),
     ]
-    if material.defined is not None:
+    if glyphs.defined is not None:
         measures[:0] = [
-            ("glyphs", lambda: claims.glyph_count(count, where)),
-            ("pictures seen", lambda: claims.samples_seen(count)),
+            ("glyphs", lambda: claims.glyph_count(count)),
+            ("pictures seen", lambda: claims.pictures_seen(count)),
         ]
     found = []
-    if material.defined is None:
-        needs = "needs data: `glyffctl prepare`"
-        found.append(Claim("glyphs", "about 21,000 glyphs with English definitions", needs, "not measured here"))
+    if glyphs.defined is None:
+        found.append(Claim("glyphs", "not measured here", missing="data"))
     for done, (name, measure) in enumerate(measures):
         yield Progress("claims", done, len(measures), "claims", name)
         found.append(measure())
     yield Progress("claims", len(measures), len(measures), "claims")
-    drawn = [] if painter is None else (yield from model_claims(painter, material))
-    found += [*drawn, *claims.elsewhere({claim.name for claim in drawn})]
+    drawn = [] if model is None else (yield from measure_model_claims(model, glyphs))
+    found += [*drawn, *claims.not_measured({claim.name for claim in drawn})]
     yield Note(f"measured {len(measures) + len(drawn)} claims in {time.monotonic() - started:.1f} s")
-    return CheckReport(found, material.source, time.monotonic() - started)
+    checked = [_in_words(claim, source) for claim in found]
+    return CheckReport(checked, glyphs.source, time.monotonic() - started)
+
+
+def _in_words(claim: Claim, source: str) -> CheckedClaim:
+    says, found, correction = claim_text(claim, source)
+    return CheckedClaim(claim.name, says, found, claim.verdict, correction, claim.estimates, claim.numbers)

@@ -1,4 +1,4 @@
-"""`glyffctl visualize-umap`: all glyphs as a map in the plane, still and to walk about in, and drawn pictures in it."""
+"""`glyffctl visualize-umap`: a map of all glyphs, as a picture and as an interactive page, with generated pictures."""
 
 from __future__ import annotations
 
@@ -13,37 +13,52 @@ from torch.nn.functional import interpolate
 
 from glyffctl.core.atlas.density import density
 from glyffctl.core.atlas.groups import Groups, by_font, by_radical, by_structure
-from glyffctl.core.atlas.layout import PLACED_BY, Map, MapSettings, lay_out, load_map, place, save_map
+from glyffctl.core.atlas.layout import (
+    PLACING_NEIGHBORS,
+    Map,
+    MapSettings,
+    epochs_of,
+    lay_out,
+    load_map,
+    place,
+    save_map,
+)
 from glyffctl.core.atlas.neighbors import Neighbors, nearest, project
+from glyffctl.core.atlas.separation import VOTES, left_right_labels, separation
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
-from glyffctl.core.data.structure import VOTES, layout_labels, read_structure, separation
+from glyffctl.core.data.structure import read_structure
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError, UsageError
 from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.noise import permutation
-from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.events import Caution, Event, Note, Progress, finish, shares
 from glyffctl.workflows.pictures import check_pictures
-from glyffctl.workflows.umap_drawn import Drawn, read_drawn, trace
+from glyffctl.workflows.umap_pictures import GeneratedPicture, load_pictures, trace_sampling
 
 COLOURS = ("radical", "structure", "font", "density", "none")
 MOST = 100_000
-"""Glyphs in a map: neighbors of twice as many take four times as long, and no browser opens a page of a million."""
+"""The most glyphs in a map: the search for neighbors takes quadratic time, and a browser cannot open a million."""
 _FEWEST = 10
 _AT_ONCE = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class UmapOptions:
-    """What `visualize-umap` is asked to do.
+    """The options of `visualize`.
 
     Attributes:
+        data: a data folder.
+        out: the folder for the map.
+        settings: of the layout.
         ids: a table of ideographic description sequences, for colours by structure and the separation.
-        colour: one of `COLOURS`; None is structure with `ids`, else the first that the data know.
+        colour: one of `COLOURS`; None is structure with `ids`, else the first that the data have.
         drawn: pictures of `sample` to place in the map, or folders of them.
-        trace: prompts to draw a glyph for, and to follow its guesses through the map.
-        model, encoder, device: to draw them with, as in `SampleOptions`.
+        trace: prompts of glyphs to draw; their predictions of x0 become a path through the map.
+        model: draws them, as in `SampleOptions`.
+        encoder: as in `SampleOptions`.
+        device: as in `SampleOptions`.
     """
 
     data: Path = Path("data")
@@ -58,7 +73,7 @@ class UmapOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        """Raise UsageError for values that make no sense."""
+        """Raise UsageError for invalid values."""
         if self.colour is not None and self.colour not in COLOURS:
             raise UsageError(f"--color must be {', '.join(COLOURS)}, not {self.colour!r}")
         if self.colour == "structure" and self.ids is None:
@@ -69,7 +84,7 @@ class UmapOptions:
 
 @dataclass(frozen=True)
 class Separation:
-    """How well ⿰ and ⿱ part: balanced accuracy of 15 neighbors, in the map, a plane of PCA, and by chance."""
+    """The separation of ⿰ and ⿱: balanced accuracy of 15 neighbors in the map, in the PCA plane, and by chance."""
 
     map: float
     pca: float
@@ -79,33 +94,33 @@ class Separation:
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A drawn picture and where it lies in the map."""
+class PlacedPicture:
+    """A generated picture and its place in the map."""
 
     file: str
     prompt: str
     x: float
     y: float
     nearest: str
-    """The character whose glyph is most alike."""
+    """The character of the most similar glyph."""
 
 
 @dataclass(frozen=True)
 class UmapReport:
-    """What was drawn."""
+    """The files of the map, and what was measured."""
 
     files: list[Path]
     glyphs: int
     seconds: float
     cached: bool
-    """Whether the layout was there already."""
+    """Whether the layout was kept from an earlier run."""
     settings: MapSettings
     separation: Separation | None
-    placed: list[Placed]
+    placed: list[PlacedPicture]
 
 
 def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
-    """Draw the map. See `UmapOptions`.
+    """Draw the map.
 
     Raises:
         GlyffError: data, pictures, model or table cannot be used, or the output cannot be written.
@@ -123,14 +138,14 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
         yield Note(f"the map shows {len(glyphs):,} of the {len(everything):,} glyphs, drawn at random")
     operators = _operators(glyphs, options.ids) if options.ids else None
     groups = _groups(glyphs, operators, options.colour)
-    pictures = read_drawn(options.drawn, glyphs.size)
+    pictures = load_pictures(options.drawn, glyphs.size)
     trails = []
     for prompt in options.trace:
-        drawing = trace(prompt, options.model, options.encoder, options.settings.seed, glyphs.size, device)
+        drawing = trace_sampling(prompt, options.model, options.encoder, options.settings.seed, glyphs.size, device)
         trails.append((yield from drawing))
 
     drawn, projected, cached = yield from _map(glyphs, options)
-    placing = yield from _place(glyphs, drawn, projected, [*pictures, *trails])
+    places = yield from _place(glyphs, drawn, projected, [*pictures, *trails])
     parted = _separation(drawn, operators)
     if parted is not None:
         yield Note(
@@ -139,13 +154,13 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
         )
     thumbnails = yield from _thumbnails(glyphs)
     notes = _notes(options, glyphs, len(everything), parted)
-    yield from _draw(options, glyphs, drawn, groups, notes, thumbnails, pictures, trails, placing)
+    yield from _draw(options, glyphs, drawn, groups, notes, thumbnails, pictures, trails, places)
     seconds = time.perf_counter() - started
     placed = []
-    for picture, at in zip(pictures, placing, strict=False):
+    for picture, at in zip(pictures, places, strict=False):
         x, y = at.points[0].tolist()
-        alike = glyphs.characters[int(glyphs.character_of[at.nearest[0]])].character
-        placed.append(Placed(str(picture.file), picture.label, x, y, alike))
+        similar = glyphs.characters[int(glyphs.character_of[at.nearest[0]])].character
+        placed.append(PlacedPicture(str(picture.file), picture.label, x, y, similar))
     return UmapReport([png, page], len(glyphs), seconds, cached, options.settings, parted, placed)
 
 
@@ -162,55 +177,35 @@ def _operators(glyphs: GlyphSet, ids: Path) -> list[str]:
     table = read_structure(ids)
     operators = [table.get(glyphs.characters[row].character, "") for row in glyphs.character_of.tolist()]
     if not any(operators):
-        raise DataError(f"{ids} knows none of the characters in the data; give a table that has them")
+        raise DataError(f"{ids} has none of the characters in the data; give a table that has them")
     return operators
 
 
 def _groups(glyphs: GlyphSet, operators: list[str] | None, colour: str | None) -> dict[str, Groups]:
-    """All that the glyphs are known to differ in, what to colour them by first."""
-    ways = {
+    """All groups that the data have, the default colouring first."""
+    candidates = {
         "structure": by_structure(operators) if operators else None,
         "radical": by_radical(glyphs),
         "font": by_font(glyphs),
     }
-    groups = {name: by for name, by in ways.items() if by is not None}
+    groups = {name: by for name, by in candidates.items() if by is not None}
     if colour not in (None, "none", "density", *groups):
         raise UsageError(f"--color {colour} is not in these data; there is {', '.join([*groups, 'density'])}")
     return groups
 
 
 def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple[Map, Tensor | None, bool]]:
-    """The map, the glyphs in its subspace if they were computed, and whether the map was there already."""
+    """The map, the glyphs in its subspace if they were projected, and whether the map is that of an earlier run."""
     fingerprint = glyphs.fingerprint()
     cached = load_map(options.data, fingerprint, options.settings)
     if cached is not None and len(cached.points) == len(glyphs):
         yield Note("the layout is that of an earlier run: the glyphs and settings are the same")
         return cached, None, True
-    found = None
-    for step in project(glyphs):
-        yield Progress("Reading glyphs", step.done, step.total, "", "their strongest components")
-        found = step.result
-    assert found is not None
-    subspace, points = found
-    neighbors = None
-    for search in nearest(points, options.settings.neighbors):
-        yield Progress("Finding neighbors", search.done, search.total, "glyphs")
-        neighbors = search.result
-    assert neighbors is not None
-    laid = None
-    begun, awake = time.perf_counter(), False
-    for epoch in lay_out(points, neighbors, options.settings):
-        seconds = time.perf_counter() - begun
-        if not epoch.done:
-            yield Progress("Starting UMAP", seconds, None, "s", "numba compiles it anew in every run")
-        else:
-            if not awake:
-                yield Progress("Starting UMAP", seconds, seconds, "s")
-            awake = True
-            yield Progress("Laying out", epoch.done, epoch.total, "epochs")
-        laid = epoch.result
-    assert laid is not None
-    drawn = Map(laid, points[:, :2].contiguous(), subspace)
+    subspace, points = yield from shares(project(glyphs), "Reading glyphs", len(glyphs), "glyphs")
+    search = nearest(points, options.settings.neighbors)
+    neighbors = yield from shares(search, "Finding neighbors", len(glyphs), "glyphs")
+    layout = yield from _lay_out(points, neighbors, options.settings)
+    drawn = Map(layout, points[:, :2].contiguous(), subspace)
     try:
         save_map(options.data, drawn, fingerprint, options.settings)
     except OutputError as error:
@@ -218,18 +213,39 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
     return drawn, points, False
 
 
+def _lay_out(points: Tensor, neighbors: Neighbors, settings: MapSettings) -> Generator[Event, None, Tensor]:
+    """Lay out the map, with a bar of its own for the time until the first epoch."""
+    total, started, compiling = epochs_of(len(points)), time.perf_counter(), True
+    work = lay_out(points, neighbors, settings)
+    layout = None
+    while layout is None:
+        try:
+            done = next(work)
+        except StopIteration as stop:
+            layout, done = stop.value, 1.0
+        seconds = time.perf_counter() - started
+        if not done:
+            yield Progress("Starting UMAP", seconds, None, "s", "numba compiles it anew in every run")
+            continue
+        if compiling:
+            yield Progress("Starting UMAP", seconds, seconds, "s")
+            compiling = False
+        yield Progress("Laying out", done * total, total, "epochs")
+    return layout
+
+
 @dataclass(frozen=True, eq=False)
 class _Places:
-    """Where some pictures lie."""
+    """The places of the steps of a picture."""
 
     points: Tensor  # (S, 2)
-    nearest: Tensor  # (S,) the glyph most alike
+    nearest: Tensor  # (S,) the most similar glyph
 
 
 def _place(
-    glyphs: GlyphSet, drawn: Map, projected: Tensor | None, pictures: list[Drawn]
+    glyphs: GlyphSet, drawn: Map, projected: Tensor | None, pictures: list[GeneratedPicture]
 ) -> Generator[Event, None, list[_Places]]:
-    """Where each of `pictures` lies, which may be several steps of one."""
+    """The places of each of `pictures`, which may have several steps."""
     if not pictures:
         return []
     if projected is None:
@@ -239,10 +255,7 @@ def _place(
             yield Progress("Reading glyphs", int(index[-1]) + 1, len(glyphs), "glyphs")
         projected = torch.cat(parts)
     queries = drawn.subspace.project(torch.cat([picture.pictures for picture in pictures])[:, None])
-    found: Neighbors | None = None
-    for search in nearest(projected, PLACED_BY, queries):
-        found = search.result
-    assert found is not None
+    found = finish(nearest(projected, PLACING_NEIGHBORS, queries))
     points = place(drawn.points, found)
     lengths = [len(picture.pictures) for picture in pictures]
     return [_Places(*both) for both in zip(points.split(lengths), found.rows[:, 0].split(lengths), strict=True)]
@@ -251,7 +264,7 @@ def _place(
 def _separation(drawn: Map, operators: list[str] | None) -> Separation | None:
     if operators is None:
         return None
-    labels = layout_labels(operators)
+    labels = left_right_labels(operators)
     counts = [int((labels == kind).sum()) for kind in (0, 1)]
     if min(counts) == 0 or sum(counts) <= VOTES:
         return None
@@ -267,16 +280,16 @@ def _separation(drawn: Map, operators: list[str] | None) -> Separation | None:
 
 
 def _thumbnails(glyphs: GlyphSet) -> Generator[Event, None, Tensor]:
-    """(N, T, T) uint8: smaller where there are many, so that the page stays one that a browser opens."""
+    """(N, T, T) uint8: smaller if there are many, so that a browser can open the page."""
     side = min(glyphs.size, 48 if len(glyphs) <= 25_000 else 32)
     parts = []
     for index in torch.arange(len(glyphs)).split(_AT_ONCE):
-        parts.append(shrink(glyphs.images(index)[:, 0], side))
+        parts.append(_resize(glyphs.images(index)[:, 0], side))
         yield Progress("Drawing thumbnails", int(index[-1]) + 1, len(glyphs), "glyphs")
     return torch.cat(parts)
 
 
-def shrink(pictures: Tensor, side: int) -> Tensor:
+def _resize(pictures: Tensor, side: int) -> Tensor:
     """(N, side, side) uint8 from pictures (N, H, W) uint8."""
     if pictures.shape[-1] == side:
         return pictures
@@ -291,51 +304,53 @@ def _draw(
     groups: dict[str, Groups],
     notes: list[str],
     thumbnails: Tensor,
-    pictures: list[Drawn],
-    trails: list[Drawn],
-    placing: list[_Places],
+    pictures: list[GeneratedPicture],
+    trails: list[GeneratedPicture],
+    places: list[_Places],
 ) -> Generator[Event, None, None]:
     # matplotlib takes a second to load.
-    from glyffctl.figures.map_html import Subjects, save_map_page  # noqa: PLC0415
+    from glyffctl.figures.map_html import MapLabels, save_map_page  # noqa: PLC0415
     from glyffctl.figures.map_png import save_map_png  # noqa: PLC0415
-    from glyffctl.figures.map_scene import Colouring, Marked, Scene, Trail  # noqa: PLC0415
+    from glyffctl.figures.map_scene import Colouring, MapScene, MarkedPicture, Trail  # noqa: PLC0415
 
     yield Progress("Drawing the map", 0, 2)
-    thick = density(drawn.points)
+    point_density = density(drawn.points)
     headings = {"structure": "Structure", "radical": "Kangxi radical", "font": "Font"}
     known = {name: Colouring(headings[name], by) for name, by in groups.items()}
-    known["density"] = Colouring("Density", thick.at(drawn.points))
+    known["density"] = Colouring("Density", point_density.at(drawn.points))
     colouring = None if options.colour == "none" else known[options.colour or next(iter(known))]
     side = thumbnails.shape[-1]
-    scene = Scene(
+    scene = MapScene(
         title=f"{len(glyphs):,} glyphs of {glyphs.size**2:,} numbers each, laid out in the plane by likeness",
         notes=notes,
         points=drawn.points,
         thumbnails=thumbnails,
-        density=thick,
+        density=point_density,
         colouring=colouring,
-        drawn=[
-            Marked(float(at.points[0, 0]), float(at.points[0, 1]), shrink(picture.pictures, side)[0], picture.label)
-            for picture, at in zip(pictures, placing, strict=False)
+        generated=[
+            MarkedPicture(
+                float(at.points[0, 0]), float(at.points[0, 1]), _resize(picture.pictures, side)[0], picture.label
+            )
+            for picture, at in zip(pictures, places, strict=False)
         ],
         trails=[
-            Trail(trail.label, at.points, shrink(trail.pictures, side))
-            for trail, at in zip(trails, placing[len(pictures) :], strict=True)
+            Trail(trail.label, at.points, _resize(trail.pictures, side))
+            for trail, at in zip(trails, places[len(pictures) :], strict=True)
         ],
     )
-    made = {"data": str(options.data), **asdict(options.settings), "color": options.colour}
-    save_map_png(options.out / "umap.png", scene, made)
+    settings = {"data": str(options.data), **asdict(options.settings), "color": options.colour}
+    save_map_png(options.out / "umap.png", scene, settings)
     yield Progress("Drawing the map", 1, 2)
-    save_map_page(options.out / "umap.html", scene, Subjects(glyphs, list(known.values())))
+    save_map_page(options.out / "umap.html", scene, MapLabels(glyphs, list(known.values())))
     yield Progress("Drawing the map", 2, 2)
 
 
-def _notes(options: UmapOptions, glyphs: GlyphSet, all_there_are: int, parted: Separation | None) -> list[str]:
-    """Small print."""
+def _notes(options: UmapOptions, glyphs: GlyphSet, total: int, parted: Separation | None) -> list[str]:
+    """The small print of the map."""
     settings = options.settings
     notes = [f"UMAP, {settings.neighbors} neighbors, min-dist {settings.min_dist:g}, seed {settings.seed}"]
-    if len(glyphs) < all_there_are:
-        notes.append(f"drawn at random from {all_there_are:,} glyphs")
+    if len(glyphs) < total:
+        notes.append(f"drawn at random from {total:,} glyphs")
     if len(glyphs.fonts) == 1:
         notes.append(glyphs.fonts[0].name)
     elif glyphs.fonts:

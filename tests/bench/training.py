@@ -17,7 +17,8 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from glyffctl.core.data.dataset import GlyphSet, to_unit
+from glyffctl.core.codecs.pixels import to_unit
+from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings, load_embeddings
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.interop.diffusers_export import as_unet

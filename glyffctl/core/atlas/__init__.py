@@ -1,1 +1,1 @@
-"""The map of glyphs: layout, neighbors, groups, density."""
+"""Maps of glyphs in the plane: which are alike, where they lie, how densely, and how they are grouped."""

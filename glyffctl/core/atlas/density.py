@@ -1,4 +1,4 @@
-"""How thickly the points of a map lie, on a grid."""
+"""The density of the points of a map, on a grid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 CELLS = 256
 WIDTH = 0.012
-"""Bandwidth, in shares of the map's longer side. (Scott's rule takes all for one Gaussian, and blurs islands away.)"""
+"""Bandwidth, as a share of the map's longer side. (Scott's rule assumes one Gaussian, and blurs islands away.)"""
 _MARGIN = 0.05
 
 
@@ -25,13 +25,13 @@ class Density(NamedTuple):
     """The square [left, left + side] × [bottom, bottom + side] that the grid covers."""
 
     def at(self, points: Tensor) -> Tensor:
-        """(N,) the density at `points` (N, 2), 0 to 1, linear between the middles of cells."""
+        """(N,): the density at `points` (N, 2), 0 to 1, interpolated linearly between the centres of cells."""
         where = (points - torch.tensor([self.left, self.bottom])) / self.side * CELLS - 0.5
         return torch.from_numpy(map_coordinates(self.values.numpy(), where.flip(1).T.numpy(), order=1, mode="nearest"))
 
 
 def density(points: Tensor) -> Density:
-    """The density of `points` (N, 2), N ≥ 1."""
+    """Estimate the density of `points` (N, 2), N ≥ 1."""
     low, high = points.amin(0), points.amax(0)
     longer = max(float((high - low).max()), 1e-6)
     side = longer * (1 + 2 * _MARGIN)

@@ -1,8 +1,8 @@
-"""Maps of pictures in the plane: UMAP (McInnes, Healy and Melville 2018, arXiv 1802.03426), done by umap-learn.
+"""Maps of pictures in the plane: UMAP (McInnes, Healy and Melville 2018, arXiv 1802.03426), computed by umap-learn.
 
-umap-learn is given exact neighbors and the plane of largest variance to start from (Kobak and Linderman 2021: what a
-map keeps of the large distances comes from its start). That needs no eigenvalue problem, which is slow and fails on
-data in many pieces, and the same input and seed give the same map.
+umap-learn gets exact neighbors, and the plane of largest variance as its initial layout: the large distances that a map
+preserves come from its initial layout (Kobak and Linderman 2021). Its own spectral initialisation is slow, and fails on
+data in many components. The same input and seed give the same map.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import queue
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +26,13 @@ from glyffctl.core.io.tensors import load_tensors, save_tensors
 
 FILE_NAME = "umap.safetensors"
 KIND = "glyffctl-umap/1"
-_FEW = 10_000  # up to this many points get as many epochs as umap-learn gives them itself
+_FEW = 10_000  # up to this many points get 500 epochs, as by default in umap-learn
 _SPREAD = 1.0
-PLACED_BY = 7
+PLACING_NEIGHBORS = 7
+"""Neighbors that decide the place of a new picture."""
 _WEISZFELD = 50  # steps
 _SAME = 1e-3  # of the distance of the last neighbor
-_PULSE = 0.25  # seconds between signs of life
+_POLL = 0.25  # seconds between two yields
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,8 +40,8 @@ class MapSettings:
     """How a map is laid out.
 
     Attributes:
-        neighbors: each glyph is drawn to so many nearest ones, itself counted: few show detail, many the whole.
-        min_dist: how near points may come in the map, 0 to 1: small packs clusters tightly.
+        neighbors: the nearest glyphs that attract each, itself included: few preserve detail, many the whole.
+        min_dist: the least distance of points in the map, 0 to 1: small values pack clusters tightly.
         seed: of the layout.
     """
 
@@ -51,83 +52,90 @@ class MapSettings:
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
         if not 2 <= self.neighbors <= 200:
-            raise UsageError(f"--neighbors must be in 2…200, not {self.neighbors}")
+            raise UsageError(f"`neighbors` must be in 2…200, not {self.neighbors}")
         if not 0 <= self.min_dist <= _SPREAD:
-            raise UsageError(f"--min-dist must be in 0…{_SPREAD:g}, not {self.min_dist}")
+            raise UsageError(f"`min_dist` must be in 0…{_SPREAD:g}, not {self.min_dist}")
         if not 0 <= self.seed < 2**32:
-            raise UsageError(f"--seed must be in 0…2³²−1, not {self.seed}")
+            raise UsageError(f"`seed` must be in 0…2³²−1, not {self.seed}")
 
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """N pictures in the plane, and the subspace their likeness was measured in."""
+    """N pictures in the plane, and the subspace in which they were compared."""
 
     points: Tensor  # (N, 2) float32
     principal: Tensor  # (N, 2) float32: the plane of largest variance, for comparison
     subspace: Subspace
 
 
-class LaidOut(NamedTuple):
-    """How far a layout has come. `done` is 0 while umap-learn is being compiled."""
-
-    done: int  # epochs
-    total: int
-    result: Tensor | None  # (N, 2) float32 at the end
+def epochs_of(count: int) -> int:
+    """The epochs in which a map of `count` points is optimised."""
+    return 500 if count <= _FEW else 200
 
 
-def lay_out(points: Tensor, neighbors: Neighbors, settings: MapSettings) -> Iterator[LaidOut]:
-    """Lay out `points` (N, R), whose first two axes are those of largest variance; the last thing yielded is the map.
+def lay_out(points: Tensor, neighbors: Neighbors, settings: MapSettings) -> Generator[float, None, Tensor]:
+    """Lay out points in the plane by UMAP.
 
-    umap-learn works in a thread of its own, so that it can be heard of while it does. It cannot be stopped: whoever
-    turns away leaves it to end by itself, or with the program.
+    umap-learn runs in a thread, so that this generator can report progress. The thread cannot be stopped: if the
+    generator is closed, it ends by itself or with the program.
 
     Args:
+        points: (N, R), whose first two axes are those of largest variance.
         neighbors: of `points`, each its own first one.
+        settings: of the layout.
+
+    Yields:
+        The share of the epochs (`epochs_of`) that are done, 0 to 1; 0 while numba compiles umap-learn.
+
+    Returns:
+        (N, 2) float32.
     """
-    epochs = 500 if len(points) <= _FEW else 200
-    news: queue.Queue[int | Tensor | BaseException] = queue.Queue()
+    epochs = epochs_of(len(points))
+    messages: queue.Queue[int | Tensor | BaseException] = queue.Queue()
 
     def work() -> None:
         try:
-            news.put(_umap(points, neighbors, settings, epochs, _Ear(news)))
+            messages.put(_umap(points, neighbors, settings, epochs, _EpochFile(messages)))
         except BaseException as error:
-            news.put(error)
+            messages.put(error)
 
     threading.Thread(target=work, name="umap", daemon=True).start()
     done = 0
     while True:
         try:
-            heard = news.get(timeout=_PULSE)
+            message = messages.get(timeout=_POLL)
         except queue.Empty:
-            yield LaidOut(done, epochs, None)
+            yield done / epochs
             continue
-        if isinstance(heard, BaseException):
-            raise heard
-        if isinstance(heard, Tensor):
-            yield LaidOut(epochs, epochs, heard)
-            return
-        done = heard
-        yield LaidOut(done, epochs, None)
+        if isinstance(message, BaseException):
+            raise message
+        if isinstance(message, Tensor):
+            return message
+        done = message
+        yield done / epochs
 
 
-class _Ear:
-    """A file for tqdm to draw its bar on, which hears the epoch. (To raise here would leave tqdm's lock locked.)"""
+class _EpochFile:
+    """A file that tqdm writes its bar to, and that puts the epoch into a queue.
 
-    def __init__(self, news: queue.Queue[Any]) -> None:
-        self.news = news
+    Its methods must not raise: that would leave tqdm's lock locked.
+    """
+
+    def __init__(self, messages: queue.Queue[Any]) -> None:
+        self.messages = messages
 
     def write(self, text: str) -> None:
         if number := re.search(r"\d+", text):
-            self.news.put(int(number[0]))
+            self.messages.put(int(number[0]))
 
     def flush(self) -> None:
-        """What a file must have."""
+        """Do nothing; tqdm calls it."""
 
 
-def _umap(points: Tensor, neighbors: Neighbors, settings: MapSettings, epochs: int, ear: _Ear) -> Tensor:
-    """The two halves of `umap.UMAP.fit`, as scanpy calls them: they take neighbors without a search tree."""
+def _umap(points: Tensor, neighbors: Neighbors, settings: MapSettings, epochs: int, file: _EpochFile) -> Tensor:
+    """Run the two halves of `umap.UMAP.fit`, as scanpy does: they accept neighbors without a search tree."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of libraries among themselves: numba, scipy and scikit-learn on deprecations
+        warnings.simplefilter("ignore")  # deprecations between numba, scipy and scikit-learn
         from umap.umap_ import find_ab_params, fuzzy_simplicial_set, simplicial_set_embedding  # noqa: PLC0415
 
         random = np.random.RandomState(settings.seed)
@@ -159,34 +167,47 @@ def _umap(points: Tensor, neighbors: Neighbors, settings: MapSettings, epochs: i
             densmap=False,
             densmap_kwds={},
             output_dens=False,
-            tqdm_kwds={"disable": False, "file": ear, "bar_format": "{n}", "mininterval": 0.1, "miniters": 1},
+            tqdm_kwds={"disable": False, "file": file, "bar_format": "{n}", "mininterval": 0.1, "miniters": 1},
         )
-    # Centred, so that what is drawn does not hang on where the optimiser happened to drift.
+    # Centred, since the optimiser drifts.
     layout = torch.from_numpy(np.asarray(layout, np.float32))
     return layout - (layout.amin(0) + layout.amax(0)) / 2
 
 
 def place(points: Tensor, neighbors: Neighbors) -> Tensor:
-    """(Q, 2) where new pictures belong in a map `points` (N, 2), from their neighbors there, nearest first.
+    """Place new pictures in a map.
 
-    The geometric median of the places of the `PLACED_BY` nearest (Weiszfeld's iteration); a picture that the map has
-    keeps its place. Each of 21,230 glyphs taken out and placed again comes back to within 0.55 % of the map's width of
-    its own place in the median, and nine in ten within 1.9 %. The weighted mean of 15 that UMAP's own transform starts
-    from (arXiv 1802.03426, section 3.1) takes 1.6 % and 6.9 %: it lies between clusters where the median lies in one. A
-    picture unlike all of the map still gets a place, among those it is least unlike.
+    Each is placed at the geometric median of its `PLACING_NEIGHBORS` nearest neighbors (Weiszfeld's iteration); a
+    picture that is in the map already keeps its place. With each of 21,230 glyphs removed and placed again, the median
+    error was 0.55 % of the map's width, and nine in ten were within 1.9 %. The weighted mean of 15 neighbors from which
+    UMAP's own transform starts (arXiv 1802.03426, section 3.1) has 1.6 % and 6.9 %: it can lie between clusters, the
+    median lies in one. A picture unlike all others still gets a place, near the least unlike.
+
+    Args:
+        points: (N, 2) the map.
+        neighbors: of the Q new pictures in the map, the nearest first.
+
+    Returns:
+        (Q, 2).
     """
-    near = points[neighbors.rows[:, :PLACED_BY]].double()
+    near = points[neighbors.rows[:, :PLACING_NEIGHBORS]].double()
     middle = near.median(dim=1).values
     for _ in range(_WEISZFELD):
         weight = 1 / (near - middle[:, None]).norm(dim=2, keepdim=True).clamp(min=1e-9)
         middle = (weight * near).sum(1) / weight.sum(1)
-    # Not quite 0, since sums round; no two glyphs of Noto Sans that differ are nearer than 0.03.
+    # Not exactly 0, since sums round; different glyphs of Noto Sans are at least 0.03 apart.
     same = neighbors.distance[:, :1] <= _SAME * neighbors.distance[:, -1:]
     return torch.where(same, near[:, 0], middle).float()
 
 
 def save_map(folder: Path, drawn: Map, fingerprint: str, settings: MapSettings) -> None:
-    """Write the map into the data folder, in place of an older one.
+    """Write a map into the data folder, in place of an older one.
+
+    Args:
+        folder: the data folder.
+        drawn: the map.
+        fingerprint: of the glyphs.
+        settings: of the layout.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
@@ -201,7 +222,7 @@ def save_map(folder: Path, drawn: Map, fingerprint: str, settings: MapSettings) 
 
 
 def load_map(folder: Path, fingerprint: str, settings: MapSettings) -> Map | None:
-    """The map in the data folder, or None if it was laid out otherwise or from other glyphs, or is damaged."""
+    """Load the map in the data folder; None if it has other glyphs or settings, or is damaged."""
     path = folder / FILE_NAME
     try:
         tensors, header = load_tensors(path, KIND, DataError)

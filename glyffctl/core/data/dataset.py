@@ -128,16 +128,6 @@ class GlyphSet:
         return PictureStatistics(*pixel_moments(counts.tolist()), len(sampled), blank, white, len(distinct))
 
 
-def to_unit(images: Tensor) -> Tensor:
-    """uint8 pictures (0 ink, 255 paper) as float32 in [-1, 1]."""
-    return images.to(torch.float32) / 127.5 - 1
-
-
-def to_pixels(x: Tensor) -> Tensor:
-    """The inverse of `to_unit`: values are clamped to [-1, 1] and rounded to uint8."""
-    return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-
-
 def pixel_moments(counts: Sequence[int]) -> tuple[float, float]:
     """Mean and standard deviation in [-1, 1] from how often each pixel value 0…255 occurs."""
     total = sum(counts)

@@ -1,4 +1,4 @@
-"""How characters are put together, from a table of ideographic description sequences, and how well a map shows it.
+"""The composition of characters, from a table of ideographic description sequences (IDS).
 
 An IDS such as ⿰釒里 begins with an operator (Unicode's block 2FF0): ⿰ left and right, ⿱ above and below, and more.
 The table is read as CJKVI's project writes it: code point, tab, character, tab, sequence. It does not come with the
@@ -9,13 +9,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
-import torch
-from scipy.spatial import cKDTree
-from torch import Tensor
 
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.atomic import reason
@@ -36,8 +30,6 @@ OPERATORS = {
     "⿺": "from the lower left",
     "⿻": "one over the other",
 }
-VOTES = 15
-"""Neighbors in the map that vote on what a glyph is."""
 
 
 def read_structure(path: Path) -> dict[str, str]:
@@ -73,34 +65,3 @@ def read_sequences(path: Path) -> dict[str, list[str]]:
     if not any(sequences[0][:1] in OPERATORS for sequences in found.values()):
         raise DataError(f"{path} holds no description sequences; {advice}")
     return found
-
-
-def separation(points: Tensor, labels: Tensor, votes: int = VOTES) -> float:
-    """How well two kinds part in a map: the balanced accuracy of the `votes` nearest labelled neighbors' majority.
-
-    The mean of the shares of each kind whose neighbors, themselves left out, are mostly of the same kind. 0.5 is
-    chance, whatever the two counts are.
-
-    Args:
-        points: (N, 2) float32.
-        labels: (N,) 0 and 1, both present; −1 leaves a point out of everything.
-        votes: odd; fewer than there are labelled points.
-    """
-    kept = labels >= 0
-    points, labels = points[kept], labels[kept]
-    assert votes % 2 == 1
-    assert votes < len(labels)
-    places = points.numpy()
-    # A point's own index may come anywhere among its doubles, so it is looked for.
-    _, index = cKDTree(places).query(places, k=votes + 1)
-    neighbors = torch.from_numpy(np.asarray(index))
-    itself = neighbors == torch.arange(len(labels))[:, None]
-    itself[~itself.any(1), -1] = True  # more doubles than votes: any of them is as good
-    others = labels[neighbors[~itself].view(len(labels), votes)]
-    right = (2 * others.sum(1) > votes).long() == labels
-    return float((right[labels == 0].double().mean() + right[labels == 1].double().mean()) / 2)
-
-
-def layout_labels(operators: Sequence[str]) -> Tensor:
-    """(N,) int64: 0 for ⿰, 1 for ⿱, −1 for all else."""
-    return torch.tensor([{LEFT_RIGHT: 0, TOP_BOTTOM: 1}.get(operator, -1) for operator in operators])

@@ -1,8 +1,8 @@
-"""The classifier: a small network that looks at a glyph and names its Kangxi radical.
+"""The classifier: a small network that predicts the Kangxi radical of a glyph.
 
-It stands outside the model that it judges: trained on real fonts, on pixels alone, it never hears of text. Its answer
-measures whether a prompt was followed; the 128 numbers before its answer are the features in which distributions of
-glyphs are compared (`metrics`).
+It is independent of the model that it evaluates: it is trained on the pixels of real fonts, without text. Its
+prediction measures whether a prompt was followed; the 128 activations before its last layer are the features in which
+distributions of glyphs are compared (`metrics`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from glyffctl.core.io.tensors import load_tensors, save_tensors
 
 RADICALS = 214
 SIZE = 64
-"""Height and width that the classifier looks at, in pixels; other pictures are resized."""
+"""Height and width of the classifier's input, in pixels; other pictures are resized."""
 FEATURES = 128
 CLASSIFIER_KIND = "glyffctl-judge/1"
 _WIDTHS = (64, 128, 192)
@@ -30,17 +30,17 @@ _AT_ONCE = 256  # pictures
 
 
 class _Block(nn.Module):
-    """Two convolutions around which the picture is also led unchanged (He et al. 2016, figure 2)."""
+    """A residual block of two convolutions (He et al. 2016, figure 2)."""
 
-    def __init__(self, inside: int, outside: int, stride: int = 1) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int = 1) -> None:
         super().__init__()
-        self.first = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.norm_first = nn.BatchNorm2d(outside)
-        self.second = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.norm_second = nn.BatchNorm2d(outside)
+        self.first = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.norm_first = nn.BatchNorm2d(out_channels)
+        self.second = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.norm_second = nn.BatchNorm2d(out_channels)
         self.around: nn.Module = nn.Identity()
-        if stride != 1 or inside != outside:
-            self.around = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(inside, outside, 1, bias=False))
+        if stride != 1 or in_channels != out_channels:
+            self.around = nn.Sequential(nn.AvgPool2d(stride), nn.Conv2d(in_channels, out_channels, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         inner = self.norm_second(self.second(F.relu(self.norm_first(self.first(x)))))
@@ -74,13 +74,13 @@ class RadicalClassifier(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, ink: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, 128), not negative, and logits (B, 214) of ink (B, 1, 64, 64) in 0…1, 1 is black."""
+        """Compute features (B, 128), not negative, and logits (B, 214) of ink (B, 1, 64, 64) in 0…1, 1 is black."""
         features = self.body(ink.contiguous(memory_format=torch.channels_last))
         return features, self.head(F.dropout(features, _DROPOUT, self.training))
 
 
 class Prediction(NamedTuple):
-    """What the classifier makes of N pictures."""
+    """The classifier's features and predictions for N pictures."""
 
     features: Tensor  # (N, 128) float32
     radical: Tensor  # (N,) int64, 1…214
@@ -96,20 +96,25 @@ def to_ink(pictures: Tensor) -> Tensor:
 
 @torch.no_grad()
 def predict(classifier: RadicalClassifier, batches: Iterable[Tensor]) -> Prediction:
-    """The classifier's answers on batches of pictures (N, 1, H, W) or (N, H, W) uint8, 255 is paper."""
+    """Classify batches of pictures (N, 1, H, W) or (N, H, W) uint8, 255 is paper."""
     classifier.eval()
     device = classifier.head.weight.device
     features, radicals = [torch.empty(0, FEATURES)], [torch.empty(0, dtype=torch.int64)]
     for pictures in batches:
         for part in pictures.split(_AT_ONCE):
-            found, logits = classifier(to_ink(part.to(device)))
-            features.append(found.float().cpu())
+            batch_features, logits = classifier(to_ink(part.to(device)))
+            features.append(batch_features.float().cpu())
             radicals.append(logits.argmax(1).cpu() + 1)
     return Prediction(torch.cat(features), torch.cat(radicals))
 
 
 def save_classifier(path: Path, classifier: RadicalClassifier, header: dict[str, Any]) -> None:
-    """Write a classifier in 16 bits, about 2 MB, with what is known about it.
+    """Write a classifier in 16 bits, about 2 MB.
+
+    Args:
+        path: the file to write.
+        classifier: the network.
+        header: JSON data about the training, kept in the file.
 
     Raises:
         OutputError: the path cannot be written.
@@ -123,19 +128,17 @@ def save_classifier(path: Path, classifier: RadicalClassifier, header: dict[str,
 
 
 def load_classifier(path: Path | None = None) -> tuple[RadicalClassifier, dict[str, Any]]:
-    """A classifier, ready to look, and its header; without `path` the one that comes with the program.
+    """Load a classifier in evaluation mode, and its header.
+
+    Args:
+        path: a file of `save_classifier`; None is the bundled classifier.
 
     Raises:
-        ModelError: there is none, or the file is damaged or of another kind.
+        ModelError: the file does not exist, is damaged, or is of another kind.
     """
     if path is None:
         path = pretrained("classifier.safetensors")
-    try:
-        weights, header = load_tensors(path, CLASSIFIER_KIND, ModelError)
-    except ModelError as error:
-        raise ModelError(
-            f"{error}; make one with `glyffctl evaluate --train-classifier`, or leave --classifier out"
-        ) from error
+    weights, header = load_tensors(path, CLASSIFIER_KIND, ModelError)
     classifier = RadicalClassifier()
     counters = {name: t for name, t in classifier.state_dict().items() if name.endswith("num_batches_tracked")}
     try:

@@ -1,8 +1,8 @@
-"""Training the classifier: real glyphs, made a little wrong in every way that a generated glyph may be.
+"""Training the classifier on real glyphs, augmented with the defects of generated ones.
 
-A model draws strokes that are soft, uneven or a pixel off. A classifier that only knows clean fonts would take such a
-glyph for another radical, and its answer would measure cleanness. So it learns from glyphs moved, stretched, turned,
-bent, thickened, thinned, blurred, faded and speckled by random amounts.
+A model draws strokes that are soft, uneven or a pixel off. A classifier trained on clean fonts alone would misclassify
+such glyphs, and so measure cleanness. Its training glyphs are therefore shifted, stretched, rotated, bent, thickened,
+thinned, blurred, faded and speckled by random amounts.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from glyffctl.core.evaluation.classifier import RADICALS, SIZE, RadicalClassifie
 from glyffctl.core.noise import permutation
 
 HOLDOUT = 0.05
-"""The share of characters held out of training: by default the same characters that the model never sees."""
+"""The share of characters held out of training: by default the same that are held out of the model's training."""
 BATCH = 256
 _RATE = 3e-3
 _DECAY = 0.1
@@ -30,17 +30,17 @@ _WARMUP = 0.1  # of the training
 
 
 class ClassifierStep(NamedTuple):
-    """After one optimizer step."""
+    """The state of training after an optimizer step."""
 
-    seen: int  # glyphs shown so far
-    total: int  # glyphs to be shown
+    seen: int  # glyphs trained on so far
+    total: int  # glyphs to train on
     loss: float
 
 
 def labels(glyphs: GlyphSet) -> Tensor:
     """(N,) int64: the Kangxi radical of each glyph, 1…214; 0 where it is not known.
 
-    Compatibility ideographs get 0 as well: they are second copies of other characters, held out or not.
+    Compatibility ideographs get 0 as well: they are copies of other characters, which may be held out.
     """
     radical = [
         c.radical if c.radical in range(1, RADICALS + 1) and canonical(c.character) == c.character else 0
@@ -50,7 +50,7 @@ def labels(glyphs: GlyphSet) -> Tensor:
 
 
 def split(glyphs: GlyphSet) -> tuple[Tensor, Tensor]:
-    """Indices of the glyphs to learn from, and of those held out; only glyphs whose radical is known."""
+    """Indices of the training glyphs and of those held out; only glyphs whose radical is known."""
     known, out = labels(glyphs) > 0, held_out(glyphs, HOLDOUT)
     return (known & ~out).nonzero().flatten(), (known & out).nonzero().flatten()
 
@@ -58,13 +58,17 @@ def split(glyphs: GlyphSet) -> tuple[Tensor, Tensor]:
 def train_classifier(
     classifier: RadicalClassifier, glyphs: GlyphSet, *, passes: float, seed: int, autocast: torch.dtype | None = None
 ) -> Iterator[ClassifierStep]:
-    """Teach `classifier` (its weights are changed in place) the radicals of the glyphs that are not held out.
+    """Train `classifier` in place on the radicals of the glyphs that are not held out.
 
     Args:
+        classifier: the network.
         glyphs: at 64×64.
-        passes: how often each glyph is shown.
-        seed: of the order and of what is done to each glyph.
-        autocast: a lower precision for the inside of the network, or None.
+        passes: epochs, may be fractional.
+        seed: of the order and the augmentation.
+        autocast: a lower precision for the network, or None.
+
+    Yields:
+        The loss of each optimizer step.
     """
     device = classifier.head.weight.device
     radical, (index, _) = labels(glyphs), split(glyphs)
@@ -77,7 +81,7 @@ def train_classifier(
         for group in optimizer.param_groups:
             group["lr"] = _RATE * _rate((step + 1) / steps)
         rows = index[_rows(seed, step, batch, len(index))]
-        ink = damage(to_ink(glyphs.images(rows)), random).to(device)
+        ink = augment(to_ink(glyphs.images(rows)), random).to(device)
         with torch.autocast(device.type, autocast, enabled=autocast is not None):
             _, logits = classifier(ink)
         loss = F.cross_entropy(logits.float(), radical[rows].to(device) - 1, label_smoothing=_SMOOTHING)
@@ -89,14 +93,14 @@ def train_classifier(
 
 
 def _rate(progress: float) -> float:
-    """A rise over the first tenth, then half a cosine to 0."""
+    """The learning rate relative to its peak: linear warm-up over the first tenth, then half a cosine to 0."""
     if progress < _WARMUP:
         return progress / _WARMUP
     return (1 + math.cos(math.pi * (progress - _WARMUP) / (1 - _WARMUP))) / 2
 
 
 def _rows(seed: int, step: int, batch: int, count: int) -> Tensor:
-    """Places of the glyphs of one step: each pass visits every glyph once, in an order of its own."""
+    """(batch,): positions of the glyphs of one step. Each pass visits every glyph once, in its own order."""
     place = torch.arange(step * batch, (step + 1) * batch)
     rows = torch.empty_like(place)
     for number in (place // count).unique().tolist():
@@ -105,37 +109,37 @@ def _rows(seed: int, step: int, batch: int, count: int) -> Tensor:
     return rows
 
 
-def damage(ink: Tensor, random: torch.Generator) -> Tensor:
-    """Glyphs (B, 1, 64, 64) as an uneven hand might have drawn them; values stay in 0…1."""
+def augment(ink: Tensor, random: torch.Generator) -> Tensor:
+    """Augment glyphs (B, 1, 64, 64) with the defects of generated ones; values stay in 0…1."""
     count = len(ink)
 
     def draw(low: float, high: float) -> Tensor:
         return torch.rand(count, 1, 1, 1, generator=random) * (high - low) + low
 
-    ink = F.grid_sample(ink, _bend(count, random), padding_mode="zeros", align_corners=False)
-    # Heavier or lighter strokes: part of the way to the darkest or lightest pixel around each.
-    thick, thin = _around(ink, torch.maximum), _around(ink, torch.minimum)
+    ink = F.grid_sample(ink, _random_warp(count, random), padding_mode="zeros", align_corners=False)
+    # Heavier or lighter strokes: interpolate towards the darkest or lightest neighboring pixel.
+    thick, thin = _combine_neighbors(ink, torch.maximum), _combine_neighbors(ink, torch.minimum)
     weight = draw(-0.6, 0.7)
     ink = ink + (thick - ink) * weight.clamp(min=0) + (thin - ink) * (-weight).clamp(min=0)
-    soft = _around(ink, lambda a, b: (a + b) / 2)
+    soft = _combine_neighbors(ink, lambda a, b: (a + b) / 2)
     ink = ink + (soft - ink) * draw(-0.2, 1)
     ink = ink.clamp(0, 1) ** draw(0.6, 1.6) * draw(0.7, 1)
     speckle = torch.randn(ink.shape, generator=random) * draw(0, 0.1)
     return (ink + speckle).clamp(0, 1)
 
 
-def _around(ink: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Each pixel joined with its neighbors, left with right, then above with below. Faster here than pooling."""
+def _combine_neighbors(ink: Tensor, join: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Combine each pixel with its neighbors by `join`, horizontally, then vertically. Faster here than pooling."""
     wide = F.pad(ink, (1, 1, 1, 1))
     row = join(join(wide[..., :-2], wide[..., 2:]), wide[..., 1:-1])
     return join(join(row[..., :-2, :], row[..., 2:, :]), row[..., 1:-1, :])
 
 
-def _bend(count: int, random: torch.Generator) -> Tensor:
-    """A grid (B, 64, 64, 2) for `grid_sample`: shift ±4 px, size ±8 %, turn and slant ±5°, and a wave of about 1 px."""
+def _random_warp(count: int, random: torch.Generator) -> Tensor:
+    """A (B, 64, 64, 2) grid for `grid_sample`: shift ±4 px, scale ±8 %, turn and slant ±5°, waves of about 1 px."""
 
-    def draw(reach: float) -> Tensor:
-        return (torch.rand(count, generator=random) * 2 - 1) * reach
+    def draw(limit: float) -> Tensor:
+        return (torch.rand(count, generator=random) * 2 - 1) * limit
 
     pixel = 2 / SIZE
     turn, slant = draw(math.radians(5)), draw(math.tan(math.radians(5)))

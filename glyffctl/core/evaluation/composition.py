@@ -1,19 +1,19 @@
-"""Are drawn glyphs put together of parts that there are?
+"""Composition: whether drawn glyphs consist of known parts.
 
-Most characters have a left and a right part (⿰) or an upper and a lower one (⿱), each of which comes back in other
-characters. Linear discriminants (Fisher 1936), learned from real glyphs, name the parts of a glyph: one for the
-arrangement, one for each place of a part. They look at what the classifier's second block sees in each sixteenth of the
-picture. How sure an answer is says Lowe's ratio test (2004, section 7.1): how much farther away the second-best part is
-than the best. From which ratio on a part, or both, count as read is decided on real glyphs of characters that were not
-learned from, half of those held out, so that `PRECISION` of what is read is right. The other half shows how much of
-real glyphs is read.
+Most characters have a left and a right part (⿰) or an upper and a lower one (⿱), each of which recurs in other
+characters. Linear discriminants (Fisher 1936), trained on real glyphs, predict the parts of a glyph: one discriminant
+for the arrangement, one for each position of a part. Their features are the activations of the classifier's second
+block in each sixteenth of the picture. The confidence of a prediction is Lowe's ratio (2004, section 7.1): how much
+farther away the second-best part is than the best. The confidence from which predictions are accepted is set on half of
+the held-out real glyphs, so that `PRECISION` of the accepted predictions are right. The other half shows how many real
+glyphs are accepted.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,22 +25,22 @@ from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.structure import LEFT_RIGHT, OPERATORS, TOP_BOTTOM
 from glyffctl.core.evaluation.classifier import RadicalClassifier, to_ink
 
-FEWEST = 3
-"""Glyphs from which a part is learned, at least."""
+FEWEST_OF_PART = 3
+"""The fewest training glyphs of a part."""
 PRECISION = 0.95
-LEARNED = 20_000
-"""Glyphs that are learned from, at most."""
-_FEWEST_READ = 10  # glyphs that a threshold must let pass to be believed
-_SHRINKAGE = 0.3  # of the covariance towards a multiple of the identity: there are more numbers than glyphs of a part
+MOST_TRAINING = 20_000
+"""The most training glyphs."""
+_FEWEST_ACCEPTED = 10  # predictions that a threshold must accept to be reliable
+_SHRINKAGE = 0.3  # of the covariance towards a multiple of the identity: there are more features than glyphs of a part
 _LAYERS = 9  # of the classifier's body: up to its second block
 _AT_ONCE = 128  # pictures
-_ARRANGED = (LEFT_RIGHT, TOP_BOTTOM)
+_ARRANGEMENTS = (LEFT_RIGHT, TOP_BOTTOM)
 _THREE = {"⿲", "⿳"}  # the operators with three operands; the others have two
 _REGIONS = re.compile(r"\[[A-Z]*\]")
 
 
 class Parts(NamedTuple):
-    """How a glyph is put together: ⿰ or ⿱, and its two parts as description sequences, first left or upper."""
+    """The composition of a glyph: ⿰ or ⿱, and its two parts as description sequences, the left or upper first."""
 
     operator: str
     first: str
@@ -50,7 +50,7 @@ class Parts(NamedTuple):
 def parts_of(sequence: str) -> Parts | None:
     """The outermost arrangement of an IDS; None where it is not ⿰ or ⿱, or the sequence is broken."""
     text = _REGIONS.sub("", sequence)
-    if text[:1] not in _ARRANGED:
+    if text[:1] not in _ARRANGEMENTS:
         return None
     middle = _end(text, 1)
     end = _end(text, middle)
@@ -58,7 +58,7 @@ def parts_of(sequence: str) -> Parts | None:
 
 
 def _end(text: str, start: int) -> int:
-    """The place behind the operand that begins at `start`; more than there are characters if it is cut short."""
+    """The position after the operand that begins at `start`; greater than the length if it is incomplete."""
     missing, place = 1, start
     while missing and place < len(text):
         operands = 0 if text[place] not in OPERATORS else 3 if text[place] in _THREE else 2
@@ -69,25 +69,32 @@ def _end(text: str, start: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Discriminant:
-    """Σ⁻¹ and the means of K kinds: the kind with the nearest mean by Mahalanobis' distance is the answer."""
+    """A linear discriminant of K classes: predicts the class with the nearest mean in Mahalanobis distance."""
 
     names: list[str]
     means: Tensor  # (K, V)
     inverse: Tensor  # (V, V)
 
     @staticmethod
-    def of(names: list[str], sums: Tensor, counts: Tensor, products: Tensor) -> Discriminant:
-        """From the sums (K, V) of each kind's views, their counts (K,), and the sum of all outer products (V, V)."""
+    def from_sums(names: list[str], sums: Tensor, counts: Tensor, products: Tensor) -> Discriminant:
+        """Fit a discriminant.
+
+        Args:
+            names: of the K classes.
+            sums: (K, V) of the features of each class.
+            counts: (K,) of the samples of each class.
+            products: (V, V), the sum of the outer products of all features.
+        """
         means = sums / counts[:, None]
         within = (products - means.T @ sums) / (counts.sum() - len(names)).clamp(min=1)
         within += _SHRINKAGE * within.diagonal().mean().clamp(min=1e-6) * torch.eye(len(within))
         return Discriminant(names, means, torch.cholesky_inverse(torch.linalg.cholesky(within)))
 
-    def answer(self, views: Tensor) -> tuple[list[str], Tensor]:
-        """The nearest kind of views (N, V), and how much farther the second is, in shares of its distance (N,)."""
-        halves = views @ self.inverse
+    def predict(self, features: Tensor) -> tuple[list[str], Tensor]:
+        """The nearest class of features (N, V), and its confidence (N,): second distance over its own, less 1."""
+        halves = features @ self.inverse
         distance = (
-            (halves * views).sum(1, keepdim=True)
+            (halves * features).sum(1, keepdim=True)
             - 2 * halves @ self.means.T
             + ((self.means @ self.inverse) * self.means).sum(1)
         ).clamp(min=1e-6)
@@ -95,164 +102,168 @@ class Discriminant:
         return [self.names[i] for i in index[:, 0].tolist()], near[:, 1] / near[:, 0] - 1
 
 
-class Reading(NamedTuple):
-    """What was read in N pictures."""
+class PartsPrediction(NamedTuple):
+    """The predicted parts of N pictures."""
 
     parts: list[Parts | None]  # None where the arrangement is another one
-    sureness: Tensor  # (N, 2) the ratio of each of the two; −1 where there are none
+    confidence: Tensor  # (N, 2) of each of the two parts; −1 where there are none
 
 
 @dataclass(frozen=True, eq=False)
-class PartsReader:
-    """Names the parts of glyphs."""
+class PartsClassifier:
+    """Predicts the parts of glyphs."""
 
     classifier: RadicalClassifier
     arrangement: Discriminant
     places: Mapping[tuple[str, int], Discriminant]
 
-    def read(self, pictures: Tensor) -> Reading:
-        """The parts of pictures (N, H, W) or (N, 1, H, W) uint8, 255 is paper."""
+    def predict(self, pictures: Tensor) -> PartsPrediction:
+        """Predict the parts of pictures (N, H, W) or (N, 1, H, W) uint8, 255 is paper."""
         parts: list[Parts | None] = []
-        sureness: list[list[float]] = []
+        confidence: list[list[float]] = []
         for batch in pictures.split(_AT_ONCE):
-            views = _views(self.classifier, batch)
-            operators, _ = self.arrangement.answer(views)
-            answers = {place: discriminant.answer(views) for place, discriminant in self.places.items()}
+            features = _features(self.classifier, batch)
+            operators, _ = self.arrangement.predict(features)
+            predictions = {place: discriminant.predict(features) for place, discriminant in self.places.items()}
             for row, operator in enumerate(operators):
-                if (operator, 0) not in answers or (operator, 1) not in answers:
+                if (operator, 0) not in predictions or (operator, 1) not in predictions:
                     parts.append(None)
-                    sureness.append([-1.0, -1.0])
+                    confidence.append([-1.0, -1.0])
                     continue
-                first, second = answers[operator, 0], answers[operator, 1]
+                first, second = predictions[operator, 0], predictions[operator, 1]
                 parts.append(Parts(operator, first[0][row], second[0][row]))
-                sureness.append([float(first[1][row]), float(second[1][row])])
-        return Reading(parts, torch.tensor(sureness).reshape(-1, 2))
+                confidence.append([float(first[1][row]), float(second[1][row])])
+        return PartsPrediction(parts, torch.tensor(confidence).reshape(-1, 2))
 
 
-class Learned(NamedTuple):
-    """How far learning has come."""
-
-    done: int  # glyphs
-    total: int
-    reader: PartsReader | None  # at the end; None there too if the glyphs have too few parts in common
-
-
-def learn(
+def train_parts_classifier(
     classifier: RadicalClassifier, glyphs: GlyphSet, index: Tensor, truth: Sequence[Parts | None]
-) -> Iterator[Learned]:
-    """Learn the parts of glyphs; the last thing yielded holds the reader. Needs the memory of sums, not of glyphs.
+) -> Generator[float, None, PartsClassifier | None]:
+    """Train a classifier of parts. It keeps sums in memory, not glyphs.
 
     Args:
-        index: (N,) the glyphs to learn from.
+        classifier: the source of the features.
+        glyphs: real glyphs.
+        index: (N,) the glyphs to train on.
         truth: the parts of each of them.
+
+    Yields:
+        The share of the glyphs that are done, 0 to 1.
+
+    Returns:
+        The classifier; None if the glyphs have too few parts in common.
     """
     counts = Counter((p.operator, place, p[1 + place]) for p in truth if p is not None for place in (0, 1))
     names = {
         (operator, place): sorted(
-            part for (o, p, part), count in counts.items() if (o, p) == (operator, place) and count >= FEWEST
+            part for (o, p, part), count in counts.items() if (o, p) == (operator, place) and count >= FEWEST_OF_PART
         )
-        for operator in _ARRANGED
+        for operator in _ARRANGEMENTS
         for place in (0, 1)
     }
     rows = {place: {part: row for row, part in enumerate(known)} for place, known in names.items()}
     classifier.eval()
-    width = _views(classifier, glyphs.images(index[:1])).shape[1]
-    kinds = ["", *_ARRANGED]
-    arranged = _Sums(len(kinds), width)
-    sums = {place: _Sums(len(known), width) for place, known in names.items()}
+    width = _features(classifier, glyphs.images(index[:1])).shape[1]
+    arrangements = ["", *_ARRANGEMENTS]
+    arrangement_sums = _ClassSums(len(arrangements), width)
+    sums = {place: _ClassSums(len(known), width) for place, known in names.items()}
     done = 0
     for part in torch.arange(len(index)).split(_AT_ONCE):
-        views, told = _views(classifier, glyphs.images(index[part])), [truth[i] for i in part.tolist()]
-        arranged.add(views, [kinds.index(parts.operator) if parts else 0 for parts in told])
+        features, batch = _features(classifier, glyphs.images(index[part])), [truth[i] for i in part.tolist()]
+        arrangement_sums.add(features, [arrangements.index(parts.operator) if parts else 0 for parts in batch])
         for (operator, place), known in rows.items():
-            of_it = [known.get(p[1 + place], -1) if p is not None and p.operator == operator else -1 for p in told]
-            sums[operator, place].add(views, of_it)
+            classes = [known.get(p[1 + place], -1) if p and p.operator == operator else -1 for p in batch]
+            sums[operator, place].add(features, classes)
         done += len(part)
-        yield Learned(done, len(index), None)
+        yield done / len(index)
     discriminants = {place: sums[place].discriminant(known) for place, known in names.items() if len(known) > 1}
-    reader = None
-    if bool((arranged.counts > 0).all()) and discriminants:
-        reader = PartsReader(classifier, arranged.discriminant(kinds), discriminants)
-    yield Learned(done, len(index), reader)
+    if not discriminants or not bool((arrangement_sums.counts > 0).all()):
+        return None
+    return PartsClassifier(classifier, arrangement_sums.discriminant(arrangements), discriminants)
 
 
-class _Sums:
-    """What a discriminant is made of, added up."""
+class _ClassSums:
+    """The sums that a discriminant is fitted from."""
 
-    def __init__(self, kinds: int, width: int) -> None:
-        self.sums, self.counts = torch.zeros(kinds, width), torch.zeros(kinds)
+    def __init__(self, classes: int, width: int) -> None:
+        self.sums, self.counts = torch.zeros(classes, width), torch.zeros(classes)
         self.products = torch.zeros(width, width)
 
-    def add(self, views: Tensor, kind: Sequence[int]) -> None:
-        """Add views (N, V) of these kinds; −1 is none."""
-        number = torch.tensor(kind)
-        views, number = views[number >= 0], number[number >= 0]
-        self.sums.index_add_(0, number, views)
+    def add(self, features: Tensor, classes: Sequence[int]) -> None:
+        """Add features (N, V) of these classes; −1 is none."""
+        number = torch.tensor(classes)
+        features, number = features[number >= 0], number[number >= 0]
+        self.sums.index_add_(0, number, features)
         self.counts += number.bincount(minlength=len(self.counts))
-        self.products += views.T @ views
+        self.products += features.T @ features
 
     def discriminant(self, names: list[str]) -> Discriminant:
-        return Discriminant.of(names, self.sums, self.counts, self.products)
+        return Discriminant.from_sums(names, self.sums, self.counts, self.products)
 
 
 @torch.no_grad()
-def _views(classifier: RadicalClassifier, pictures: Tensor) -> Tensor:
-    """(N, 2048): the 128 answers of the classifier's second block in each sixteenth of the picture."""
+def _features(classifier: RadicalClassifier, pictures: Tensor) -> Tensor:
+    """(N, 2048): the 128 activations of the classifier's second block in each sixteenth of the picture."""
     ink = to_ink(pictures.to(classifier.head.weight.device)).contiguous(memory_format=torch.channels_last)
     return F.adaptive_avg_pool2d(classifier.body[:_LAYERS](ink), 4).flatten(1).float().cpu()
 
 
-class Limits(NamedTuple):
-    """The sureness from which on a reading is believed; what is never read for sure is not there."""
+class Thresholds(NamedTuple):
+    """The confidence from which predictions are accepted; without an entry none are."""
 
-    both: dict[str, float]  # by operator, of the less sure part
+    both: dict[str, float]  # by operator, of the less confident part
     each: dict[tuple[str, int], float]  # by operator and place
 
 
-def limits(reading: Reading, truth: Sequence[Parts | None]) -> Limits:
-    """The lowest limits from which on `PRECISION` of what is read is right."""
+def find_thresholds(prediction: PartsPrediction, truth: Sequence[Parts | None]) -> Thresholds:
+    """The lowest thresholds at which `PRECISION` of the accepted predictions are right.
+
+    Args:
+        prediction: of N real glyphs.
+        truth: their parts.
+    """
     both, each = {}, {}
-    for operator in _ARRANGED:
-        rows = [row for row, parts in enumerate(reading.parts) if parts is not None and parts.operator == operator]
-        sure = reading.sureness[rows]
-        right = torch.tensor([_right(reading.parts[row], truth[row]) for row in rows]).reshape(-1, 2)
-        found = _limit(sure.amin(1), right.all(1))
+    for operator in _ARRANGEMENTS:
+        rows = [row for row, parts in enumerate(prediction.parts) if parts is not None and parts.operator == operator]
+        confidence = prediction.confidence[rows]
+        right = torch.tensor([_correct(prediction.parts[row], truth[row]) for row in rows]).reshape(-1, 2)
+        found = _threshold(confidence.amin(1), right.all(1))
         if found is not None:
             both[operator] = found
         for place in (0, 1):
-            found = _limit(sure[:, place], right[:, place])
+            found = _threshold(confidence[:, place], right[:, place])
             if found is not None:
                 each[operator, place] = found
-    return Limits(both, each)
+    return Thresholds(both, each)
 
 
-def _right(parts: Parts | None, truth: Parts | None) -> tuple[bool, bool]:
-    """Which of the two parts are the true ones."""
+def _correct(parts: Parts | None, truth: Parts | None) -> tuple[bool, bool]:
+    """Whether each of the two parts is right."""
     if parts is None or truth is None or parts.operator != truth.operator:
         return False, False
     return parts.first == truth.first, parts.second == truth.second
 
 
-def _limit(sure: Tensor, right: Tensor) -> float | None:
-    """The lowest limit that keeps `PRECISION`; None if none does, or only with so few that it proves nothing."""
-    order = sure.argsort(descending=True, stable=True)
+def _threshold(confidence: Tensor, right: Tensor) -> float | None:
+    """The lowest threshold with `PRECISION`; None if there is none, or it accepts too few to be reliable."""
+    order = confidence.argsort(descending=True, stable=True)
     good = (right[order].double().cumsum(0) / torch.arange(1, len(order) + 1) >= PRECISION).nonzero().flatten().tolist()
-    return float(sure[order[good[-1]]]) if good and good[-1] + 1 >= _FEWEST_READ else None
+    return float(confidence[order[good[-1]]]) if good and good[-1] + 1 >= _FEWEST_ACCEPTED else None
 
 
-def legible(reading: Reading, limits: Limits) -> list[Parts]:
-    """The parts of the pictures of which both were read for sure."""
+def accepted_parts(prediction: PartsPrediction, thresholds: Thresholds) -> list[Parts]:
+    """The parts of the pictures where the prediction of both is accepted."""
     return [
         parts
-        for parts, sure in zip(reading.parts, reading.sureness.amin(1).tolist(), strict=True)
-        if parts is not None and sure >= limits.both.get(parts.operator, torch.inf)
+        for parts, confidence in zip(prediction.parts, prediction.confidence.amin(1).tolist(), strict=True)
+        if parts is not None and confidence >= thresholds.both.get(parts.operator, torch.inf)
     ]
 
 
-def partly_legible(reading: Reading, limits: Limits) -> int:
-    """How many pictures have at least one part that was read for sure."""
+def count_partly_accepted(prediction: PartsPrediction, thresholds: Thresholds) -> int:
+    """The number of pictures where the prediction of at least one part is accepted."""
     return sum(
         parts is not None
-        and any(sure[place] >= limits.each.get((parts.operator, place), torch.inf) for place in (0, 1))
-        for parts, sure in zip(reading.parts, reading.sureness.tolist(), strict=True)
+        and any(confidence[place] >= thresholds.each.get((parts.operator, place), torch.inf) for place in (0, 1))
+        for parts, confidence in zip(prediction.parts, prediction.confidence.tolist(), strict=True)
     )

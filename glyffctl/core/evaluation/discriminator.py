@@ -1,18 +1,16 @@
-"""Can a machine that is made for it tell drawn glyphs from real ones?
+"""Discriminator: how well a classifier trained for it distinguishes drawn glyphs from real ones.
 
-A ridge classifier (Hoerl and Kennard 1970) learns the difference from some pictures and is asked about others. It looks
-at patterns of paper, grey and ink in neighbouring pixels, which show how edges are drawn, and at shapes: how ink is
-spread over the picture, and what small filters see of strokes and corners at 64×64, the classifier's first layers. It
-is not shown the exact grey of paper and ink: paper of 254 instead of 255 would give every drawn picture away, and
-nobody sees that.
+A ridge classifier (Hoerl and Kennard 1970) is trained on some pictures and tested on others: a classifier two-sample
+test. Its features are patterns of paper, grey and ink in neighboring pixels, which show how edges are drawn, and
+shapes: the distribution of ink over the picture, and the activations of the radical classifier at 64×64. The exact grey
+of paper and ink is removed: paper of 254 instead of 255 would give away every drawn picture, and is invisible.
 
-Each picture's verdict comes from a classifier that saw neither it nor another picture of the same character.
+Each picture is tested by a classifier that was trained on neither it nor another picture of the same character.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Generator
 
 import torch
 from torch import Tensor
@@ -23,47 +21,50 @@ from glyffctl.core.evaluation.classifier import RadicalClassifier, to_ink
 from glyffctl.core.noise import permutation
 
 FOLDS = 5
-FEWEST = 2 * FOLDS
-"""Characters without which there is nothing to learn from."""
+FEWEST_CHARACTERS = 2 * FOLDS
+"""The fewest characters to train on."""
 _GREY, _INK = 0.1, 0.9  # of black, as in `strokes`
 _GRID = 8
 PATTERNS = 2 * 3**6
-"""The first of the `views` are about patterns of pixels, this many; the others about shapes."""
+"""The number of features about patterns of pixels, which come first; the others are about shapes."""
 _RIDGES = torch.logspace(-4, 2, 13, dtype=torch.float64)
 _AT_ONCE = 64  # pictures
 _BLOCKS = (7, 8, 9)
-"""The classifier's residual blocks, by their place in its body."""
+"""The classifier's residual blocks, by their index in its body."""
 
 
-class Looked(NamedTuple):
-    """How far `views` has come."""
+def discriminator_features(classifier: RadicalClassifier, pictures: Tensor) -> Generator[float, None, Tensor]:
+    """Compute the features of the discriminator.
 
-    done: int  # pictures
-    total: int
-    views: Tensor | None  # (N, V) float32, once all have been looked at
+    Args:
+        classifier: the source of the features of shapes.
+        pictures: (N, H, W) uint8, 255 is paper.
 
+    Yields:
+        The share of the pictures that are done, 0 to 1.
 
-def views(classifier: RadicalClassifier, pictures: Tensor) -> Iterator[Looked]:
-    """What the classifier knows of pictures (N, H, W) uint8, 255 is paper; the last thing yielded holds it."""
+    Returns:
+        (N, V) float32.
+    """
     classifier.eval()
     found: list[Tensor] = []
     done = 0
     for part in pictures.split(_AT_ONCE):
-        clear = _clear(part)
-        found.append(torch.cat([_patterns(clear), _layers(classifier, clear)], 1))
+        clipped = _clip_greys(part)
+        found.append(torch.cat([_patterns(clipped), _layers(classifier, clipped)], 1))
         done += len(part)
-        yield Looked(done, len(pictures), None)
-    yield Looked(done, len(pictures), torch.cat(found))
+        yield done / len(pictures)
+    return torch.cat(found)
 
 
-def _clear(pictures: Tensor) -> Tensor:
-    """The pictures with paper that is white and ink that is black, whatever they are to the last bit."""
+def _clip_greys(pictures: Tensor) -> Tensor:
+    """Replace almost white by white and almost black by black."""
     white, black = round(255 * (1 - _GREY)), round(255 * (1 - _INK))
     return pictures.masked_fill(pictures >= white, 255).masked_fill(pictures <= black, 0)
 
 
 def _patterns(pictures: Tensor) -> Tensor:
-    """(N, PATTERNS + 64): how often each pattern of 2×3 and 3×2 pixels occurs, as square roots, and ink by places."""
+    """(N, PATTERNS + 64): the square roots of the frequencies of patterns of 2×3 and 3×2 pixels, and ink on a grid."""
     dark = 1 - pictures.float() / 255
     level = (dark > _GREY).long() + (dark > _INK).long()
     counts = []
@@ -77,7 +78,7 @@ def _patterns(pictures: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _layers(classifier: RadicalClassifier, pictures: Tensor) -> Tensor:
-    """(N, 768): mean and deviation over the picture of what each filter of the classifier's blocks answers."""
+    """(N, 768): mean and deviation over the picture of each channel of the classifier's blocks."""
     x = to_ink(pictures.to(classifier.head.weight.device)).contiguous(memory_format=torch.channels_last)
     found = []
     for place, layer in enumerate(classifier.body):
@@ -89,33 +90,37 @@ def _layers(classifier: RadicalClassifier, pictures: Tensor) -> Tensor:
     return torch.cat(found, 1).float().cpu()
 
 
-def told_apart(first: Tensor, second: Tensor, groups_first: Tensor, groups_second: Tensor, seed: int) -> Estimate:
-    """The share of pictures told apart, as balanced accuracy; 0.5 is guessing.
+def two_sample_accuracy(
+    first: Tensor, second: Tensor, groups_first: Tensor, groups_second: Tensor, seed: int
+) -> Estimate:
+    """The balanced accuracy of a classifier that distinguishes two samples, by cross-validation; 0.5 is guessing.
 
-    Its interval is that over characters: pictures of one character are one unit.
+    The interval is over characters: the pictures of one character are one unit.
 
     Args:
-        first, second: (N, V) and (M, V) `views` of two samples of pictures.
-        groups_first, groups_second: (N,) and (M,) int64 ≥ 0, the character of each picture; `FEWEST` or more.
+        first: (N, V) features of a sample of pictures.
+        second: (M, V) features of the other sample.
+        groups_first: (N,) int64 ≥ 0, the character of each picture; at least `FEWEST_CHARACTERS` in both samples.
+        groups_second: (M,) int64 ≥ 0.
         seed: of the division into folds.
     """
     x = torch.cat([first, second]).double()
     sign = torch.cat([torch.ones(len(first)), -torch.ones(len(second))]).double()
     characters, group = torch.cat([groups_first, groups_second]).unique(return_inverse=True)
-    assert len(characters) >= FEWEST
+    assert len(characters) >= FEWEST_CHARACTERS
     fold = (permutation(seed, 0, len(characters)) % FOLDS)[group]
     right = torch.zeros(len(x), dtype=torch.float64)
     for number in range(FOLDS):
-        asked = fold == number
-        right[asked] = ((_ridge(x[~asked], sign[~asked], x[asked]) > 0) == (sign[asked] > 0)).double()
-    # A picture weighs so that both samples weigh the same, and characters are what is resampled.
+        test = fold == number
+        right[test] = ((_ridge(x[~test], sign[~test], x[test]) > 0) == (sign[test] > 0)).double()
+    # Weights make both samples count the same; characters are resampled.
     weight = torch.where(sign > 0, len(x) / (2 * len(first)), len(x) / (2 * len(second))).double()
-    hits, held = (torch.zeros(len(characters)).double().index_add_(0, group, w) for w in (weight * right, weight))
-    return _ratio(hits, held)
+    hits, total = (torch.zeros(len(characters)).double().index_add_(0, group, w) for w in (weight * right, weight))
+    return _ratio(hits, total)
 
 
 def _ratio(hits: Tensor, weights: Tensor) -> Estimate:
-    """Σ hits / Σ weights over units, with the interval of its linear approximation, resampled."""
+    """Σ hits / Σ weights over units, with the bootstrap interval of its linear approximation."""
     value = float(hits.sum() / weights.sum())
     if value in (0.0, 1.0):
         return mean(torch.full((len(hits),), value))
@@ -123,16 +128,15 @@ def _ratio(hits: Tensor, weights: Tensor) -> Estimate:
     return Estimate(value, max(0.0, value + spread.low), min(1.0, value + spread.high), len(hits))
 
 
-def _ridge(x: Tensor, sign: Tensor, asked: Tensor) -> Tensor:
-    """What a ridge regression on `sign` (N,) of x (N, V) says of `asked` (M, V): above 0 for 1, below for −1.
+def _ridge(x: Tensor, sign: Tensor, test: Tensor) -> Tensor:
+    """(M,): predictions for `test` (M, V) by ridge regression of `sign` (N,), 1 or −1, on x (N, V).
 
-    The strength of the ridge is the one that is best at telling each picture after learning from all others, which has
-    a closed form (Golub, Heath and Wahba 1979).
+    The strength of the ridge minimises the leave-one-out error, which has a closed form (Golub, Heath and Wahba 1979).
     """
     middle, scale = x.mean(0), x.std(0)
     kept = scale > 1e-6
-    x, asked = ((y[:, kept] - middle[kept]) / scale[kept] for y in (x, asked))
-    # Both kinds count for the same, whatever their numbers.
+    x, test = ((y[:, kept] - middle[kept]) / scale[kept] for y in (x, test))
+    # Both classes count the same, whatever their sizes.
     weight = torch.where(sign > 0, 1 / (sign > 0).double().mean(), 1 / (sign < 0).double().mean()).sqrt()
     values, vectors = torch.linalg.eigh((x @ x.T) * weight[:, None] * weight / x.shape[1])
     target = vectors.T @ (sign * weight)
@@ -143,4 +147,4 @@ def _ridge(x: Tensor, sign: Tensor, asked: Tensor) -> Tensor:
         wrong = float(left.square().mean())
         if wrong < best:
             best, chosen = wrong, vectors @ (target / (values + ridge))
-    return (asked @ x.T) * weight @ chosen / x.shape[1]
+    return (test @ x.T) * weight @ chosen / x.shape[1]

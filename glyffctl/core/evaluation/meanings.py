@@ -1,13 +1,13 @@
-"""Which radicals the characters of a meaning take, counted in a dictionary.
+"""The radicals of the characters that share a meaning, counted in a dictionary.
 
-One radical is too narrow an answer to some prompts: who asks for "to speak" is content with 口 as well as with 言. What
-else is accepted follows from Unihan's definitions by a rule that looks at no drawn picture:
+One radical is too narrow an answer to some prompts: for "to speak" 口 is as good as 言. Which others are accepted
+follows from Unihan's definitions by a rule that does not depend on drawn pictures:
 
-1. A prompt is cut at commas and "or" into phrases, a definition at semicolons and commas into senses, without brackets.
-   Of both only the words that carry meaning are kept.
-2. A character has the prompt's meaning if one of its senses holds all words of one of the phrases and at most one word
-   more: "small boat" says "a boat", "bamboo mat used as a sail on a boat" does not.
-3. A radical is accepted beside the one asked for if at least `SHARE` of the characters with the meaning are written
+1. A prompt is split at commas and "or" into phrases, a definition at semicolons and commas into senses, without
+   brackets. Of both only content words are kept.
+2. A character has the prompt's meaning if one of its senses contains all words of one of the phrases and at most one
+   word more: "small boat" matches "a boat", "bamboo mat used as a sail on a boat" does not.
+3. A radical is accepted beside the expected one if at least `SHARE` of the characters with the meaning are written
    with it, and at least `FEWEST` characters.
 """
 
@@ -29,15 +29,16 @@ _BRACKETS = re.compile(r"\s*\([^()]*\)")
 
 
 class Meanings:
-    """A dictionary, ready to be asked."""
+    """Finds the radicals of a meaning in a dictionary."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
+        """Index the definitions of `entries`."""
         self._characters = [
             (_senses(entry.definition), entry.radical) for entry in entries if entry.radical is not None
         ]
 
     def radicals(self, text: str) -> Counter[int]:
-        """How many characters of each radical have the meaning of the prompt `text`."""
+        """Count the characters of each radical that have the meaning of the prompt `text`."""
         phrases = [words for words in map(_words, re.split(r",|\bor\b", text)) if words]
         return Counter(
             radical
@@ -45,8 +46,8 @@ class Meanings:
             if any(phrase <= sense and len(sense) <= len(phrase) + _MORE for sense in senses for phrase in phrases)
         )
 
-    def also_taken(self, prompt: Prompt) -> tuple[int, ...]:
-        """The radicals accepted for `prompt` beside its own, the most frequent first."""
+    def also_accepted(self, prompt: Prompt) -> tuple[int, ...]:
+        """The radicals accepted for `prompt` besides its own, the most frequent first."""
         found = self.radicals(prompt.text)
         fewest = max(FEWEST, SHARE * found.total())
         return tuple(

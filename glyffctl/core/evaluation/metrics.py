@@ -1,6 +1,6 @@
-"""Figures about samples of pictures, and how sure they are.
+"""Distances between samples of pictures, with 95 % intervals.
 
-Pictures are compared as N feature vectors each, `classifier.RadicalClassifier`'s. Every interval is a 95 % interval.
+Pictures are compared by their features, of `classifier.RadicalClassifier`.
 """
 
 from __future__ import annotations
@@ -18,21 +18,22 @@ COVERAGE_NEIGHBORS = 5  # of coverage, as in its paper
 
 
 def cubic_kernel(x: Tensor, y: Tensor) -> Tensor:
-    """(x·y/d + 1)³ of all pairs: (N, M) from x (N, d) and y (M, d). The kernel of KID."""
+    """(N, M): the kernel of KID, (x·y/d + 1)³, of all pairs of x (N, d) and y (M, d)."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> Estimate:
-    """The squared maximum mean discrepancy of two samples, unbiased: 0 on average if their distributions are the same.
+    """The unbiased squared maximum mean discrepancy of two samples: 0 on average for equal distributions.
 
     Gretton et al. 2012 (JMLR 13), equation 3, with the kernel of KID (Bińkowski et al. 2018, arXiv 1801.01401). Being
-    unbiased it can be below 0, and does not depend on the counts, which need not be equal.
+    unbiased it can be negative, and its expectation does not depend on the sample sizes, which may differ.
 
     The interval is that of the delete-half jackknife (Shao and Wu 1989): halves drawn without replacement scatter about
-    the whole as the whole about the truth. A bootstrap would not do: it compares pictures with their own doubles.
+    the whole as the whole about the truth. A bootstrap is unsuitable: it compares pictures with copies of themselves.
 
     Args:
-        x, y: features (N, d) and (M, d), at least 4 each.
+        x: features (N, d), N ≥ 4.
+        y: features (M, d), M ≥ 4.
     """
     x, y = x.double(), y.double()
     kernels = cubic_kernel(x, x), cubic_kernel(y, y), cubic_kernel(x, y)
@@ -44,7 +45,7 @@ def kernel_distance(x: Tensor, y: Tensor) -> Estimate:
 
 
 def _unbiased(xx: Tensor, yy: Tensor, xy: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
-    """(R,) the statistic on each of R subsets, given as rows of 0 and 1: in_x (R, N), in_y (R, M)."""
+    """(R,): the statistic of each of R subsets, given as rows of 0 and 1: in_x (R, N), in_y (R, M)."""
     n, m = in_x.sum(1), in_y.sum(1)
     within_x = ((in_x @ xx) * in_x).sum(1) - in_x @ xx.diagonal()
     within_y = ((in_y @ yy) * in_y).sum(1) - in_y @ yy.diagonal()
@@ -53,13 +54,13 @@ def _unbiased(xx: Tensor, yy: Tensor, xy: Tensor, in_x: Tensor, in_y: Tensor) ->
 
 
 def _halves(count: int, random: torch.Generator) -> Tensor:
-    """(R, count) rows of 0 and 1, half of them 1."""
+    """(R, count): rows of 0 and 1, half of them 1."""
     order = torch.rand(_HALVES, count, generator=random).argsort(1)
     return (order < count // 2).double()
 
 
 class Manifold(NamedTuple):
-    """Precision, recall and coverage. Each depends on the counts: compare only figures from equal ones."""
+    """Precision, recall and coverage. They depend on the sample sizes: compare only values from equal sizes."""
 
     precision: Estimate
     recall: Estimate
@@ -67,23 +68,27 @@ class Manifold(NamedTuple):
 
 
 def manifold(real: Tensor, drawn: Tensor) -> Manifold:
-    """Where two samples of features (N, d) overlap, seen through balls that reach to the k-th neighbor of each point.
+    """The overlap of two samples, by balls around each point that reach to its k-th neighbor.
 
     - precision: drawn pictures inside the ball of some real one; recall: real ones inside the ball of some drawn one
       (Kynkäänniemi et al. 2019, arXiv 1904.06991, equations 1 and 2, k = 3).
     - coverage: real pictures with a drawn one inside their own ball (Naeem et al. 2020, arXiv 2002.09797, equation 8,
-      k = 5): unlike recall it cannot be had by a few drawn pictures far from everything.
+      k = 5): unlike recall it is not raised by a few drawn outliers.
 
-    The intervals take the other sample as given. The counts must be equal, as in the papers: the balls shrink as a
-    sample grows, so figures from different counts do not compare. At least 6 each.
+    The intervals treat the other sample as fixed. The sizes must be equal, as in the papers: the balls shrink as a
+    sample grows, so values from different sizes are not comparable.
+
+    Args:
+        real: features (N, d), N ≥ 6.
+        drawn: features (N, d).
     """
     assert len(real) == len(drawn) > COVERAGE_NEIGHBORS
     real, drawn = real.double(), drawn.double()
     apart = torch.cdist(real, drawn, compute_mode="donot_use_mm_for_euclid_dist")
     return Manifold(
-        precision=_share((apart <= _reach(real, NEIGHBORS)[:, None]).any(0)),
-        recall=_share((apart <= _reach(drawn, NEIGHBORS)[None, :]).any(1)),
-        coverage=_share((apart <= _reach(real, COVERAGE_NEIGHBORS)[:, None]).any(1)),
+        precision=_share((apart <= _neighbor_distance(real, NEIGHBORS)[:, None]).any(0)),
+        recall=_share((apart <= _neighbor_distance(drawn, NEIGHBORS)[None, :]).any(1)),
+        coverage=_share((apart <= _neighbor_distance(real, COVERAGE_NEIGHBORS)[:, None]).any(1)),
     )
 
 
@@ -91,7 +96,7 @@ def _share(hits: Tensor) -> Estimate:
     return share(int(hits.sum()), len(hits))
 
 
-def _reach(points: Tensor, k: int) -> Tensor:
-    """(N,) the distance of each point from its k-th neighbor."""
+def _neighbor_distance(points: Tensor, k: int) -> Tensor:
+    """(N,): the distance of each point to its k-th neighbor."""
     apart = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     return apart.kthvalue(k + 1, dim=1).values  # the first is the point itself

@@ -1,4 +1,4 @@
-"""Prompts with a known answer: what is asked for, and the radical that a glyph for it should carry."""
+"""Prompts with known answers: the radicals that a glyph for each should have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glyffctl.core.evaluation.classifier import RADICALS
 from glyffctl.core.io.reading import read_toml, short_repr
 
 LONGEST_PROMPT = 2000
-"""Characters; encoders read a few hundred at most."""
+"""In characters; encoders use a few hundred at most."""
 
 
 class Prompt(NamedTuple):
@@ -22,24 +22,24 @@ class Prompt(NamedTuple):
 
     text: str
     radicals: tuple[int, ...]
-    """The one asked for, or several that fonts draw alike, the usual one first."""
+    """The expected one, or several that fonts draw alike, the usual one first."""
     also: tuple[int, ...] = ()
-    """Others that characters of this meaning take, see `meanings.Meanings.also_taken`."""
+    """Others that characters of this meaning have, see `meanings.Meanings.also_accepted`."""
 
 
 def radical_prompts() -> list[Prompt]:
-    """The prompts that come with the program, in the order of the radicals; no two share a radical."""
+    """The bundled prompts, in the order of the radicals; no two share a radical."""
     return read_prompts(Path(str(resources.files("glyffctl").joinpath("prompts.toml"))))
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """Prompts from a TOML file: a table [prompts] of "prompt" = radical.
+    """Load prompts from a TOML file: a table [prompts] of "prompt" = radical.
 
     Instead of a number there may be a list of radicals that fonts draw alike, or { radical = 149, also = [30] } with
-    others that the meaning takes.
+    others that characters of the meaning have.
 
     Raises:
-        UsageError: the file cannot be read, or is not that.
+        UsageError: the file cannot be read, or has another format.
     """
     table = read_toml(path, UsageError).get("prompts")
     if not isinstance(table, dict) or not table:
@@ -51,7 +51,7 @@ def read_prompts(path: Path) -> list[Prompt]:
         unknown = fields.keys() - {"radical", "also"}
         if unknown:
             raise UsageError(
-                f"{path}: {short_repr(prompt)} has {short_repr(min(unknown))}; only radical and also are read"
+                f"{path}: {short_repr(prompt)} has {short_repr(min(unknown))}; only radical and also are known"
             )
         radicals, also = _numbers(fields.get("radical")), _numbers(fields.get("also", []))
         if not radicals or also is None:
@@ -61,14 +61,14 @@ def read_prompts(path: Path) -> list[Prompt]:
 
 
 def _numbers(value: object) -> tuple[int, ...] | None:
-    """A radical, or a list of them; None if it is something else."""
+    """`value` as a tuple of radicals, if it is a radical or a list of them, else None."""
     numbers: list[Any] = value if isinstance(value, list) else [value]
     good = all(type(radical) is int and 1 <= radical <= RADICALS for radical in numbers)
     return tuple(numbers) if good else None
 
 
 def check_prompt(text: str) -> None:
-    """See that an encoder can read `text`.
+    """Check that `text` can be encoded.
 
     Raises:
         UsageError: it is not UTF-8, or too long.
@@ -76,13 +76,15 @@ def check_prompt(text: str) -> None:
     if any("\ud800" <= character <= "\udfff" for character in text):  # how Python passes undecodable bytes
         raise UsageError("a prompt is not UTF-8 text")
     if len(text) > LONGEST_PROMPT:
-        raise UsageError(f"a prompt has {len(text):,} characters; at most {LONGEST_PROMPT:,} can be read")
+        raise UsageError(f"a prompt has {len(text):,} characters; at most {LONGEST_PROMPT:,} are allowed")
 
 
 def accepted(prompts: list[Prompt], *, also: bool = False) -> Tensor:
-    """(P, 215) bool: whether a radical, 0…214, answers each prompt; 0 is none and never does.
+    """(P, 215) bool: whether each radical, 0…214, answers each prompt. 0 means none, and never does.
 
-    With `also` those count that the meaning takes besides the one asked for.
+    Args:
+        prompts: P prompts.
+        also: count the radicals of `Prompt.also` as answers.
     """
     table = torch.zeros(len(prompts), RADICALS + 1, dtype=torch.bool)
     for row, prompt in zip(table, prompts, strict=True):
@@ -91,15 +93,26 @@ def accepted(prompts: list[Prompt], *, also: bool = False) -> Tensor:
 
 
 def followed(prompts: list[Prompt], radical: Tensor, *, also: bool = False) -> Tensor:
-    """(P, C) bool: whether each picture is what was asked for, from the radicals found in C pictures of each."""
+    """(P, C) bool: whether each picture has a radical of its prompt.
+
+    Args:
+        prompts: P prompts.
+        radical: (P, C) int64, predicted for C pictures of each prompt.
+        also: count the radicals of `Prompt.also` as answers.
+    """
     return accepted(prompts, also=also).gather(1, radical)
 
 
 def shuffled(prompts: list[Prompt], radical: Tensor, *, also: bool = False) -> Tensor:
-    """(P',) float64: how often the pictures (P, C) of each prompt would have done for a prompt of another radical.
+    """(P',) float64: the share of pictures of other prompts that would have answered each prompt, by chance.
 
-    The mean over all such pairs: what a random shuffle gives on average. Prompts that share an answer are no pair, and
-    prompts that are in no pair are left out.
+    It is the mean over all pairs of prompts without a common answer: the expectation of a random shuffle. Prompts that
+    are in no such pair are left out.
+
+    Args:
+        prompts: P prompts.
+        radical: (P, C) int64, predicted for C pictures of each prompt.
+        also: count the radicals of `Prompt.also` as answers.
     """
     table = accepted(prompts, also=also)
     apart = (table.double() @ table.double().T) == 0

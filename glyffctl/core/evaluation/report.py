@@ -1,4 +1,4 @@
-"""What `evaluate` finds out."""
+"""The report of `glyffctl evaluate`."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ PartName = Literal["left", "right", "upper", "lower"]
 
 @dataclass(frozen=True)
 class Row:
-    """One figure, for the model and for real glyphs."""
+    """A metric, for the model and for real glyphs."""
 
     name: str
     model: Estimate
     real: Estimate | None
     unit: Literal["share", "number"]
     note: str
-    """What is measured, and on which real glyphs."""
+    """How it is measured, and on which real glyphs."""
 
 
 @dataclass(frozen=True)
 class PromptRow:
-    """How often pictures of a prompt have its radical, and how often the classifier is right about real ones."""
+    """The share of pictures of a prompt that have its radical, and the classifier's accuracy on real glyphs."""
 
     prompt: str
     radicals: list[int]
     found: Estimate
     real: Estimate | None
     also: list[int] = field(default_factory=list)
-    """Other radicals that the prompt's meaning takes."""
+    """Other radicals of characters with the prompt's meaning."""
     taken: Estimate | None = None
-    """How often pictures have one of `radicals` or `also`."""
+    """The share of pictures that have one of `radicals` or `also`."""
 
 
 @dataclass(frozen=True)
 class PartRow:
-    """How often one part of real held-out glyphs is named rightly."""
+    """The accuracy of predicting one part of real held-out glyphs."""
 
     part: PartName
     right: Estimate
@@ -48,22 +48,22 @@ class PartRow:
 
 @dataclass(frozen=True)
 class StepsRow:
-    """One sampler at one number of steps, on a picture of each prompt."""
+    """A sampler at a number of steps, on a picture of each prompt."""
 
     sampler: str
     steps: int
     passes: int
-    """Pictures through the network, counted for one picture; guidance takes two."""
+    """Evaluations of the network for one picture; guidance needs two per prediction."""
     adherence: Estimate
     kernel_distance: Estimate
-    """From real held-out glyphs. They have other radicals than the prompts ask for: compare within the table only."""
+    """From real held-out glyphs. Their radicals are not those of the prompts: compare within the table only."""
     seconds: float
     """For one picture."""
 
 
 @dataclass(frozen=True)
 class EvaluateReport:
-    """All figures, with what they were measured on."""
+    """All metrics, and what they were measured on."""
 
     out: Path
     plot: Path | None
@@ -74,15 +74,15 @@ class EvaluateReport:
     figures: list[Row]
     prompts: list[PromptRow]
     copy_threshold: float
-    """Pictures nearer than this to a real glyph count as copies of it."""
+    """Pictures closer than this to a real glyph count as copies of it."""
     steps: list[StepsRow]
-    """Empty unless it was asked for."""
+    """Empty unless requested."""
     seconds: float
     parts: list[PartRow] = field(default_factory=list)
-    """What the rows about composition rest on; empty without a table of description sequences."""
+    """The accuracy behind the rows about parts; empty without a table of description sequences."""
 
 
 def as_json(report: EvaluateReport) -> str:
-    """The report for a file."""
+    """The report as JSON text."""
     plain = asdict(report) | {"out": str(report.out), "plot": str(report.plot) if report.plot else None}
     return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"

@@ -1,1 +1,1 @@
-"""What diffusion should do, in closed form, and claims held to it."""
+"""Diffusion in closed form, and claims about it, measured."""

@@ -13,19 +13,19 @@ _Z = 1.959964  # the normal deviate of 95 %, two-sided
 
 @dataclass(frozen=True, slots=True)
 class NormalFit:
-    """The Gaussian of the greatest likelihood for `count` samples."""
+    """The maximum likelihood Gaussian of `count` samples."""
 
     mean: float
     deviation: float
     count: int
 
     def mean_interval(self) -> tuple[float, float]:
-        """95 %, from Fisher's information: μ̂ ± 1.96·σ̂/√n."""
+        """95 % interval of the mean, from Fisher's information: μ̂ ± 1.96·σ̂/√n."""
         reach = _Z * self.deviation / math.sqrt(self.count)
         return self.mean - reach, self.mean + reach
 
     def deviation_interval(self) -> tuple[float, float]:
-        """95 %: ln σ̂ has the variance 1/2n."""
+        """95 % interval of the deviation: ln σ̂ has the variance 1/2n."""
         factor = math.exp(_Z / math.sqrt(2 * self.count))
         return self.deviation / factor, self.deviation * factor
 
@@ -47,14 +47,14 @@ class NormalFit:
 
 
 def fit_normal(samples: Tensor) -> NormalFit:
-    """The maximum likelihood fit to samples (n,): their mean, and their deviation with n below the fraction."""
+    """The maximum likelihood fit to samples (n,): their mean, and their deviation divided by n."""
     return NormalFit(float(samples.mean()), float(samples.std(correction=0)), len(samples))
 
 
 def ks_normal(samples: Tensor) -> tuple[float, float]:
-    """Kolmogorov's distance of samples (n,) from N(0, 1), and the probability of one as large by chance.
+    """The Kolmogorov–Smirnov distance of samples (n,) from N(0, 1), and its p-value.
 
-    The probability is Kolmogorov's limit with Stephens's (1970) correction for finite n, good from n = 5 on.
+    The p-value is Kolmogorov's limit with Stephens's (1970) correction for finite n, accurate from n = 5 on.
     """
     n = len(samples)
     expected = torch.special.ndtr(samples.double().sort().values)
@@ -62,12 +62,12 @@ def ks_normal(samples: Tensor) -> tuple[float, float]:
     distance = max(float((steps[1:] - expected).max()), float((expected - steps[:-1]).max()))
     root = math.sqrt(n)
     scaled = (root + 0.12 + 0.11 / root) * distance
-    if scaled < 0.2:  # the series below converges slowly there, and the answer is 1 to twelve digits
+    if scaled < 0.2:  # the series below converges slowly there, and the p-value is 1 to twelve digits
         return distance, 1.0
     tail = 2 * sum((-1) ** (k - 1) * math.exp(-2 * (k * scaled) ** 2) for k in range(1, 101))
     return distance, min(1.0, max(0.0, tail))
 
 
 def normal_tail(z: float) -> float:
-    """The probability of a deviate as far from 0 as z, in either direction."""
+    """The two-sided p-value of a standard normal deviate z."""
     return math.erfc(abs(z) / math.sqrt(2))

@@ -1,7 +1,7 @@
-"""Exact denoisers: what a perfect network would answer, where that can be computed.
+"""Exact denoisers: what a perfect network would predict, where that can be computed.
 
-For data that is a finite set of points, or one Gaussian, the law of x = x0 + σ·ε is known in closed form. So are the
-best denoiser D(x, σ) = E[x0 | x], the density and the score: the ground truth of the tests and the figures.
+For data that is a finite set of points, or one Gaussian, the distribution of x = x0 + σ·ε is known in closed form. So
+are the best denoiser D(x, σ) = E[x0 | x], the density and the score: the ground truth of the tests and the figures.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ class FiniteData:
 
 @dataclass(frozen=True, eq=False)
 class Gaussian:
-    """Data drawn from N(mean, variance), each number on its own; both shaped like one sample."""
+    """Data drawn from N(mean, variance), all numbers independent; both shaped like one sample."""
 
     mean: Tensor
     variance: Tensor
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """The exact denoiser: mean and x, weighted by their precisions."""
+        """The exact denoiser: the mean of `mean` and x, weighted by their precisions."""
         noise = _column(sigma, x) ** 2
         return (self.variance * x + noise * self.mean) / (self.variance + noise)
 

@@ -1,35 +1,34 @@
-"""Figure of the samplers' own error: how many steps each needs when the denoiser is perfect."""
+"""Figure of the error of the samplers themselves: the steps that each needs with a perfect denoiser."""
 
 from __future__ import annotations
 
 from glyffctl.core.diffusion.samplers import SAMPLERS
-from glyffctl.core.theory.claims import fewest_steps
-from glyffctl.core.theory.solvers import PASSES, error, spectrum, thinned
-from glyffctl.figures.scene import Drawn, Scene
+from glyffctl.core.theory.sampler_error import PASSES, fewest_steps, spectrum, thin_spectrum, wasserstein_error
+from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure
 from glyffctl.figures.style import GREY, PALETTE, SMALL, WIDTH, new_figure
 
 STEPS = (1, 2, 3, 5, 8, 12, 20, 35, 60, 120)
 SIDE = 32
-MARKS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P")
 MANY = 120
 
 
-def solvers(scene: Scene) -> Drawn:
-    """Error against steps, and against passes through the denoiser, for all samplers."""
-    variances = thinned(spectrum(scene.of_size(SIDE)))
+def draw_sampler_error(scene: DemoScene) -> MeasuredFigure:
+    """Draw error against steps, and against passes through the denoiser, for all samplers."""
+    variances = thin_spectrum(spectrum(scene.of_size(SIDE)))
     figure = new_figure(WIDTH, 4.6)
     by_steps, by_passes = figure.subplots(1, 2, sharey=True)
-    mark = error("ddpm", variances, scene.schedule, MANY)
+    threshold = wasserstein_error("ddpm", variances, scene.schedule, MANY)
     needed = []
-    for name, colour, shape in zip(SAMPLERS, PALETTE, MARKS, strict=False):
-        errors = [100 * error(name, variances, scene.schedule, steps) for steps in STEPS]
+    for name, colour, shape in zip(SAMPLERS, PALETTE, MARKERS, strict=False):
+        errors = [100 * wasserstein_error(name, variances, scene.schedule, steps) for steps in STEPS]
         look = {"color": colour, "marker": shape, "markersize": 5, "label": name}
         by_steps.plot(STEPS, errors, **look)
         by_passes.plot([steps * PASSES.get(name, 1) for steps in STEPS], errors, **look)
-        few = fewest_steps(name, variances, scene.schedule, mark, MANY)
+        few = fewest_steps(name, variances, scene.schedule, threshold, MANY)
         needed.append(f"{name} {few}")
     for axes, label in ((by_steps, "steps"), (by_passes, "passes through the denoiser")):
-        axes.axhline(100 * mark, color=GREY, linestyle=(0, (3, 2)), linewidth=1)
+        axes.axhline(100 * threshold, color=GREY, linestyle=(0, (3, 2)), linewidth=1)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel(label)
@@ -38,13 +37,13 @@ def solvers(scene: Scene) -> Drawn:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.grid()
-    by_steps.text(1, 90 * mark, f"ddpm, {MANY} steps", color=GREY, fontsize=SMALL, ha="left", va="top")
+    by_steps.text(1, 90 * threshold, f"ddpm, {MANY} steps", color=GREY, fontsize=SMALL, ha="left", va="top")
     by_steps.set_ylabel("error of what is drawn")
     handles, labels = by_passes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
-    return Drawn(
+    return MeasuredFigure(
         figure,
         f"The denoiser is the perfect one for a Gaussian of the glyphs' covariance, {scene.schedule_name} schedule. "
-        f"After {MANY} steps ddpm is off by {mark:.1%} of the data's deviation.\n"
+        f"After {MANY} steps ddpm is off by {threshold:.1%} of the data's deviation.\n"
         f"Steps until each is as good: {', '.join(needed)}.",
     )

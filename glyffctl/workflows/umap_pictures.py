@@ -1,4 +1,4 @@
-"""Pictures that a model drew, for the map: those of `glyffctl sample`, and the steps of one drawn now."""
+"""Generated pictures for the map: those of `glyffctl sample`, and the steps of one that is drawn for it."""
 
 from __future__ import annotations
 
@@ -21,24 +21,28 @@ from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.sample_options import SampleOptions, again
 from glyffctl.workflows.words import warn_of_unknown_words
 
-MAX_DRAWN = 400
+MOST_PICTURES = 400
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
-    """A drawn picture, or one as it came about."""
+class GeneratedPicture:
+    """A generated picture, or the steps of its generation."""
 
     label: str
     """The prompt."""
-    pictures: Tensor  # (S, H, W) uint8: one, or the model's guess after each step
+    pictures: Tensor  # (S, H, W) uint8: one, or the model's prediction of x0 after each step
     file: Path | None = None
 
 
-def read_drawn(paths: Sequence[Path], size: int) -> list[Drawn]:
-    """All pictures in files of `glyffctl sample`, or in the PNGs of folders.
+def load_pictures(paths: Sequence[Path], size: int) -> list[GeneratedPicture]:
+    """Load all pictures in files of `glyffctl sample`, or in the PNGs of folders.
+
+    Args:
+        paths: files and folders.
+        size: the height and width that the glyphs must have, in pixels.
 
     Raises:
-        GlyffError: a file is not such a picture, or its glyphs are not of `size` × `size` pixels.
+        GlyffError: a file is not such a picture, or its glyphs have another size.
     """
     files: list[Path] = []
     for path in paths:
@@ -48,27 +52,27 @@ def read_drawn(paths: Sequence[Path], size: int) -> list[Drawn]:
         files += found
     made = [again(file) for file in files]
     count = sum(len(options.prompts) * options.count if options.only is None else 1 for options in made)
-    if count > MAX_DRAWN:
-        raise UsageError(f"--with names {count:,} pictures; at most {MAX_DRAWN} can be told apart in a map")
-    drawn = [one for file, options in zip(files, made, strict=True) for one in _pictures(file, options)]
-    for one in drawn:
+    if count > MOST_PICTURES:
+        raise UsageError(f"--with names {count:,} pictures; a map shows at most {MOST_PICTURES}")
+    pictures = [one for file, options in zip(files, made, strict=True) for one in _pictures(file, options)]
+    for one in pictures:
         if one.pictures.shape[-1] != size:
             has = one.pictures.shape[-1]
             raise UsageError(
                 f"the glyphs in {one.file} have {has}×{has} pixels, those of the data {size}×{size}; draw with a model "
                 "of that size, or name other data with --data"
             )
-    return drawn
+    return pictures
 
 
-def _pictures(file: Path, options: SampleOptions) -> list[Drawn]:
+def _pictures(file: Path, options: SampleOptions) -> list[GeneratedPicture]:
     with read_png(file) as image:
         if options.only is not None:
             prompt = options.prompts[options.only // options.count]
             if image.width != image.height:
-                raise UsageError(f"{file} is not the square picture that its settings tell of")
+                raise UsageError(f"{file} is not the square picture that its settings describe")
             pixels = torch.frombuffer(bytearray(image.convert("L").tobytes()), dtype=torch.uint8)
-            return [Drawn(prompt, pixels.view(1, image.height, image.width), file)]
+            return [GeneratedPicture(prompt, pixels.view(1, image.height, image.width), file)]
         several = len(options.prompts) > 1
         columns = options.count if several else near_square(options.count)
         try:
@@ -76,13 +80,21 @@ def _pictures(file: Path, options: SampleOptions) -> list[Drawn]:
         except UsageError as error:
             raise UsageError(f"{file}: {error}; name the picture as `glyffctl sample` wrote it") from error
     prompts = [prompt for prompt in options.prompts for _ in range(options.count)]
-    return [Drawn(prompt, picture[None], file) for prompt, picture in zip(prompts, pictures, strict=True)]
+    return [GeneratedPicture(prompt, picture[None], file) for prompt, picture in zip(prompts, pictures, strict=True)]
 
 
-def trace(
+def trace_sampling(
     prompt: str, model: Path | None, encoder: str | None, seed: int, size: int, device: torch.device
-) -> Generator[Event, None, Drawn]:
-    """Draw one glyph as `sample` does without options, and keep the model's guess x0 after each step.
+) -> Generator[Event, None, GeneratedPicture]:
+    """Draw one glyph with the default recipe, and keep the model's prediction of x0 after each step.
+
+    Args:
+        prompt: what to draw.
+        model: a run folder or model file; None is the default.
+        encoder: the model's text encoder, if it was moved.
+        seed: of the picture.
+        size: height and width of the glyphs in the map, in pixels.
+        device: where to draw.
 
     Raises:
         GlyffError: the model or its encoder cannot be used, or it draws at another size.
@@ -102,11 +114,11 @@ def trace(
         yield from warn_of_unknown_words(loaded_encoder, [prompt])
         text = encode_prompts(loaded_encoder, [prompt])
     drawer = Drawer.of(loaded, device, 1)
-    guesses: list[Tensor] = []
+    predictions: list[Tensor] = []
 
     def keep(step: Step) -> None:
-        guesses.append(drawer.pictures(step.x0))
+        predictions.append(drawer.pictures(step.x0))
 
     drawing = drawer.draw(Recipe(), text, torch.tensor([seed]), watch=keep)
     yield from with_progress(drawing, Progress(f"Drawing {prompt[:30]!r}", 0, 1, "glyphs"))
-    return Drawn(prompt or "(no prompt)", torch.cat(guesses))
+    return GeneratedPicture(prompt or "(no prompt)", torch.cat(predictions))

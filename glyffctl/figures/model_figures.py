@@ -1,4 +1,4 @@
-"""Figures of what a model draws: few steps beside many, and generated glyphs beside real ones."""
+"""Figures of generated glyphs: few steps beside many, and generated glyphs beside real ones."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ from PIL import Image
 from torch import Tensor
 
 from glyffctl.core.io.images import near_square, sheet
-from glyffctl.figures.map_png import legible
-from glyffctl.figures.scene import shrink
-from glyffctl.figures.style import GREY, INK, PALETTE, SMALL, WIDTH, new_figure
+from glyffctl.figures.demo_scene import resize
+from glyffctl.figures.style import GREY, INK, PALETTE, SMALL, WIDTH, drawable_text, new_figure
 
 FRAME_SIDE = 80
-"""Pixels of a glyph in an animation: noise does not compress."""
+"""Width of a glyph in an animation, in pixels. Small, since noise does not compress."""
 PAIRS = 4
 """Pairs of glyphs in a row."""
 LINES, MOST_LETTERS = 3, 300
-"""Lines of a definition, and how much of one is looked at: more never fits."""
+"""Lines of a definition, and the characters of it that are considered: more never fits."""
 EDGE, BETWEEN, HEAD, LINE = 0.05, 0.18, 0.28, 0.17
 """Inches: around the pairs, between them, above them all, and a line of a definition."""
 
 
-def block(axes: Axes, pictures: Tensor, columns: int) -> None:
-    """Pictures (N, H, W) uint8 as one sheet, without a frame."""
+def draw_sheet(axes: Axes, pictures: Tensor, columns: int) -> None:
+    """Draw pictures (N, H, W) uint8 as one sheet, without ticks."""
     axes.imshow(sheet(pictures, columns, gap=6))
     axes.set_xticks([])
     axes.set_yticks([])
@@ -41,11 +40,15 @@ def block(axes: Axes, pictures: Tensor, columns: int) -> None:
         spine.set_linewidth(0.6)
 
 
-def table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[tuple[Tensor, str]]]) -> Figure:
-    """Pictures side by side in each cell, with a remark below them.
+def draw_picture_table(
+    rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[tuple[Tensor, str]]]
+) -> Figure:
+    """Draw a table of pictures, with a remark below each cell.
 
     Args:
-        cells: for each row and column pictures (N, H, W) uint8 and a remark; without pictures the cell stays empty.
+        rows: headings at the left.
+        columns: headings above.
+        cells: for each row and column pictures (N, H, W) uint8 and a remark; a cell without pictures stays empty.
     """
     figure = new_figure(WIDTH, 0.98 * len(rows) + 0.3)
     grid = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -54,7 +57,7 @@ def table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[
             if not len(pictures):
                 axes.set_axis_off()
                 continue
-            block(axes, pictures, len(pictures))
+            draw_sheet(axes, pictures, len(pictures))
             axes.set_xlabel(remark, labelpad=3)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     for axes, name in zip(grid[0], columns, strict=True):
@@ -62,8 +65,14 @@ def table(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[
     return figure
 
 
-def beside(real: Tensor, drawn: Tensor, definitions: Sequence[str]) -> Figure:
-    """Pairs of a real glyph (N, H, W) uint8 and a drawn one, each with the definition that they have in common."""
+def draw_pairs(real: Tensor, drawn: Tensor, definitions: Sequence[str]) -> Figure:
+    """Draw pairs of a real and a generated glyph, each above the definition that both have.
+
+    Args:
+        real: (N, H, W) uint8.
+        drawn: (N, H, W) uint8.
+        definitions: N texts, from any source.
+    """
     rows, side = -(-len(real) // PAIRS), real.shape[-1]
     wide = (WIDTH - 2 * EDGE - (PAIRS - 1) * BETWEEN) / PAIRS
     gap = side / 16
@@ -87,15 +96,21 @@ def beside(real: Tensor, drawn: Tensor, definitions: Sequence[str]) -> Figure:
                 axes.text(start + side / 2, -0.05 * side, name, color=colour, ha="center", va="bottom")
         axes.set_xlim(0, 2 * side + gap)
         axes.set_ylim(side, 0)
-        text = fitted(figure, definition, wide, LINES)
+        text = wrap_text(figure, definition, wide, LINES)
         axes.text(0, 1.06 * side, text, va="top", fontsize=SMALL, parse_math=False)
     return figure
 
 
-def fitted(figure: Figure, text: str, width: float, lines: int) -> str:
-    """`text` of anyone's in at most `lines` lines of `width` inches, in the smallest lettering; "…" where more follows.
+def wrap_text(figure: Figure, text: str, width: float, lines: int) -> str:
+    """Wrap untrusted `text` in the smallest lettering; "…" marks text that did not fit.
 
     Characters that no font of the figure has are left out.
+
+    Args:
+        figure: where the text will be drawn.
+        text: any text.
+        width: of a line, in inches.
+        lines: the most lines.
     """
     renderer = FigureCanvasAgg(figure).get_renderer()
     letters = FontProperties(family=mpl.rcParams["font.family"], size=SMALL)
@@ -103,14 +118,14 @@ def fitted(figure: Figure, text: str, width: float, lines: int) -> str:
     def fits(line: str) -> bool:
         return renderer.get_text_width_height_descent(line, letters, ismath=False)[0] <= width * figure.dpi
 
-    def too_long(letters_of_rest: int) -> bool:
-        return not fits(rest[:letters_of_rest])
+    def too_long(length: int) -> bool:
+        return not fits(rest[:length])
 
     done: list[str] = []
-    rest = legible(text[:MOST_LETTERS])
+    rest = drawable_text(text[:MOST_LETTERS])
     while rest and len(done) < lines:
         full = max(1, bisect_left(range(1, len(rest) + 1), True, key=too_long))
-        # A line ends where a word does, unless one word fills it.
+        # Break at a space, unless one word fills the line.
         space = rest.rfind(" ", 0, full + 1)
         cut = full if full == len(rest) or space <= 0 else space
         done.append(rest[:cut])
@@ -123,8 +138,8 @@ def fitted(figure: Figure, text: str, width: float, lines: int) -> str:
     return "\n".join(done) or "(no letters for it)"
 
 
-def frames(noisy: Sequence[Tensor]) -> list[Image.Image]:
-    """Sheets for an animation, each of (N, H, W) uint8, made small."""
+def animation_frames(noisy: Sequence[Tensor]) -> list[Image.Image]:
+    """Small sheets for an animation, one for each of `noisy`, pictures (N, H, W) uint8."""
     side = min(FRAME_SIDE, noisy[0].shape[-1])
-    small = [shrink(pictures[:, None].float(), side)[:, 0].round().clamp(0, 255).to(torch.uint8) for pictures in noisy]
+    small = [resize(pictures[:, None].float(), side)[:, 0].round().clamp(0, 255).to(torch.uint8) for pictures in noisy]
     return [sheet(pictures, near_square(len(pictures))) for pictures in small]

@@ -11,7 +11,7 @@ import torch
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import linear
 from glyffctl.core.theory.oracle import Gaussian
-from glyffctl.core.theory.solvers import drawn_variances, error, spectrum, thinned
+from glyffctl.core.theory.sampler_error import drawn_variances, spectrum, thin_spectrum, wasserstein_error
 from tests.toys import draws, eps, last, order_of
 
 VARIANCES = torch.tensor([4.0, 1.0, 0.2, 0.01], dtype=torch.float64)
@@ -45,13 +45,13 @@ def test_ddim_is_a_product_of_its_steps() -> None:
 
 @pytest.mark.parametrize("name", list(SAMPLERS))
 def test_many_steps_end_near_the_truth(name: str) -> None:
-    assert error(name, VARIANCES, linear(), 200) < 0.02
-    assert error(name, VARIANCES, linear(), 200) < error(name, VARIANCES, linear(), 20)
+    assert wasserstein_error(name, VARIANCES, linear(), 200) < 0.02
+    assert wasserstein_error(name, VARIANCES, linear(), 200) < wasserstein_error(name, VARIANCES, linear(), 20)
 
 
 def test_one_step_is_the_mean_and_nothing_else() -> None:
     tiny = torch.full((3,), 1e-6, dtype=torch.float64)
-    assert error("ddim", tiny, linear(), 1) == pytest.approx(1, abs=1e-3)
+    assert wasserstein_error("ddim", tiny, linear(), 1) == pytest.approx(1, abs=1e-3)
 
 
 def test_second_order_is_worth_its_name() -> None:
@@ -73,6 +73,8 @@ def test_second_order_is_worth_its_name() -> None:
 
 def test_a_thinned_spectrum_has_nearly_the_same_error() -> None:
     full = torch.logspace(1, -3, 500, dtype=torch.float64)
-    assert len(thinned(full, 100)) == 100
-    assert error("ddpm", thinned(full, 100), linear(), 10) == pytest.approx(error("ddpm", full, linear(), 10), rel=0.03)
-    assert math.isfinite(error("ddpm", thinned(full[:1]), linear(), 10))
+    assert len(thin_spectrum(full, 100)) == 100
+    assert wasserstein_error("ddpm", thin_spectrum(full, 100), linear(), 10) == pytest.approx(
+        wasserstein_error("ddpm", full, linear(), 10), rel=0.03
+    )
+    assert math.isfinite(wasserstein_error("ddpm", thin_spectrum(full[:1]), linear(), 10))

@@ -1,4 +1,4 @@
-"""What the figures about diffusion are drawn from, and what a drawn figure comes back as."""
+"""The input of the figures about diffusion (`DemoScene`), and their result (`MeasuredFigure`)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -21,18 +22,18 @@ DRAWS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """Real glyphs to show diffusion on.
+class DemoScene:
+    """Real glyphs that the figures show diffusion on.
 
     Attributes:
         glyphs: (N, 1, H, W) float32 in [−1, 1].
-        own: the row of the glyph that is shown.
-        name: its character as a label, or "the glyph" where no letters for it are at hand.
-        plane: (M, 2) float64 of about unit variance: glyphs in their two principal directions.
+        own: the row of the glyph that is shown alone.
+        name: its character as a label, or "the glyph" where no font for labels has it.
+        plane: (M, 2) float64 of about unit variance: glyphs on their two principal axes.
         groups: (M,) int64 to colour `plane` by, 0…len(group_names) − 1.
         group_names: what the groups are.
-        schedule_name: of the figures that show one schedule.
-        seed: of everything drawn at random.
+        schedule_name: the schedule of the figures that show only one.
+        seed: of all random numbers.
     """
 
     glyphs: Tensor
@@ -46,26 +47,26 @@ class Scene:
 
     @property
     def glyph(self) -> Tensor:
-        """(1, H, W): the one that is shown."""
+        """(1, H, W): the glyph that is shown alone."""
         return self.glyphs[self.own]
 
     @cached_property
     def schedule(self) -> Schedule:
-        """The schedule of the figures that show one."""
+        """The schedule of the figures that show only one."""
         return make_schedule(self.schedule_name)
 
     @cached_property
     def data(self) -> FiniteData:
-        """All glyphs as the data of an exact denoiser, in float64: in float32 low noise levels lose digits."""
+        """All glyphs as the data of an exact denoiser, in float64: float32 is too coarse at low noise levels."""
         return FiniteData(self.glyphs.double())
 
     @cached_property
     def known(self) -> Information:
-        """What a noisy glyph says about which glyph it is."""
+        """The information in a noisy glyph about which glyph it is."""
         return information(self.glyphs.double(), DRAWS, self.seed)
 
     def generator(self) -> torch.Generator:
-        """Random numbers from the start, the same in every figure."""
+        """A new generator, with the same random numbers in every figure."""
         return torch.Generator().manual_seed(self.seed)
 
     def noise(self, like: Tensor) -> Tensor:
@@ -74,24 +75,32 @@ class Scene:
 
     def of_size(self, size: int) -> Tensor:
         """(N, 1, h, w): the glyphs at another size, no larger than their own."""
-        return self.glyphs if self.glyphs.shape[-1] <= size else shrink(self.glyphs, size)
+        return self.glyphs if self.glyphs.shape[-1] <= size else resize(self.glyphs, size)
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class MeasuredFigure:
     """A figure, and what was measured for it: sentences, one or more to a line."""
 
     figure: Figure
     measured: str
 
 
-def shrink(pictures: Tensor, size: int) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class MeasuredAnimation:
+    """The frames of an animation, and what was measured for it: sentences, one or more to a line."""
+
+    frames: list[Image.Image]
+    measured: str
+
+
+def resize(pictures: Tensor, size: int) -> Tensor:
     """Pictures (N, 1, H, W) at size × size."""
     return interpolate(pictures, (size, size), mode="bilinear", antialias=True)
 
 
-def show(axes: Axes, picture: Tensor, *, reach: float = 1.0, colours: Colormap | None = None) -> None:
-    """A picture (…, H, W) in an empty frame, from −`reach` to `reach`: black to white, or by `colours`."""
+def show_picture(axes: Axes, picture: Tensor, *, reach: float = 1.0, colours: Colormap | None = None) -> None:
+    """Draw a picture (…, H, W) without ticks; −`reach` is black and `reach` white, or the ends of `colours`."""
     axes.imshow(picture.reshape(picture.shape[-2:]).numpy(), vmin=-reach, vmax=reach, cmap=colours)
     axes.set_xticks([])
     axes.set_yticks([])

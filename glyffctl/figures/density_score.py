@@ -1,4 +1,4 @@
-"""Figures of a flat data set under noise: its points, its density, its score."""
+"""Figures of a planar data set under noise: its points, its density, its score."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from glyffctl.core.theory import forward, plane
-from glyffctl.figures.scene import Drawn, Scene
+from glyffctl.core.theory import forward
+from glyffctl.core.theory.planar import distance_from_normal, grid_points, mixture_density, mixture_score
+from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure
 from glyffctl.figures.style import DENSITY, PALETTE, STRENGTH, WIDTH, new_figure
 
 TIMES = (0, 50, 150, 350, 1000)
@@ -20,16 +21,16 @@ REACH = 2.9
 CELLS, ARROWS = 181, 11
 SCORE_TIMES = (50, 150, 350, 1000)
 SHORTEST = 0.5
-"""Scores shorter than this are dots: near a peak, where the arrow would be only a head."""
+"""Scores shorter than this are drawn as dots: the arrow would be only a head."""
 SHARPEST = 0.999
-"""The most signal that is drawn: sharper points would be finer than the grid."""
+"""The largest ᾱ that is drawn: with less noise the peaks are narrower than the grid."""
 
 
-def _alpha_bar(scene: Scene, t: int) -> float:
+def _alpha_bar(scene: DemoScene, t: int) -> float:
     return float(scene.schedule.alpha_bar()[t - 1]) if t else 1.0
 
 
-def _clean(axes: Axes) -> None:
+def _frame(axes: Axes) -> None:
     axes.set_xlim(-REACH, REACH)
     axes.set_ylim(-REACH, REACH)
     axes.set_aspect("equal")
@@ -40,8 +41,8 @@ def _clean(axes: Axes) -> None:
         spine.set_linewidth(0.6)
 
 
-def _points(scene: Scene, figure: Figure, row: Sequence[Axes]) -> None:
-    """The data set in each panel, noised by the same noise, and which colour is which."""
+def _points(scene: DemoScene, figure: Figure, row: Sequence[Axes]) -> None:
+    """Draw the data in each panel under the same noise, with a legend of the groups."""
     eps = scene.noise(scene.plane)
     for axes, t in zip(row, TIMES, strict=True):
         noisy = forward.jump(scene.plane, _alpha_bar(scene, t), eps)
@@ -49,7 +50,7 @@ def _points(scene: Scene, figure: Figure, row: Sequence[Axes]) -> None:
             x, y = noisy[scene.groups == group].T.numpy()
             axes.scatter(x, y, s=3.5, linewidths=0, color=PALETTE[group], alpha=0.8)
         axes.set_title(f"t = {t:,}", loc="center")
-        _clean(axes)
+        _frame(axes)
     row[0].set_ylabel("noisy glyphs")
     if len(scene.group_names) > 1:
         handles = [
@@ -59,28 +60,28 @@ def _points(scene: Scene, figure: Figure, row: Sequence[Axes]) -> None:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.2)
 
 
-def _hills(scene: Scene, panels: Sequence[Axes], times: Sequence[int], strength: float) -> None:
-    """The density in each panel, darkest where it is greatest there."""
+def _draw_density(scene: DemoScene, panels: Sequence[Axes], times: Sequence[int], strength: float) -> None:
+    """Draw the density in each panel, each on its own scale."""
     line = torch.linspace(-REACH, REACH, CELLS, dtype=torch.float64)
     for axes, t in zip(panels, times, strict=True):
-        values = plane.density(scene.plane, line, min(_alpha_bar(scene, t), SHARPEST))
+        values = mixture_density(scene.plane, line, min(_alpha_bar(scene, t), SHARPEST))
         values = values / values.max()
         axes.pcolormesh(
             line.numpy(), line.numpy(), values.numpy(), cmap=DENSITY, vmin=0, vmax=1 / strength, shading="gouraud",
             rasterized=True,
         )  # fmt: skip
-        _clean(axes)
+        _frame(axes)
 
 
-def density(scene: Scene) -> Drawn:
-    """The data set after more and more noise, and below the distribution it is then drawn from."""
+def draw_density(scene: DemoScene) -> MeasuredFigure:
+    """Draw the data under more and more noise, and below the density of the noisy data."""
     figure = new_figure(WIDTH, 3.9)
     upper, lower = figure.subplots(2, len(TIMES))
     _points(scene, figure, upper)
-    _hills(scene, lower, TIMES, 1)
+    _draw_density(scene, lower, TIMES, 1)
     lower[0].set_ylabel("their density")
-    gaps = ", ".join(f"{plane.normal_gap(scene.plane, _alpha_bar(scene, t)):.4f} at t = {t:,}" for t in TIMES[1:])
-    return Drawn(
+    gaps = ", ".join(f"{distance_from_normal(scene.plane, _alpha_bar(scene, t)):.4f} at t = {t:,}" for t in TIMES[1:])
+    return MeasuredFigure(
         figure,
         f"{len(scene.plane):,} real glyphs in their two principal directions, {scene.schedule_name} schedule.\n"
         "How far the noisy glyphs are from pure noise (total variation distance: the share of one distribution that "
@@ -88,43 +89,43 @@ def density(scene: Scene) -> Drawn:
     )
 
 
-def score(scene: Scene) -> Drawn:
-    """The exact score on the density at several noise levels, as arrows.
+def draw_score(scene: DemoScene) -> MeasuredFigure:
+    """Draw the exact score at several noise levels, as arrows on the density.
 
-    Scores run from 0 to a hundred and more, so colour and length follow their logarithm, in all panels on one scale.
+    Scores range from 0 to over a hundred, so colour and length follow their logarithm, on one scale in all panels.
     """
     figure = new_figure(WIDTH, 8.3)
     panels = list(figure.subplots(2, 2).flat)
-    _hills(scene, panels, SCORE_TIMES, 0.4)
+    _draw_density(scene, panels, SCORE_TIMES, 0.4)
     line = torch.linspace(-REACH, REACH, ARROWS + 2, dtype=torch.float64)[1:-1]
-    roots, cell = plane.grid(line), float(line[1] - line[0])
+    starts, cell = grid_points(line), float(line[1] - line[0])
     levels = [min(_alpha_bar(scene, t), SHARPEST) for t in SCORE_TIMES]
-    scores = [plane.score(scene.plane, roots, alpha_bar) for alpha_bar in levels]
+    scores = [mixture_score(scene.plane, starts, alpha_bar) for alpha_bar in levels]
     longest = [float(values.norm(dim=1).max()) for values in scores]
     top = max(longest)
     norm = LogNorm(SHORTEST, top)
     for axes, t, values in zip(panels, SCORE_TIMES, scores, strict=True):
         lengths = values.norm(dim=1, keepdim=True)
-        seen = (lengths >= SHORTEST).flatten()
+        shown = (lengths >= SHORTEST).flatten()
         share = 0.45 + 0.5 * (lengths / SHORTEST).log() / math.log(top / SHORTEST)
         arrows = values / lengths * share * cell
         axes.quiver(
-            *roots[seen].T.numpy(), *arrows[seen].T.numpy(), lengths[seen].flatten().numpy(), cmap=STRENGTH, norm=norm,
-            angles="xy", scale_units="xy", scale=1, pivot="mid", width=0.0075, headwidth=3.2, headlength=3.4,
-            headaxislength=3.2, minlength=0,
+            *starts[shown].T.numpy(), *arrows[shown].T.numpy(), lengths[shown].flatten().numpy(),
+            cmap=STRENGTH, norm=norm, angles="xy", scale_units="xy", scale=1, pivot="mid", width=0.0075,
+            headwidth=3.2, headlength=3.4, headaxislength=3.2, minlength=0,
         )  # fmt: skip
-        axes.scatter(*roots[~seen].T.numpy(), s=6, color=STRENGTH(0.0), linewidths=0)
+        axes.scatter(*starts[~shown].T.numpy(), s=6, color=STRENGTH(0.0), linewidths=0)
         axes.set_title(f"t = {t:,}", loc="center")
     bar = figure.colorbar(ScalarMappable(norm, STRENGTH), ax=panels, location="bottom", aspect=45, pad=0.02)
     ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= top]
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
     bar.ax.minorticks_off()
     bar.set_label("length of the score (dots: shorter than all arrows)")
-    said = ", ".join(f"{_round(value)} at t = {t:,}" for value, t in zip(longest, SCORE_TIMES, strict=True))
-    return Drawn(
+    longest_text = ", ".join(f"{_round(value)} at t = {t:,}" for value, t in zip(longest, SCORE_TIMES, strict=True))
+    return MeasuredFigure(
         figure,
-        f"The longest score among the arrows is {said}, {scene.schedule_name} schedule. Colour and length of an arrow "
-        "follow the logarithm, on one scale in all panels.",
+        f"The longest score among the arrows is {longest_text}, {scene.schedule_name} schedule. Colour and length of "
+        "an arrow follow the logarithm, on one scale in all panels.",
     )
 
 

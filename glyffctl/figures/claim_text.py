@@ -1,0 +1,227 @@
+"""The claims of the guide in words: what is claimed, what was measured, and what would be right instead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, get_args
+
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.schedule import ScheduleName
+from glyffctl.core.estimates import Estimate
+from glyffctl.core.theory.claims import EPOCHS, FAR, FEW, MANY, Claim
+from glyffctl.figures.style import signed
+
+_SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_SAYS = {
+    "glyphs": "about 21,000 glyphs with English definitions",
+    "pictures seen": f"{EPOCHS} epochs are about 2 million pictures",
+    "parameters": "the network has of the order of 10⁶ parameters",
+    **{f"pure noise, {name}": f"x_T of the {name} schedule is pure noise" for name in get_args(ScheduleName)},
+    "evenness": "the cosine schedule destroys information more evenly than the linear one",
+    "noise and score": "predicting the noise is predicting the score, up to a constant factor",
+    "score far away": "in regions of low probability the score tends to zero",
+    "one jump": "x_t drawn in one step has the distribution of t single steps",
+    "shrinking": "a noising step is a Gaussian around the point it starts from",
+    "steps": f"{FEW} steps are bad, {MANY} are good",
+    "clusters": "two clusters in the UMAP, left–right and top–bottom",
+    "one step": "one step already leans toward the prompt",
+    "gold": "every picture for “gold” has the metal radical",
+    "new": "the generated glyphs are new",
+}
+_MISSING = {
+    "data": "needs data: `glyffctl prepare`",
+    "model": "needs a model: `glyffctl noise-demo --check --model bundled`, or one of your own",
+    "characters": "needs the glyphs of 100 characters or more: `glyffctl prepare`",
+    "map": "see `glyffctl visualize-umap`",
+}
+
+
+class ClaimText(NamedTuple):
+    """A claim in words: what is claimed, what was measured, and what is right where the claim is not ("" if it is)."""
+
+    says: str
+    found: str
+    correction: str
+
+
+def claim_text(claim: Claim, source: str = "") -> ClaimText:
+    """Put a claim into words.
+
+    Args:
+        claim: of `core.theory.claims`.
+        source: what the counted glyphs are, as in "characters with a definition in data"; for the claim "glyphs".
+    """
+    if claim.missing is not None:
+        return ClaimText(_SAYS[claim.name], _MISSING[claim.missing], "")
+    if claim.name == "glyphs":
+        found, correction = _glyphs(claim, source)
+    else:
+        found, correction = _TEXTS[claim.name](claim)
+    return ClaimText(_SAYS[claim.name], found, "" if claim.verdict == "holds" else correction)
+
+
+def _share(figure: Estimate) -> str:
+    return f"{round(figure.value * figure.count)} of {figure.count} ({figure.low:.0%} to {figure.high:.0%})"
+
+
+def _percent(figure: Estimate) -> str:
+    return f"{figure.value:.1%} ({figure.low:.1%} to {figure.high:.1%})"
+
+
+def _reach(figure: Estimate) -> float:
+    return figure.high - figure.value
+
+
+def _glyphs(claim: Claim, source: str) -> tuple[str, str]:
+    return (
+        f"{claim.numbers['glyphs']:,.0f} {source}",
+        "the count depends on the fonts, and on the definitions that are left after cleaning",
+    )
+
+
+def _pictures_seen(claim: Claim) -> tuple[str, str]:
+    glyphs, pictures = claim.numbers["glyphs"], claim.numbers["pictures"]
+    return f"{EPOCHS} × {glyphs:,.0f} = {pictures / 1e6:.2f} million", "with this data it is another number"
+
+
+def _parameters(claim: Claim) -> tuple[str, str]:
+    n = claim.numbers
+    order = f"{n['order']:.0f}".translate(_SUPERSCRIPTS)
+    return (
+        f"{n['reference']:,.0f} in the reference's sizes; {n['cpu']:,.0f} in our `cpu` preset",
+        f"of the order of 10{order}",
+    )
+
+
+def _pure_noise(claim: Claim) -> tuple[str, str]:
+    n, shift = claim.numbers, claim.estimates["brightness"]
+    return (
+        f"the brightness of x_T is off by {signed(shift.value, 3)} ({signed(shift.low, 3)} to "
+        f"{signed(shift.high, 3)}) standard deviations; z = {signed(n['z'])} in {n['draws']:,.0f} draws, KS distance "
+        f"{n['ks']:.3f}, p = {n['p']:.2g}",
+        f"a trace of the brightness of the paper survives: √ᾱ_T is {n['signal']:.4f}",
+    )
+
+
+def _evenness(claim: Claim) -> tuple[str, str]:
+    n, e = claim.numbers, claim.estimates
+    identity = (
+        f"which of {n['glyphs']:,.0f} glyphs it is: the middle 80 % is lost in {_percent(e['identity, linear'])} of "
+        f"the linear steps and {_percent(e['identity, cosine'])} of the cosine steps, Gini "
+        f"{e['identity gini, linear'].value:.3f} and {e['identity gini, cosine'].value:.3f}"
+    )
+    detail = (
+        f"every grey of a Gaussian of the same covariance: {n['detail, linear']:.1%} and {n['detail, cosine']:.1%}, "
+        f"Gini {n['detail gini, linear']:.3f} and {n['detail gini, cosine']:.3f}"
+    )
+    detail_only = (
+        claim.verdict == "holds with a correction"
+        and n["detail, cosine"] > n["detail, linear"]
+        and n["detail gini, cosine"] < n["detail gini, linear"]
+    )
+    return (
+        f"{identity}; {detail}",
+        "of fine detail the cosine schedule is the more even one, of the identity of a glyph the linear one: at this "
+        "size a glyph stays recognisable until σ is in the tens"
+        if detail_only
+        else "",
+    )
+
+
+def _noise_and_score(claim: Claim) -> tuple[str, str]:
+    n = claim.numbers
+    return (
+        f"score = −ε/√(1−ᾱ_t) to {n['worst error']:.0e}; the factor is {signed(n['factor, t = 1'])} at t = 1, "
+        f"{signed(n['factor, t = 100'], 2)} at t = 100 and {signed(n['factor, t = 1000'], 2)} at T",
+        "the factor, −1/√(1−ᾱ_t), is constant in x and not in t" if claim.verdict == "holds with a correction" else "",
+    )
+
+
+def _score_far_away(claim: Claim) -> tuple[str, str]:
+    densities = ", ".join(signed(claim.numbers[f"log density, {distance}"], 0) for distance in FAR)
+    lengths = ", ".join(f"{claim.numbers[f'score, {distance}']:,.0f}" for distance in FAR)
+    return (
+        f"at σ = 0.3, {', '.join(map(str, FAR))} deviations from the middle of the data: log density {densities}, "
+        f"length of the score {lengths}",
+        "the density tends to zero, but the score grows with the distance; a network has hardly ever trained on "
+        "points that far out",
+    )
+
+
+def _one_jump(claim: Claim) -> tuple[str, str]:
+    n, mean, variance = claim.numbers, claim.estimates["mean"], claim.estimates["variance"]
+    return (
+        f"after {n['steps']:.0f} steps mean {mean.value:.4f} ± {_reach(mean):.4f} (expected {n['expected mean']:.4f}), "
+        f"variance {variance.value:.4f} ± {_reach(variance):.4f} (expected {n['expected variance']:.4f}); KS distance "
+        f"{n['ks']:.4f}, p = {n['p']:.2f} in {mean.count:,} draws",
+        "",
+    )
+
+
+def _shrinking(claim: Claim) -> tuple[str, str]:
+    kept, grown = claim.estimates["with the factor"], claim.estimates["without"]
+    return (
+        f"data of variance 1 has after 1,000 linear steps the variance {kept.value:.3f} ± {_reach(kept):.3f} around "
+        f"√(1−β)·x0, and {grown.value:.2f} ± {_reach(grown):.2f} around x0",
+        "around √(1−β) times the point; without the factor the noise never settles at N(0, 1)"
+        if claim.verdict == "holds with a correction"
+        else "",
+    )
+
+
+def _few_steps(claim: Claim) -> tuple[str, str]:
+    n = claim.numbers
+    few = ", ".join(f"{name} {n[f'error, {name}']:.0%}" for name in SAMPLERS)
+    enough = ", ".join(f"{name} {n[f'steps, {name}']:.0f}" for name in SAMPLERS)
+    best = min(SAMPLERS, key=lambda name: n[f"passes, {name}"])
+    return (
+        f"error at {FEW} steps: {few}; steps until the error is that of {MANY} steps of ddpm, "
+        f"{n['ddpm with many steps']:.1%}: {enough}",
+        f"of ddpm; {best} is as good in {n[f'steps, {best}']:.0f} steps",
+    )
+
+
+def _one_step(claim: Claim) -> tuple[str, str]:
+    e = claim.estimates
+    return (
+        f"“gold” has the metal radical in {_share(e['from T'])} of the pictures of one step from T, in "
+        f"{_share(e['from t = 1'])} of one step from t = 1, and in {_share(e['without a prompt'])} of one step from T "
+        "without a prompt",
+        "one step from T, where there is only noise; one from t = 1 only cleans what it starts from"
+        if claim.verdict == "holds with a correction"
+        else "",
+    )
+
+
+def _gold(claim: Claim) -> tuple[str, str]:
+    figure = claim.estimates["with the radical"]
+    return (
+        f"{_share(figure)} have it, according to the bundled classifier",
+        "most of them" if figure.low > 0.5 else "few of them",
+    )
+
+
+def _new(claim: Claim) -> tuple[str, str]:
+    n = claim.numbers
+    return (
+        f"{_share(claim.estimates['copies'])} are closer to a real glyph than 99 of 100 real glyphs are to another "
+        f"character (distance {n['threshold']:.3f}); the median distance is {n['median, drawn']:.2f}, of real glyphs "
+        f"{n['median, real']:.2f}",
+        "too many are that close, or too few were drawn to decide",
+    )
+
+
+_TEXTS: dict[str, Callable[[Claim], tuple[str, str]]] = {
+    "pictures seen": _pictures_seen,
+    "parameters": _parameters,
+    **{f"pure noise, {name}": _pure_noise for name in get_args(ScheduleName)},
+    "evenness": _evenness,
+    "noise and score": _noise_and_score,
+    "score far away": _score_far_away,
+    "one jump": _one_jump,
+    "shrinking": _shrinking,
+    "steps": _few_steps,
+    "one step": _one_step,
+    "gold": _gold,
+    "new": _new,
+}
