@@ -145,7 +145,6 @@ def load_diffusers(folder: Path) -> DiffusersModel:
         UsageError: diffusers is not installed.
     """
     settings = read_pipeline(folder)
-    unet_class()  # complain before anything slow
     weights = read_weights(settings.weights)
     unet = _build(settings, weights)
     network = DiffusersNetwork(unet, settings.schedule.sigmas).eval().requires_grad_(False)
