@@ -89,7 +89,6 @@ def load_diffusers(folder: Path) -> Model:
         UsageError: diffusers is not installed.
     """
     settings = read_pipeline(folder)
-    unet_class()  # complain before anything slow
     weights = read_weights(settings.weights)
     unet = _build(settings, weights)
     plain = json.dumps([settings.network, settings.prediction, settings.clip, settings.low])

@@ -121,6 +121,7 @@ def read_pipeline(folder: Path) -> PipelineSettings:
 
     Raises:
         ModelError: a file is missing or broken, or says something that is not known here.
+        UsageError: diffusers is not installed.
     """
     index = folder / INDEX_FILE
     place = folder / "unet" if index.exists() or (folder / "unet").is_dir() else folder
