@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,16 @@ def page_data(path: Path) -> dict[str, Any]:
     begin = text.index('id="data">') + len('id="data">')
     content: dict[str, Any] = json.loads(text[begin : text.index("</script>", begin)])
     return content
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_sheets() -> Iterator[None]:
+    """Sheets that `train` draws at checkpoints take 2 steps instead of 20: they would cost more than the training."""
+    from glyffctl.workflows import run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "SHEET_RECIPE", replace(run.SHEET_RECIPE, steps=2))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -168,10 +168,10 @@ def test_nothing_to_learn_from(workshop: Workshop, tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def common(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: Path) -> GlyphSet:
-    """Some 10,000 defined unified ideographs in Noto Sans."""
+    """Some 12,000 defined unified ideographs in Noto Sans."""
     out = tmp_path_factory.mktemp("common") / "data"
     fonts = (noto_folder / "NotoSansCJK-Regular.ttc",)
-    finish(prepare(PrepareOptions(fonts=fonts, definitions=unihan, ranges="U+4E00-7FFF", size=64, out=out)))
+    finish(prepare(PrepareOptions(fonts=fonts, definitions=unihan, ranges="U+4E00-8FFF", size=64, out=out)))
     return open_glyphs(out)
 
 

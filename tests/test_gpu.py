@@ -30,7 +30,7 @@ from tests.conftest import Workshop
 from tests.pretended_gpu import no_waiting, pretended_gpu
 from tests.test_training import make_trainer
 
-GPUS = ["cuda", "mps"]
+GPUS = ["cuda", pytest.param("mps", marks=pytest.mark.thorough)]
 
 
 @pytest.mark.parametrize("kind", GPUS)

@@ -248,6 +248,7 @@ def test_nothing_is_written_before_all_is_drawn(data: Data, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", list(PLAIN_FIGURES))
 def test_figures_of_another_font_and_size(name: str, noto_folder: Path, tmp_path: Path) -> None:
     """Small glyphs of a bold serif font, without the letters for Han."""

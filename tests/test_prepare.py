@@ -550,6 +550,7 @@ def test_without_arguments_the_system_is_asked_and_named(tmp_path, noto_sans, un
     assert report.characters == len(data.characters) >= 15
 
 
+@pytest.mark.thorough
 def test_noto_sans_and_unihan_give_the_reference_data(tmp_path, noto_sans, unihan):
     report = finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, out=tmp_path / "data")))
     assert report.in_cjk >= 20_400

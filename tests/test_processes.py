@@ -180,6 +180,7 @@ def test_the_place_in_a_job_is_what_torchrun_or_srun_says() -> None:
             process_info(broken)
 
 
+@pytest.mark.thorough
 def test_a_batch_smaller_than_the_job_is_told_once(workshop: Workshop, tmp_path: Path) -> None:
     command = glyffctl(workshop, tmp_path / "run", "--gpus", "2", "--batch", "1")
     done = run(command)

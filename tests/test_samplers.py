@@ -108,7 +108,7 @@ def alpha_bar_level(scheduler: Any) -> Callable[[int, Any], Tensor]:
     return lambda _, t: ((1 - scheduler.alphas_cumprod[t]) / scheduler.alphas_cumprod[t]).sqrt()
 
 
-@pytest.mark.parametrize("n", [*STEPS, 1000])
+@pytest.mark.parametrize("n", [*STEPS, pytest.param(1000, marks=pytest.mark.thorough)])
 def test_ddpm_is_that_of_diffusers(
     n: int, network: Network, schedule: Schedule, monkeypatch: pytest.MonkeyPatch
 ) -> None:

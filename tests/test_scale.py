@@ -136,6 +136,7 @@ def trained(data: Path, embeddings: Path, toml: Path) -> list[int]:
     return [int(number) for number in done.stdout.split()]
 
 
+@pytest.mark.thorough
 def test_training_takes_a_hundred_bytes_for_a_glyph_and_none_of_its_picture(tmp_path: Path, workshop: Workshop) -> None:
     """Two million in 0.2 GB. What there is for each: its character, its font, and two orders to visit it in."""
     counts = (10_000, 80_000)

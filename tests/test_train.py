@@ -366,14 +366,14 @@ def test_the_third_time_in_a_row_it_stops_and_says_why(
 
 def test_a_second_train_in_the_same_folder_leaves(workshop: Workshop, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    first = train(options(workshop, out))
+    first = train(options(workshop, out, images=64))
     for event in first:
         if isinstance(event, Note) and event.text.startswith("32 pictures,"):
             break
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(TrainingError, match="another `train` is at work"):
-        finish(train(options(workshop, out)))
+        finish(train(options(workshop, out, images=64)))
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     first.close()
-    report = finish(train(options(workshop, out)))
-    assert report is not None and report.images == 96
+    report = finish(train(options(workshop, out, images=64)))
+    assert report is not None and report.images == 64
