@@ -64,10 +64,10 @@ def page_data(path: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session", autouse=True)
 def quick_sheets() -> Iterator[None]:
     """Sheets that `train` draws at checkpoints take 2 steps instead of 20: they would cost more than the training."""
-    from glyffctl.workflows import run
+    from glyffctl.workflows import checkpoint_samples
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "SHEET_RECIPE", replace(run.SHEET_RECIPE, steps=2))
+        patch.setattr(checkpoint_samples, "SHEET_RECIPE", replace(checkpoint_samples.SHEET_RECIPE, steps=2))
         yield
 
 
