@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.io.bundled import BUNDLED, pretrained
-from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.text.encoder import PretrainedEncoder, TextEncoder
 from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.text.t5 import T5Encoder
 from tests.stand_ins import DEFINITIONS, make_bert, serve_hub
@@ -377,6 +377,7 @@ def test_what_is_spelled_in_bytes_is_known(t5: Path) -> None:
     for unknown in ("</s>", None):
         tokenizer = AutoTokenizer.from_pretrained(t5)
         tokenizer.unk_token = unknown
+        assert isinstance(encoder, PretrainedEncoder)
         encoder._tokenizer = tokenizer
         assert not encoder.find_unknown("gold")
 
@@ -396,6 +397,7 @@ def test_a_tokenizer_that_tells_no_places_tells_words(t5: Path) -> None:
             return {"input_ids": self.inside(texts)["input_ids"]}
 
     encoder = load_encoder(t5)
+    assert isinstance(encoder, PretrainedEncoder)
     encoder._tokenizer = Slow()
     assert encoder.find_unknown("gold 火") == (("火",), False)
     assert encoder.find_unknown("火 水") == (("火", "水"), True)

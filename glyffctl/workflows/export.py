@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from glyffctl import __version__
-from glyffctl.core.errors import ModelError, OutputError, UsageError
+from glyffctl.core.errors import EmbeddingError, ModelError, OutputError, UsageError
 from glyffctl.core.interop.diffusers_export import (
     as_unet,
     compare,
@@ -30,7 +30,7 @@ from glyffctl.core.io.diffusers_files import NETWORK, UNET_WEIGHTS
 from glyffctl.core.io.names import check_name
 from glyffctl.core.models.checkpoint import EXPORT_FILE, TrainedModel, load_model
 from glyffctl.core.models.generate import Recipe
-from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.text.encoder import PretrainedEncoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.export_pages import diffusers_page, onnx_page
 from glyffctl.workflows.models import find_model, load_text_encoder
@@ -85,6 +85,8 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
     if options.format == "diffusers":
         unet_config(as_unet(model.network))  # complain before anything slow
     encoder = yield from load_text_encoder(model, options.encoder, with_transformers=True)
+    if not isinstance(encoder, PretrainedEncoder):
+        raise EmbeddingError(f"the text encoder {encoder.name} is none of transformers, and cannot be exported")
     with atomic_folder(out) as folder:
         write = _write_diffusers if options.format == "diffusers" else _write_onnx
         difference = yield from write(folder, model, encoder)
@@ -104,7 +106,7 @@ def _check_output(out: Path) -> None:
     check_name(out, OutputError)
 
 
-def _about(model: TrainedModel, encoder: TextEncoder, format: Format) -> dict[str, Any]:
+def _about(model: TrainedModel, encoder: PretrainedEncoder, format: Format) -> dict[str, Any]:
     """What a program must know to draw, and where the model comes from."""
     recipe, origin = Recipe(), model.origin
     return {
@@ -129,7 +131,9 @@ def _about(model: TrainedModel, encoder: TextEncoder, format: Format) -> dict[st
     }
 
 
-def _write_diffusers(folder: Path, model: TrainedModel, encoder: TextEncoder) -> Generator[Event, None, float | None]:
+def _write_diffusers(
+    folder: Path, model: TrainedModel, encoder: PretrainedEncoder
+) -> Generator[Event, None, float | None]:
     network = as_unet(model.network)
     held = {name: tensor.contiguous() for name, tensor in unet_weights(network).items()}
     config = {"_class_name": NETWORK, **unet_config(network)}
@@ -158,7 +162,7 @@ def _read_back(folder: Path, model: TrainedModel) -> None:
         raise ModelError("what was written reads back as other weights: this is a fault in glyffctl; please report it")
 
 
-def _write_onnx(folder: Path, model: TrainedModel, encoder: TextEncoder) -> Generator[Event, None, float | None]:
+def _write_onnx(folder: Path, model: TrainedModel, encoder: PretrainedEncoder) -> Generator[Event, None, float | None]:
     yield Progress("Exporting", 0, 3, note="text encoder")
     export_encoder(folder / "text_encoder.onnx", encoder)
     encoder.save_tokenizer(folder / "tokenizer")
@@ -175,7 +179,7 @@ def _write_onnx(folder: Path, model: TrainedModel, encoder: TextEncoder) -> Gene
 
 
 @torch.no_grad()
-def _difference(folder: Path, model: TrainedModel, encoder: TextEncoder) -> float:
+def _difference(folder: Path, model: TrainedModel, encoder: PretrainedEncoder) -> float:
     """The largest difference of D(x, σ) from text to picture, in the graphs and here, beside its largest value."""
     ids = encoder.tokenize([text for text in _EXAMPLES if text])
     length = max(map(len, ids))

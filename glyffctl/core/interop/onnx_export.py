@@ -20,7 +20,7 @@ from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser, PredictionType
 from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.networks.network import Network
-from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.core.text.encoder import PretrainedEncoder
 
 _LARGEST = 2_000_000_000  # bytes that fit into one file of ONNX, which is a protocol buffer
 
@@ -76,7 +76,7 @@ def export_denoiser(path: Path, network: Network, prediction: PredictionType) ->
     _export(path, DenoiserGraph(network, prediction), example, dynamic)
 
 
-def export_encoder(path: Path, encoder: TextEncoder) -> None:
+def export_encoder(path: Path, encoder: PretrainedEncoder) -> None:
     """Write a text encoder to `path`.
 
     Raises:

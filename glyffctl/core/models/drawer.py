@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,6 +57,10 @@ class Drawer:
     def precision(self) -> Precision:
         """What the inside of the network is computed in."""
         return "fp32" if self.denoiser.autocast is None else "bf16"
+
+    def with_encoder(self, encoder: TextEncoder) -> Drawer:
+        """The same with a text encoder."""
+        return replace(self, encoder=encoder)
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         """(P, L, D) the prompts; all may be empty where there is no encoder."""

@@ -1,9 +1,10 @@
-"""A text encoder: a pretrained network, frozen, that turns a caption into one vector per token."""
+"""Text encoders turn a caption into one vector per token; and the table of those that need no folder."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,43 +16,77 @@ from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.text import vocabulary
 
 
-class TextEncoder:
-    """A text encoder with its tokenizer; `load_encoder` makes one.
+class TextEncoder(ABC):
+    """Texts to one vector per token; `load_encoder` makes one. Subclasses define `split` and `encode_ids`.
 
     Attributes:
         name: as the user gave it; local folders as absolute paths.
         width: D, the size of one token vector.
-        fingerprint: 32 hex digits that identify the weights and the tokenizer.
+        fingerprint: identifies the weights and the tokenizer; a model is used only with the encoder that it was trained
+            with.
         max_tokens: longer captions are cut to this many tokens.
         encodes_empty: whether the empty text is encoded like any other; otherwise it counts as no caption.
     """
 
     def __init__(
-        self,
-        name: str,
-        tokenizer: Any,
-        model: Any,
-        *,
-        width: int,
-        fingerprint: str,
-        max_tokens: int,
-        encodes_empty: bool = False,
+        self, name: str, *, width: int, fingerprint: str, max_tokens: int, encodes_empty: bool = False
     ) -> None:
         self.name = name
         self.width = width
         self.fingerprint = fingerprint
         self.max_tokens = max_tokens
         self.encodes_empty = encodes_empty
-        self._tokenizer = tokenizer
-        self._model = model
+
+    @abstractmethod
+    def split(self, texts: list[str], limit: int) -> list[list[int]]:
+        """Return the token ids of each of at least one text, end mark included if there is one, at most `limit`."""
+
+    @abstractmethod
+    def encode_ids(self, ids: list[list[int]]) -> Condition:
+        """Encode texts from their token ids, see `tokenize` and `encode`."""
+
+    def all_known(self, ids: list[int]) -> bool:  # noqa: ARG002
+        """Whether none of the token ids of a text is the unknown one, and some are no special tokens."""
+        return True
+
+    def find_unknown(self, text: str) -> vocabulary.UnknownText:  # noqa: ARG002
+        """The parts of `text`, up to `max_tokens`, that are not in the vocabulary; without one, none."""
+        return vocabulary.UnknownText((), whole=False)
 
     def tokenize(self, texts: list[str]) -> list[list[int]]:
-        """The token ids of each text, end mark included, at most `max_tokens`; none for an empty text."""
+        """The token ids of each text, at most `max_tokens`; none for an empty text, unless `encodes_empty`."""
         return self._tokenize(texts, self.max_tokens)
 
     def is_cut(self, text: str) -> bool:
         """Whether `text` has more tokens than `max_tokens`."""
         return len(self._tokenize([text], self.max_tokens + 1)[0]) > self.max_tokens
+
+    def encode(self, texts: list[str]) -> Condition:
+        """Encode texts: (B, L, D) float32 on the encoder's device, padded on the right to the longest.
+
+        The mask of the empty text is all False, unless `encodes_empty`.
+        """
+        return self.encode_ids(self.tokenize(texts))
+
+    def _tokenize(self, texts: list[str], limit: int) -> list[list[int]]:
+        # Tokenizers give even an empty text its end mark; and they refuse an empty list.
+        encodes = [self.encodes_empty or bool(text.strip()) for text in texts]
+        encoded = [text for text, encode in zip(texts, encodes, strict=True) if encode]
+        ids = iter(self.split(encoded, limit) if encoded else [])
+        return [next(ids) if encode else [] for encode in encodes]
+
+
+class PretrainedEncoder(TextEncoder):
+    """A pretrained network, frozen, with its tokenizer: of transformers, or the bundled one, which acts like those."""
+
+    def __init__(self, name: str, tokenizer: Any, model: Any, *, width: int, fingerprint: str, max_tokens: int) -> None:
+        super().__init__(name, width=width, fingerprint=fingerprint, max_tokens=max_tokens)
+        self._tokenizer = tokenizer
+        self._model = model
+
+    def split(self, texts: list[str], limit: int) -> list[list[int]]:
+        """Return the token ids of each text, end mark included, at most `limit`."""
+        return [list(ids) for ids in self._tokenizer(texts, truncation=True, max_length=limit)["input_ids"]]
 
     def all_known(self, ids: list[int]) -> bool:
         """Whether none of the token ids of a text is the unknown one, and some are no special tokens."""
@@ -60,13 +95,6 @@ class TextEncoder:
     def find_unknown(self, text: str) -> vocabulary.UnknownText:
         """The parts of `text`, up to `max_tokens`, that are not in the vocabulary."""
         return vocabulary.find_unknown(self._tokenizer, text, self.max_tokens)
-
-    def encode(self, texts: list[str]) -> Condition:
-        """Encode texts: (B, L, D) float32 on the encoder's device, padded on the right to the longest.
-
-        The mask of the empty text is all False, unless `encodes_empty`.
-        """
-        return self.encode_ids(self.tokenize(texts))
 
     def encode_ids(self, ids: list[list[int]]) -> Condition:
         """Encode texts from their token ids, see `tokenize` and `encode`."""
@@ -103,12 +131,12 @@ class TextEncoder:
             self._model.save_pretrained(folder)
         return type(self._model).__name__
 
-    def _tokenize(self, texts: list[str], limit: int) -> list[list[int]]:
-        # Tokenizers give even an empty text its end mark; and they refuse an empty list.
-        encodes = [self.encodes_empty or bool(text.strip()) for text in texts]
-        encoded = [text for text, encode in zip(texts, encodes, strict=True) if encode]
-        ids = iter(self._tokenizer(encoded, truncation=True, max_length=limit)["input_ids"] if encoded else [])
-        return [list(next(ids)) if encode else [] for encode in encodes]
+
+ENCODERS: dict[str, Callable[[int], TextEncoder]] = {}
+"""Encoders without a folder, by name; each is made for at most `max_tokens` tokens.
+
+An encoder in a file of its own adds itself, and `text/__init__.py` imports that file.
+"""
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.io.tensors import check_tensors
-from glyffctl.core.text.encoder import TextEncoder, last_hidden_state, quiet
+from glyffctl.core.text.encoder import ENCODERS, PretrainedEncoder, TextEncoder, last_hidden_state, quiet
 from glyffctl.core.text.hub import encoder_folder, has_weights, is_local
 from glyffctl.core.text.t5 import BundledTokenizer, T5Encoder
 
@@ -44,8 +44,9 @@ def load_encoder(
     """Load a text encoder, in float32 and evaluation mode.
 
     Args:
-        name: "bundled", a folder, or a name on the Hugging Face hub such as "google-t5/t5-small". In a folder
-            "text_encoder" without a tokenizer, as pipelines of diffusers have, that of "tokenizer" beside it is taken.
+        name: "bundled", a name in `ENCODERS`, a folder, or a name on the Hugging Face hub such as
+            "google-t5/t5-small". If a folder "text_encoder" has no tokenizer, as in pipelines of diffusers, that of
+            "tokenizer" beside it is taken.
         max_tokens: longer captions are cut, end mark kept; at least 2.
         device: where to encode.
         encodes_empty: see `TextEncoder`.
@@ -58,6 +59,10 @@ def load_encoder(
     """
     if max_tokens < 2:
         raise UsageError(f"`max_tokens` is {max_tokens}; a word and its end mark need at least 2")
+    if name in ENCODERS:
+        made = ENCODERS[str(name)](max_tokens)
+        made.encodes_empty = encodes_empty
+        return made
     shown = str(name)
     own = name == BUNDLED and not with_transformers
     try:
@@ -72,11 +77,11 @@ def load_encoder(
     return encoder
 
 
-def _load_bundled(folder: Path, shown: str, max_tokens: int, device: torch.device | str) -> TextEncoder:
+def _load_bundled(folder: Path, shown: str, max_tokens: int, device: torch.device | str) -> PretrainedEncoder:
     tokenizer, model = BundledTokenizer(folder / "tokenizer.json"), T5Encoder(folder, device)
     _check_length(shown, max_tokens, model.max_length)
     fingerprint = _fingerprint(tokenizer, model, set())
-    return TextEncoder(shown, tokenizer, model, width=model.width, fingerprint=fingerprint, max_tokens=max_tokens)
+    return PretrainedEncoder(shown, tokenizer, model, width=model.width, fingerprint=fingerprint, max_tokens=max_tokens)
 
 
 def _check_length(shown: str, max_tokens: int, limit: float) -> None:
@@ -84,7 +89,7 @@ def _check_length(shown: str, max_tokens: int, limit: float) -> None:
         raise EmbeddingError(f"the text encoder {shown} takes at most {limit} tokens, not {max_tokens}")
 
 
-def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str) -> TextEncoder:
+def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str) -> PretrainedEncoder:
     from transformers import AutoConfig  # noqa: PLC0415
 
     for file in folder.iterdir():
@@ -115,7 +120,7 @@ def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str)
         model = model.get_encoder()
     model = model.eval().to(device)
     width = _vector_width(tokenizer, model, shown)
-    return TextEncoder(shown, tokenizer, model, width=width, fingerprint=fingerprint, max_tokens=max_tokens)
+    return PretrainedEncoder(shown, tokenizer, model, width=width, fingerprint=fingerprint, max_tokens=max_tokens)
 
 
 def _load_tokenizer(folder: Path, shown: str, config: Any) -> Any:

@@ -1,0 +1,202 @@
+"""The library's front door: everything here is reached as `glyffctl.NAME`, which imports torch only when it is used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from glyffctl.core.device import choose_device
+from glyffctl.core.errors import UsageError
+from glyffctl.core.evaluation.prompts import check_prompt
+from glyffctl.core.models.checkpoint import Model
+from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.workflows import embed as _embed
+from glyffctl.workflows import prepare as _prepare
+from glyffctl.workflows import train as _train
+from glyffctl.workflows.embed import EmbedOptions, EmbedReport
+from glyffctl.workflows.events import Event
+from glyffctl.workflows.models import find_model, load_any, load_text_encoder
+from glyffctl.workflows.prepare import PrepareOptions, PrepareReport
+from glyffctl.workflows.train import TrainOptions, TrainReport
+
+Result = TypeVar("Result")
+OnEvent = Callable[[Event], None]
+
+
+class DenoisingStep(NamedTuple):
+    """A picture while it is drawn, after step `step`.
+
+    Attributes:
+        step: from 0.
+        sigma: the noise level that is left, in the units of the data (−1…1); 0 at the end.
+        noisy: the picture with that noise, scaled to the contrast of a glyph.
+        predicted: the model's prediction of the picture without noise.
+    """
+
+    step: int
+    sigma: float
+    noisy: Image.Image
+    predicted: Image.Image
+
+
+class GlyphModel:
+    """A model that draws; `load` makes one.
+
+    Attributes:
+        model: the network with what is known of it.
+        drawer: what draws the pictures.
+    """
+
+    def __init__(self, model: Model, drawer: Drawer, encoder: str | None, on_event: OnEvent | None) -> None:
+        self.model, self.drawer = model, drawer
+        self._encoder, self._on_event = encoder, on_event
+
+    def draw(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        count: int = 1,
+        seed: int = 0,
+        recipe: Recipe | None = None,
+        negative: str = "",
+    ) -> list[Image.Image]:
+        """Draw glyphs, the same as `glyffctl sample` with these settings.
+
+        Args:
+            prompts: an English word or phrase, or several; "" draws without a prompt.
+            count: pictures of each prompt.
+            seed: picture k of a prompt depends on seed + k alone.
+            recipe: sampler, steps and guidance; the default is that of the command.
+            negative: what to be guided away from.
+
+        Returns:
+            Grey pictures, prompt after prompt.
+
+        Raises:
+            GlyffError: the prompts or the text encoder cannot be used.
+        """
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not texts or count < 1:
+            raise UsageError("draw at least one picture of one prompt")
+        drawer = self._ready([*texts, negative])
+        encoded, away = drawer.encode(texts), drawer.encode([negative])
+        rows = torch.arange(len(texts)).repeat_interleave(count)
+        seeds = seed + torch.arange(count).repeat(len(texts))
+        drawing = drawer.draw(recipe or Recipe(), encoded.rows(rows), seeds, negative=away)
+        return [Image.fromarray(picture.numpy()) for picture in _finish(drawing, None)]
+
+    def denoise(
+        self, prompt: str, *, seed: int = 0, recipe: Recipe | None = None, negative: str = ""
+    ) -> Iterator[DenoisingStep]:
+        """Draw one glyph step by step. The arguments are those of `draw`; the last step's `noisy` is its picture.
+
+        Raises:
+            GlyffError: the prompt or the text encoder cannot be used.
+        """
+        drawer = self._ready([prompt, negative])
+        condition, away = (drawer.encode([text]).to(drawer.device) for text in (prompt, negative))
+        seeds = torch.tensor([seed], device=drawer.device)
+        steps = generate(
+            drawer.denoiser,
+            drawer.schedule,
+            recipe or Recipe(),
+            condition,
+            away,
+            seeds,
+            drawer.codec.shape,
+            drawer.codec.limit,
+        )
+        for step in steps:
+            # The DDPM view of x has the scale of a picture at every noise level.
+            noisy = self._image(step.x / math.sqrt(1 + step.sigma**2))
+            yield DenoisingStep(step.i, step.sigma, noisy, self._image(step.x0))
+
+    def _image(self, x: Tensor) -> Image.Image:
+        return Image.fromarray(self.drawer.pictures(x)[0].numpy())
+
+    def _ready(self, texts: Sequence[str]) -> Drawer:
+        """The drawer, with a text encoder if there is text to encode."""
+        for text in texts:
+            check_prompt(text)
+        empty = not self.model.encodes_empty and not any(text.strip() for text in texts)
+        if self.drawer.encoder is None and not empty:
+            encoder = _finish(load_text_encoder(self.model, self._encoder), self._on_event)
+            self.drawer = self.drawer.with_encoder(encoder)
+        return self.drawer
+
+
+def load(
+    model: str | Path | None = None,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    batch: int = 16,
+    encoder: str | None = None,
+    on_event: OnEvent | None = None,
+) -> GlyphModel:
+    """Load a model to draw with.
+
+    Args:
+        model: a run folder, a model file, a model folder of diffusers or its name on the Hugging Face hub, or
+            "bundled". None takes the newest run under runs/ that has seen its data once, else the bundled model.
+        device: "auto" (a CUDA GPU where there is one), "cpu", "cuda", "cuda:1" or "mps".
+        precision: of the network: "fp32", "bf16", or "auto", which is bfloat16 where this machine is faster with it.
+        batch: pictures drawn at once.
+        encoder: where the model's text encoder is, if it moved since training.
+        on_event: is called with progress and cautions.
+
+    Raises:
+        GlyffError: there is no such model, it is broken, or the device is not there.
+    """
+    where = choose_device(device)
+    path, _ = _finish(find_model(None if model is None else Path(model), hub=True), on_event)
+    loaded = load_any(path)
+    return GlyphModel(loaded, Drawer.of(loaded, where, batch, precision), encoder, on_event)
+
+
+def prepare(options: PrepareOptions, on_event: OnEvent | None = None) -> PrepareReport:
+    """Draw every defined character of some fonts into a data folder, as `glyffctl prepare` does.
+
+    Raises:
+        GlyffError: a font, the definitions or the output cannot be used.
+    """
+    return _finish(_prepare.prepare(options), on_event)
+
+
+def embed(options: EmbedOptions, on_event: OnEvent | None = None) -> EmbedReport:
+    """Encode the captions of a data folder, as `glyffctl embed` does.
+
+    Raises:
+        GlyffError: the data or the text encoder cannot be used.
+    """
+    return _finish(_embed.embed(options), on_event)
+
+
+def train(options: TrainOptions, on_event: OnEvent | None = None) -> TrainReport:
+    """Train a model on a data folder in this process, or go on with a run that was stopped, as `glyffctl train` does.
+
+    Raises:
+        GlyffError: the data, the settings or the run folder cannot be used.
+        Interrupted: SIGINT or SIGTERM came; the run is saved.
+    """
+    report = _finish(_train.train(options), on_event)
+    assert report is not None  # only processes of a job that are not its first return none
+    return report
+
+
+def _finish(workflow: Generator[object, None, Result], on_event: Callable[..., None] | None) -> Result:
+    while True:
+        try:
+            event = next(workflow)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+        if on_event is not None:
+            on_event(event)

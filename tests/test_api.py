@@ -1,0 +1,97 @@
+"""The public API of the library: nothing else of glyffctl is imported here."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import glyffctl
+from tests.conftest import Workshop
+
+FAST = glyffctl.Recipe(steps=3, guidance=2.0)
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, glyffctl; glyffctl.__version__; print(sorted({'torch', 'transformers', 'numpy'} & {*sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in glyffctl.__all__:
+        assert name in dir(glyffctl)
+        value = getattr(glyffctl, name)
+        assert name == "Event" or value.__doc__, name
+    with pytest.raises(AttributeError, match="'nothing'"):
+        glyffctl.nothing  # noqa: B018
+
+
+def test_it_draws_what_the_command_draws(tiny_run: Path, tmp_path: Path) -> None:
+    from glyffctl.cli import app
+
+    model = glyffctl.load(tiny_run, precision="fp32")
+    pictures = model.draw(["gold", "a fish"], count=2, seed=5, recipe=FAST, negative="water")
+    assert [picture.size for picture in pictures] == [(32, 32)] * 4
+    out = tmp_path / "each"
+    command = ["sample", "gold", "a fish", "--count", "2", "--seed", "5", "--steps", "3", "--guidance", "2"]
+    more = ["--negative", "water", "--precision", "fp32", "--model", str(tiny_run), "--out", str(out)]
+    done = CliRunner().invoke(app, [*command, *more])
+    assert done.exit_code == 0, done.output
+    files = sorted(out.glob("*.png"))
+    assert len(files) == 4
+    for picture, file in zip(pictures, files, strict=True):
+        assert np.array_equal(np.array(picture), np.array(Image.open(file)))
+
+
+def test_the_steps_end_with_the_picture(tiny_run: Path) -> None:
+    model = glyffctl.load(tiny_run, precision="fp32")
+    steps = list(model.denoise("gold", seed=7, recipe=FAST))
+    assert [step.step for step in steps] == [0, 1, 2]
+    assert all(a.sigma > b.sigma for a, b in itertools.pairwise(steps)) and steps[-1].sigma == 0
+    [picture] = model.draw("gold", seed=7, recipe=FAST)
+    assert np.array_equal(np.array(steps[-1].noisy), np.array(picture))
+    assert np.array_equal(np.array(steps[-1].predicted), np.array(picture))
+    assert steps[0].noisy.size == (32, 32)
+
+
+def test_mistakes_are_errors_of_one_kind(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(glyffctl.GlyffError):
+        glyffctl.load(tmp_path / "nowhere")
+    with pytest.raises(glyffctl.GlyffError):
+        glyffctl.load(tiny_run, device="tpu")
+    with pytest.raises(glyffctl.GlyffError):
+        glyffctl.load(tiny_run).draw([])
+    with pytest.raises(glyffctl.GlyffError):
+        glyffctl.Recipe(steps=0)
+
+
+def test_from_fonts_to_pictures(workshop: Workshop, noto_sans: Path, unihan: Path, tmp_path: Path) -> None:
+    events: list[glyffctl.Event] = []
+    options = glyffctl.PrepareOptions(
+        fonts=(noto_sans,), definitions=unihan, size=32, ranges="4E00-4E40", out=tmp_path / "data"
+    )
+    prepared = glyffctl.prepare(options, events.append)
+    assert prepared.glyphs > 20
+    embedded = glyffctl.embed(glyffctl.EmbedOptions(tmp_path / "data"))
+    assert embedded.captions > 20
+    run = tmp_path / "run"
+    report = glyffctl.train(
+        glyffctl.TrainOptions(
+            data=tmp_path / "data", gpus=0, config=workshop.config, overrides={"images": 16}, out=run
+        ),
+        events.append,
+    )
+    assert report.images == 16 and (run / "model.safetensors").exists()
+    assert any(isinstance(event, glyffctl.Progress) for event in events)
+    assert any(isinstance(event, glyffctl.Note) for event in events)
+    [picture] = glyffctl.load(run, on_event=events.append).draw("gold", recipe=FAST)
+    assert picture.size == (32, 32)
