@@ -23,7 +23,7 @@ def test_without_a_gpu_it_is_the_cpu_and_others_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "CUDA", "cpu:0", "meta", "cuda:99999"])
 def test_what_is_no_device_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="--device is auto, cpu, cuda, cuda:1 or mps"):
+    with pytest.raises(UsageError, match="`device` is auto, cpu, cuda, cuda:1 or mps"):
         choose_device(name)
 
 

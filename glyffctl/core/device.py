@@ -27,17 +27,17 @@ def choose_device(name: str = "auto") -> torch.device:
         return CPU
     if name == "mps":
         if not torch.backends.mps.is_available():
-            raise UsageError("--device mps is for Macs with an Apple GPU, and PyTorch finds none here")
+            raise UsageError("`device` mps is for Macs with an Apple GPU, and PyTorch finds none here")
         return torch.device("mps")
     named = re.fullmatch(r"cuda(?::(\d{1,4}))?", name, re.ASCII)
     if named is None:
-        raise UsageError(f"--device is auto, cpu, cuda, cuda:1 or mps, not {name!r}")
+        raise UsageError(f"`device` is auto, cpu, cuda, cuda:1 or mps, not {name!r}")
     if not torch.cuda.is_available():
         why = "this PyTorch was built without CUDA" if torch.version.cuda is None else "PyTorch finds no CUDA GPU"
-        raise UsageError(f"--device {name}: {why} (version {torch.__version__}); --device cpu works everywhere")
+        raise UsageError(f"`device` {name}: {why} (version {torch.__version__}); cpu works everywhere")
     number, count = int(named[1] or 0), torch.cuda.device_count()
     if number >= count:
-        raise UsageError(f"--device {name}: this machine has {count} GPU{'s' * (count > 1)}, counted from cuda:0")
+        raise UsageError(f"`device` {name}: this machine has {count} GPU{'s' * (count > 1)}, counted from cuda:0")
     return torch.device("cuda", number)
 
 

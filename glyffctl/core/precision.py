@@ -22,7 +22,7 @@ _TRIES, _ENOUGH = 5, 0.3  # of a convolution in one precision: how often, and se
 def check_precision(precision: str) -> None:
     """Raise UsageError for what is no precision."""
     if precision not in get_args(Precision):
-        raise UsageError(f"--precision is {', '.join(get_args(Precision))}, not {precision}")
+        raise UsageError(f"`precision` is {', '.join(get_args(Precision))}, not {precision}")
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

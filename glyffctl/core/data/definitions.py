@@ -44,7 +44,7 @@ _RADICALS = ("Unihan_IRGSources.txt", "Unihan_RadicalStrokeCounts.txt", "kRSUnic
 """Where radicals are, besides the file of the definitions; which of them has kRSUnicode changed with the versions."""
 _PACKINGS = ("", ".bz2", ".gz")
 _HOW_TO_GET = (
-    f"fetch {UNIHAN_URL} yourself and name it with --definitions, or install your system's unicode-data package"
+    f"fetch {UNIHAN_URL} yourself and name it with `definitions`, or install your system's unicode-data package"
 )
 
 

@@ -78,7 +78,7 @@ def as_unet(network: Network) -> UNet:
         ModelError: it is of another kind.
     """
     if not isinstance(network, UNet):
-        raise ModelError("only a U-Net can be written for diffusers; take the format onnx")
+        raise ModelError("only a U-Net can be written for diffusers; take `format` onnx")
     return network
 
 
@@ -93,7 +93,7 @@ def unet_config(network: UNet) -> dict[str, Any]:
     if len(groups) > 1:
         raise ModelError(
             f"diffusers has one count of groups for all norms, this network has {' and '.join(map(str, groups))}: its "
-            f"widths {list(config.channels)} are not all multiples of 32; export it with --format onnx"
+            f"widths {list(config.channels)} are not all multiples of 32; export it with `format` onnx"
         )
     kinds = ["CrossAttn" if level in config.attention else "" for level in range(len(config.channels))]
     pooled = {"class_embed_type": "projection", "projection_class_embeddings_input_dim": config.context_width}

@@ -66,7 +66,7 @@ class SpacedSchedule(Schedule):
             index = self.scheduler.timesteps
         if bool((index < len(self.sigmas)).all()) and bool((self.sigmas[index].diff() < 0).all()):
             return torch.cat([self.sigmas[index], torch.zeros(1, dtype=torch.float64)])
-        raise UsageError(f"--steps {n} is more than this model's {len(self.sigmas)} levels can be spaced for")
+        raise UsageError(f"`steps` {n} is more than this model's {len(self.sigmas)} levels can be spaced for")
 
 
 @dataclass(frozen=True, kw_only=True)

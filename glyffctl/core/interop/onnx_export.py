@@ -133,7 +133,7 @@ def check_packages() -> None:
                 warnings.simplefilter("ignore")
                 __import__(package)
         except ImportError:
-            raise UsageError(f'--format onnx needs the package {package}: pip install "glyffctl[onnx]"') from None
+            raise UsageError(f'`format` onnx needs the package {package}: pip install "glyffctl[onnx]"') from None
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def _known_folder(folder: Path) -> str | None:
             f"`glyffctl train --out {folder}`"
         )
     if "model_type" in settings:
-        return f"{folder} holds a transformers model, the kind that --encoder takes; {_NAME_ONE}"
+        return f"{folder} holds a transformers model, the kind that `encoder` takes; {_NAME_ONE}"
     return None
 
 
@@ -104,7 +104,7 @@ def _of_others(file: Path) -> str | None:
     if _kind(file.parent / MODEL_FILE) == MODEL_KIND:
         return f"{file} is not a model; name its folder, {file.parent}"
     if "model_type" in settings and file.name in (CONFIG_FILE, MODEL_FILE):
-        return f"{file} belongs to a transformers model, the kind that --encoder takes; {_NAME_ONE}"
+        return f"{file} belongs to a transformers model, the kind that `encoder` takes; {_NAME_ONE}"
     return None
 
 
