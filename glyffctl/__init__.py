@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from glyffctl.workflows.prepare import PrepareOptions, PrepareReport
     from glyffctl.workflows.train import TrainOptions, TrainReport
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Caution",

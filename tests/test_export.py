@@ -370,7 +370,7 @@ def test_widths_that_diffusers_cannot_normalise(run: Path, tmp_path: Path) -> No
     odd = replace(model, network=build_network(sizes), origin=replace(model.origin, config=config))
     save_model(tmp_path / "odd.safetensors", odd)
     asked = ExportOptions(model=tmp_path / "odd.safetensors", format="diffusers", out=tmp_path / "out")
-    with pytest.raises(ModelError, match=r"16 and 32.*\[32, 48\].*--format onnx") as caught:
+    with pytest.raises(ModelError, match=r"16 and 32.*\[32, 48\].*`format` onnx") as caught:
         finish(export(asked))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()

@@ -159,7 +159,7 @@ def _read_back(folder: Path, model: TrainedModel) -> None:
     """See that `sample` takes what was written as the same network."""
     ours, held = model.network.state_dict(), load_exported(folder).network.state_dict()
     if ours.keys() != held.keys() or not all(torch.equal(held[name], tensor) for name, tensor in ours.items()):
-        raise ModelError("what was written reads back as other weights: this is a fault in glyffctl; please report it")
+        raise ModelError("what was written reads back as other weights: this is a bug in glyffctl; please report it")
 
 
 def _write_onnx(folder: Path, model: TrainedModel, encoder: PretrainedEncoder) -> Generator[Event, None, float | None]:

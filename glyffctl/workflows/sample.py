@@ -21,7 +21,7 @@ from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.errors import FontError, ModelError, UsageError
 from glyffctl.core.io.atomic import check_writable
-from glyffctl.core.io.bundled import model_name
+from glyffctl.core.io.bundled import BUNDLED, model_name
 from glyffctl.core.io.images import near_square, save_gif, save_png, sheet
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer
@@ -60,6 +60,11 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     model = load_any(path)
     yield Progress("Loading the model", 1, 1)
     if options.weights not in (None, model.identity):
+        if model_name(path) == Path(BUNDLED):
+            raise ModelError(
+                "the picture was drawn with the bundled weights of another version of glyffctl; only that version can "
+                "redraw it"
+            )
         raise ModelError(f"the model at {model_name(path)} has other weights than those the picture was made with")
     options.recipe.levels(model.schedule)  # complain before anything slow
     yield Note(f"model: {model_name(path)}{why}, {model.history}")
