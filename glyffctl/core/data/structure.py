@@ -1,8 +1,7 @@
-"""How characters are put together, from a table of ideographic description sequences, and how well a map shows it.
+"""The structure of characters from ideographic description sequences (IDS), and how well a map shows it.
 
 An IDS such as ⿰釒里 begins with an operator (Unicode's block 2FF0): ⿰ left and right, ⿱ above and below, and more.
-The table is read as CJKVI's project writes it: code point, tab, character, tab, sequence. It does not come with the
-program.
+The table has the format of the CJKVI project: code point, tab, character, tab, sequence. It is not bundled.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ OPERATORS = {
     "⿻": "one over the other",
 }
 VOTES = 15
-"""Neighbors in the map that vote on what a glyph is."""
+"""Neighbors in the map that vote on the structure of a glyph."""
 
 
 def read_structure(path: Path) -> dict[str, str]:
-    """The first operator of each character of an IDS file, plain or packed; "" for characters that are not composed.
+    """Load the first operator of each character of an IDS file, plain or packed; "" for characters without parts.
 
     Raises:
-        DataError: it cannot be read, or holds no sequences.
+        DataError: it cannot be read, or has no sequences.
     """
     table = read_sequences(path)
     return {
@@ -53,10 +52,10 @@ def read_structure(path: Path) -> dict[str, str]:
 
 
 def read_sequences(path: Path) -> dict[str, list[str]]:
-    """The sequences of each character of an IDS file, plain or packed; several where regions write it differently.
+    """Load the sequences of each character of an IDS file, plain or packed; several where regions differ.
 
     Raises:
-        DataError: it cannot be read, or holds no sequences.
+        DataError: it cannot be read, or has no sequences.
     """
     advice = "give a file of lines with code point, character and sequence, as CJKVI's ids.txt"
     try:
@@ -64,7 +63,7 @@ def read_sequences(path: Path) -> dict[str, list[str]]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}; {advice}") from error
     except (EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: it is no UTF-8 text or a damaged .gz; {advice}") from error
+        raise DataError(f"cannot read {path}: it is not UTF-8 text, or a damaged .gz; {advice}") from error
     found = {}
     for line in (match[0] for match in re.finditer(r"[^\r\n]+", text)):
         fields = line.split("\t")
@@ -76,31 +75,31 @@ def read_sequences(path: Path) -> dict[str, list[str]]:
 
 
 def separation(points: Tensor, labels: Tensor, votes: int = VOTES) -> float:
-    """How well two kinds part in a map: the balanced accuracy of the `votes` nearest labelled neighbors' majority.
+    """How well a map separates two classes: the balanced accuracy of the majority of the `votes` nearest neighbors.
 
-    The mean of the shares of each kind whose neighbors, themselves left out, are mostly of the same kind. 0.5 is
-    chance, whatever the two counts are.
+    For each class, the share of points whose neighbors, without the point itself, are mostly of that class; and the
+    mean of both shares. Chance is 0.5, whatever the sizes of the classes.
 
     Args:
         points: (N, 2) float32.
-        labels: (N,) 0 and 1, both present; −1 leaves a point out of everything.
-        votes: odd; fewer than there are labelled points.
+        labels: (N,) 0 and 1, both present; −1 excludes a point.
+        votes: odd, less than the number of labelled points.
     """
     kept = labels >= 0
     points, labels = points[kept], labels[kept]
     assert votes % 2 == 1
     assert votes < len(labels)
     places = points.numpy()
-    # A point's own index may come anywhere among its doubles, so it is looked for.
+    # The index of the point itself may be anywhere among those of its duplicates.
     _, index = cKDTree(places).query(places, k=votes + 1)
     neighbors = torch.from_numpy(np.asarray(index))
     itself = neighbors == torch.arange(len(labels))[:, None]
-    itself[~itself.any(1), -1] = True  # more doubles than votes: any of them is as good
+    itself[~itself.any(1), -1] = True  # more duplicates than votes: drop any one
     others = labels[neighbors[~itself].view(len(labels), votes)]
     right = (2 * others.sum(1) > votes).long() == labels
     return float((right[labels == 0].double().mean() + right[labels == 1].double().mean()) / 2)
 
 
 def layout_labels(operators: Sequence[str]) -> Tensor:
-    """(N,) int64: 0 for ⿰, 1 for ⿱, −1 for all else."""
+    """(N,) int64: 0 for ⿰, 1 for ⿱, −1 for other operators."""
     return torch.tensor([{LEFT_RIGHT: 0, TOP_BOTTOM: 1}.get(operator, -1) for operator in operators])
