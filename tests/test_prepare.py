@@ -155,7 +155,7 @@ def test_ranges_are_read():
 
 @pytest.mark.parametrize("size", [0, 7, 1025, -1])
 def test_sizes_that_make_no_sense_are_refused(options, size):
-    with pytest.raises(UsageError, match="8 to 1024"):
+    with pytest.raises(UsageError, match="8…1024"):
         finish(prepare(changed(options, size=size)))
 
 

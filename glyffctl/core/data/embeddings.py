@@ -107,7 +107,9 @@ def save_embeddings(
         captions: the distinct captions, in their order.
         tokens: (N, D) float16 on the CPU, N >= 1, the captions' vectors one caption after the other.
         lengths: (n,) int64, tokens of each caption.
-        encoder, fingerprint, max_tokens: of the `TextEncoder`.
+        encoder: the name of the `TextEncoder`.
+        fingerprint: of the `TextEncoder`.
+        max_tokens: of the `TextEncoder`.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
