@@ -267,7 +267,7 @@ def test_csv_metadata_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ("", "names no picture"),
+        ("", "has no rows"),
         ('{"file_name": "gone.png", "text": "x"}', "gone.png, which cannot be read"),
         ('{"file_name": "a.png"}', "line 1: a row needs file_name and text"),
         ('{"file_name": "a.png", "text": "x"}\n[]', r"line 2: .* JSON array"),

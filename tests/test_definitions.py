@@ -215,8 +215,8 @@ def test_a_character_beside_its_code_point_may_have_been_normalized(tmp_path):
         ("锂电\tlithium battery".encode(), "line 1: '锂电' is 2 characters"),
         ("U+9502 木\tlithium".encode(), "line 1: 'U\\+9502 木': U\\+9502 is 锂"),
         (b"20001\tnail\n", "line 1: 20001 may be decimal or hexadecimal"),
-        (b"U+FFFFFF\tnothing", "line 1: 'U\\+FFFFFF' is not a code point"),
-        (b"U+D800\tnothing", "line 1: 'U\\+D800' is not a code point"),
+        (b"U+FFFFFF\tnothing", "line 1: 'U\\+FFFFFF' is not the code point"),
+        (b"U+D800\tnothing", "line 1: 'U\\+D800' is not the code point"),
         (b'{"character": 3, "definition": "x"}\n', "line 1: character is a number"),
         (b'{"definition": "x"}\n', "line 1: no character .*'definition'"),
         ('{"character": "锂", "meaning": "x"}\n'.encode(), "no row has a definition.*'character, meaning'"),
@@ -247,7 +247,7 @@ def test_missing_files_and_foreign_or_broken_archives_are_named(tmp_path):
         read_definitions(tmp_path / "none.txt")
     with pytest.raises(DefinitionsError, match=r"holds no Unihan_Readings\.txt"):
         read_definitions(write_zip(tmp_path / "a.zip", other="x"))
-    with pytest.raises(DefinitionsError, match=r"a\.xlsx is a workbook.*CSV"):
+    with pytest.raises(DefinitionsError, match=r"a\.xlsx is a spreadsheet.*CSV"):
         read_definitions(write_zip(tmp_path / "a.xlsx", **{"xl/workbook": "x"}))
     archive = write_zip(tmp_path / "b.zip", Unihan_Readings=READINGS * 100)
     data = bytearray(archive.read_bytes())
@@ -324,14 +324,14 @@ def test_a_download_that_went_wrong_leaves_nothing(server, whole_zip, tmp_path, 
         "damaged": damaged(whole_zip),
         "few": write_zip(tmp_path / "few.zip", Unihan_Readings=READINGS).read_bytes(),
     }.get(fault, b"")
-    with pytest.raises(DefinitionsError, match=r"--definitions"):
+    with pytest.raises(DefinitionsError, match="`definitions`"):
         list(download_unihan(tmp_path / "cache" / "Unihan.zip"))
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 def test_without_a_network_the_error_says_how_to_get_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv(definitions.URL_VARIABLE, "http://127.0.0.1:9/Unihan.zip")
-    with pytest.raises(DefinitionsError, match=r"cannot fetch http.*unicode-data"):
+    with pytest.raises(DefinitionsError, match=r"cannot download http.*unicode-data"):
         list(download_unihan(tmp_path / "Unihan.zip"))
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):

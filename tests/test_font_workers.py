@@ -51,7 +51,7 @@ def test_workers_draw_what_one_process_draws_and_in_its_order(noto_sans: Path) -
     [
         (os.abort, (), "ended with code -6"),
         (time.sleep, (60,), "took longer than"),
-        (bytearray, (font_workers.MEMORY,), "wanted more than 4 GB"),
+        (bytearray, (font_workers.MEMORY,), "needs more than 4 GB"),
     ],
 )
 def test_a_worker_that_dies_hangs_or_swells_is_told_and_replaced(

@@ -1,33 +1,33 @@
-"""Everything that a user, a file or a disk can cause, as one small tree.
+"""Errors that a user, a file or a disk can cause.
 
-    GlyffError            one plain line that says what to do; the program ends with exit code 1
+    GlyffError            the message is one plain line that says what to do; exit code 1
     ├── FontError         a font file or face
     ├── DefinitionsError  a definitions file
     ├── DataError         a data folder
     ├── EmbeddingError    a text encoder or cached embeddings
     ├── ModelError        a model, a checkpoint or a run folder
-    ├── TrainingError     training that cannot go on
-    ├── OutputError       a place to write to
-    ├── UsageError        options that make no sense (exit code 2)
-    └── Interrupted       asked to stop, with the work saved (exit code 130 after Ctrl-C, 143 after SIGTERM)
+    ├── TrainingError     training that cannot continue
+    ├── OutputError       a path to write to
+    ├── UsageError        options that are not valid (exit code 2)
+    └── Interrupted       stopped by a signal, with the work saved (exit code 130 after Ctrl-C, 143 after SIGTERM)
 
-The message is written for the person at the terminal: what is wrong with which file, then what to do. What cannot
-happen unless the program is wrong is an `assert`, not an error of this tree.
+A message says what is wrong, with which file, then what to do. It names fields in backquotes, as in "`size` must be in
+8…1024", which the command line replaces by its options. Bugs are caught by `assert`, not by these errors.
 """
 
 
 class GlyffError(Exception):
-    """Base of all errors a user can cause. `exit_code` is what the command line ends with."""
+    """Base of all errors that a user can cause; the command line ends with `exit_code`."""
 
     exit_code = 1
 
 
 class FontError(GlyffError):
-    """A font file that is missing, broken, or holds nothing we can draw."""
+    """A font file that is missing or damaged, or has nothing to draw."""
 
 
 class DefinitionsError(GlyffError):
-    """A definitions file that is missing, broken or in a format we do not know."""
+    """A definitions file that is missing, damaged or in an unknown format."""
 
 
 class DataError(GlyffError):
@@ -35,15 +35,15 @@ class DataError(GlyffError):
 
 
 class EmbeddingError(GlyffError):
-    """A text encoder that cannot be had, or cached embeddings that do not fit."""
+    """A text encoder that cannot be loaded, or cached embeddings that do not fit."""
 
 
 class ModelError(GlyffError):
-    """A model or checkpoint that is missing, cut short, or of another kind."""
+    """A model or checkpoint that is missing, damaged, or of another kind."""
 
 
 class TrainingError(GlyffError):
-    """Training that cannot start or cannot go on."""
+    """Training that cannot start or continue."""
 
 
 class OutputError(GlyffError):
@@ -51,13 +51,13 @@ class OutputError(GlyffError):
 
 
 class UsageError(GlyffError):
-    """Options that are wrong or contradict each other."""
+    """Options that are not valid, or contradict each other."""
 
     exit_code = 2
 
 
 class Interrupted(GlyffError):  # noqa: N818 (it is no error)
-    """Asked to stop by a signal. The exit code is the shell's for that signal, 128 + its number."""
+    """A signal stopped the work. The exit code is the shell's, 128 + the number of the signal."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

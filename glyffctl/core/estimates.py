@@ -15,7 +15,7 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A measured value, its 95 % interval, and how many things it was measured on."""
+    """A measured value, its 95 % interval, and the number of units it was measured on."""
 
     value: float
     low: float
@@ -24,24 +24,23 @@ class Estimate:
 
 
 def share(hits: int, count: int) -> Estimate:
-    """A share with the interval of Wilson (1927): right near 0 and 1 too, where hits ± 1.96·s is not."""
+    """A share with the interval of Wilson (1927), which is valid near 0 and 1, too."""
     assert 0 <= hits <= count and count > 0
     p, z = hits / count, _Z
     middle = (p + z * z / (2 * count)) / (1 + z * z / count)
     reach = z * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    # At 0 and 1 an end of the interval is the share itself, but for rounding.
+    # At 0 and 1 one end of the interval equals the share, up to rounding.
     return Estimate(p, min(p, max(0.0, middle - reach)), max(p, min(1.0, middle + reach)), count)
 
 
 def mean(values: Tensor) -> Estimate:
-    """The mean of `values` (N,) with the percentile bootstrap's interval (Efron 1979), the same in every run.
+    """The mean of `values` (N,) with the interval of the percentile bootstrap (Efron 1979), the same in every run.
 
-    `values` are the units that were drawn independently. For an average over prompts these are the shares of the
-    prompts, not the pictures: the figure is meant for prompts of their kind, and prompts differ more than pictures of
-    one prompt do. (This is the bootstrap over clusters.)
+    `values` are independent units. For an average over prompts they are the shares of the prompts, not the pictures:
+    prompts differ more than pictures of one prompt. (This is the cluster bootstrap.)
 
-    Where all values are 0, or all 1, resampling them shows no doubt at all. They are taken for shares, and have
-    Wilson's interval: shares of larger groups scatter less than single hits, so it is wide enough.
+    Where all values are 0, or all are 1, resampling gives an interval of no width. Then it is Wilson's for shares,
+    which is wide enough: shares of groups scatter less than single hits.
     """
     values = values.double()
     if len(values) and bool((values == values[0]).all()) and float(values[0]) in (0.0, 1.0):
@@ -50,7 +49,7 @@ def mean(values: Tensor) -> Estimate:
 
 
 def quantile(values: Tensor, q: float) -> Estimate:
-    """The `q` quantile of `values` (N,), with the percentile bootstrap's interval."""
+    """The `q` quantile of `values` (N,), with the interval of the percentile bootstrap."""
     values = values.double()
     return Estimate(float(values.quantile(q)), *percentiles(_resampled(values).quantile(q, dim=1)), len(values))
 

@@ -1,10 +1,9 @@
 """Random numbers that depend on (seed, index) alone: not on batch size, device, process count or history.
 
 The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a bijection that
-turns a 128-bit counter and a 64-bit key into 128 random bits. There is no state. The counter says which number is
-meant, so resuming a run needs nothing saved, any number of GPUs draws the same noise, and a picture is the same
-whichever batch it was drawn in. Written in tensor operations it runs alike on CPU and GPU: the bits are identical
-there, the normals agree to rounding.
+turns a 128-bit counter and a 64-bit key into 128 random bits. There is no state: the counter selects the number. So a
+run resumes without saved state, any number of GPUs draws the same noise, and a picture does not depend on its batch.
+As tensor operations it runs on CPU and GPU: with identical bits, and normals that agree to rounding.
 
     counter = (block, stream, index mod 2³², index div 2³²)      key = (seed mod 2³², seed div 2³²)
 """
@@ -24,7 +23,7 @@ _ROUNDS = 10
 
 
 class Stream(IntEnum):
-    """What a number is for. Numbers of different streams are independent."""
+    """The purpose of random numbers. Different streams are independent."""
 
     EPS = 0
     SIGMA = 1
@@ -32,7 +31,7 @@ class Stream(IntEnum):
     ORDER = 3
     CAPTION = 4
     STEP = 16
-    """The first of the samplers' streams: draw i of a sampling run is stream STEP + i."""
+    """The first stream of samplers: draw i of a sampling run uses stream STEP + i."""
 
 
 def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -48,7 +47,7 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(_ROUNDS):
-        # int64 multiplication wraps at 2⁶⁴: low and high words are right all the same.
+        # int64 multiplication wraps at 2⁶⁴; low and high words are right nevertheless.
         left, right = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (
             ((right >> 32) & _MASK) ^ c1 ^ k0,
@@ -61,7 +60,7 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
 
 
 def _words(seed: int, index: Tensor, stream: int, blocks: int) -> tuple[Tensor, ...]:
-    """Four (B, blocks) tensors of 32-bit words for the samples `index` (B,)."""
+    """Four (B, blocks) int64 tensors of 32-bit words for the samples `index` (B,)."""
     index = index.to(torch.int64)[:, None]
     block = torch.arange(blocks, device=index.device)[None, :]
     counter = (block, torch.full_like(block, stream), index & _MASK, (index >> 32) & _MASK)

@@ -1,4 +1,4 @@
-"""The pictures that figures are about, kept in a file so that the next look at them need not draw them again."""
+"""The pictures that `evaluate` measures, saved so that later runs need not draw them again."""
 
 from __future__ import annotations
 
@@ -17,12 +17,17 @@ DRAWINGS_KIND = "glyffctl-drawings/1"
 
 
 def texts_digest(texts: Sequence[str]) -> str:
-    """A short name for texts in their order."""
+    """A hash of texts in their order, 16 hex digits."""
     return hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()[:16]
 
 
 def save_drawings(path: Path, pictures: Mapping[str, Tensor], made: Mapping[str, Any]) -> None:
-    """Write pictures (N, H, W) uint8 by name, with all that they depend on.
+    """Save pictures.
+
+    Args:
+        path: the file.
+        pictures: (N, H, W) uint8, by name.
+        made: all settings that they depend on; JSON values.
 
     Raises:
         OutputError: the path cannot be written.
@@ -31,12 +36,13 @@ def save_drawings(path: Path, pictures: Mapping[str, Tensor], made: Mapping[str,
 
 
 def load_drawings(path: Path, made: Mapping[str, Any]) -> tuple[dict[str, Tensor] | None, list[str]]:
-    """The pictures in `path` if they were made as `made` says; else None, and what was different.
+    """Load the pictures in `path` if they were made with the settings `made`.
 
-    None and nothing where there is no such file.
+    Returns:
+        The pictures, or None; and the names of settings that differ. Without a file these are None and [].
 
     Raises:
-        DataError: the file holds something else; it is not written over then.
+        DataError: the file holds something else, and must not be overwritten.
     """
     if not path.exists():
         return None, []

@@ -22,8 +22,8 @@ from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.words import shorten
 
-# Tokens that go through the encoder at once.
 BATCH_TOKENS = 2048
+"""Tokens that are encoded at once."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class EmbedOptions:
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What is in the cache now."""
+    """What the cache holds."""
 
     path: Path
     encoder: str
@@ -49,15 +49,15 @@ class EmbedReport:
     longest: int
     """Tokens of the longest caption."""
     reused: bool
-    """Whether the cache of an earlier run was right as it was."""
+    """Whether the cache of an earlier run was valid."""
 
 
 def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
-    """Encode the captions of a data folder, unless that was done with the same texts, encoder and settings.
+    """Encode the captions of a data folder, unless its cache has the same captions, encoder and settings.
 
     Raises:
         DataError: the data folder cannot be read.
-        EmbeddingError: the encoder cannot be had or used, and there is no cache it made before.
+        EmbeddingError: the encoder cannot be loaded, and there is no cache that it made before.
         OutputError: the cache cannot be written.
     """
     device = choose_device(options.device)
@@ -70,7 +70,7 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
         names = (options.encoder, str(Path(options.encoder).expanduser().absolute()))
         if cached is None or cached.encoder not in names:
             raise
-        yield Caution(f"{error}; the embeddings it made before are kept")
+        yield Caution(f"{error}; its earlier embeddings are kept")
         return _report(options, cached, reused=True)
     if cached is not None and (cached.encoder, cached.fingerprint) == (encoder.name, encoder.fingerprint):
         yield Note(f"{options.data / FILE_NAME} is up to date: {len(captions):,} captions, {encoder.name}")
@@ -94,7 +94,7 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
 
 
 def _load_cached(options: EmbedOptions, captions: list[str]) -> Embeddings | None:
-    """The cache of an earlier run if it has these captions and this setting."""
+    """The cache of an earlier run, if it has the same captions and `max_tokens`."""
     try:
         cached = load_embeddings(options.data, captions)
     except EmbeddingError:
@@ -103,7 +103,7 @@ def _load_cached(options: EmbedOptions, captions: list[str]) -> Embeddings | Non
 
 
 def _warn_of_lost_text(encoder: TextEncoder, captions: list[str], ids: list[list[int]]) -> Generator[Event, None, None]:
-    """Where captions tell a model less than a reader: they are cut, or not in the language of the encoder."""
+    """Warn of captions that are cut, that the encoder does not know, or that it cannot tell apart."""
     groups: dict[tuple[int, ...], list[str]] = {}
     for text, row in zip(captions, ids, strict=True):
         if row:
@@ -114,19 +114,19 @@ def _warn_of_lost_text(encoder: TextEncoder, captions: list[str], ids: list[list
         cut += [text for text in texts if full and encoder.is_cut(text)]
         if not encoder.all_known(list(tokens)) and encoder.find_unknown(texts[0]).whole:
             unknown += texts
-        apart = {_comparable(text): text for text in texts}
-        if len(apart) > 1:
-            (same_when_cut if full else same).extend(apart.values())
+        distinct = {_comparable(text): text for text in texts}
+        if len(distinct) > 1:
+            (same_when_cut if full else same).extend(distinct.values())
     total = f"of {len(captions):,} captions"
     if cut:
-        alike = f", and {len(same_when_cut):,} of them are like another now" if same_when_cut else ""
+        alike = f", and {len(same_when_cut):,} of them became equal to another" if same_when_cut else ""
         yield Caution(
             f"{len(cut):,} {total} were cut to {encoder.max_tokens} tokens{alike}; --max-tokens keeps more of them"
         )
     if unknown:
         yield Caution(
-            f"{len(unknown):,} {total} hold only words that are unknown to the text encoder, such as "
-            f"“{shorten(unknown[0])}”; name one that reads their language with --encoder"
+            f"{len(unknown):,} {total} have only words that are unknown to the text encoder, such as "
+            f"“{shorten(unknown[0])}”; choose one for their language with --encoder"
         )
     if same:
         yield Caution(
@@ -136,15 +136,15 @@ def _warn_of_lost_text(encoder: TextEncoder, captions: list[str], ids: list[list
 
 
 def _comparable(text: str) -> str:
-    """`text` without what encoders leave out as a matter of course: case, accents, and spaces."""
+    """`text` without what encoders normally ignore: case, accents, and spaces."""
     plain = unicodedata.normalize("NFKD", text.casefold())
     return "".join(letter for letter in plain if not unicodedata.combining(letter) and not letter.isspace())
 
 
 def _encode(encoder: TextEncoder, ids: list[list[int]], lengths: Tensor) -> Generator[Event, None, Tensor]:
-    """The vectors of all captions (N, D) float16 on the CPU, in their order."""
+    """The vectors (N, D) of all captions, float16 on the CPU, in their order."""
     starts = lengths.cumsum(0) - lengths
-    # At least one row, so that a gather has something to point at even if every caption is empty.
+    # At least one row for `Embeddings.batch` to point at, even if all captions are empty.
     tokens = torch.zeros(max(1, int(lengths.sum())), encoder.width, dtype=torch.float16)
     began, done = time.monotonic(), 0
     for rows in _batches(lengths):
@@ -159,7 +159,7 @@ def _encode(encoder: TextEncoder, ids: list[list[int]], lengths: Tensor) -> Gene
 
 
 def _batches(lengths: Tensor) -> Iterator[list[int]]:
-    """Captions of like length together, so that little of a batch is padding; the longest first."""
+    """Rows of captions of similar length, longest first, so that batches have little padding."""
     rows = lengths.argsort(descending=True, stable=True).tolist()
     while rows:
         count = max(1, BATCH_TOKENS // max(1, int(lengths[rows[0]])))

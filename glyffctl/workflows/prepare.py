@@ -28,19 +28,25 @@ from glyffctl.workflows.prepare_existing import keep_embeddings, open_existing, 
 
 SMALLEST, LARGEST = 8, 1024
 CJK = range(0x3400, 0xA000)
-"""Where the reference looked for characters: extension A and the unified ideographs."""
+"""The characters of the reference: extension A and the unified ideographs."""
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """No `fonts` means the system's Chinese font; no `definitions` the installed Unihan, or else a download."""
+    """Options of `prepare`."""
 
     fonts: tuple[Path, ...] = ()
+    """Files, or folders of them; () is the system's Chinese font."""
     definitions: Path | None = None
+    """A file of definitions; None is the installed Unihan, or else a download."""
     size: int = 128
+    """Width and height of the pictures, 8 to 1024 pixels."""
     ranges: str | None = None
+    """Code points to draw, see `parse_ranges`; None is all."""
     faces: Literal["best", "all"] = "best"
+    """The faces of each file to draw, see `core.data.fonts.choose_faces`."""
     fit: Fit = "ink"
+    """What to centre in the picture, see `core.data.fonts.draw_glyphs`."""
     weight: int | None = None
     """Of variable fonts, 100 to 1000; None is Regular, 400."""
     alternate_captions: bool = True
@@ -53,7 +59,7 @@ class PrepareOptions:
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What is in the data folder. `left_out` counts characters (blank ones: glyphs) by reason."""
+    """What the data folder holds."""
 
     out: Path
     glyphs: int
@@ -62,6 +68,7 @@ class PrepareReport:
     glyphs_of: dict[str, int]
     """Glyphs per face, by its full name."""
     left_out: dict[str, int]
+    """Characters, or glyphs where the reason is in one font, by reason; see `omissions`."""
     in_cjk: int
     """Characters in U+3400–U+9FFF."""
     embeddings_kept: bool
@@ -78,15 +85,15 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
 
     Raises:
         UsageError: a size, weight or range is not valid.
-        FontError: no font can be drawn; one broken among good ones is a Caution.
-        DefinitionsError: the definitions cannot be fetched or read, or none is in English.
-        OutputError: `out` cannot be written, holds files of others, or holds other data and `overwrite` is False.
+        FontError: no font can be drawn; if only some cannot, each is a Caution.
+        DefinitionsError: the definitions cannot be downloaded or loaded, or none is in English.
+        OutputError: `out` cannot be written, holds other data (without `overwrite`), or files of other programs.
     """
     start = time.monotonic()
     if not SMALLEST <= options.size <= LARGEST:
-        raise UsageError(f"`size` is {options.size}; pictures can be {SMALLEST} to {LARGEST} pixels wide")
+        raise UsageError(f"`size` must be in {SMALLEST}…{LARGEST} pixels, not {options.size}")
     if options.weight is not None and not LIGHTEST <= options.weight <= HEAVIEST:
-        raise UsageError(f"`weight` is {options.weight}; weights are {LIGHTEST} to {HEAVIEST}, and 400 is Regular")
+        raise UsageError(f"`weight` must be in {LIGHTEST}…{HEAVIEST}, not {options.weight}; 400 is Regular")
     if options.ranges is not None:
         parse_ranges(options.ranges)
     check_name(options.out, OutputError)

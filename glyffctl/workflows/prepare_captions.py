@@ -46,7 +46,7 @@ def parse_ranges(text: str) -> list[range]:
             raise UsageError(f"{shown} is not a range of code points; write 4E00-9FFF, or U+3400-U+9FFF,U+9502")
         first, last = int(match[1], 16), int(match[2] or match[1], 16)
         if max(first, last) > 0x10FFFF:
-            raise UsageError(f"{shown} goes beyond U+10FFFF, the last code point; write 4E00-9FFF, for example")
+            raise UsageError(f"{shown} is beyond U+10FFFF, the last code point; write 4E00-9FFF, for example")
         if last < first:
             raise UsageError(f"{shown} ends before it begins; write {match[2]}-{match[1]}")
         ranges.append(range(first, last + 1))

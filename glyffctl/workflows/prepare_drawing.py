@@ -200,7 +200,7 @@ def _draw_once(
             writer.add(characters[drawn.codepoint], Font(labels[face.file], face.index, face.name), drawn.picture)
             drawing.glyphs_of[face.name] += 1
             alike.setdefault(drawn.checksum, []).append(drawn.codepoint)
-            lacking = drawn.checksum if drawn.missing else lacking
+            lacking = drawn.checksum if drawn.is_notdef else lacking
         elif drawn.failure is not None:
             drawing.omissions.append(Omission(drawn.codepoint, NOT_DRAWABLE, face.name))
             drawing.failures.setdefault(face.file, drawn.failure)

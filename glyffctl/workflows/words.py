@@ -1,4 +1,4 @@
-"""What a text encoder does not know of prompts and captions, told before it surprises."""
+"""Warnings about words of prompts that the text encoder does not know."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from glyffctl.core.text.han import HAN
 from glyffctl.workflows.events import Caution, Event
 
 SHOWN = 5
-"""Texts of a kind that are named."""
+"""Texts that a warning names."""
 _LONGEST = 60
 _FEW = 4
-"""Han characters of one prompt for which a definition is looked up: more are a sentence."""
+"""Definitions are looked up for prompts with at most this many Han characters: more are a sentence."""
 
 
 def warn_of_unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Generator[Event, None, None]:
-    """Caution about prompts that the encoder knows nothing of, and about single words that it does not know.
+    """Warn about prompts of which the encoder knows no word, and about single unknown words.
 
-    For a few Han characters their definition in Unihan is offered, if Unihan is on this machine: reading it takes a
-    second, so it is read only then.
+    For a few Han characters the warning quotes their definitions from Unihan, if it is on this machine. Loading it
+    takes a second, and happens only then.
     """
     found = {prompt: missing for prompt in dict.fromkeys(prompts) if (missing := encoder.find_unknown(prompt))}
     unknown = [prompt for prompt, missing in found.items() if missing.whole]
@@ -38,31 +38,31 @@ def warn_of_unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Gener
     for missing in found.values():
         han = dict.fromkeys(HAN.findall(unicodedata.normalize("NFKC", "".join(missing.parts))))
         characters |= han if len(han) <= _FEW else {}
-    offers = _definition_hints(encoder, list(characters)[:SHOWN]) if characters else []
-    if offers:
-        yield Caution(f"{', '.join(offers)} in Unihan; try {'that' if len(offers) == 1 else 'those'}")
+    hints = _definition_hints(encoder, list(characters)[:SHOWN]) if characters else []
+    if hints:
+        yield Caution(f"{', '.join(hints)} in Unihan; try {'that' if len(hints) == 1 else 'those'}")
 
 
 def join_shortened(texts: Sequence[str]) -> str:
-    """Some of `texts` on one line, and how many more there are."""
+    """The first of `texts` on one line, and the number of others."""
     more = f"; and {len(texts) - SHOWN:,} more" if len(texts) > SHOWN else ""
     return "; ".join(map(shorten, texts[:SHOWN])) + more
 
 
 def shorten(text: str) -> str:
-    """`text` on one line, cut where it is long."""
+    """`text` on one line, at most 60 characters and an ellipsis."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
 
 
 def _with_its_word(part: str, prompt: str) -> str:
-    """`part`, and the word that it is in where that has other letters: a Cyrillic о looks like a Latin one."""
+    """`part`, with the word around it where that has other letters: a Cyrillic о looks like a Latin one."""
     word = next((word for word in prompt.split() if part in word), part)
     return part if not any(letter.isalnum() for letter in word.replace(part, "")) else f"{part} (in {shorten(word)})"
 
 
 def _definition_hints(encoder: TextEncoder, characters: Sequence[str]) -> list[str]:
-    """`火 is "fire"` for the characters that have a definition which the encoder can read."""
+    """`火 is "fire"` for characters with a definition that the encoder knows."""
     file = installed_definitions()
     if file is None:
         return []
@@ -70,10 +70,10 @@ def _definition_hints(encoder: TextEncoder, characters: Sequence[str]) -> list[s
         entries = read_definitions(file)
     except DefinitionsError:
         return []  # a hint is not worth an error
-    offers = []
+    hints = []
     for character in characters:
         entry = entries.get(ord(character))
         meaning = "" if entry is None else clean(entry.definition).text
         if meaning and not encoder.find_unknown(meaning).whole:
-            offers.append(f'{character} is "{shorten(meaning)}"')
-    return offers
+            hints.append(f'{character} is "{shorten(meaning)}"')
+    return hints

@@ -1,8 +1,8 @@
-"""Other ways to say what a character means, so that single words are seen in training and not whole entries alone.
+"""Alternate captions of a character, so that training shows single words and not only whole dictionary entries.
 
-A dictionary's entry such as "lithium (element 3, Li)" or "to paint, to draw; a picture" is not what people type. And
-the part of a character that carries meaning is its radical, of which the entry rarely speaks: few of the characters
-written with 金 have "metal" in their definition. Both are in Unihan; `alternate_captions` puts them into words.
+People do not type an entry such as "lithium (element 3, Li)" or "to paint, to draw; a picture". And the part of a
+character that carries meaning is its radical, which entries rarely mention: few characters written with 金 have "metal"
+in their definition. Unihan has both; `alternate_captions` makes captions of them.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 import unicodedata
 
 MOST_SENSES = 5
-"""Parts of a definition that are told alone, at most: long entries would drown the rest of what is told."""
+"""Senses of a definition that become captions: those of long entries would crowd out other captions."""
 
-_LONGEST_SYNONYM = 3  # words; commas between shorter phrases part synonyms, between longer ones a sentence
+_LONGEST_SYNONYM = 3  # words; commas between short phrases separate synonyms, between longer ones clauses
 _BRACKETS = re.compile(r"\s*\([^()]*\)")
 _LETTERS = re.compile(r"[A-Za-z]{2}")
 _RADICAL = re.compile(r"\bradical\b", re.IGNORECASE)
@@ -44,10 +44,10 @@ def _kangxi(radical: int) -> str:
 
 
 def split_senses(definition: str) -> list[str]:
-    """The senses of a definition, and synonyms one by one, without brackets; at most `MOST_SENSES`.
+    """Split a definition into senses and synonyms, without brackets; at most `MOST_SENSES`.
 
-    "to paint, to draw; a picture" → "to paint", "to draw", "a picture"; "lithium (element 3, Li)" → "lithium". None if
-    that is the definition itself. Numbers of radicals are no meaning.
+    "to paint, to draw; a picture" → "to paint", "to draw", "a picture"; "lithium (element 3, Li)" → "lithium". Empty if
+    the only sense is the definition itself. Mentions of radicals are no senses.
     """
     found: dict[str, None] = {}
     for sense in _BRACKETS.sub("", definition).split(";"):
@@ -63,15 +63,16 @@ def split_senses(definition: str) -> list[str]:
 def alternate_captions(
     definition: str, codepoint: int, radical: int | None, radical_definition: str = ""
 ) -> tuple[str, ...]:
-    """What a character can be called besides its definition, each wording once.
+    """Captions of a character besides its definition, each once.
 
-    The parts of the definition; and with its radical known, the definition with the radical's name behind it, the name
-    alone, and one of the meanings of the radical's own character, another one from character to character.
+    These are the senses of the definition; where the radical is known, also the definition with the radical's name
+    behind it, that name, and one of the senses of the radical's own character, which vary from character to character.
 
     Args:
-        codepoint: of the character; which of the radical's meanings it gets depends on it alone.
-        radical: 1 to 214, None where it is not known.
-        radical_definition: of the radical's own character, "" where there is none.
+        definition: of the character.
+        codepoint: of the character; it selects the sense of the radical.
+        radical: 1 to 214; None where it is unknown.
+        radical_definition: the definition of the radical's own character; "" where there is none.
     """
     others = split_senses(definition)
     if radical is not None and 1 <= radical <= 214:

@@ -1,8 +1,8 @@
-"""Turning Unihan definitions into captions: what points elsewhere goes, what means something stays.
+"""Cleaning Unihan definitions into captions: cross-references are deleted, meanings stay.
 
 A definition such as "(same as U+65D2 旒) a cup with pendants; lithium (element 3, Li)" mixes meanings with
-cross-references to other characters, which tell a text encoder nothing. Every deletion belongs to one of the
-named RULES, so that a report can say for each text what was taken out and why. Brackets, numbers, clauses and
+cross-references to other characters, which mean nothing to a text encoder. Every deletion belongs to one of the
+named RULES, so that a report can list for each text what was deleted and why. Brackets, numbers, clauses and
 labels such as (Cant.) that are part of the meaning are not touched.
 """
 
@@ -51,7 +51,7 @@ class Cleaned(NamedTuple):
 
 @dataclass(frozen=True)
 class Rule:
-    """One reason to delete something. `apply` gives the text without it, never a longer one."""
+    """A named reason for deletions. `apply` returns the text without them, never a longer one."""
 
     name: str
     why: str
@@ -82,7 +82,7 @@ def _drop_cross_reference_brackets(text: str) -> str:
         if _TOKEN.sub("", inside) and not _CONTRAST.match(inside):
             return match[0]
         if not _RELATED.search(inside):
-            # "also called (江瑤柱)" is left to later rules, which take the words before the bracket too.
+            # "also called (江瑤柱)" is left to later rules, which also delete the words before the bracket.
             return match[0] if _LEADING_TO.search(before) else " "
         # "peaceful (interchangeable 潭) deep water": the bracket opens another meaning, so keep them apart.
         opens_meaning = after[:1].isalnum() or after[:1] == "("
@@ -110,7 +110,7 @@ def _drop_stray_punctuation(text: str) -> str:
 RULES: tuple[Rule, ...] = (
     Rule(
         "cross-reference in brackets",
-        '"(same as U+65D2 旒)" points at another character and says nothing of this one',
+        '"(same as U+65D2 旒)" refers to another character and does not define this one',
         _drop_cross_reference_brackets,
     ),
     Rule(
@@ -123,17 +123,17 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "note on the form",
-        '"(corrupted form)" speaks of the shape of the character, and only to those who know the other',
+        '"(corrupted form)" describes the shape of the character, by another one',
         _delete(rf"\((?:(?:{_QUALIFIER}|non-?classical|non-?standard|and)\s+)*(?:form|variant)\)"),
     ),
     Rule(
         "measure in Han",
-        '"one hundredth of a 公畝" has no meaning left without the Han word',
+        '"one hundredth of a 公畝" means nothing without the Han word',
         _delete(rf"(?<![^,;()\[\]])[^,;()\[\]]*\s(?:of|to|for|in)\s+(?:an?|the)\s+{_POINTERS}{_CLAUSE_END}"),
     ),
     Rule(
         "Han text",
-        "characters and code points are no English; a preposition left at the end of a clause goes along",
+        "characters and code points are not English; prepositions before them are deleted, too",
         _delete(
             rf"(?:(?<![\w-])(?:of|as|for|from|with|to|in)\s+)?{_POINTERS}"
             rf"(?:\s+now in use instead)?{_CLAUSE_END}|{_POINTERS}"
@@ -141,7 +141,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "empty brackets",
-        "what stood in them was taken out",
+        "their content was deleted",
         _delete(
             r"\(\s*[,;:.=，；：、-]*\s*\)|（\s*[，；：、]*\s*）|「\s*」|『\s*』|《\s*》|【\s*】|\[\s*[,;:.=-]*\s*\]|“\s*”"
         ),
@@ -153,7 +153,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "punctuation alone",
-        '"！" is what was left of "燃燒！", and says nothing',
+        '"！" is left of "燃燒！", and means nothing',
         lambda text: "" if _NO_WORD.fullmatch(text) else text,
     ),
     Rule(
@@ -165,7 +165,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def clean(definition: str) -> Cleaned:
-    """Apply the rules until none of them changes the text any more, so cleaning twice is cleaning once."""
+    """Apply the rules until none of them changes the text, so that cleaning is idempotent."""
     text, used, before = definition, dict[str, None](), None
     while text != before:
         before = text

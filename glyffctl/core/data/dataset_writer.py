@@ -1,6 +1,6 @@
-"""Writing a data folder while glyphs are being drawn; `dataset` says what is in it and reads it.
+"""Writing a data folder while glyphs are drawn; see `folder` for its format.
 
-Both writers hold one shard of pictures at most, so two million glyphs take hardly more memory than twenty thousand.
+Both writers hold at most one shard of pictures: two million glyphs take hardly more memory than twenty thousand.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from glyffctl.core.data.manifest import (
 from glyffctl.core.data.shards import head_digest
 
 SHARD_ROWS = 8192
-SHARD_BYTES = 1 << 26  # 4096 pictures of 128×128; a shard is copied twice on its way to the disk
+SHARD_BYTES = 1 << 26  # 4096 pictures of 128×128; writing copies a shard twice
 Format = Literal["glyphs", "imagefolder"]
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -46,7 +46,12 @@ class _Glyph(NamedTuple):
 
 
 class Writer(ABC):
-    """Takes glyphs one by one into `folder`; `finish` writes the tables and, last, the manifest."""
+    """Writes glyphs one by one into `folder`; `finish` writes the tables and, last, the manifest.
+
+    Attributes:
+        characters, fonts: those that were added, with their rows.
+        count: of the glyphs that were added.
+    """
 
     format: ClassVar[str]
 
@@ -66,7 +71,7 @@ class Writer(ABC):
         self._store(_Glyph(character, character_row, font, font_row, picture))
 
     def finish(self, notes: Mapping[str, Any]) -> dict[str, Any]:
-        """Write what is left and the manifest with `notes` (options, what was left out) in it; returns it."""
+        """Write all that is pending and the manifest, with `notes` (options, omissions) in it; return the manifest."""
         tables = self._close()
         captions, _ = caption_table(self.characters)
         mean, std = pixel_moments(self.histogram.tolist())
@@ -91,11 +96,11 @@ class Writer(ABC):
 
     @abstractmethod
     def _close(self) -> dict[str, Any]:
-        """Write the tables; what of them belongs in the manifest."""
+        """Write the tables; return their entries of the manifest."""
 
 
 class GlyphWriter(Writer):
-    """safetensors shards and characters.jsonl."""
+    """Writes safetensors shards and characters.jsonl."""
 
     format = GLYPHS_FORMAT
 
@@ -124,7 +129,7 @@ class GlyphWriter(Writer):
             "font": np.array(self._font, dtype=np.int16),
             "sums": np.array([zlib.crc32(image) for image in images], dtype=np.int64),
         }
-        write(self.folder / name, save(tensors))  # which puts the tensor of the smallest type last
+        write(self.folder / name, save(tensors))  # puts the pictures last: the tensor of the smallest type
         digest = head_digest(self.folder / name, images.nbytes)
         self._shards.append({"file": name, "count": count, "blake2b": digest})
         self._character.clear()
@@ -139,7 +144,7 @@ class GlyphWriter(Writer):
 
 
 class PictureWriter(Writer):
-    """PNG files and metadata.jsonl, for `datasets.load_dataset("imagefolder", …)`."""
+    """Writes PNG files and metadata.jsonl, for `datasets.load_dataset("imagefolder", …)`."""
 
     format = IMAGEFOLDER_FORMAT
 
@@ -171,7 +176,7 @@ def _character_fields(character: Character) -> dict[str, Any]:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], mode: Literal["w", "a"] = "w") -> None:
-    """Write JSON lines, or add them to a file; synced, in a folder that is still being made."""
+    """Write or append JSON lines, and sync the file."""
     with path.open(mode, encoding="utf-8") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         file.flush()
@@ -179,7 +184,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], mode: Literal["w",
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write and sync a file of a folder that is still being made."""
+    """Write and sync a file."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()

@@ -1,13 +1,13 @@
-"""English definitions of characters: Unihan's own files, and tables of anyone's.
+"""English definitions of characters, from Unihan or other tables.
 
-Understood are
+Supported are
 
-- Unihan.zip of any version; Unihan_Readings.txt (Unihan.txt in old versions) or kDefinition.txt out of it, whose lines
-  are `U+9502<tab>kDefinition<tab>lithium` or `U+9502 锂<tab>kDefinition<tab>lithium`;
-- TSV, CSV or JSON lines of character or code point (`U+9502`, or bare as in `9502`) and definition.
+- Unihan.zip of any version; Unihan_Readings.txt (Unihan.txt in old versions) or kDefinition.txt from it, with lines
+  like `U+9502<tab>kDefinition<tab>lithium` or `U+9502 锂<tab>kDefinition<tab>lithium`;
+- TSV, CSV or JSON lines with character or code point (`U+9502`, or just `9502`) and definition.
 
-Text files may be packed with gzip or bzip2, and are UTF-8, or UTF-16 with a byte order mark. See `tables` for what a
-table can look like. Several rows for one character give one definition, joined with "; " as Unihan joins senses.
+Text files may be packed with gzip or bzip2, and are UTF-8, or UTF-16 with a byte order mark. See `io.tables` for
+the format of tables. Several rows for one character give one definition, joined with "; " as Unihan joins senses.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from glyffctl.core.io.tables import column_names, csv_rows, decode_text, fit_row
 UNIHAN_URL = "https://www.unicode.org/Public/UCD/latest/ucd/Unihan.zip"
 URL_VARIABLE = "GLYFFCTL_UNIHAN_URL"
 FEWEST_DEFINITIONS = 20_000
-"""A Unihan.zip with no more than this is not whole: version 15 has 22,903."""
+"""A Unihan.zip with no more definitions is incomplete: version 15 has 22,903."""
 
-_LARGEST_ZIP = 1 << 24  # bytes; Unihan.zip of version 15 has 7 million, and its directory is read whole
+_LARGEST_ZIP = 1 << 24  # bytes; Unihan.zip of version 15 has 7 million, and zipfile loads its whole directory
 _SYSTEM_FOLDER = Path("/usr/share/unicode")
 _READINGS = "Unihan_Readings.txt"
 _DEFINITIONS = (_READINGS, "Unihan.txt", "kDefinition.txt", "Unihan-kDefinition.txt")
-"""Where definitions are: since version 5.1, before, and alone."""
+"""Files with definitions: since version 5.1, before, and single properties."""
 _RADICALS = ("Unihan_IRGSources.txt", "Unihan_RadicalStrokeCounts.txt", "kRSUnicode.txt")
-"""Where radicals are, besides the file of the definitions; which of them has kRSUnicode changed with the versions."""
+"""Further files with radicals; which of them has kRSUnicode depends on the version."""
 _PACKINGS = ("", ".bz2", ".gz")
 _HOW_TO_GET = (
-    f"fetch {UNIHAN_URL} yourself and name it with `definitions`, or install your system's unicode-data package"
+    f"download {UNIHAN_URL} yourself and pass it as `definitions`, or install your system's unicode-data package"
 )
 
 
-# Its directory can say that a file is encrypted, or packed in a way that Python does not know.
+# Raised for files that are encrypted, or compressed in a way that Python does not support.
 _ZIP_ERRORS = (RuntimeError, NotImplementedError)
 
 
 class Entry(NamedTuple):
-    """The definition of a character as written in the file, and its Kangxi radical (1 to 214) where known.
+    """The definition of a character, as in the file, and its Kangxi radical (1 to 214) where known.
 
-    The definition is "" where the file has a row for the character that defines nothing.
+    The definition is "" where the row of the character has none.
     """
 
     definition: str
@@ -63,13 +63,13 @@ class Entry(NamedTuple):
 
 
 def read_definitions(path: Path) -> dict[int, Entry]:
-    """Code point → entry, for every character that the file has a row for; radicals come from Unihan.
+    """Load code point → entry, for every character with a row in the file.
 
-    Those are in the same archive, or in the files that `radical_files` finds beside it.
+    Radicals come from the same archive of Unihan, or from the files that `radical_files` finds beside it.
 
     Raises:
-        DefinitionsError: no such file, not UTF-8, broken, in no format we know, or without any definition; a row that
-            cannot be read whole, named by its line.
+        DefinitionsError: the file is missing, damaged, not UTF-8, in an unknown format, or without any definition; or
+            a row is not valid, which the message names by its line.
     """
     check_file(path, DefinitionsError, LARGEST_TABLE)
     try:
@@ -90,7 +90,7 @@ def read_definitions(path: Path) -> dict[int, Entry]:
 
 
 def radical_files(path: Path) -> list[Path]:
-    """The files with radicals that lie beside one of Unihan's files of definitions, plain or packed."""
+    """The files with radicals beside one of Unihan's files of definitions, plain or packed."""
     if path.name.removesuffix(".gz").removesuffix(".bz2") not in _DEFINITIONS:
         return []
     beside = ([path.with_name(name + packing) for packing in _PACKINGS] for name in _RADICALS)
@@ -100,12 +100,12 @@ def radical_files(path: Path) -> list[Path]:
 def _read_zip(path: Path) -> dict[int, Entry]:
     check_file(path, DefinitionsError, _LARGEST_ZIP)
     with zipfile.ZipFile(path) as archive:
-        # Of files with the same name, the one that lies highest.
+        # Of files with the same name, the one highest in the tree.
         members = sorted(archive.namelist(), key=lambda name: -name.count("/"))
         names = {PurePosixPath(name).name: name for name in members}
         readings = next((names[name] for name in _DEFINITIONS if name in names), None)
         if readings is None and any(name.startswith("xl/") for name in members):
-            raise DefinitionsError(f"{path} is a workbook of a spreadsheet program; save the table as CSV")
+            raise DefinitionsError(f"{path} is a spreadsheet; save the table as CSV")
         if readings is None:
             raise DefinitionsError(f"{path} holds no {_READINGS}; give Unicode's Unihan.zip")
         radicals = (_read_member(archive, names[name], path) for name in _RADICALS if name in names)
@@ -165,7 +165,7 @@ def _unihan_definitions(text: str, path: Path) -> dict[int, str]:
 
 
 def _property(text: str, pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
-    """Who has a property that matches, and the match. Much faster than a pattern for whole lines."""
+    """The code points that have a property, and the matches. Much faster than a pattern for whole lines."""
     for match in re.finditer(rf"\t{pattern}", text, re.MULTILINE):
         key = text[text.rfind("\n", 0, match.start()) + 1 : match.start()]
         if not key.startswith("#"):
@@ -173,7 +173,7 @@ def _property(text: str, pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
 
 
 def _find_radicals(text: str, of: Mapping[int, str], found: dict[int, int]) -> None:
-    """Add to `found` the radicals, in Unihan's lines or its kRSUnicode.txt, of those characters that have none yet."""
+    """Add to `found` the radicals of characters without one, from lines of Unihan or its kRSUnicode.txt."""
     for name in ("kRSUnicode\t", "kRSKangXi\t") if "\tk" in text else ("",):
         for key, match in _property(text, rf"{name}([0-9]{{1,3}})(?=['.])"):
             try:
@@ -194,7 +194,7 @@ _KEYS = ("codepoint", "character", "char")
 _VALUES = ("definition", "text", "caption")
 _HEADER_ADVICE = "name the columns character (or codepoint) and definition in the first line"
 Row = tuple[object, str, int]
-"""Who is defined, the definition, and the number of the line, or where it begins in a text of Unihan's lines."""
+"""The character or code point, the definition, and the number of the line, or in Unihan its offset in the text."""
 
 
 def _json_rows(text: str, path: Path) -> Iterator[Row]:
@@ -242,11 +242,11 @@ def _type_name(value: object) -> str:
 
 
 def _lines(text: str) -> Iterator[str]:
-    """With their ends, those of empty lines together: a list of all takes many times what they take themselves."""
+    """Lines with their ends, empty ones joined to the line before; a list of all would take far more memory."""
     return (match[0] for match in re.finditer(r"\n+|[^\n]+\n*", text))
 
 
-# A text in which every quotation mark belongs to a quoted field, as spreadsheets and libraries write TSV.
+# TSV as spreadsheets and libraries write it: every quotation mark belongs to a quoted field.
 _TSV_FIELD = r'(?:"[^"]*+(?:""[^"]*+)*+"|[^"\t\n]*+)'
 _TSV_ROW = rf"(?:#[^\n]*+|{_TSV_FIELD}(?:\t{_TSV_FIELD})*+)"
 _QUOTED_TSV = re.compile(rf"(?:{_TSV_ROW}\n)*+(?:{_TSV_ROW})?")
@@ -283,7 +283,7 @@ def _table_rows(text: str, first: str, path: Path) -> Iterator[Row]:
 
 
 def _header(row: list[str], line: int, path: Path) -> tuple[int, list[int], list[int]] | None:
-    """How many columns there are, which name characters, which define: if `row` names columns; None if it is data."""
+    """The number of columns, those of characters and those of definitions, if `row` is a header; None if it is data."""
     lower = [name.lower() for name in row] if _names_columns(row) else []
     names = column_names(lower, line, path, DefinitionsError)
     keys = [names.index(name) for name in _KEYS if name in names]
@@ -314,13 +314,13 @@ def _without_header(row: list[str], line: int, delimiter: str, path: Path) -> in
 
 
 def _collect(rows: Iterable[Row], path: Path, text: str = "") -> dict[int, str]:
-    """Code point → all that is said of it, in order, each text once; "" where nothing is.
+    """Code point → its definitions, in order, each once, joined with "; ".
 
-    `text` is what the rows' places count in, if those are not numbers of lines.
+    The places of rows are numbers of lines, or offsets in `text` if that is given.
     """
     found: dict[int, str | dict[str, None]] = {}
-    before: tuple[int, int] | None = None  # the place of a row, and who it defines
-    bare = False  # whether a code point without U+ has shown that those are hexadecimal
+    before: tuple[int, int] | None = None  # the place of the previous row, and its code point
+    bare = False  # whether any code point without U+ is certainly hexadecimal
     unclear: tuple[str, int] | None = None
     for key, definition, place in rows:
         codepoint = _parse_codepoint(key)
@@ -348,7 +348,7 @@ def _collect(rows: Iterable[Row], path: Path, text: str = "") -> dict[int, str]:
             f"{path}, line {unclear[1]}: {unclear[0]} may be decimal or hexadecimal; write U+ before hexadecimal code "
             "points, or the character itself"
         )
-    return {c: said if isinstance(said, str) else "; ".join(filter(None, said)) for c, said in found.items()}
+    return {c: texts if isinstance(texts, str) else "; ".join(filter(None, texts)) for c, texts in found.items()}
 
 
 _CODE_POINT = re.compile(r"[Uu]\+([0-9A-Fa-f]{4,6})(?: (\S+))?|([0-9A-F]{4,6}|(?=[a-f]*[0-9])[0-9a-f]{4,6})(?: (\S+))?")
@@ -368,13 +368,13 @@ def _parse_codepoint(key: object) -> int | None:
     codepoint, character = int(match[1] or match[3], 16), match[2] or match[4]
     if not _is_character(codepoint):
         return None
-    # Normalization, as some editors and archives do it, takes compatibility ideographs to unified ones.
+    # Normalization by editors and archives turns compatibility ideographs into unified ones.
     same = character is None or character in (chr(codepoint), unicodedata.normalize("NFC", chr(codepoint)))
     return codepoint if same else None
 
 
 def _is_character(codepoint: int) -> bool:
-    """Whether it is a code point, and none of those that UTF-16 sets aside for itself."""
+    """Whether it is a code point, and no surrogate."""
     return codepoint <= 0x10FFFF and not 0xD800 <= codepoint <= 0xDFFF
 
 
@@ -382,7 +382,7 @@ def _invalid_key(key: object) -> str:
     if isinstance(key, str) and (match := _CODE_POINT.fullmatch(key)):
         codepoint = int(match[1] or match[3], 16)
         if not _is_character(codepoint):
-            return f"{short_repr(key)} is not a code point that a character can have; those end at U+10FFFF"
+            return f"{short_repr(key)} is not the code point of a character; the last is U+10FFFF"
         return f"{short_repr(key)}: U+{codepoint:04X} is {chr(codepoint)}; correct one of the two"
     if isinstance(key, str) and all(ord(character) > 0x2E7F for character in key):
         return f"{short_repr(key)} is {len(key)} characters; a row defines one"
@@ -392,25 +392,29 @@ def _invalid_key(key: object) -> str:
 
 
 def cache_file() -> Path:
-    """Where a downloaded Unihan.zip is kept, by the XDG base directory specification."""
+    """The path of a downloaded Unihan.zip, by the XDG base directory specification."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "glyffctl" / "Unihan.zip"
 
 
 def installed_definitions() -> Path | None:
-    """The definitions on this machine: downloaded before, or of the system's unicode-data package."""
+    """Unihan on this machine: downloaded before, or from the system's unicode-data package; None without either."""
     names = ["Unihan.zip", *(_READINGS + packing for packing in _PACKINGS)]
     candidates = [cache_file(), *(_SYSTEM_FOLDER / name for name in names)]
     return next((path for path in candidates if path.is_file()), None)
 
 
 def download_unihan(target: Path) -> Iterator[tuple[int, int | None]]:
-    """Fetch Unihan.zip to `target`; yields bytes so far and in all. Nothing is kept unless it proves whole.
+    """Download Unihan.zip from unicode.org, or $GLYFFCTL_UNIHAN_URL, and check that it is complete.
 
-    The address is Unicode's, or $GLYFFCTL_UNIHAN_URL.
+    Args:
+        target: the file to write.
+
+    Yields:
+        Bytes so far, and in all where that is known.
 
     Raises:
-        DefinitionsError: it cannot be fetched, or what came is not a whole Unihan.zip.
+        DefinitionsError: the download fails, or is not a complete Unihan.zip.
         OutputError: `target` cannot be written.
     """
     url = os.environ.get(URL_VARIABLE) or UNIHAN_URL
@@ -421,7 +425,7 @@ def download_unihan(target: Path) -> Iterator[tuple[int, int | None]]:
                 file.write(chunk)
                 done += len(chunk)
                 if done > LARGEST_TABLE:
-                    raise DefinitionsError(f"what comes from {url} has no end; {_HOW_TO_GET}")
+                    raise DefinitionsError(f"the download from {url} does not end; {_HOW_TO_GET}")
                 yield done, total
         _check_unihan(temporary, url)
 
@@ -434,7 +438,7 @@ def _download_chunks(url: str) -> Iterator[tuple[bytes, int | None]]:
                 yield chunk, int(length) if length else None
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise DefinitionsError(f"cannot fetch {url}: {why}; {_HOW_TO_GET}") from error
+        raise DefinitionsError(f"cannot download {url}: {why}; {_HOW_TO_GET}") from error
 
 
 def _check_unihan(path: Path, url: str) -> None:
@@ -445,4 +449,4 @@ def _check_unihan(path: Path, url: str) -> None:
     except (zipfile.BadZipFile, *_ZIP_ERRORS, zlib.error, EOFError, DefinitionsError):
         count = 0
     if count <= FEWEST_DEFINITIONS:
-        raise DefinitionsError(f"what came from {url} is not a whole Unihan.zip; {_HOW_TO_GET}")
+        raise DefinitionsError(f"the download from {url} is not a complete Unihan.zip; {_HOW_TO_GET}")

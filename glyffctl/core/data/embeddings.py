@@ -1,9 +1,9 @@
-"""The cache of encoded captions: one file beside the glyphs, written once, read by every training run.
+"""The cache of encoded captions: a file beside the glyphs, written once for all training runs.
 
     tokens    (N, D)   float16   the token vectors of all captions, one caption after the other
     offsets   (n + 1,) int64     caption i is tokens[offsets[i]:offsets[i + 1]]
 
-The metadata says which captions, encoder and settings made it, and holds a digest of both tensors.
+The metadata names the captions, encoder and settings, and holds a digest of both tensors.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class Embeddings:
 
         Args:
             index: (B,) int64 on the device of the embeddings, each in 0..n-1.
-            length: L of the result; longer captions are cut. None is the longest of the batch, for which a
-                GPU has to be waited for: a training loop passes `longest` or a bucket of its own.
-            keep: (B,) bool; rows where it is False get an all-False mask, as if they had no caption.
+            length: L of the result; longer captions are cut. None is the longest caption of the batch, which needs
+                a GPU synchronisation: training loops pass `longest` or a bucket.
+            keep: (B,) bool; where it is False, the mask is all False, as for no caption.
             dtype: of the tokens.
         """
         start, count = self.offsets[index], self.offsets[index + 1] - self.offsets[index]
@@ -75,17 +75,17 @@ class Embeddings:
             length = max(1, int(count.max()))
         position = torch.arange(length, device=index.device)
         mask = position < count[:, None]
-        # Beyond the end of a caption any row will do: it is zeroed. Row 0 always exists.
+        # Positions beyond the end of a caption point to row 0, which always exists, and are zeroed.
         rows = torch.where(mask, start[:, None] + position, 0)
         return Condition(self.tokens[rows].to(dtype) * mask[..., None], mask)
 
     def to(self, device: torch.device | str) -> Embeddings:
-        """The same on another device."""
+        """A copy on another device."""
         return replace(self, tokens=self.tokens.to(device), offsets=self.offsets.to(device))
 
 
 def to_half(tokens: Tensor) -> Tensor:
-    """float16, with values beyond its range (±65504), which some large encoders have, clipped to it."""
+    """Convert to float16, clipped to its range (±65504), which some large encoders exceed."""
     limit = torch.finfo(torch.float16).max
     return tokens.clamp(-limit, limit).half()
 
@@ -100,11 +100,16 @@ def save_embeddings(
     fingerprint: str,
     max_tokens: int,
 ) -> Embeddings:
-    """Write the cache into the data folder, in place of an older one.
+    """Write the cache into the data folder, and replace an older one.
 
     Args:
+        folder: of the data.
+        captions: the distinct captions, in their order.
         tokens: (N, D) float16 on the CPU, N >= 1, the captions' vectors one caption after the other.
         lengths: (n,) int64, tokens of each caption.
+        encoder: the name of the `TextEncoder`.
+        fingerprint: of the `TextEncoder`.
+        max_tokens: of the `TextEncoder`.
 
     Raises:
         OutputError: the folder cannot be written or the disk is full.
@@ -125,13 +130,14 @@ def save_embeddings(
 
 
 def load_embeddings(folder: Path, captions: list[str]) -> Embeddings:
-    """Open the cache in the data folder: on the CPU, memory-mapped, and checked to the last bit.
+    """Load the cache of a data folder, on the CPU, and check its digest.
 
     Args:
-        captions: of the data set now, in its order; a cache of other captions is refused.
+        folder: of the data.
+        captions: the current ones, in their order.
 
     Raises:
-        EmbeddingError: there is none, it belongs to other captions, or it is broken or of another version.
+        EmbeddingError: there is none, it belongs to other captions, is damaged or of another version.
     """
     path = folder / FILE_NAME
     again = f"run `glyffctl embed --data {folder}`"
@@ -147,12 +153,12 @@ def load_embeddings(folder: Path, captions: list[str]) -> Embeddings:
     if embeddings.captions_sha256 != captions_digest(captions):
         raise EmbeddingError(f"{path} belongs to other captions than {folder} has now; {again} again")
     if not _is_consistent(embeddings, len(captions)):
-        raise EmbeddingError(f"{path} does not hold what its captions need; {again} again")
+        raise EmbeddingError(f"{path} does not fit its captions; {again} again")
     return embeddings
 
 
 def _is_consistent(embeddings: Embeddings, captions: int) -> bool:
-    """Whether the types and the shapes are what `save_embeddings` writes: a seal tells of damage, not of who wrote."""
+    """Whether types and shapes are those of `save_embeddings`: a digest detects damage, not other writers."""
     tokens, offsets = embeddings.tokens, embeddings.offsets
     kinds = [type(value) for value in (embeddings.encoder, embeddings.fingerprint, embeddings.max_tokens)]
     return (

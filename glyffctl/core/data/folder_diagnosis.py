@@ -1,4 +1,4 @@
-"""Folders that are given for data and are laid out otherwise: what is there, and what to do with it."""
+"""Diagnosis of folders that are no data folders: what they hold, and what to do."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _FONTS = (".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2")
 _PACKED = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 _MODELS = ("model.safetensors", "state.safetensors", "model_index.json")
 _ROW = 'one object a line, {"file_name": "…", "text": "…"}'
-_MOST = 200_000  # entries of folders to look through
+_MOST = 200_000  # entries of folders to inspect
 _FEW = 3
 
 
 def diagnose_folder(path: Path) -> str:
-    """What is at `path`, which holds neither a manifest nor a metadata file that we read, in one line."""
+    """Explain in one line what is at `path`, which has neither a manifest nor a supported metadata file."""
     if not path.exists():
         return f"there is no data folder {path}; run `glyffctl prepare` first"
     if not path.is_dir():
@@ -45,10 +45,10 @@ def diagnose_folder(path: Path) -> str:
 
 
 def check_one_metadata_file(metadata: Path) -> None:
-    """See that no folder below that of `metadata` has a metadata file: `datasets` would read that, too.
+    """Check that no folder below that of `metadata` has a metadata file, which `datasets` would read, too.
 
     Raises:
-        DataError: one has.
+        DataError: one does.
     """
     folder = metadata.parent
     other = next((file for file in _below(folder) if file.parent != folder), None)
@@ -60,7 +60,7 @@ def check_one_metadata_file(metadata: Path) -> None:
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """Metadata files in `folder` and below, as far as it is looked through; of hidden folders `datasets` reads none."""
+    """Metadata files in `folder` and below, up to a limit; `datasets` skips hidden folders."""
     seen, waiting = 0, [folder]
     while waiting and seen < _MOST:
         place, inner = waiting.pop(), []
@@ -89,9 +89,9 @@ def _metadata_below(folder: Path) -> str | None:
 
 
 def _other_metadata(folder: Path, here: list[str]) -> str | None:
-    """A table that is likely the metadata, under another name or in another format."""
+    """A table that is likely the metadata, with another name or in another format."""
     if "metadata.parquet" in here:
-        return f"{folder} holds metadata.parquet, which is not read; write it as metadata.jsonl, {_ROW}"
+        return f"{folder} holds metadata.parquet, which is not supported; write it as metadata.jsonl, {_ROW}"
     for name in here:
         ending = Path(name).suffix.lower()
         if Path(name).stem.lower() != "metadata" or ending not in _TABLES:
@@ -105,12 +105,12 @@ def _other_metadata(folder: Path, here: list[str]) -> str | None:
 
 
 def _other_data_set(folder: Path, here: list[str]) -> str | None:
-    """Data for other programs."""
+    """Data of other programs."""
     saved = {"dataset_info.json", "state.json", "dataset_dict.json"} & {*here}
     arrow = [name for name in here if name.endswith(".arrow")]
     if arrow or "dataset_dict.json" in saved or len(saved) == 2:
         return (
-            f"{folder} holds a data set that `datasets` has saved with save_to_disk; write its pictures as files, with "
+            f"{folder} holds a data set of `datasets`, from save_to_disk; write its pictures as files, with "
             f"a metadata.jsonl, {_ROW}"
         )
     if any(name in here for name in _MODELS):
@@ -118,15 +118,16 @@ def _other_data_set(folder: Path, here: list[str]) -> str | None:
     tables = [name for name in here if name.endswith(".parquet")]
     packed = [name for name in here if name.endswith(_PACKED)]
     if tables and not packed:
-        return f"{folder} holds {tables[0]}, which is not read; write pictures as files, with a metadata.jsonl, {_ROW}"
+        what = f"{folder} holds {tables[0]}, which is not supported"
+        return f"{what}; write pictures as files, with a metadata.jsonl, {_ROW}"
     if packed and len(packed) == len([name for name in here if not name.startswith(".")]):
         return f"{folder} holds {packed[0]}; unpack it"
     return None
 
 
 def _no_metadata(folder: Path, here: list[str]) -> str | None:
-    """Pictures whose captions are elsewhere, or nowhere."""
-    Image.init()  # for the endings that all of Pillow's formats have
+    """Pictures with captions elsewhere, or without."""
+    Image.init()  # registers the endings of all formats of Pillow
     endings = Image.registered_extensions()
     pictures = [name for name in here if Path(name).suffix.lower() in endings]
     want = f"write a metadata.jsonl, {_ROW}"
@@ -150,7 +151,7 @@ def _no_metadata(folder: Path, here: list[str]) -> str | None:
             with os.scandir(folder / place) as entries:
                 names = (entry.name for entry in islice(entries, _MOST // len(here)))
                 counts[place] = sum(Path(name).suffix.lower() in endings for name in names)
-        except OSError:  # a file, or not ours to read
+        except OSError:  # a file, or no permission
             continue
     places = [place for place, count in counts.items() if count]
     if places:
@@ -161,7 +162,7 @@ def _no_metadata(folder: Path, here: list[str]) -> str | None:
 
 def _no_pictures(folder: Path, here: list[str]) -> str:
     if any(name.lower().endswith(_FONTS) for name in here):
-        return f"{folder} holds fonts; run `glyffctl prepare {folder}` first, and name what that makes"
+        return f"{folder} holds fonts; run `glyffctl prepare {folder}` first, and name the folder that it makes"
     if not here:
         return f"{folder} is empty; run `glyffctl prepare` first"
     return (

@@ -1,7 +1,7 @@
-"""The tables of a font file, and a font for FreeType made of those that drawing needs.
+"""The tables of a font file, and a minimal font for FreeType made from them.
 
-Programs differ in which of a font's character maps they take. So that what counts as covered is what is drawn, the
-maps are read here, all of them, and FreeType gets one: see `character_map` and `drawing_font`.
+Programs differ in which character map of a font they use. So that coverage and drawing agree, all maps are merged here,
+and FreeType gets the merged one alone: see `character_map` and `drawing_font`.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _OTHER_KINDS = (
     (b"PK\x03\x04", "a ZIP archive; unpack it and name the fonts in it"),
     (b"7z\xbc\xaf", "a 7z archive; unpack it and name the fonts in it"),
     (b"Rar!", "a RAR archive; unpack it and name the fonts in it"),
-    (b"version https://git-lfs", "a pointer of Git LFS and not the font; run `git lfs pull`"),
+    (b"version https://git-lfs", "a Git LFS pointer and not the font; run `git lfs pull`"),
     (b"%PDF", "a PDF document; give a .ttf or .otf"),
     (b"<", "a web page or XML; download the font again"),
 )
 _BITMAP_TABLES = ("EBLC", "CBLC", "bloc", "sbix", "SVG ")
-# Nothing else: bitmaps would be drawn instead of outlines at some sizes, and damage elsewhere does not matter here.
+# No others: bitmaps would replace outlines at some sizes, and damage in other tables does not matter.
 _TABLES_FOR_DRAWING = (
     *("head", "hhea", "hmtx", "maxp", "OS/2", "loca", "glyf", "cvt ", "fpgm", "prep", "CFF ", "CFF2"),
     *("fvar", "avar", "gvar", "cvar", "HVAR", "MVAR"),
 )
-# As cmap_format_*.decompile asks for names, and names are numbers here, no table of names is read.
+# fontTools maps code points to glyph names; with these names no table of names is parsed.
 _GLYPH_NAMES = [f"glyph{number:05}" for number in range(1 << 16)]
 _CMAP_FORMATS = (0, 2, 4, 6, 12, 13)
-# The order of FreeType and HarfBuzz: the largest repertoire first, symbols last.
+# The order of FreeType and HarfBuzz: largest repertoire first, symbols last.
 _UNICODE = ((3, 10), (0, 6), (0, 4), (3, 1), (0, 3), (0, 2), (0, 1), (0, 0), (2, 1), (3, 0))
 _LEGACY = {
     (3, 2): ("Shift_JIS", "cp932"),
@@ -66,24 +66,30 @@ _LEGACY = {
 }
 _FIRST_HAN = 0x2E80
 UNMAPPED_CODE_POINT = 0x10FFFF
-"""A code point that no font may map: `drawing_font` draws .notdef for it."""
+"""A noncharacter, which no font may map: fonts of `drawing_font` draw .notdef for it."""
 
 
 class CharacterMap(NamedTuple):
-    """What the character maps of a face say, taken together."""
+    """The merged character maps of a face."""
 
     glyphs: dict[int, int]
     """Code point → glyph, from 1 to the number of glyphs - 1."""
     without_glyph: frozenset[int]
-    """Code points sent to glyphs that the font does not have."""
+    """Code points mapped to glyphs that the font does not have."""
     glyph_count: int
     """Glyphs of the font."""
     remarks: tuple[str, ...]
-    """What is out of the ordinary, after "its character map …"."""
+    """Irregularities, as they continue "its character map …"."""
 
 
 class FontTables:
-    """The tables of one face, each read when it is asked for. Made by `open_face`."""
+    """The tables of one face, loaded lazily; `open_face` makes one.
+
+    Attributes:
+        path: of the font file.
+        version: of its format.
+        faces: of the file.
+    """
 
     def __init__(self, path: Path, font: TTFont) -> None:
         self.path, self._font = path, font
@@ -94,7 +100,7 @@ class FontTables:
         return tag in self._font.reader.tables
 
     def raw(self, tag: str) -> bytes:
-        """The bytes of a table, unpacked.
+        """The bytes of a table, uncompressed.
 
         Raises:
             FontError: it is missing or damaged.
@@ -105,12 +111,12 @@ class FontTables:
             data: bytes = self._font.reader[tag]
         except MemoryError:
             raise
-        except Exception as error:  # zlib's, brotli's, fontTools' own
+        except Exception as error:  # of zlib, brotli or fontTools
             raise self._damaged(tag, error) from error
         return data
 
     def parsed(self, tag: str) -> Any:
-        """A table as fontTools reads it.
+        """A table, parsed by fontTools.
 
         Raises:
             FontError: it is missing or damaged.
@@ -118,19 +124,19 @@ class FontTables:
         self.raw(tag)
         try:
             table = self._font[tag]
-            if hasattr(table, "ERROR"):  # fontTools keeps bytes that it could not read
-                raise ValueError("its content cannot be read")
+            if hasattr(table, "ERROR"):  # fontTools keeps the bytes of tables that it cannot parse
+                raise ValueError("its content cannot be parsed")
             return table
         except MemoryError:
             raise
-        except Exception as error:  # fontTools raises whatever its parsers stumble over
+        except Exception as error:  # the parsers of fontTools raise anything
             raise self._damaged(tag, error) from error
 
     def parse_subtable(self, data: bytes) -> dict[int, int]:
-        """Code → glyph, of one subtable of the character map; 0 stands for no glyph, and is left out.
+        """Code → glyph of one subtable of the character map, without glyph 0, which stands for no glyph.
 
         Raises:
-            Exception: whatever fontTools stumbles over.
+            Exception: any, from fontTools.
         """
         table = CmapSubtable.newSubtable(int.from_bytes(data[:2], "big"))
         table.platformID = table.platEncID = 0
@@ -145,23 +151,23 @@ class FontTables:
 
 
 def short_cause(error: Exception) -> str:
-    """What a library has to say of an error, shortened."""
+    """The message of a library's error, shortened."""
     return (str(error) or type(error).__name__).strip().splitlines()[0][:100]
 
 
 @contextmanager
 def open_face(path: Path, index: int = 0) -> Iterator[FontTables]:
-    """The tables of face `index` of a TrueType, OpenType, WOFF or WOFF2 file.
+    """Open face `index` of a TrueType, OpenType, WOFF or WOFF2 file.
 
     Raises:
-        FontError: the file cannot be read, or is something else.
+        FontError: the file cannot be read, or is in another format.
     """
     check_file(path, FontError, LARGEST_FONT)
     try:
         file = path.open("rb")
     except OSError as error:
         raise FontError(f"cannot read {path}: {reason(error)}") from error
-    # Opened here because TTFont leaves the file open when it turns out to be no font.
+    # Opened here because TTFont leaves the file open if it is no font.
     with file, _quiet():
         _check_kind(path, file.read(32))
         file.seek(0)
@@ -169,10 +175,10 @@ def open_face(path: Path, index: int = 0) -> Iterator[FontTables]:
             font = TTFont(file, fontNumber=index, lazy=True)
         except MemoryError:
             raise
-        except Exception as error:  # fontTools raises whatever its parsers stumble over
+        except Exception as error:  # the parsers of fontTools raise anything
             raise FontError(f"cannot read {path} as a font: {short_cause(error)}; {GET_FONT_AGAIN}") from error
         with font:
-            if font.flavor != "woff2":  # which has one stream, and was unpacked just now
+            if font.flavor != "woff2":  # one compressed stream, already unpacked
                 tables = font.reader.tables.values()
                 if max((entry.offset + entry.length for entry in tables), default=0) > path.stat().st_size:
                     raise FontError(f"{path} is cut short; {GET_FONT_AGAIN}")
@@ -180,12 +186,12 @@ def open_face(path: Path, index: int = 0) -> Iterator[FontTables]:
             try:
                 yield FontTables(path, font)
             finally:
-                font.tables.clear()  # they hold the font, which holds them: 30 MB a face that would be freed late
+                font.tables.clear()  # breaks a reference cycle that would keep 30 MB a face
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what fontTools logs off the terminal: what matters of it is an error, or a remark of ours."""
+    """Keep the log of fontTools off the terminal: our errors and remarks report what matters."""
     logger = logging.getLogger("fontTools")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -204,23 +210,23 @@ def _check_kind(path: Path, begin: bytes) -> None:
                 f"cannot read {path}: WOFF2 needs the package brotli (pip install brotli), or convert it to .ttf"
             )
         if begin[4:8] == b"ttcf":
-            raise FontError(f"cannot read {path}: a collection in WOFF2 is not read; convert it to .ttc")
+            raise FontError(f"cannot read {path}: a collection in WOFF2 is not supported; convert it to .ttc")
     if begin.startswith(_SFNT):
         return
     for magic, what in _OTHER_KINDS:
         if begin.lstrip().startswith(magic):
             raise FontError(f"cannot read {path} as a font: it is {what}")
     raise FontError(
-        f"cannot read {path} as a font: it begins with {begin[:8]!r}, and no TrueType, OpenType or WOFF file does; "
+        f"cannot read {path} as a font: it begins with {begin[:8]!r}, unlike any TrueType, OpenType or WOFF file; "
         "give another file"
     )
 
 
 def check_outlines(font: FontTables, glyphs: Iterable[int]) -> None:
-    """See that some of these glyphs of the face have outlines to draw.
+    """Check that at least one of `glyphs` has an outline.
 
     Raises:
-        FontError: there are none, or only bitmaps.
+        FontError: the font has no outlines, or only bitmaps.
     """
     if "CFF " in font or "CFF2" in font:
         return
@@ -240,7 +246,7 @@ def _any_outline(font: FontTables, glyphs: Iterable[int]) -> bool:
 
 
 def has_bitmaps(font: FontTables) -> bool:
-    """Whether there are bitmaps or pictures beside the outlines, which are not drawn."""
+    """Whether the font also has bitmaps or SVG pictures, which are not drawn."""
     return any(tag in font for tag in _BITMAP_TABLES)
 
 
@@ -256,13 +262,13 @@ def _bitmap_sizes(data: bytes, tag: str) -> list[int]:
 
 
 def character_map(font: FontTables) -> CharacterMap:
-    """All character maps of a face as one.
+    """Merge all character maps of a face.
 
-    Where the Unicode maps differ, the one that FreeType and HarfBuzz prefer is right; what only another has is taken
-    from there. Maps in Big5, GBK, Shift_JIS and the like are read if no Unicode map has a character of East Asia.
+    Where Unicode maps differ, the one that FreeType and HarfBuzz prefer wins. Maps in Big5, GBK, Shift_JIS and the like
+    are used if no Unicode map has an East Asian character.
 
     Raises:
-        FontError: there is no map that can be read.
+        FontError: no map can be parsed.
     """
     count = _glyph_count(font)
     found, unread = _load_maps(font)
@@ -274,7 +280,7 @@ def character_map(font: FontTables) -> CharacterMap:
         for kind, (name, codec) in _LEGACY.items():
             if kind in found:
                 merged = _to_unicode(found[kind], codec) | merged
-                remarks.append(f"is in {name}, not in Unicode, and was read as that")
+                remarks.append(f"is in {name}, not in Unicode, and was converted")
                 break
     if not merged and unread:
         raise FontError(f"cannot read {font.path}: its character map {unread[0]}; {GET_FONT_AGAIN}")
@@ -282,7 +288,7 @@ def character_map(font: FontTables) -> CharacterMap:
         kinds = ", ".join(f"platform {p}, encoding {e}" for p, e, _ in _subtables(font.raw("cmap"))) or "nothing"
         raise FontError(
             f"cannot read {font.path}: its character map is for {kinds}, and not for Unicode, Big5, GBK, Shift_JIS or "
-            "another that is read; convert it"
+            "another supported encoding; convert it"
         )
     merged.pop(UNMAPPED_CODE_POINT, None)
     without_glyph = frozenset(code for code, glyph in merged.items() if glyph >= count)
@@ -291,7 +297,7 @@ def character_map(font: FontTables) -> CharacterMap:
 
 
 def _load_maps(font: FontTables) -> tuple[dict[tuple[int, int], dict[int, int]], list[str]]:
-    """Code → glyph of each map by platform and encoding, and what is wrong with those that cannot be read."""
+    """Code → glyph of each map by platform and encoding, and what is wrong with maps that cannot be parsed."""
     data = font.raw("cmap")
     found: dict[tuple[int, int], dict[int, int]] = {}
     read: dict[int, dict[int, int]] = {}
@@ -303,7 +309,7 @@ def _load_maps(font: FontTables) -> tuple[dict[tuple[int, int], dict[int, int]],
             continue
         where = f"for platform {platform}, encoding {encoding}"
         if form not in _CMAP_FORMATS:
-            unread.append(f"{where} is in format {form}, which is not read")
+            unread.append(f"{where} is in format {form}, which is not supported")
             continue
         try:
             if offset not in read:
@@ -311,7 +317,7 @@ def _load_maps(font: FontTables) -> tuple[dict[tuple[int, int], dict[int, int]],
             found[kind] = read[offset]
         except MemoryError:
             raise
-        except Exception as error:  # fontTools raises whatever its parsers stumble over
+        except Exception as error:  # the parsers of fontTools raise anything
             unread.append(f"{where} is damaged ({short_cause(error)})")
     return found, unread
 
@@ -324,13 +330,13 @@ def _glyph_count(font: FontTables) -> int:
 
 
 def _outline_offsets(font: FontTables) -> np.ndarray[Any, Any]:
-    """Where the outline of each glyph begins in the table glyf, and the last one ends, in units of one or two bytes."""
+    """The offsets of outlines in the table glyf, and the end of the last one, in units of one or two bytes."""
     data, width = font.raw("loca"), 4 if font.parsed("head").indexToLocFormat else 2
     return np.frombuffer(data[: len(data) // width * width], f">u{width}")
 
 
 def _subtables(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Platform, encoding and offset of each."""
+    """Platform, encoding and offset of each subtable."""
     for place in range(4, 4 + 8 * int.from_bytes(data[2:4], "big"), 8):
         if place + 8 <= len(data):
             yield struct.unpack(">HHL", data[place : place + 8])
@@ -345,7 +351,7 @@ def _subtable(data: bytes, offset: int, form: int) -> bytes:
 
 
 def _to_unicode(codes: Mapping[int, int], codec: str) -> dict[int, int]:
-    """A map of codes of one or two bytes as one of code points; what is no character there is left out."""
+    """Convert a map of codes of one or two bytes to code points, without codes that are no characters."""
     glyphs = {}
     for code, glyph in codes.items():
         character = code.to_bytes(1 if code < 256 else 2, "big").decode(codec, "ignore")
@@ -355,7 +361,7 @@ def _to_unicode(codes: Mapping[int, int], codec: str) -> dict[int, int]:
 
 
 def drawing_font(path: Path, index: int) -> bytes:
-    """A TrueType or OpenType file of one face with what drawing needs, and `character_map` as its only map.
+    """Make a font file of one face, with the tables for drawing and `character_map` as its only map.
 
     Raises:
         FontError: see `open_face` and `character_map`.
@@ -366,14 +372,14 @@ def drawing_font(path: Path, index: int) -> bytes:
         version = font.version
     directory, place = [], 12 + 16 * len(tables)
     for tag, data in sorted(tables.items()):
-        directory.append(struct.pack(">4s3L", tag.encode("latin-1"), 0, place, len(data)))  # FreeType skips the sums
+        directory.append(struct.pack(">4s3L", tag.encode("latin-1"), 0, place, len(data)))  # FreeType ignores checksums
         place += len(data) + -len(data) % 4
     body = [data + bytes(-len(data) % 4) for _, data in sorted(tables.items())]
     return b"".join((version.encode("latin-1"), struct.pack(">4H", len(tables), 0, 0, 0), *directory, *body))
 
 
 def _cmap_table(glyphs: Mapping[int, int]) -> bytes:
-    """A cmap with one subtable, of format 12: runs of code points whose glyphs follow each other."""
+    """A cmap with one subtable of format 12: runs of consecutive code points with consecutive glyphs."""
     pairs = np.array(sorted(glyphs.items()), dtype=np.int64).reshape(-1, 2)
     codes, numbers = pairs.T
     starts = np.flatnonzero(np.diff(codes, prepend=-2) * (1 << 20) + np.diff(numbers, prepend=-2) != (1 << 20) + 1)

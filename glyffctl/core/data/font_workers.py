@@ -1,8 +1,7 @@
-"""Fonts read and drawn in processes of their own: on all cores, and at arm's length.
+"""Parsing and drawing fonts in worker processes: on all cores, and isolated.
 
-A font is a program from a stranger. One that makes FreeType crash, hang or swallow memory takes a worker with it, and
-is named; the program goes on. Workers are started afresh ("spawn"): a script of yours that calls this has to keep its
-own work under `if __name__ == "__main__"`, as Python asks of all scripts that start processes so.
+Fonts are untrusted programs. One that makes FreeType crash, hang or exhaust memory ends only a worker and is reported
+by name. Workers start with "spawn": scripts that call this keep their own code under `if __name__ == "__main__"`.
 """
 
 from __future__ import annotations
@@ -30,45 +29,45 @@ from glyffctl.core.data.fonts import Face, Fit, GlyphRenderer, Picture, read_fac
 from glyffctl.core.errors import FontError, GlyffError
 
 MEMORY = 4 * 2**30
-"""Address space of a worker, in bytes; one at work takes a tenth of it."""
+"""Limit of a worker's address space, in bytes; ten times what it needs."""
 SECONDS = 60.0
-"""For reading one file, or drawing `CHUNK` glyphs: a hundred times what that takes."""
+"""Time limit for parsing one file, or drawing `CHUNK` glyphs: a hundred times what that takes."""
 CHUNK, CHUNK_BYTES = 256, 1 << 22
-"""Glyphs drawn at once, at most: 256 of 128×128, four of 1024×1024."""
-_PREFETCH = 3  # chunks in flight for each worker: as much as the parent may have to hold
+"""Limits of the glyphs, and their bytes, in one task: 256 of 128×128, four of 1024×1024."""
+_PREFETCH = 3  # tasks in flight for each worker, whose results the parent may have to hold
 
 
 class RenderedGlyph(NamedTuple):
-    """One glyph, or why there is none."""
+    """A glyph as a picture, or the reason why there is none."""
 
     face: Face
     codepoint: int
     picture: Picture | None
-    """None where the glyph is blank, or could not be drawn."""
+    """None where the glyph is blank or cannot be drawn."""
     failure: FontError | None = None
-    """Why this glyph could not be drawn."""
+    """Why the glyph cannot be drawn."""
     checksum: int = 0
     """CRC-32 of the picture."""
-    missing: bool = False
-    """Whether the picture is the one that the face shows for a character that it lacks."""
+    is_notdef: bool = False
+    """Whether the picture equals that of .notdef, which stands for missing characters."""
 
 
 class _RenderedChunk(NamedTuple):
-    """What a worker has drawn: of each glyph its checksum, None if it is blank, or why it could not be drawn."""
+    """The result of one task: for each glyph its checksum, None if it is blank, or an error."""
 
     outcomes: list[int | str | None]
     pictures: Picture  # (those with a checksum, size, size)
-    missing: int | None  # the checksum of .notdef
+    notdef: int | None  # the checksum of .notdef
 
 
 class FontWorkers:
-    """A pool of workers; made by `font_workers`."""
+    """A pool of workers; `font_workers` makes one."""
 
     def __init__(self, pool: ProcessPool, count: int) -> None:
         self._pool, self._count = pool, count
 
     def read(self, files: Iterable[Path], weight: int | None = None) -> Iterator[tuple[Path, list[Face] | FontError]]:
-        """The faces of each file, or why there are none, in the order of the files: see `fonts.read_faces`."""
+        """Parse files in order: the faces of each, see `fonts.read_faces`, or the error."""
         tasks = ((file, self._pool.schedule(read_faces, (file, weight), timeout=SECONDS)) for file in files)
         for file, task in _prefetched(tasks, self._count * _PREFETCH):
             try:
@@ -77,10 +76,10 @@ class FontWorkers:
                 yield file, error
 
     def draw(self, jobs: Iterable[tuple[Face, Sequence[int]]], size: int, fit: Fit = "ink") -> Iterator[RenderedGlyph]:
-        """Draw these characters of these faces, in this order: see `fonts.draw_glyphs`.
+        """Draw characters of faces, in order; see `fonts.draw_glyphs`.
 
-        A glyph that FreeType cannot draw is told, and where one breaks its worker, the chunk of at most `CHUNK` it is
-        in; the others are drawn.
+        A glyph that FreeType cannot draw has a `failure`. One that crashes its worker fails with its whole task, which
+        has at most `CHUNK` glyphs.
         """
         length = max(1, min(CHUNK, CHUNK_BYTES // size**2))
         chunks = (
@@ -94,21 +93,21 @@ class FontWorkers:
         )
         for (face, chunk), task in _prefetched(tasks, self._count * _PREFETCH):
             try:
-                drawn: _RenderedChunk = _result(task, face.file, "draw with")
+                chunk_result: _RenderedChunk = _result(task, face.file, "draw with")
             except FontError as error:
                 yield from (RenderedGlyph(face, codepoint, None, error) for codepoint in chunk)
                 continue
-            left = iter(drawn.pictures)
-            for codepoint, outcome in zip(chunk, drawn.outcomes, strict=True):
+            left = iter(chunk_result.pictures)
+            for codepoint, outcome in zip(chunk, chunk_result.outcomes, strict=True):
                 if isinstance(outcome, int):
-                    yield RenderedGlyph(face, codepoint, next(left), None, outcome, outcome == drawn.missing)
+                    yield RenderedGlyph(face, codepoint, next(left), None, outcome, outcome == chunk_result.notdef)
                 else:
                     yield RenderedGlyph(face, codepoint, None, None if outcome is None else FontError(outcome))
 
 
 @contextmanager
 def font_workers() -> Iterator[FontWorkers]:
-    """Workers for all cores; they end with the block, however it ends."""
+    """Start a worker for each core; they end with the block."""
     count = os.cpu_count() or 1
     pool = ProcessPool(count, context=multiprocessing.get_context("spawn"), initializer=_limit_worker)
     try:
@@ -119,16 +118,16 @@ def font_workers() -> Iterator[FontWorkers]:
 
 
 def _limit_worker() -> None:
-    """Before a worker's first task."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    with suppress(ValueError, OSError):  # a system that has a smaller limit, or none to set
+    """Set the limits of a worker before its first task."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends its workers
+    with suppress(ValueError, OSError):  # the system has a smaller limit, or none
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _without_characters(face: Face) -> Face:
-    """What drawing needs: not the tens of thousands of characters that could be drawn."""
+    """The face as drawing needs it, without its tens of thousands of code points."""
     return replace(face, codepoints=frozenset(), without_glyph=frozenset(), shared=())
 
 
@@ -151,11 +150,11 @@ def _draw(face: Face, codepoints: list[int], size: int, fit: Fit) -> _RenderedCh
         if picture is not None:
             pictures.append(picture)
     stacked = np.stack(pictures) if pictures else np.empty((0, size, size), np.uint8)
-    return _RenderedChunk(outcomes, stacked, renderer.missing)
+    return _RenderedChunk(outcomes, stacked, renderer.notdef_checksum)
 
 
 def _prefetched(tasks: Iterator[tuple[Any, Future[Any]]], most: int) -> Iterator[tuple[Any, Future[Any]]]:
-    """The tasks in their order, with `most` of them begun before the first is asked for."""
+    """Iterate over tasks in order, and keep `most` of them running."""
     begun = deque(itertools.islice(tasks, most))
     while begun:
         yield begun.popleft()
@@ -168,12 +167,14 @@ def _result(task: Future[Any], file: Path, what: str) -> Any:
     except TimeoutError:
         why = f"it took longer than {SECONDS:.0f} seconds; the font is damaged, or the machine is very busy"
     except ProcessExpired as expired:
-        why = f"the process that did it ended with code {expired.exitcode}; the font, or the font library, has a fault"
+        why = (
+            f"its worker process ended with code {expired.exitcode}; the font is damaged, or the font library has a bug"
+        )
     except MemoryError:
-        why = f"it wanted more than {MEMORY / 2**30:.0f} GB of memory; the font is damaged"
+        why = f"it needs more than {MEMORY / 2**30:.0f} GB of memory; the font is damaged"
     except BrokenProcessPool as error:
         raise GlyffError(
-            "the processes that read fonts cannot be started; a script of yours that calls this needs its own work "
+            "the worker processes for fonts cannot start; a script that calls `prepare` needs its own code "
             'under `if __name__ == "__main__"`'
         ) from error
     raise FontError(f"cannot {what} {file}: {why}") from None

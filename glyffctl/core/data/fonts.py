@@ -1,8 +1,8 @@
-"""Font files, their faces, what they cover, and glyphs as pictures.
+"""Font files, their faces and coverage, and glyphs drawn as pictures.
 
-Coverage is what the character maps say, never a comparison of pictures: a character is covered when they send it to a
-glyph of the font other than glyph 0 (.notdef). That same glyph is drawn: see `font_tables`. Variable fonts are drawn
-at Regular, weight 400, unless another weight is asked for, and at the default of their other axes.
+Character maps alone decide coverage: a face covers a character if its map has a glyph for it, other than glyph 0
+(.notdef). The same glyph is drawn: see `font_tables`. Variable fonts are drawn at Regular (weight 400) or another given
+weight, and at the default of their other axes.
 """
 
 from __future__ import annotations
@@ -37,19 +37,18 @@ from glyffctl.core.errors import FontError
 from glyffctl.core.io.names import LONGEST_NAME, utf8_name
 
 FONT_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc", ".woff", ".woff2"}
-_SYSTEM_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}  # what those who draw titles with it can read, too
+_SYSTEM_SUFFIXES = {".ttf", ".otf", ".ttc", ".otc"}  # formats that libraries which draw titles support, too
 REGULAR = 400
 LIGHTEST, HEAVIEST = 100, 1000
-"""Weights that can be asked for; 400 is Regular, 700 Bold."""
+"""The range of weights; 400 is Regular, 700 Bold."""
 MOST_ALIKE = 5
-"""Unrelated characters that a font may draw alike before that is taken for a box in place of what it lacks."""
-_LONGEST_CANVAS, _LARGEST_CANVAS = 30_000, 1 << 26  # pixels; FreeType draws nothing longer than 32,767
+"""Unrelated characters that may share a picture; more, and it is a placeholder for missing characters."""
+_LONGEST_CANVAS, _LARGEST_CANVAS = 30_000, 1 << 26  # pixels a side, and in all; FreeType draws at most 32,767 a side
 Fit = Literal["ink", "metrics"]
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
 
-# The em square fills 7/8 of the picture. Ideographs are made to fill their em nearly edge to edge (the longer
-# side of the ink is 0.94 em at the median and 0.98 em at most in Noto Sans CJK), so 1/16 on each side is a
-# margin that keeps strokes off the border without spending pixels on paper.
+# The em square fills 7/8 of the picture. Ideographs nearly fill their em (in Noto Sans CJK the longer side of the ink
+# is 0.94 em at the median and at most 0.98 em), so that a margin of 1/16 keeps strokes off the border.
 EM_FRACTION = 7 / 8
 
 
@@ -65,24 +64,24 @@ class Face:
     ascent: float
     descent: float
     without_glyph: frozenset[int] = frozenset()
-    """The characters that its character map sends to glyphs beyond the last."""
+    """Characters that its character map sends to glyphs beyond the last."""
     shared: tuple[tuple[int, frozenset[int]], ...] = ()
-    """Glyphs that stand for more than `MOST_ALIKE` unrelated characters, each with all its characters."""
+    """Glyphs of more than `MOST_ALIKE` unrelated characters, each with its characters."""
     axes: tuple[float, ...] = ()
-    """Where it is drawn on the axes of a variable font, in the font's order."""
+    """The coordinates of a variable font at which it is drawn, in the order of the font."""
     weight: float | None = None
-    """Its place on the axis of weight, if it has one."""
+    """The weight at which it is drawn, if it has an axis of weight."""
     remarks: tuple[str, ...] = ()
-    """What is out of the ordinary with it, after "its character map …"."""
+    """Irregularities, as they continue "its character map …"."""
     has_bitmaps: bool = False
-    """Whether it has bitmaps or the like beside its outlines."""
+    """Whether it has bitmaps or SVG pictures beside its outlines."""
 
 
 def find_font_files(paths: Iterable[Path]) -> list[Path]:
-    """Font files among `paths`: files as they are, folders searched to any depth by suffix.
+    """Find font files: `paths` that are files, and those in folders, at any depth, by suffix.
 
     Raises:
-        FontError: a path does not exist, or a folder holds no font.
+        FontError: a path does not exist, or a folder has no font.
     """
     found: dict[Path, Path] = {}
     for path in paths:
@@ -100,10 +99,9 @@ def find_font_files(paths: Iterable[Path]) -> list[Path]:
 
 
 def system_fonts() -> tuple[Path, list[Path]]:
-    """The installed font that fontconfig takes for simplified Chinese sans-serif, and the other Chinese ones.
+    """Find installed Chinese fonts with fontconfig: its choice for simplified Chinese sans-serif, and the others.
 
-    One font, not all: a set with one style is what the reference trains on, and every further font multiplies
-    the work. The others are there to be named.
+    One font is the default: the reference trains on a single style, and every further font multiplies the work.
 
     Raises:
         FontError: fontconfig is not installed or knows no Chinese font.
@@ -112,10 +110,10 @@ def system_fonts() -> tuple[Path, list[Path]]:
     known = sorted({Path(line) for line in _fontconfig("fc-list", "--format=%{file}\n", ":lang=zh") if line})
     listed = [path for path in known if path.suffix.lower() in _SYSTEM_SUFFIXES]
     if not listed:
-        others = f" in a format that is read (there is {known[0]})" if known else ""
+        others = f" in a supported format (there is {known[0]})" if known else ""
         raise FontError(f"fontconfig knows no Chinese font{others}; install one (Noto Sans CJK has most) or {advice}")
     matched = [Path(line) for line in _fontconfig("fc-match", "--format=%{file}\n", "sans:lang=zh-cn")]
-    # fc-match always answers with something, Chinese or not.
+    # fc-match always returns a font, Chinese or not.
     chosen = next((path for path in matched if path in listed), listed[0])
     return chosen, [path for path in listed if path != chosen]
 
@@ -125,30 +123,34 @@ def _fontconfig(*command: str) -> list[str]:
         result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         raise FontError(
-            f"cannot ask fontconfig for fonts ({command[0]} does not run); install it or name font files: "
+            f"cannot list fonts: {command[0]} of fontconfig does not run; install it or name font files: "
             "`glyffctl prepare fonts/`"
         ) from error
     return result.stdout.splitlines()
 
 
 def read_faces(path: Path, weight: int | None = None) -> list[Face]:
-    """All faces of a font file; those of a variable font at `weight`, or at Regular.
+    """Parse all faces of a font file.
+
+    Args:
+        path: of the file.
+        weight: of variable fonts; None is Regular.
 
     Raises:
-        FontError: it is no font that is read, it is cut short or damaged, it has no outlines or no character map, or
-            its axis of weight does not reach to `weight`.
+        FontError: the format is not supported, the file is damaged, has no outlines or no character map, or its axis
+            of weight does not include `weight`.
     """
     first, count = _read_face(path, 0, weight)
     faces, sets = [first], {first.codepoints: first.codepoints}
     for index in range(1, count):
         face, _ = _read_face(path, index, weight)
-        # Faces of a collection mostly cover the same characters: held, and sent to another process, once.
+        # Faces of a collection mostly cover the same characters: share one set, also when pickled.
         faces.append(replace(face, codepoints=sets.setdefault(face.codepoints, face.codepoints)))
     return faces
 
 
 def _read_face(path: Path, index: int, weight: int | None) -> tuple[Face, int]:
-    """One face, and how many faces its file has."""
+    """One face, and the number of faces in its file."""
     with open_face(path, index) as font:
         found = character_map(font)
         check_outlines(font, found.glyphs.values())
@@ -175,7 +177,7 @@ def _read_face(path: Path, index: int, weight: int | None) -> tuple[Face, int]:
 
 
 def _em_box(font: FontTables) -> tuple[float, float]:
-    """Ascent and descent in em. OpenType: the typographic ones of an ideographic font bound its em box."""
+    """Ascent and descent in em: the typographic ones, which in OpenType bound the em box of ideographic fonts."""
     em = font.parsed("head").unitsPerEm
     if not em:
         raise FontError(f"cannot read {font.path}: its em is 0 units, see table 'head'; {GET_FONT_AGAIN}")
@@ -190,10 +192,10 @@ def _em_box(font: FontTables) -> tuple[float, float]:
 
 
 def _name(font: FontTables) -> str:
-    """The full name of a face, or of the family of a variable one; the file's where the font has none."""
+    """The full name of a face, or of a variable font's family; without one, the name of the file."""
     name = None
     if "name" in font:
-        with suppress(FontError, UnicodeError):  # a font with damaged names draws as well
+        with suppress(FontError, UnicodeError):  # damaged names do not affect drawing
             table = font.parsed("name")
             name = (table.getDebugName(16) or table.getDebugName(1)) if "fvar" in font else None
             name = name or table.getDebugName(4)
@@ -201,7 +203,7 @@ def _name(font: FontTables) -> str:
 
 
 def _axes(font: FontTables, weight: int | None) -> tuple[tuple[float, ...], float | None]:
-    """Where on its axes a variable font is drawn, and its weight there; nothing for other fonts."""
+    """The coordinates at which a variable font is drawn, and its weight there; () and None for other fonts."""
     if "fvar" not in font:
         return (), None
     axes = font.parsed("fvar").axes
@@ -211,16 +213,16 @@ def _axes(font: FontTables, weight: int | None) -> tuple[tuple[float, ...], floa
             inside = axis.minValue <= (weight or REGULAR) <= axis.maxValue
             if weight is not None and not inside:
                 raise FontError(
-                    f"cannot draw with {font.path} at weight {weight}: its weights go from {axis.minValue:g} to "
-                    f"{axis.maxValue:g}; choose one of those"
+                    f"cannot draw with {font.path} at weight {weight}: its weights are {axis.minValue:g} to "
+                    f"{axis.maxValue:g}"
                 )
-            # An axis without 400 may have a scale of its own, on which the default is Regular.
+            # An axis without 400 may have its own scale, with Regular as its default.
             drawn = place[number] = float(weight or REGULAR) if inside else axis.defaultValue
     return tuple(place), drawn
 
 
 def _shared_glyphs(glyphs: Mapping[int, int]) -> tuple[tuple[int, frozenset[int]], ...]:
-    """Glyphs that stand for many unrelated characters: the glyph, and the characters."""
+    """Glyphs of many unrelated characters, each with its characters."""
     codepoints: dict[int, list[int]] = {}
     for codepoint, glyph in glyphs.items():
         codepoints.setdefault(glyph, []).append(codepoint)
@@ -232,7 +234,7 @@ def _shared_glyphs(glyphs: Mapping[int, int]) -> tuple[tuple[int, frozenset[int]
 
 
 def count_unrelated(codepoints: Iterable[int]) -> int:
-    """How many different characters these are, where compatibility characters count as what they are compatible to."""
+    """Count characters; compatibility characters count as the ones they are compatible with."""
     return len({unicodedata.normalize("NFKC", chr(codepoint)) for codepoint in codepoints})
 
 
@@ -240,12 +242,16 @@ _SIMPLIFIED = re.compile(r"\b(SC|CN|GB|Simplified)\b|简", re.IGNORECASE)
 
 
 def choose_faces(faces: list[Face], wanted: Set[int], which: Literal["best", "all"]) -> list[Face]:
-    """The faces of one file to draw: all that cover anything `wanted`, or the one that covers most of it.
+    """Choose the faces of one file to draw.
 
-    On a tie the face for simplified Chinese wins, then the first.
+    Args:
+        faces: of the file.
+        wanted: code points.
+        which: "all" that cover any of `wanted`, or the "best", which covers most; on a tie the face for simplified
+            Chinese, then the first.
 
     Raises:
-        FontError: no face covers any wanted character.
+        FontError: no face covers any of `wanted`.
     """
     covering = [face for face in faces if face.codepoints & wanted]
     if not covering:
@@ -267,11 +273,20 @@ def _no_wanted_character(faces: list[Face], wanted: Set[int]) -> str:
 def draw_glyphs(
     face: Face, codepoints: Iterable[int], size: int, fit: Fit = "ink"
 ) -> Iterator[tuple[int, Picture | None]]:
-    """Draw characters of a face: each as (size, size) uint8, 255 paper and 0 ink, or None if it is blank.
+    """Draw characters of a face.
 
-    One scale for all glyphs of a face, so that stroke widths agree: its em square fills 7/8 of the picture. A
-    glyph whose ink would leave the picture is drawn smaller, alone. `fit="ink"` centres the box of the ink;
-    `fit="metrics"` centres the em box of the face and leaves the glyph where it sits in it.
+    All glyphs have one scale, so that stroke widths agree: the em square fills 7/8 of the picture. Only glyphs whose
+    ink would leave the picture are drawn smaller.
+
+    Args:
+        face: to draw with.
+        codepoints: the characters.
+        size: of the pictures, in pixels.
+        fit: "ink" centres the bounding box of the ink; "metrics" centres the em box, and keeps the place of the glyph
+            in it.
+
+    Yields:
+        Each code point with its picture, (size, size) uint8, 255 paper and 0 ink; None if it is blank.
 
     Raises:
         FontError: the face cannot be read, or FreeType cannot draw a glyph of it.
@@ -282,7 +297,7 @@ def draw_glyphs(
 
 
 class GlyphRenderer:
-    """Draws with one face, see `draw_glyphs`. Making one reads the font; drawing does not.
+    """Draws glyphs of one face, see `draw_glyphs`; the constructor loads the font.
 
     Raises:
         FontError: FreeType cannot open the face.
@@ -291,22 +306,22 @@ class GlyphRenderer:
     def __init__(self, face: Face, size: int, fit: Fit) -> None:
         self.face, self.size, self.fit = face, size, fit
         self._data = drawing_font(face.file, face.index)
-        self._at_size = lru_cache(maxsize=4)(self._open_at)  # glyphs that are too large want a few other sizes, often
+        self._at_size = lru_cache(maxsize=4)(self._open_at)  # large glyphs often need the same few other sizes
         try:
             self._font = self._at_size(size * EM_FRACTION)
         except OSError as error:
             raise FontError(f"cannot draw with {face.file} ({face.name}): FreeType says {str(error)!r}") from error
 
     @cached_property
-    def missing(self) -> int | None:
-        """The checksum of what the face shows for a character that it lacks; None if that is blank or broken."""
+    def notdef_checksum(self) -> int | None:
+        """The CRC-32 of the picture of .notdef; None if it is blank or cannot be drawn."""
         with suppress(FontError):
             picture = self.draw(UNMAPPED_CODE_POINT)
             return None if picture is None else zlib.crc32(picture.data)
         return None
 
     def draw(self, codepoint: int) -> Picture | None:
-        """One glyph.
+        """Draw one glyph; None if it is blank.
 
         Raises:
             FontError: FreeType cannot draw it.
@@ -340,12 +355,12 @@ class GlyphRenderer:
                 return None
             ink = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)  # from the origin of the glyph
             x, y = self._window(character, font, ink)
-            reach = max(x - ink[0], y - ink[1], ink[2] - x - size, ink[3] - y - size)
-            if reach <= 0:
+            excess = max(x - ink[0], y - ink[1], ink[2] - x - size, ink[3] - y - size)
+            if excess <= 0:
                 return 255 - np.asarray(canvas.crop((x - left, y - top, x - left + size, y - top + size)))
-            # What reaches r beyond the edge lies size/2 + r from the centre; hinting may need a second try.
-            smaller = font.size * (size / 2 - 1) / (size / 2 + reach)
-            if smaller < 1:  # FreeType's smallest
+            # Ink that exceeds the edge by r is size/2 + r from the centre; hinting may need another try.
+            smaller = font.size * (size / 2 - 1) / (size / 2 + excess)
+            if smaller < 1:  # the smallest size of FreeType
                 return self._draw_reduced(canvas.crop(box))
             font = self._at_size(smaller)
 
@@ -358,7 +373,7 @@ class GlyphRenderer:
         return (ink[0] + ink[2] - size) // 2, (ink[1] + ink[3] - size) // 2
 
     def _draw_reduced(self, ink: Image.Image) -> Picture:
-        """What is too large in the smallest size of the font, made smaller as a picture and centred."""
+        """Scale down the picture of a glyph that is too large even at the smallest size, and centre it."""
         share = (self.size - 2) / max(ink.size)
         width, height = (max(1, round(side * share)) for side in ink.size)
         picture = Image.new("L", (self.size, self.size))

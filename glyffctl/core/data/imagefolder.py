@@ -1,8 +1,7 @@
-"""Image–caption folders as `datasets.load_dataset("imagefolder", …)` knows them: pictures, one metadata file.
+"""Image–caption folders in the format of `datasets.load_dataset("imagefolder", …)`: pictures and a metadata file.
 
-`metadata.jsonl` (or `metadata.csv`) has a row per picture with `file_name` and `text` (or `caption`); folders
-that `glyffctl prepare --format imagefolder` made add `codepoint`, `character`, `font`, `radical` and
-`alternate_captions`. Ours or anyone's, they are read the same way.
+`metadata.jsonl` (or `metadata.csv`) has a row per picture with `file_name` and `text` (or `caption`); folders of
+`glyffctl prepare --format imagefolder` add `codepoint`, `character`, `font`, `radical` and `alternate_captions`.
 """
 
 from __future__ import annotations
@@ -25,15 +24,16 @@ from glyffctl.core.io.tables import csv_records, json_records, read_lines
 METADATA_FILES = ("metadata.jsonl", "metadata.csv")
 _LONGEST_CHARACTER = 2  # code points: one may select a variant
 _RADICALS = 214
-# A radical as a number, or as Unihan writes it in kRSUnicode: 167.5, 120'.3, with more of them behind a space.
+# A radical as a number, or as in kRSUnicode of Unihan: 167.5, 120'.3, perhaps with more behind a space.
 _RADICAL = re.compile(r"([0-9]{1,3})'{0,3}(?:\.-?[0-9]{1,2})?(?:\s.*)?")
 _CODEPOINT = re.compile(r"[Uu]\+([0-9A-Fa-f]{1,6})")
-_COLUMNS_SHOWN = 8  # columns
-CACHE_BYTES = 1 << 30  # 65,536 pictures of 128×128
+_COLUMNS_SHOWN = 8
+CACHE_BYTES = 1 << 30
+"""Bytes of decoded pictures to keep: 65,536 of 128×128."""
 
 
 class MetadataRow(NamedTuple):
-    """One row of a metadata file. Only `file_name` and `text` are there in every folder."""
+    """A row of a metadata file. Only `file_name` and `text` are required."""
 
     file_name: str
     text: str
@@ -45,10 +45,10 @@ class MetadataRow(NamedTuple):
 
 
 def metadata_file(folder: Path) -> Path | None:
-    """The metadata file of an image–caption folder, or None where there is none.
+    """Find the metadata file of an image–caption folder; None where there is none.
 
     Raises:
-        DataError: there are several, which `datasets` refuses, too.
+        DataError: there are several, which `datasets` also refuses.
     """
     there = [name for name in (*METADATA_FILES, "metadata.parquet") if (folder / name).is_file()]
     if len(there) > 1:
@@ -57,11 +57,11 @@ def metadata_file(folder: Path) -> Path | None:
 
 
 def read_metadata(path: Path) -> Iterator[MetadataRow]:
-    """All rows of a metadata file, in its order.
+    """Parse the rows of a metadata file, in order.
 
     Raises:
-        DataError: it is no text, not JSON lines or CSV, has no row, or one without `file_name` or `text`, or with a
-            radical or code point that is none; names the line.
+        DataError: it is not JSON lines or CSV, or has no row; or a row lacks `file_name` or `text`, or its radical or
+            code point is not valid. The message names the line.
     """
     lines = read_lines(path, DataError)
     empty = True
@@ -69,7 +69,7 @@ def read_metadata(path: Path) -> Iterator[MetadataRow]:
         yield _row(fields, path, line)
         empty = False
     if empty:
-        raise DataError(f"{path} names no picture; give it a row with file_name and text for each")
+        raise DataError(f"{path} has no rows; add one with file_name and text for each picture")
 
 
 def _row(fields: dict[str, Any], path: Path, line: int) -> MetadataRow:
@@ -98,7 +98,7 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> MetadataRow:
 
 
 def _describe_row(fields: dict[str, Any], file_name: object, text: object) -> str:
-    """What a row has instead of the two that it needs."""
+    """What a row has in place of `file_name` or `text`, for messages."""
     caption = "text" if "text" in fields else "caption"
     for name, value in (("file_name", file_name), (caption, text)):
         if name in fields and (value == "" or not isinstance(value, str)):
@@ -113,27 +113,29 @@ def _describe_row(fields: dict[str, Any], file_name: object, text: object) -> st
 
 
 def _check_name(name: str, path: Path, line: int) -> None:
-    """See that a row names a file in the folder of the metadata, by a path from there."""
+    """Check that a row names a file in the folder of the metadata, by a relative path."""
     absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).is_absolute()
     if absolute and ".." not in PurePosixPath(name).parts:
         for folder in (path.parent.absolute(), path.parent.resolve()):
             if PurePosixPath(name).is_relative_to(folder):
                 inside = PurePosixPath(name).relative_to(folder)
                 raise DataError(f"{path}, line {line}: file_name must be relative to the folder: {inside}")
-        if not PurePosixPath(name).is_absolute() and not (path.parent / name).is_file():  # on Linux a name like any
+        if (
+            not PurePosixPath(name).is_absolute() and not (path.parent / name).is_file()
+        ):  # on Linux, Windows paths are valid names
             raise DataError(f"{path}, line {line}: file_name must be relative to the folder, not {short_repr(name)}")
     check_inside(name, path, DataError)
 
 
 def unreadable_picture(metadata: Path, name: str, error: Exception) -> DataError:
-    """What to say of a file that a row names and that cannot be read, with the name that was likely meant."""
+    """The error for a file that a row names but that cannot be read, with the name that was likely meant."""
     folder = metadata.parent
-    asked = f"{metadata} names {str(folder / name)[:300]}, which cannot be read"
+    named = f"{metadata} names {str(folder / name)[:300]}, which cannot be read"
     if not isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
-        return DataError(f"{asked}: {getattr(error, 'strerror', None) or error}")
+        return DataError(f"{named}: {getattr(error, 'strerror', None) or error}")
     plain = name.replace("\\", "/")
     if plain != name and ".." not in PurePosixPath(plain).parts and (folder / plain).is_file():
-        return DataError(f"{asked}: with slashes it is there; write {plain}")
+        return DataError(f"{named}: with slashes it exists; write {plain}")
     place = (folder / name).parent
     try:
         near = sorted(path.name for path in place.iterdir()) if len(name) < _LONGEST_PATH and "\0" not in name else []
@@ -142,18 +144,18 @@ def unreadable_picture(metadata: Path, name: str, error: Exception) -> DataError
     wanted = PurePosixPath(name).name.lower()
     for there in near:
         if wanted in (there.lower(), PurePosixPath(there).stem.lower()):
-            return DataError(f"{asked}; there is {there}: write that as its file_name")
-    return DataError(f"{asked}; add it or remove its row")
+            return DataError(f"{named}; there is {there}: write that as its file_name")
+    return DataError(f"{named}; add it or remove its row")
 
 
 _LONGEST_PATH = 1000
 
 
 def parse_codepoint(value: object) -> int | None:
-    """`U+9502`, or the same as a whole number; None for nothing.
+    """Parse a code point: `U+9502`, or an integer; None for no value.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: `value` is anything else.
     """
     if value in (None, ""):
         return None
@@ -165,10 +167,10 @@ def parse_codepoint(value: object) -> int | None:
 
 
 def parse_radical(value: object) -> int | None:
-    """The number of a radical, 1 to 214, also as Unihan writes it with the strokes beyond it; None for nothing.
+    """Parse the number of a radical, 1 to 214, perhaps with residual strokes as in Unihan; None for no value.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: `value` is anything else.
     """
     if value in (None, ""):
         return None
@@ -183,7 +185,7 @@ def parse_radical(value: object) -> int | None:
 
 
 class StringList:
-    """Many strings in one piece: as a list of them, the file names of two million pictures would take 200 MB more."""
+    """A list of strings in one buffer: for the file names of two million pictures it saves 200 MB."""
 
     def __init__(self) -> None:
         self._letters = bytearray()
@@ -193,7 +195,7 @@ class StringList:
         return len(self._ends) - 1
 
     def append(self, name: str) -> None:
-        """Add a string at the end."""
+        """Append a string."""
         self._letters += name.encode("utf-8", "surrogatepass")
         self._ends.append(len(self._letters))
 
@@ -202,16 +204,16 @@ class StringList:
 
 
 class PictureReader:
-    """Pixels of picture files: (N, size, size) uint8, 255 is paper.
+    """Reads picture files as (N, size, size) uint8, 255 is paper.
 
-    The first `CACHE_BYTES` bytes of what is decoded are kept; a picture beyond is decoded whenever it is asked for.
+    The first `CACHE_BYTES` of decoded pictures are kept; others are decoded for every call.
     """
 
     def __init__(self, folder: Path, names: StringList, size: int) -> None:
         self.folder, self.names = folder, names
-        # torch.empty takes address space only; memory is used as pictures are decoded.
+        # torch.empty reserves address space; memory is used only for decoded pictures.
         self.pixels = torch.empty((min(len(names), CACHE_BYTES // size**2), size, size), dtype=torch.uint8)
-        self.place = torch.full((len(names),), -1, dtype=torch.int32)  # in `pixels`, or -1
+        self.place = torch.full((len(names),), -1, dtype=torch.int32)  # row in `pixels`, or -1
         self.used = 0
 
     def __call__(self, index: Tensor) -> Tensor:

@@ -81,6 +81,7 @@ class ShardReader:
         self.ends = torch.tensor([len(shard.images) for shard in shards]).cumsum(0)
 
     def __call__(self, index: Tensor) -> Tensor:
+        """Pictures (B, size, size) uint8 of the rows `index` (B,)."""
         images = torch.empty((len(index), *self.shards[0].images.shape[1:]), dtype=torch.uint8)
         shard_of = torch.bucketize(index, self.ends, right=True)
         for i in sorted(set(shard_of.tolist())):
@@ -113,6 +114,7 @@ class ResizedReader:
         self.pixels, self.size = pixels, size
 
     def __call__(self, index: Tensor) -> Tensor:
+        """Pictures (B, size, size) uint8 of the rows `index` (B,)."""
         images = self.pixels(index).unsqueeze(1).float()
         images = interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
         return images.round().clamp(0, 255).to(torch.uint8).squeeze(1)

@@ -1,4 +1,4 @@
-"""Which characters are kept out of training, in every font."""
+"""Which characters are held out of training, in every font."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from glyffctl.core.data.dataset import GlyphSet
 
 
 def held_out(glyphs: GlyphSet, share: float) -> Tensor:
-    """(N,) bool: the glyphs whose *character* is kept out of training.
+    """(N,) bool: the glyphs whose *character* is held out of training.
 
-    Decided by a hash of the character alone: the same in every font, every run and every data set.
+    A hash of the character decides, so that it is the same in every font, run and data set. `share` is in 0…1.
     """
     limit = share * 2**32
 
-    def out(text: str) -> bool:
+    def is_out(text: str) -> bool:
         return int.from_bytes(blake2b(text.encode(), digest_size=4).digest(), "big") < limit
 
-    # Image folders may name no character; there the caption decides.
-    flags = torch.tensor([out(c.character or c.definition) for c in glyphs.characters], dtype=torch.bool)
+    # Where image folders name no character, the caption decides.
+    flags = torch.tensor([is_out(c.character or c.definition) for c in glyphs.characters], dtype=torch.bool)
     return flags[glyphs.character_of]
 
 
 def canonical(character: str) -> str:
-    """The character that this one is a compatibility copy of, else itself: U+F900 豈 → U+8C48 豈."""
+    """The character of which this one is a compatibility copy, else itself: U+F900 豈 → U+8C48 豈."""
     return unicodedata.normalize("NFKC", character)

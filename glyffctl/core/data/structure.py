@@ -1,8 +1,7 @@
 """The composition of characters, from a table of ideographic description sequences (IDS).
 
 An IDS such as ⿰釒里 begins with an operator (Unicode's block 2FF0): ⿰ left and right, ⿱ above and below, and more.
-The table is read as CJKVI's project writes it: code point, tab, character, tab, sequence. It does not come with the
-program.
+The table has the format of the CJKVI project: code point, tab, character, tab, sequence. It is not bundled.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ OPERATORS = {
 
 
 def read_structure(path: Path) -> dict[str, str]:
-    """The first operator of each character of an IDS file, plain or packed; "" for characters that are not composed.
+    """Load the first operator of each character of an IDS file, plain or packed; "" for characters without parts.
 
     Raises:
-        DataError: it cannot be read, or holds no sequences.
+        DataError: it cannot be read, or has no sequences.
     """
     table = read_sequences(path)
     return {
@@ -45,10 +44,10 @@ def read_structure(path: Path) -> dict[str, str]:
 
 
 def read_sequences(path: Path) -> dict[str, list[str]]:
-    """The sequences of each character of an IDS file, plain or packed; several where regions write it differently.
+    """Load the sequences of each character of an IDS file, plain or packed; several where regions differ.
 
     Raises:
-        DataError: it cannot be read, or holds no sequences.
+        DataError: it cannot be read, or has no sequences.
     """
     advice = "give a file of lines with code point, character and sequence, as CJKVI's ids.txt"
     try:
@@ -56,7 +55,7 @@ def read_sequences(path: Path) -> dict[str, list[str]]:
     except OSError as error:
         raise DataError(f"cannot read {path}: {reason(error)}; {advice}") from error
     except (EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: it is no UTF-8 text or a damaged .gz; {advice}") from error
+        raise DataError(f"cannot read {path}: it is not UTF-8 text, or a damaged .gz; {advice}") from error
     found = {}
     for line in (match[0] for match in re.finditer(r"[^\r\n]+", text)):
         fields = line.split("\t")
