@@ -32,6 +32,9 @@ def draw_samples(drawer: Drawer, objective: Objective, images: int, path: Path) 
     """Write a sheet of glyphs for held-out captions, always with the same noise.
 
     Args:
+        drawer: of the averaged weights.
+        objective: with the data.
+        path: of a PNG.
         images: pictures shown so far, for the PNG to carry.
 
     Raises:
@@ -53,6 +56,7 @@ def load_evaluator(objective: Objective, known: EncoderInfo) -> Generator[Event,
     """What measures the model at checkpoints; None, with a caution, where its prompts cannot be encoded.
 
     Args:
+        objective: with the data.
         known: the encoder of the embeddings.
     """
     try:

@@ -35,8 +35,12 @@ def forecast(
     """How long an epoch and the budget take; a caution where the budget shows few of the glyphs even once.
 
     Args:
-        left: of the budget: seconds if it is one of time (`timed`), else pictures.
+        first: after this session's first step.
+        now: after the last step.
+        left: of the budget: seconds if it is one of time, else pictures.
+        epoch_size: glyphs in an epoch.
         epochs_before: how often the weights had seen their data when the run began.
+        timed: the budget is one of time.
     """
     speed = (now.images - first.images) / max(1e-9, now.seconds - first.seconds)
     epoch = epoch_size / speed

@@ -28,6 +28,7 @@ def find_model(given: Path | None, *, hub: bool = False) -> Generator[Event, Non
     that is passed over, or taken though it has seen less, is named in a caution.
 
     Args:
+        given: a path, "bundled", or None for the default.
         hub: also take a name on the Hugging Face hub, as it is.
 
     Raises:
@@ -92,6 +93,7 @@ def load_text_encoder(
     """The text encoder that `model` was trained with.
 
     Args:
+        model: with what is known of its encoder.
         encoder: where it is, if it moved since.
         with_transformers: as in `load_encoder`.
 

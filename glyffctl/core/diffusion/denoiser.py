@@ -34,9 +34,11 @@ LARGEST_SNR = 25.0  # of the weighting "v": σ = 0.2
 
 
 class Denoise(Protocol):
-    """D as samplers call it: x and the result (B, C, H, W), sigma (B,) on the CPU."""
+    """D as samplers call it."""
 
-    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """D(x, σ): x and the result (B, C, H, W), sigma (B,) on the CPU."""
+        ...
 
 
 class Network(Protocol):

@@ -23,6 +23,7 @@ def guide(
     The other convention, (1+w)·D_condition − w·D_negative, is w = γ − 1.
 
     Args:
+        denoiser: D, for both rows.
         condition: B rows, such as B prompts. The denoiser that is returned takes batches of B.
         negative: B rows to be guided away from; usually without a caption (an all-False mask).
         scale: γ; 1 is no guidance and costs one evaluation instead of two.

@@ -34,9 +34,11 @@ class Step(NamedTuple):
 
 
 class SamplerFunction(Protocol):
-    """x (B, C, H, W) is noise of level sigmas[0]: σ·ε. The last step's `x` is the result."""
+    """From noise to a sample, one step of the levels after another."""
 
-    def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]: ...
+    def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:
+        """x (B, C, H, W) is noise of level sigmas[0]: σ·ε. The last step's `x` is the result."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,7 @@ def compare(network: UNet, config: dict[str, Any], weights: Path) -> float:
     """The largest difference between the answers of ours and of diffusers' network, beside the largest answer.
 
     Args:
+        network: ours.
         config: of `unet_config`.
         weights: the file that was written.
 

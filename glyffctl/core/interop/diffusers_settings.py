@@ -32,7 +32,7 @@ _SCHEDULER_FILE = "scheduler_config.json"
 GLYFFUSER = "GlyffuserPipeline"
 """The pipeline of yue-here/glyffuser. Black is 0 and white is 1 in its pictures, where diffusers' own have −1 and 1."""
 GLYFFUSER_ENCODER = ("google-t5/t5-small", 512)
-"""The encoder which that pipeline takes when it is told nothing, and the width of its vectors."""
+"""The encoder which that pipeline takes when it is problem nothing, and the width of its vectors."""
 LONGEST_TEXT = 256  # tokens, as in the same pipeline
 PREDICTIONS: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
@@ -254,6 +254,9 @@ def _arguments(kind: Any, plain: dict[str, Any], fixed: set[str], path: Path) ->
     """What a JSON file sets of a class of diffusers: without remarks, and without what is not known and is off.
 
     Args:
+        kind: the class.
+        plain: the parsed file.
+        path: of the file.
         fixed: settings that may only be as they are where a file is silent, or null.
     """
     known, held = inspect.signature(kind).parameters, {}
@@ -263,16 +266,16 @@ def _arguments(kind: Any, plain: dict[str, Any], fixed: set[str], path: Path) ->
         if name not in known:
             raise ModelError(f"cannot use {path}: unknown setting {short_repr(name)}")
         default, values = known[name].default, _VALUES.get(name)
-        told = f"cannot use {path}: {name} is {short_repr(value)}; known"
+        problem = f"cannot use {path}: {name} is {short_repr(value)}; known"
         if name in fixed:
             if value is not None and (type(value) is not type(default) or value != default):
-                raise ModelError(f"{told} is {default!r}")
+                raise ModelError(f"{problem} is {default!r}")
         elif not _fits(value, known[name]):
             low, high = _RANGES.get(name, _RANGE)
             numbers = "" if isinstance(default, bool | str) else f", with numbers in {low:g}…{high:g}"
-            raise ModelError(f"{told} are values like {default!r}{numbers}")
+            raise ModelError(f"{problem} are values like {default!r}{numbers}")
         elif values and value not in values:
-            raise ModelError(f"{told} are {', '.join(map(str, values))}")
+            raise ModelError(f"{problem} are {', '.join(map(str, values))}")
         held[name] = value
     return held
 

@@ -231,6 +231,7 @@ def fit_to_data(sections: dict[str, dict[str, Any]], size: int, width: int) -> C
     """Checked settings with the numbers that the data, the codec and the text encoder decide.
 
     Args:
+        sections: as `merge` returns them.
         size: height and width of a picture, in pixels.
         width: numbers of a token vector.
 

@@ -88,6 +88,9 @@ class Drawer:
         Yields how many pictures are done, in fractions as the sampler steps.
 
         Args:
+            recipe: sampler, steps and guidance.
+            condition: B prompts, encoded.
+            seeds: (B,) int64.
             negative: one row to be guided away from; None is no caption.
             watch: is called with every step of every batch.
 

@@ -75,6 +75,9 @@ def generate(
     """Draw B samples, step by step; the last step's `x` (B, *shape) float32 is the result.
 
     Args:
+        denoiser: of the model.
+        schedule: of the model.
+        recipe: sampler, steps and guidance.
         condition: B rows, such as prompts; a row whose mask is all False has none.
         negative: B rows to be guided away from.
         seeds: (B,) int64, one for each sample, on the device to draw on.

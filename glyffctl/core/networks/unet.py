@@ -115,6 +115,7 @@ class Pointwise(nn.Linear):
     """
 
     def forward(self, input: Tensor) -> Tensor:
+        """(B, H, W, C) → (B, H, W, C')."""
         if input.device.type != "cpu":
             return super().forward(input)
         picture = input.permute(0, 3, 1, 2)  # channels_last without a copy
@@ -128,6 +129,7 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(math.gcd(32, channels), channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W), normalised."""
         if x.device.type == "cpu" and x.dtype == torch.bfloat16:
             # PyTorch's kernel for this order of memory takes three times as long as turning it twice.
             return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
@@ -168,6 +170,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """(B, inputs, H, W) and (B, embedding) → (B, outputs, H, W)."""
         scale, shift = self.embed(embedding)[:, :, None, None].chunk(2, dim=1)
         hidden = self.conv1(F.silu(self.norm1(x)))
         hidden = self.norm2(hidden) * (1 + scale) + shift
@@ -189,6 +192,7 @@ class Attention(nn.Module):
         return x.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, positions, C/heads)
 
     def forward(self, x: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, H, W, C), from x of that shape and source (B, …, source width); mask is False where not to look."""
         q, k, v = (self._split(t) for t in (self.query(x), self.key(source), self.value(source)))
         dtype = q.dtype
         if x.device.type == "cpu" and dtype == torch.bfloat16:
@@ -216,6 +220,7 @@ class FeedForward(nn.Module):
         self.down = Pointwise(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, H, W, C) → (B, H, W, C)."""
         hidden, gate = self.up(x).chunk(2, dim=-1)
         return self.down(hidden * F.gelu(gate))
 
@@ -236,6 +241,7 @@ class Transformer(nn.Module):
         self.proj_out = _zero(Pointwise(width, width))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
+        """(B, C, H, W) → (B, C, H, W)."""
         hidden = self.proj_in(self.norm(x).permute(0, 2, 3, 1))  # (B, H, W, C), the memory order of channels_last
         normed = self.norm1(hidden)
         hidden = hidden + self.self_attn(normed, normed)
@@ -253,6 +259,7 @@ class Block(nn.Module):
         self.transformer = Transformer(outputs, config.context_width, config.head_width) if attends else None
 
     def forward(self, x: Tensor, embedding: Tensor, context: Context) -> Tensor:
+        """(B, inputs, H, W) → (B, outputs, H, W)."""
         x = self.res(x, embedding)
         return x if self.transformer is None else self.transformer(x, context)
 

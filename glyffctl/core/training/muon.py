@@ -38,6 +38,7 @@ class Muon:
         """One step down the gradients that the parameters hold; those without are left alone.
 
         Args:
+            learning_rate: that of AdamW would do: updates have the same root mean square.
             dtype: of the iteration; None is that of the parameters.
         """
         updates: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)

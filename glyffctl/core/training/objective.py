@@ -60,6 +60,9 @@ class Objective(nn.Module, ABC):
         """Divide the glyphs.
 
         Args:
+            config: all settings of the run.
+            data: what to learn from.
+            device: where to compute.
             dtype: of weights and pictures; float64 shows what is rounding and what is not.
 
         Raises:

@@ -32,7 +32,12 @@ class Optimizer:
         """Take the parameters of `network` where they are: move it and set its memory order before.
 
         Args:
+            name: "adamw", or "muon" for matrices.
+            network: what to train.
             is_matrix: which parameters, by name, Muon may take, see `NetworkConfig`.
+            learning_rate: of both.
+            weight_decay: of matrices.
+            betas: of AdamW.
         """
         matrices = [p for key, p in network.named_parameters() if name == "muon" and is_matrix(key, p)]
         self._views = {p: nn.Parameter(_as_matrix(p.detach())) for p in matrices}
@@ -59,6 +64,7 @@ class Optimizer:
         """One step down the gradients that the parameters hold.
 
         Args:
+            learning_rate: of both optimizers.
             dtype: of Muon's iteration; None is that of the weights.
         """
         for parameter, view in self._views.items():

@@ -46,6 +46,7 @@ def check_memory(config: Config, processes: int) -> None:
     value of a process's share of a batch (x0, ε, z, F). What is between the layers comes on top.
 
     Args:
+        config: all settings of the run.
         processes: that share a batch, anywhere.
 
     Raises:
@@ -84,6 +85,11 @@ class Trainer:
         """Build a fresh run.
 
         Args:
+            config: all settings of the run.
+            glyphs: what to learn from.
+            embeddings: of the glyphs' captions.
+            device: where to compute.
+            group: the processes that train together.
             dtype: of weights and pictures; float64 shows what is rounding and what is not.
 
         Raises:
@@ -124,6 +130,8 @@ class Trainer:
         """Begin with the weights of `network`, which has been shown `images` pictures, in place of random ones.
 
         Args:
+            network: of the same sizes.
+            images: pictures that it has been shown.
             epochs: how often it has seen its data; None takes them to be as many as those of this run.
 
         Raises:
