@@ -20,7 +20,7 @@ from glyffctl.core.evaluation.classifier import (
     save_classifier,
     to_ink,
 )
-from glyffctl.core.evaluation.classifier_training import augment, labels, split, train_classifier
+from glyffctl.core.evaluation.classifier_training import augment, labels, train_classifier, training_split
 from glyffctl.core.io.bundled import pretrained
 from glyffctl.workflows.classifier import ClassifierOptions, check_predictions, make_classifier
 from glyffctl.workflows.events import finish
@@ -44,7 +44,7 @@ def clear(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: P
 def test_it_learns_radicals_and_tells_them_in_characters_it_has_not_seen(clear: Path, tmp_path: Path):
     report = finish(make_classifier(ClassifierOptions(data=clear, out=tmp_path / "classifier.safetensors", passes=6)))
     glyphs = open_glyphs(clear, SIZE)
-    _, held = split(glyphs)
+    _, held = training_split(glyphs)
     most = float(labels(glyphs)[held].bincount().max()) / len(held)  # always naming the commonest is this good
     assert most < CLEARLY_MORE < report.accuracy.low
     assert report.accuracy.count == len(held)
@@ -177,7 +177,7 @@ def common(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: 
 
 def test_the_bundled_classifier_knows_held_out_glyphs(common: GlyphSet):
     classifier, header = load_classifier()
-    _, held = split(common)
+    _, held = training_split(common)
     assert len(held) > 500
     assert float(check_predictions(classifier, common, held).double().mean()) >= 0.9
     assert header["accuracy"] >= 0.9 and len(header["fonts"]) >= 4
@@ -186,7 +186,7 @@ def test_the_bundled_classifier_knows_held_out_glyphs(common: GlyphSet):
 
 def test_the_bundled_classifier_is_not_thrown_off_by_soft_strokes(common: GlyphSet):
     classifier, _ = load_classifier()
-    _, held = split(common)
+    _, held = training_split(common)
     held = held[::3].clone()
     ink = augment(to_ink(common.images(held)), torch.Generator().manual_seed(1))
     found = predict(classifier, [((1 - ink[:, 0]) * 255).round().to(torch.uint8)]).radical

@@ -14,7 +14,7 @@ class PrincipalComponents(NamedTuple):
 
     Attributes:
         variances: (min(N, D),) float64, not negative.
-        axes: (D, K) float64 with orthonormal columns. Their signs are arbitrary.
+        axes: (D, K) float64 with orthonormal columns, of arbitrary signs. If N < D, those without variance may be 0.
     """
 
     variances: Tensor

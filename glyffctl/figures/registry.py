@@ -111,10 +111,10 @@ ENTRIES = (
     ),
     Entry(
         "loop",
-        "What a denoiser is asked, and what it answers",
+        "What a denoiser sees, and what it predicts",
         "A denoiser sees only the left column and t. From it, it guesses the noise, and so the glyph behind it. The "
         "exact denoiser can look every glyph up in its list and finds the right one long after our eyes have given "
-        "up; a network has no list, and answers with a blurred mean of what might be there. To the eye all guesses of "
+        "up; a network has no list, and predicts a blurred mean of what might be there. To the eye all guesses of "
         "the noise look alike, so the error is shown: orange is too much noise, blue too little.",
         "A row for each of five noise levels: the noisy glyph, the glyph that each denoiser guesses, and in colour the "
         "error of the noise that it predicts, which follows the outlines of the strokes.",
@@ -141,7 +141,7 @@ ENTRIES = (
         "One step, five steps, many",
         "A single step from pure noise, “1 step, from T”, can only give the mean of what the prompt allows, and "
         "that mean already leans toward the prompt. Started lower down in the schedule the same single step leaves the "
-        "noise it was given. In the rows below, compare how clean the strokes are.",
+        "noise that it starts from. In the rows below, compare how clean the strokes are.",
         "A row of pictures for each sampler and number of steps, with the prompt at the left, without it at the right: "
         "noise from one step at the lowest level, a blur from one step at the highest, glyphs from many steps.",
         needs_model=True,
@@ -158,7 +158,7 @@ ENTRIES = (
         "beside",
         "Real and drawn, side by side",
         "In each pair the left glyph is from the data, and the right one is what the model draws for the definition "
-        "below, one try each. They are not meant to be the same characters: the model is asked for new glyphs.",
+        "below, one try each. They are not meant to be the same characters: the model is meant to draw new glyphs.",
         "Pairs of a real and a drawn glyph, each with its definition below.",
         needs_model=True,
     ),

@@ -17,7 +17,7 @@ from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError
 from glyffctl.core.estimates import Estimate, share
 from glyffctl.core.evaluation.classifier import SIZE, RadicalClassifier, predict, save_classifier
-from glyffctl.core.evaluation.classifier_training import labels, split, train_classifier
+from glyffctl.core.evaluation.classifier_training import labels, train_classifier, training_split
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.names import check_name
 from glyffctl.core.precision import autocast_dtype
@@ -26,7 +26,7 @@ from glyffctl.workflows.pictures import check_pictures
 
 _GLYPHS = 800_000  # to train on, within the limits below
 _FEWEST, _MOST = 5, 40  # passes
-_AT_ONCE = 256
+_BATCH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def make_classifier(options: ClassifierOptions) -> Generator[Event, None, Classi
     check_writable(options.out)
     check_name(options.out, OutputError)
     glyphs = open_glyphs(options.data, SIZE)
-    index, held = split(glyphs)
+    index, held = training_split(glyphs)
     if not len(index) or not len(held):
         raise DataError(
             f"{options.data} has too few glyphs whose radical is known; prepare more with `glyffctl prepare`"
@@ -124,5 +124,5 @@ def make_classifier(options: ClassifierOptions) -> Generator[Event, None, Classi
 
 def check_predictions(classifier: RadicalClassifier, glyphs: GlyphSet, index: Tensor) -> Tensor:
     """(B,) bool: whether the classifier predicts the radical of each glyph `index` (B,)."""
-    found = predict(classifier, (glyphs.images(part) for part in index.split(_AT_ONCE))).radical
+    found = predict(classifier, (glyphs.images(part) for part in index.split(_BATCH))).radical
     return found == labels(glyphs)[index]

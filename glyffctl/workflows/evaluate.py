@@ -50,7 +50,7 @@ from glyffctl.workflows.words import warn_of_unknown_words
 
 FEWEST = 16  # held-out glyphs that a comparison of distributions needs
 _MOST_CLASSIFIED = 20_000
-_AT_ONCE = 256
+_BATCH = 256
 _LARGEST_SEED = 2**62
 
 
@@ -294,7 +294,7 @@ def _classify(
     done = 0
     for name, of in (drawn | indices).items():
         found = [predict(classifier, ())]
-        for part in of.split(_AT_ONCE):
+        for part in of.split(_BATCH):
             found.append(predict(classifier, [part if name in drawn else real.glyphs.images(part)]))
             done += len(part)
             yield Progress("Looking at glyphs", done, total, "pictures")

@@ -43,7 +43,7 @@ from glyffctl.workflows.events import Caution, Event, Progress, shares
 COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05
 _CALIBRATION = 1000  # glyphs
 _FEWEST_STROKES = 5  # pictures of a third that a row needs
-_AT_ONCE = 256
+_BATCH = 256
 
 Accuracy = list[tuple[Estimate | None, Estimate | None]]
 """The classifier's accuracy on real glyphs of each prompt: counting its radicals, and those of `also` as well."""
@@ -283,7 +283,7 @@ def composition(
     calibration, test = held[::2].contiguous(), held[1::2].contiguous()
     predictions: list[PartsPrediction] = []
     done = 0
-    for batches in (_images(glyphs, calibration), _images(glyphs, test), drawn.split(_AT_ONCE)):
+    for batches in (_images(glyphs, calibration), _images(glyphs, test), drawn.split(_BATCH)):
         found: list[PartsPrediction] = []
         for batch in batches:
             found.append(parts_classifier.predict(batch))
@@ -324,7 +324,7 @@ def composition(
 
 
 def _images(glyphs: GlyphSet, index: Tensor) -> Iterator[Tensor]:
-    return (glyphs.images(part)[:, 0] for part in index.split(_AT_ONCE))
+    return (glyphs.images(part)[:, 0] for part in index.split(_BATCH))
 
 
 def _part_accuracy(prediction: PartsPrediction, truth: Sequence[Parts | None]) -> list[PartRow]:

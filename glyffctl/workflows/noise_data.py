@@ -203,7 +203,7 @@ def _reduced(pictures: Tensor) -> Tensor:
     return resize(unit, PLANE_SIZE) if pictures.shape[-1] > PLANE_SIZE else unit
 
 
-def groups(glyphs: DemoGlyphs) -> tuple[list[int], Tensor, tuple[str, ...]]:
+def plane_groups(glyphs: DemoGlyphs) -> tuple[list[int], Tensor, tuple[str, ...]]:
     """The rows of glyphs for the plane, their groups, and the names of the groups: radicals, if there are enough."""
     rows: list[int] = []
     group: list[int] = []
@@ -237,7 +237,7 @@ def make_scene(
     """
     own, caution = find_character(glyphs, char)
     kept = [own, *(row for row in range(len(glyphs.characters)) if row != own)][:GLYPHS]
-    shown, group, names = groups(glyphs)
+    shown, group, names = plane_groups(glyphs)
     if any(label_of(name[0], font) != name[0] for name in names if not name[0].isascii()):
         names = tuple(name[1:].strip() for name in names)
     scene = DemoScene(

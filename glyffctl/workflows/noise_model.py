@@ -168,7 +168,7 @@ def draw_smooth(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, No
 def _describe(model: PromptedModel, pictures: Tensor, method: str) -> str:
     radicals = expected_radicals(model.prompt)
     count = (
-        f"\nThe classifier in the box, a network that reads radicals, finds {radical_character(radicals[0])} in "
+        f"\nThe bundled classifier, a network that recognises radicals, finds {radical_character(radicals[0])} in "
         f"{_radical_share(pictures, radicals)} of the pictures; in brackets is the 95 % interval."
         if radicals
         else ""
@@ -212,8 +212,8 @@ def draw_steps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, Non
     lines = [f"Prompt “{model.prompt}”, {_guided(Recipe())}. The first {SHOWN} pictures of each are shown."]
     if radicals:
         lines.append(
-            f"{radical_character(radicals[0])} is the radical that answers this prompt. The classifier in the box, a "
-            f"network that reads radicals, finds it in {', and in '.join(one_step_texts)}. In brackets are 95 % "
+            f"{radical_character(radicals[0])} is the radical that answers this prompt. The bundled classifier, a "
+            f"network that recognises radicals, finds it in {', and in '.join(one_step_texts)}. In brackets are 95 % "
             "intervals."
         )
     return MeasuredFigure(figure, "\n".join(lines))

@@ -41,7 +41,7 @@ COLOURS = ("radical", "structure", "font", "density", "none")
 MOST = 100_000
 """The most glyphs in a map: the search for neighbors takes quadratic time, and a browser cannot open a million."""
 _FEWEST = 10
-_AT_ONCE = 1024
+_BATCH = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +250,7 @@ def _place(
         return []
     if projected is None:
         parts = []
-        for index in torch.arange(len(glyphs)).split(_AT_ONCE):
+        for index in torch.arange(len(glyphs)).split(_BATCH):
             parts.append(drawn.subspace.project(glyphs.images(index)))
             yield Progress("Reading glyphs", int(index[-1]) + 1, len(glyphs), "glyphs")
         projected = torch.cat(parts)
@@ -283,7 +283,7 @@ def _thumbnails(glyphs: GlyphSet) -> Generator[Event, None, Tensor]:
     """(N, T, T) uint8: smaller if there are many, so that a browser can open the page."""
     side = min(glyphs.size, 48 if len(glyphs) <= 25_000 else 32)
     parts = []
-    for index in torch.arange(len(glyphs)).split(_AT_ONCE):
+    for index in torch.arange(len(glyphs)).split(_BATCH):
         parts.append(_resize(glyphs.images(index)[:, 0], side))
         yield Progress("Drawing thumbnails", int(index[-1]) + 1, len(glyphs), "glyphs")
     return torch.cat(parts)

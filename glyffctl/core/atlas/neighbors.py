@@ -19,7 +19,7 @@ from glyffctl.core.linalg import principal_components
 SIDE = 64
 COMPONENTS = 512
 _PASSES = 3  # over the data, to find the subspace
-_AT_ONCE = 1024  # glyphs read or compared at once
+_BATCH = 1024  # glyphs read or compared at once
 _SPARE = 5  # extra candidates for the k neighbors, since the fast search rounds
 
 
@@ -60,7 +60,7 @@ def project(glyphs: GlyphSet, components: int = COMPONENTS) -> Generator[float, 
     count = len(glyphs)
     total = (1 + _PASSES) * count
     pooled = []
-    for index in torch.arange(count).split(_AT_ONCE):
+    for index in torch.arange(count).split(_BATCH):
         pooled.append(_pool(glyphs.images(index)))
         yield (int(index[-1]) + 1) / total
     pictures = torch.cat(pooled)
@@ -71,14 +71,14 @@ def project(glyphs: GlyphSet, components: int = COMPONENTS) -> Generator[float, 
     done = count
     for _ in range(_PASSES - 1):
         image = torch.zeros_like(basis)
-        for part in pictures.split(_AT_ONCE):
+        for part in pictures.split(_BATCH):
             rows = part.float() - mean
             image += rows.T @ (rows @ basis)
             done += len(part)
             yield done / total
         basis = torch.linalg.qr(image).Q
     points = torch.empty(count, width)
-    for index in torch.arange(count).split(_AT_ONCE):
+    for index in torch.arange(count).split(_BATCH):
         points[index] = (pictures[index].float() - mean) @ basis
         done += len(index)
         yield done / total
@@ -113,7 +113,7 @@ def nearest(points: Tensor, k: int, queries: Tensor | None = None) -> Generator[
     bank = points - centre
     squares = bank.square().sum(1)
     index, distance = [], []
-    for rows in torch.arange(len(queries)).split(_AT_ONCE):
+    for rows in torch.arange(len(queries)).split(_BATCH):
         block = queries[rows] - centre
         rough = torch.addmm(squares, block, bank.T, alpha=-2)  # without |block|², which is the same for a whole row
         if own:

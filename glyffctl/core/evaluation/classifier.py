@@ -26,7 +26,7 @@ FEATURES = 128
 CLASSIFIER_KIND = "glyffctl-judge/1"
 _WIDTHS = (64, 128, 192)
 _DROPOUT = 0.2
-_AT_ONCE = 256  # pictures
+_BATCH = 256  # pictures
 
 
 class _Block(nn.Module):
@@ -101,7 +101,7 @@ def predict(classifier: RadicalClassifier, batches: Iterable[Tensor]) -> Predict
     device = classifier.head.weight.device
     features, radicals = [torch.empty(0, FEATURES)], [torch.empty(0, dtype=torch.int64)]
     for pictures in batches:
-        for part in pictures.split(_AT_ONCE):
+        for part in pictures.split(_BATCH):
             batch_features, logits = classifier(to_ink(part.to(device)))
             features.append(batch_features.float().cpu())
             radicals.append(logits.argmax(1).cpu() + 1)

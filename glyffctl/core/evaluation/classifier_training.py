@@ -49,7 +49,7 @@ def labels(glyphs: GlyphSet) -> Tensor:
     return torch.tensor([r or 0 for r in radical])[glyphs.character_of]
 
 
-def split(glyphs: GlyphSet) -> tuple[Tensor, Tensor]:
+def training_split(glyphs: GlyphSet) -> tuple[Tensor, Tensor]:
     """Indices of the training glyphs and of those held out; only glyphs whose radical is known."""
     known, out = labels(glyphs) > 0, held_out(glyphs, HOLDOUT)
     return (known & ~out).nonzero().flatten(), (known & out).nonzero().flatten()
@@ -71,7 +71,7 @@ def train_classifier(
         The loss of each optimizer step.
     """
     device = classifier.head.weight.device
-    radical, (index, _) = labels(glyphs), split(glyphs)
+    radical, (index, _) = labels(glyphs), training_split(glyphs)
     batch = min(BATCH, len(index))
     steps = max(1, round(passes * len(index) / batch))
     optimizer = torch.optim.AdamW(classifier.parameters(), lr=_RATE, weight_decay=_DECAY)

@@ -33,7 +33,7 @@ MOST_TRAINING = 20_000
 _FEWEST_ACCEPTED = 10  # predictions that a threshold must accept to be reliable
 _SHRINKAGE = 0.3  # of the covariance towards a multiple of the identity: there are more features than glyphs of a part
 _LAYERS = 9  # of the classifier's body: up to its second block
-_AT_ONCE = 128  # pictures
+_BATCH = 128  # pictures
 _ARRANGEMENTS = (LEFT_RIGHT, TOP_BOTTOM)
 _THREE = {"⿲", "⿳"}  # the operators with three operands; the others have two
 _REGIONS = re.compile(r"\[[A-Z]*\]")
@@ -121,7 +121,7 @@ class PartsClassifier:
         """Predict the parts of pictures (N, H, W) or (N, 1, H, W) uint8, 255 is paper."""
         parts: list[Parts | None] = []
         confidence: list[list[float]] = []
-        for batch in pictures.split(_AT_ONCE):
+        for batch in pictures.split(_BATCH):
             features = _features(self.classifier, batch)
             operators, _ = self.arrangement.predict(features)
             predictions = {place: discriminant.predict(features) for place, discriminant in self.places.items()}
@@ -168,7 +168,7 @@ def train_parts_classifier(
     arrangement_sums = _ClassSums(len(arrangements), width)
     sums = {place: _ClassSums(len(known), width) for place, known in names.items()}
     done = 0
-    for part in torch.arange(len(index)).split(_AT_ONCE):
+    for part in torch.arange(len(index)).split(_BATCH):
         features, batch = _features(classifier, glyphs.images(index[part])), [truth[i] for i in part.tolist()]
         arrangement_sums.add(features, [arrangements.index(parts.operator) if parts else 0 for parts in batch])
         for (operator, place), known in rows.items():

@@ -28,7 +28,7 @@ _GRID = 8
 PATTERNS = 2 * 3**6
 """The number of features about patterns of pixels, which come first; the others are about shapes."""
 _RIDGES = torch.logspace(-4, 2, 13, dtype=torch.float64)
-_AT_ONCE = 64  # pictures
+_BATCH = 64  # pictures
 _BLOCKS = (7, 8, 9)
 """The classifier's residual blocks, by their index in its body."""
 
@@ -49,7 +49,7 @@ def discriminator_features(classifier: RadicalClassifier, pictures: Tensor) -> G
     classifier.eval()
     found: list[Tensor] = []
     done = 0
-    for part in pictures.split(_AT_ONCE):
+    for part in pictures.split(_BATCH):
         clipped = _clip_greys(part)
         found.append(torch.cat([_patterns(clipped), _layers(classifier, clipped)], 1))
         done += len(part)

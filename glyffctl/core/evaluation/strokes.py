@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_AT_ONCE = 64  # pictures
+_BATCH = 64  # pictures
 
 
 class Strokes(NamedTuple):
@@ -29,7 +29,7 @@ def measure_strokes(pictures: Tensor) -> Strokes:
     both diagonals. A picture's width is the mean over its black pixels (more than half black). Short runs across the
     corners of strokes make it a few percent less than the true width, in real glyphs as in drawn ones.
     """
-    parts = [_measure(part) for part in pictures.split(_AT_ONCE)] or [Strokes(*torch.empty(len(Strokes._fields), 0))]
+    parts = [_measure(part) for part in pictures.split(_BATCH)] or [Strokes(*torch.empty(len(Strokes._fields), 0))]
     return Strokes(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
