@@ -22,9 +22,10 @@ from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import DataError, EmbeddingError, GlyffError, ModelError, OutputError, UsageError
 from glyffctl.core.evaluation.classifier import RADICALS
+from glyffctl.core.evaluation.metric import Pictures
 from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
 from glyffctl.core.evaluation.report import EvaluateReport
-from glyffctl.core.evaluation.strokes import measure_strokes
+from glyffctl.core.evaluation.strokes import measure_strokes, stroke_rows
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.generate import Recipe
@@ -33,7 +34,6 @@ from glyffctl.core.theory.oracle import FiniteData
 from glyffctl.display.evaluation_table import show_evaluation
 from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
 from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
-from glyffctl.workflows.evaluate_rows import strokes
 from glyffctl.workflows.events import Caution, Note, Progress, finish, with_progress
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import Workshop, follow
@@ -299,14 +299,16 @@ def test_strokes_of_sparse_and_dense_glyphs(data: Path):
     crossed = measure_strokes(pictures).crossed
     sparse, dense = pictures[crossed.argsort()[:30]], pictures[crossed.argsort()[60:]]
     faint = (255 - (255 - dense.float()) * 0.8).to(torch.uint8)
-    rows = {row.name: row for row in strokes(torch.cat([sparse, faint]), pictures)}
+    rows = {
+        row.name: row for row in stroke_rows(Pictures([], pictures[:0, None], torch.cat([sparse, faint]), pictures))
+    }
     # Faded strokes are grey: only in the dense third, and there in every picture.
     faded, same = rows["grey pixels, dense"], rows["grey pixels, sparse"]
     assert faded.real is not None and same.real is not None
     assert same.model.value == pytest.approx(same.real.value, rel=0.1) and same.model.count >= 30
     assert faded.model.value > 1.5 * faded.real.value
     assert rows["uneven strokes, dense"].real is not None
-    few = {row.name for row in strokes(sparse[:4], pictures)}
+    few = {row.name for row in stroke_rows(Pictures([], pictures[:0, None], sparse[:4], pictures))}
     assert few == {"grey pixels", "ink", "stroke width", "uneven strokes"}
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from glyffctl.core.diffusion.samplers import SAMPLERS
-from glyffctl.core.diffusion.schedule import ScheduleName
+from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.estimates import Estimate
 from glyffctl.core.theory.claims import EPOCHS, FAR, FEW, MANY, Claim
 from glyffctl.figures.style import signed
@@ -16,7 +16,7 @@ _SAYS = {
     "glyphs": "about 21,000 glyphs with English definitions",
     "pictures seen": f"{EPOCHS} epochs are about 2 million pictures",
     "parameters": "the network has of the order of 10⁶ parameters",
-    **{f"pure noise, {name}": f"x_T of the {name} schedule is pure noise" for name in get_args(ScheduleName)},
+    **{f"pure noise, {name}": f"x_T of the {name} schedule is pure noise" for name in SCHEDULES},
     "evenness": "the cosine schedule destroys information more evenly than the linear one",
     "noise and score": "predicting the noise is predicting the score, up to a constant factor",
     "score far away": "in regions of low probability the score tends to zero",
@@ -214,7 +214,7 @@ def _new(claim: Claim) -> tuple[str, str]:
 _TEXTS: dict[str, Callable[[Claim], tuple[str, str]]] = {
     "pictures seen": _pictures_seen,
     "parameters": _parameters,
-    **{f"pure noise, {name}": _pure_noise for name in get_args(ScheduleName)},
+    **{f"pure noise, {name}": _pure_noise for name in SCHEDULES},
     "evenness": _evenness,
     "noise and score": _noise_and_score,
     "score far away": _score_far_away,

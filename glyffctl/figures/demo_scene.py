@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from glyffctl.core.diffusion.schedule import Schedule, ScheduleName, make_schedule
+from glyffctl.core.diffusion.schedule import Schedule, make_schedule
 from glyffctl.core.theory.information import Information, information
 from glyffctl.core.theory.oracle import FiniteData
 
@@ -42,7 +42,7 @@ class DemoScene:
     plane: Tensor
     groups: Tensor
     group_names: tuple[str, ...]
-    schedule_name: ScheduleName
+    schedule_name: str
     seed: int
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glyffctl.core.diffusion.samplers import SAMPLERS
-from glyffctl.core.theory.sampler_error import PASSES, fewest_steps, spectrum, thin_spectrum, wasserstein_error
+from glyffctl.core.theory.sampler_error import fewest_steps, spectrum, thin_spectrum, wasserstein_error
 from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure
 from glyffctl.figures.style import GREY, PALETTE, SMALL, WIDTH, new_figure
 
@@ -24,7 +24,7 @@ def draw_sampler_error(scene: DemoScene) -> MeasuredFigure:
         errors = [100 * wasserstein_error(name, variances, scene.schedule, steps) for steps in STEPS]
         look = {"color": colour, "marker": shape, "markersize": 5, "label": name}
         by_steps.plot(STEPS, errors, **look)
-        by_passes.plot([steps * PASSES.get(name, 1) for steps in STEPS], errors, **look)
+        by_passes.plot([steps * SAMPLERS[name].evaluations for steps in STEPS], errors, **look)
         few = fewest_steps(name, variances, scene.schedule, threshold, MANY)
         needed.append(f"{name} {few}")
     for axes, label in ((by_steps, "steps"), (by_passes, "passes through the denoiser")):

@@ -22,6 +22,7 @@ from glyffctl.core.errors import DataError, ModelError, UsageError
 from glyffctl.core.estimates import share
 from glyffctl.core.evaluation.classifier import Prediction, RadicalClassifier, load_classifier, predict
 from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
+from glyffctl.core.evaluation.metric import METRICS, Pictures
 from glyffctl.core.evaluation.novelty import characters_of
 from glyffctl.core.evaluation.prompts import Prompt, accepted, radical_prompts, read_prompts
 from glyffctl.core.evaluation.report import EvaluateReport, PartRow, Row, StepsRow, as_json
@@ -41,7 +42,6 @@ from glyffctl.workflows.evaluate_rows import (
     distinguishability,
     fidelity,
     novelty,
-    strokes,
 )
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
@@ -152,7 +152,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     accuracy = _accuracy(prompts, predictions["prompted real"].radical, labels(glyphs)[real.of_prompts(prompts)])
     rows = adherence(prompts, answers, predictions["empty"].radical, accuracy)
     rows += fidelity(predictions["defined"].features, predictions["held"].features, predictions["training"].features)
-    more, threshold, parts = yield from _picture_rows(classifier, real, prompted, defined, options)
+    more, threshold, parts = yield from _picture_rows(classifier, real, prompts, prompted, defined, options)
     rows += more
     table: list[StepsRow] = []
     plot = None
@@ -247,7 +247,12 @@ class _RealGlyphs:
 
 
 def _picture_rows(
-    classifier: RadicalClassifier, real: _RealGlyphs, prompted: Tensor, defined: Tensor, options: EvaluateOptions
+    classifier: RadicalClassifier,
+    real: _RealGlyphs,
+    prompts: list[Prompt],
+    prompted: Tensor,
+    defined: Tensor,
+    options: EvaluateOptions,
 ) -> Generator[Event, None, tuple[list[Row], float, list[PartRow]]]:
     """The rows about the pictures themselves, the threshold of copies, and the accuracy for parts of real glyphs."""
     glyphs, held = real.glyphs, real.held
@@ -256,7 +261,8 @@ def _picture_rows(
         classifier, defined, pictures, trained, characters_of(glyphs)[held], options.seed
     )
     new, threshold = yield from novelty(glyphs, held, torch.cat([prompted, defined]), options.seed)
-    rows += [*new, *strokes(defined, pictures)]
+    samples = Pictures(prompts, prompted.unflatten(0, (len(prompts), -1)), defined, pictures)
+    rows += [*new, *(row for metric in METRICS for row in metric(samples))]
     parts: list[PartRow] = []
     if options.ids:
         composed, parts = yield from composition(classifier, glyphs, options.ids, defined)

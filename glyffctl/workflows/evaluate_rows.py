@@ -36,13 +36,11 @@ from glyffctl.core.evaluation.metrics import kernel_distance, manifold
 from glyffctl.core.evaluation.novelty import characters_of, compare_candidates, find_candidates
 from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, shuffled
 from glyffctl.core.evaluation.report import PartName, PartRow, PromptRow, Row
-from glyffctl.core.evaluation.strokes import Strokes, measure_strokes
 from glyffctl.core.noise import permutation
 from glyffctl.workflows.events import Caution, Event, Progress, shares
 
 COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05
 _CALIBRATION = 1000  # glyphs
-_FEWEST_STROKES = 5  # pictures of a third that a row needs
 _BATCH = 256
 
 Accuracy = list[tuple[Estimate | None, Estimate | None]]
@@ -197,49 +195,6 @@ def _copies(name: str, model: Tensor, held: Tensor, threshold: float, note: str)
     found, real = ((distance < threshold) for distance in (model, held))
     note = f"nearer than {threshold:.3f}; {note}"
     return Row(name, share(int(found.sum()), len(found)), share(int(real.sum()), len(real)), "share", note)
-
-
-def strokes(drawn: Tensor, real: Tensor) -> list[Row]:
-    """Rows about strokes: of all pictures, and of the thirds with the fewest and the most strokes.
-
-    The thirds are those of the real glyphs, by the number of strokes that a line across the picture crosses.
-
-    Args:
-        drawn: (N, H, W) uint8.
-        real: (M, H, W) uint8.
-    """
-    of_model, of_real = measure_strokes(drawn), measure_strokes(real)
-    few, many = (float(of_real.crossed.quantile(q)) for q in (1 / 3, 2 / 3))
-    rows = [
-        Row("grey pixels", mean(of_model.grey), mean(of_real.grey), "share", "between 10 % and 90 % black"),
-        Row("ink", mean(of_model.ink), mean(of_real.ink), "share", "the mean blackness"),
-        Row("stroke width", mean(of_model.width), mean(of_real.width), "number", "in pixels"),
-        Row(
-            "uneven strokes",
-            mean(of_model.unevenness),
-            mean(of_real.unevenness),
-            "share",
-            "the standard deviation of the stroke width within a glyph, in shares of its mean",
-        ),
-    ]
-    for name, third in (
-        ("sparse", lambda s: s.crossed <= few),
-        ("dense", lambda s: s.crossed > many),
-    ):
-        ours, theirs = _select(of_model, third(of_model)), _select(of_real, third(of_real))
-        if min(len(ours.grey), len(theirs.grey)) < _FEWEST_STROKES:
-            continue
-        limit = f"up to {few:.1f}" if name == "sparse" else f"more than {many:.1f}"
-        note = f"glyphs of which a line across meets {limit} strokes on average, a third of the real ones"
-        rows += [
-            Row(f"grey pixels, {name}", mean(ours.grey), mean(theirs.grey), "share", note),
-            Row(f"uneven strokes, {name}", mean(ours.unevenness), mean(theirs.unevenness), "share", note),
-        ]
-    return rows
-
-
-def _select(measured: Strokes, rows: Tensor) -> Strokes:
-    return Strokes(*(column[rows] for column in measured))
 
 
 def composition(

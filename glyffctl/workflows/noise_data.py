@@ -19,7 +19,6 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.fonts import choose_faces, draw_glyphs, read_faces, system_fonts
 from glyffctl.core.data.imagefolder import metadata_file
 from glyffctl.core.data.manifest import MANIFEST
-from glyffctl.core.diffusion.schedule import ScheduleName
 from glyffctl.core.errors import DataError, FontError
 from glyffctl.core.theory.planar import principal_plane
 from glyffctl.figures.demo_scene import DemoScene, resize
@@ -221,7 +220,7 @@ def plane_groups(glyphs: DemoGlyphs) -> tuple[list[int], Tensor, tuple[str, ...]
 
 
 def make_scene(
-    glyphs: DemoGlyphs, char: str | None, font: Path | None, schedule: ScheduleName, seed: int
+    glyphs: DemoGlyphs, char: str | None, font: Path | None, schedule: str, seed: int
 ) -> tuple[DemoScene, Caution | None]:
     """Build the input of the figures, and a caution if the character is not the usual one.
 

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from glyffctl.core.codecs.pixels import to_unit
 from glyffctl.core.device import choose_device
-from glyffctl.core.diffusion.schedule import ScheduleName
+from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.errors import DataError, ModelError, OutputError, UsageError
 from glyffctl.core.estimates import Estimate
 from glyffctl.core.evaluation.prompts import check_prompt
@@ -105,8 +105,8 @@ class NoiseDemoOptions:
         for name in self.figures:
             if name not in NAMES:
                 raise UsageError(f"there is no figure {name!r}; there are {', '.join(NAMES)}")
-        if self.schedule not in get_args(ScheduleName):
-            raise UsageError(f"--schedule must be {', '.join(get_args(ScheduleName))}, not {self.schedule!r}")
+        if self.schedule not in SCHEDULES:
+            raise UsageError(f"--schedule must be {', '.join(SCHEDULES)}, not {self.schedule!r}")
         if self.char is not None and (len(self.char) != 1 or not self.char.isprintable() or self.char.isspace()):
             raise UsageError(f"--char takes one character, not {self.char!r}")
         if not 0 <= self.seed < 2**63 - 10_000:
@@ -334,7 +334,7 @@ def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
         ("parameters", claims.parameters),
         *(
             (f"pure noise, {name}", lambda name=name: claims.pure_noise(pictures, name, seed=seed))
-            for name in get_args(ScheduleName)
+            for name in SCHEDULES
         ),
         ("evenness", lambda: claims.evenness(scene.known, spectrum(scene.glyphs))),
         ("noise and score", lambda: claims.score_factor(scene.glyphs[:200], seed)),

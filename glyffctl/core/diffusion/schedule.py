@@ -9,12 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
-
-ScheduleName = Literal["linear", "cosine", "karras"]
 
 
 @dataclass(frozen=True, eq=False)

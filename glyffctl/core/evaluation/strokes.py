@@ -9,6 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from glyffctl.core.estimates import mean
+from glyffctl.core.evaluation.metric import METRICS, Pictures
+from glyffctl.core.evaluation.report import Row
+
+_FEWEST_STROKES = 5  # pictures of a third that a row needs
+
 _BATCH = 64  # pictures
 
 
@@ -78,3 +84,45 @@ def _unskew(x: Tensor, width: int) -> Tensor:
     """The inverse of `_skew`."""
     count, height, wide = x.shape
     return F.pad(x.flatten(1), (0, height)).reshape(count, height, wide + 1)[:, :, :width]
+
+
+def stroke_rows(pictures: Pictures) -> list[Row]:
+    """Rows about strokes: of all pictures, and of the thirds with the fewest and the most strokes.
+
+    The thirds are those of the real glyphs, by the number of strokes that a line across the picture crosses.
+    """
+    of_model, of_real = measure_strokes(pictures.defined), measure_strokes(pictures.real)
+    few, many = (float(of_real.crossed.quantile(q)) for q in (1 / 3, 2 / 3))
+    rows = [
+        Row("grey pixels", mean(of_model.grey), mean(of_real.grey), "share", "between 10 % and 90 % black"),
+        Row("ink", mean(of_model.ink), mean(of_real.ink), "share", "the mean blackness"),
+        Row("stroke width", mean(of_model.width), mean(of_real.width), "number", "in pixels"),
+        Row(
+            "uneven strokes",
+            mean(of_model.unevenness),
+            mean(of_real.unevenness),
+            "share",
+            "the standard deviation of the stroke width within a glyph, in shares of its mean",
+        ),
+    ]
+    for name, third in (
+        ("sparse", lambda s: s.crossed <= few),
+        ("dense", lambda s: s.crossed > many),
+    ):
+        ours, theirs = _select(of_model, third(of_model)), _select(of_real, third(of_real))
+        if min(len(ours.grey), len(theirs.grey)) < _FEWEST_STROKES:
+            continue
+        limit = f"up to {few:.1f}" if name == "sparse" else f"more than {many:.1f}"
+        note = f"glyphs of which a line across meets {limit} strokes on average, a third of the real ones"
+        rows += [
+            Row(f"grey pixels, {name}", mean(ours.grey), mean(theirs.grey), "share", note),
+            Row(f"uneven strokes, {name}", mean(ours.unevenness), mean(theirs.unevenness), "share", note),
+        ]
+    return rows
+
+
+def _select(measured: Strokes, rows: Tensor) -> Strokes:
+    return Strokes(*(column[rows] for column in measured))
+
+
+METRICS.append(stroke_rows)

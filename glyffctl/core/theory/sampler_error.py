@@ -15,9 +15,6 @@ from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.linalg import principal_components
 from glyffctl.core.theory.oracle import Gaussian
 
-PASSES = {"heun": 2, "dpmpp-sde": 2}
-"""Evaluations of the denoiser per step, where it is not one."""
-
 
 def spectrum(points: Tensor) -> Tensor:
     """The variances of pictures (N, …) along their principal axes: (min(N − 1, D),) float64, descending."""
