@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from glyffctl.core.diffusion.schedule import Schedule, cosine, from_betas, karras, linear, make_schedule
-from glyffctl.core.errors import UsageError
 from glyffctl.core.noise import normal
 from tests.toys import in_double, ks_statistic
 
@@ -138,8 +137,8 @@ def test_steps_descend_from_the_noisiest_level_to_zero(data: st.DataObject, coun
 
 
 @pytest.mark.parametrize("n", [0, -1, 1001])
-def test_a_number_of_steps_outside_the_table_is_a_usage_error(n: int) -> None:
-    with pytest.raises(UsageError, match=f"--steps must be between 1 and 1000, not {n}"):
+def test_a_number_of_steps_outside_the_table_is_a_value_error(n: int) -> None:
+    with pytest.raises(ValueError, match=f"--steps must be between 1 and 1000, not {n}"):
         linear().steps(n)
 
 
