@@ -308,7 +308,7 @@ def test_strokes_of_sparse_and_dense_glyphs(data: Path):
     assert same.model.value == pytest.approx(same.real.value, rel=0.1) and same.model.count >= 30
     assert faded.model.value > 1.5 * faded.real.value
     assert rows["uneven strokes, dense"].real is not None
-    few = {row.name for row in stroke_rows(Pictures([], none, sparse[:4], pictures))}
+    few = {row.name for row in stroke_rows(Pictures([], pictures[:0, None], sparse[:4], pictures))}
     assert few == {"grey pixels", "ink", "stroke width", "uneven strokes"}
 
 

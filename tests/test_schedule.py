@@ -138,7 +138,7 @@ def test_steps_descend_from_the_noisiest_level_to_zero(data: st.DataObject, coun
 
 @pytest.mark.parametrize("n", [0, -1, 1001])
 def test_a_number_of_steps_outside_the_table_is_a_value_error(n: int) -> None:
-    with pytest.raises(ValueError, match=f"--steps must be between 1 and 1000, not {n}"):
+    with pytest.raises(ValueError, match=f"`steps` must be between 1 and 1000, not {n}"):
         linear().steps(n)
 
 
