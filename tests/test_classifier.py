@@ -136,7 +136,7 @@ def test_to_ink_is_the_area_under_a_pixel():
     assert torch.equal(to_ink(picture[:, ::2, ::2]), to_ink(picture[:, None, ::2, ::2]))
 
 
-def test_a_judge_that_is_not_one(tmp_path: Path, tiny_run: Path):
+def test_a_file_that_is_not_a_classifier(tmp_path: Path, tiny_run: Path):
     with pytest.raises(ModelError, match="does not exist"):
         load_classifier(tmp_path / "none.safetensors")
     with pytest.raises(ModelError, match="glyffctl-model"):

@@ -382,10 +382,10 @@ def test_prompts_of_one_s_own(tmp_path: Path):
         read_prompts(tmp_path / "none.toml")
 
 
-# The look that training takes ---------------------------------------------------------------------------------------
+# The metrics of checkpoints -------------------------------------------------------------------------------------------
 
 
-def test_checkup(data: Path, tiny_run: Path, workshop: Workshop):
+def test_checkpoint_metrics(data: Path, tiny_run: Path, workshop: Workshop):
     glyphs = open_glyphs(data)
     model = load_model(tiny_run)
     held = held_out(glyphs, 0.05).nonzero().flatten()

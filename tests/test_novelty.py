@@ -18,7 +18,7 @@ from glyffctl.workflows.prepare import PrepareOptions, prepare
 def two_fonts(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: Path) -> GlyphSet:
     """Some 950 characters in Regular and Bold, 己 已 巳 and copies in the compatibility block among them."""
     fonts = tuple(noto_folder / f"NotoSansCJK-{weight}.ttc" for weight in ("Regular", "Bold"))
-    out = tmp_path_factory.mktemp("newness") / "data"
+    out = tmp_path_factory.mktemp("novelty") / "data"
     ranges = "U+5D00-5EFF,U+9F00-9FA5,U+F900-F980,U+8C48,U+66F4,U+8ECA"
     finish(prepare(PrepareOptions(fonts=fonts, definitions=unihan, size=64, ranges=ranges, out=out)))
     return open_glyphs(out)
