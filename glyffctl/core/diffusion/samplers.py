@@ -4,7 +4,7 @@ Each sampler is a generator of `Step`s, so the caller draws a progress bar, keep
 last. All work on x = x0 + σ·ε with the levels `sigmas` (n+1,), descending and ending at 0, that `Schedule.steps` gives.
 The probability-flow ODE in these coordinates is dx/dσ = (x − D(x, σ))/σ (Karras et al. 2022, equation 1).
 
-Samplers know nothing of conditions: a guided denoiser (`guidance.guide`) is a `Denoise` like any other.
+Samplers take no condition: a guided denoiser (`guidance.guide`) is a `Denoise` like any other.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Our U-Net as the `UNet2DConditionModel` of diffusers: the same weights under other names.
 
-What that network has no place for stays outside it, and is little: pictures go in and out as blocks of pixels, the
-noise label is 125·ln σ² where diffusers counts steps, and text is normalised and projected first (`text_weights`). The
-pooled text goes in as `class_labels`.
+Three things have no place in that network and stay outside it: pixels are grouped into patches before and after, the
+noise label is 250·ln σ where diffusers counts steps, and text is normalised and projected first (`text_weights`). The
+pooled text is passed as `class_labels`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _TEXT_NAMES = {
 
 
 def diffusers_name(name: str) -> str:
-    """What a weight of ours is called in diffusers."""
+    """The name in diffusers of one of our weights."""
     for ours, theirs in _NAMES:
         name = re.sub(ours, theirs, name)
     return name
@@ -141,7 +141,7 @@ _AS_OURS: dict[str, object] = {
 
 
 def check_config(plain: dict[str, Any], network: UNet, path: Path) -> None:
-    """See that the config.json of a UNet2DConditionModel describes `network`.
+    """Check that the config.json of a UNet2DConditionModel describes `network`.
 
     Raises:
         ModelError: it does not; `path` is named as where it came from.
@@ -158,7 +158,7 @@ def check_config(plain: dict[str, Any], network: UNet, path: Path) -> None:
 
 
 def check_scheduler(plain: dict[str, Any], schedule: Schedule, prediction: PredictionType, path: Path) -> None:
-    """See that a scheduler's JSON has the levels of `schedule` and knows what the network predicts.
+    """Check that a scheduler's JSON has the levels of `schedule` and the right prediction type.
 
     Raises:
         ModelError: it does not; `path` is named as where it came from.
@@ -183,7 +183,7 @@ def unet_weights(network: UNet) -> dict[str, Tensor]:
 
 
 def text_weights(network: UNet) -> dict[str, Tensor]:
-    """What text goes through before it: a norm and a projection; the token of no caption; a norm of the pooled text."""
+    """The layers before it: norm and projection of the text, the null token, the norm of the pooled text."""
     return {_TEXT_NAMES[name]: tensor for name, tensor in network.state_dict().items() if name in _TEXT_NAMES}
 
 
@@ -204,7 +204,7 @@ def scheduler_config(schedule: Schedule, prediction: PredictionType) -> dict[str
 
 @torch.no_grad()
 def compare(network: UNet, config: dict[str, Any], weights: Path) -> float:
-    """The largest difference between the answers of ours and of diffusers' network, beside the largest answer.
+    """The largest difference between the outputs of our network and diffusers', relative to the largest output.
 
     Args:
         network: ours.

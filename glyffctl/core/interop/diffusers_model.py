@@ -1,4 +1,4 @@
-"""A `UNet2DConditionModel` of diffusers behind our `Network`: the author of the glyffuser published his model as one.
+"""A `UNet2DConditionModel` of diffusers as a `Network`: the author of the glyffuser published his model as one.
 
     D(x, σ) = c_skip·x + c_out·F(x/√(1+σ²), t, text)
 
@@ -85,7 +85,7 @@ def load_diffusers(folder: Path) -> Model:
     any other to it, as these networks have no token for "no caption".
 
     Raises:
-        ModelError: a file is missing or broken, says what is not known here, or the weights do not fit.
+        ModelError: a file is missing or broken, has settings that are not supported, or the weights do not fit.
         UsageError: diffusers is not installed.
     """
     settings = read_pipeline(folder)
@@ -121,7 +121,7 @@ def _build(settings: PipelineSettings, weights: dict[str, Tensor]) -> nn.Module:
     # The meta device holds no numbers: only what is in the file takes memory.
     with building(config), torch.device("meta"), torch.no_grad():
         unet: nn.Module = unet_class()(**settings.network)
-        # Called as it will be: a network that needs more than z, t and text says so.
+        # A network that needs more than z, t and text raises an error now.
         z = torch.empty(1, settings.channels, settings.size, settings.size)
         time, text = torch.empty(1, dtype=torch.float64), torch.empty(1, 2, settings.text_width)
         output = unet(z, time, encoder_hidden_states=text).sample

@@ -1,10 +1,10 @@
-"""A model folder of diffusers as settings: what its JSON says, checked before weights are read.
+"""The settings of a model folder of diffusers, checked before weights are read.
 
-Two layouts: a pipeline (`unet/`, and as far as there are such, `scheduler/`, `text_encoder/`, `tokenizer/` and
-`model_index.json`), or a bare network (`config.json` and its weights, perhaps `scheduler_config.json`). diffusers' own
-classes say which settings there are, what is left out, and which levels a scheduler has and visits. A setting that they
-or we would pass over is refused by name: it would draw something else than its author meant. Only one that is off (null
-or false) may be unknown: every version of diffusers writes all settings that it has.
+There are two layouts: a pipeline (`unet/`, optionally `scheduler/`, `text_encoder/`, `tokenizer/` and
+`model_index.json`), or a bare network (`config.json` and its weights, optionally `scheduler_config.json`). diffusers'
+own classes define which settings there are, their defaults, and which levels a scheduler has and visits. A setting that
+would be ignored is an error: the pictures would not be those its author meant. Only unknown settings that are off (null
+or false) are ignored, because every version of diffusers writes all of its settings.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SCHEDULER_FILE = "scheduler_config.json"
 GLYFFUSER = "GlyffuserPipeline"
 """The pipeline of yue-here/glyffuser. Black is 0 and white is 1 in its pictures, where diffusers' own have −1 and 1."""
 GLYFFUSER_ENCODER = ("google-t5/t5-small", 512)
-"""The encoder which that pipeline takes when it is problem nothing, and the width of its vectors."""
+"""The encoder which that pipeline uses by default, and the width of its vectors."""
 LONGEST_TEXT = 256  # tokens, as in the same pipeline
 PREDICTIONS: dict[str, PredictionType] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
@@ -71,7 +71,7 @@ class SpacedSchedule(Schedule):
 
 @dataclass(frozen=True, kw_only=True)
 class PipelineSettings:
-    """What a folder says.
+    """The settings of a model folder.
 
     Attributes:
         network: the arguments of UNet2DConditionModel, which checks them when it is built.
@@ -117,10 +117,10 @@ class PipelineSettings:
 
 
 def read_pipeline(folder: Path) -> PipelineSettings:
-    """All that `folder` says.
+    """Read all settings of `folder`.
 
     Raises:
-        ModelError: a file is missing or broken, or says something that is not known here.
+        ModelError: a file is missing or broken, or has a setting that is not supported.
         UsageError: diffusers is not installed.
     """
     index = folder / INDEX_FILE
@@ -197,7 +197,7 @@ def diffusers_class(name: str) -> Any:
     try:
         with quiet():
             return getattr(importlib.import_module("diffusers"), name)
-    except (ImportError, RuntimeError):  # RuntimeError: of what it imports when it is asked for a name
+    except (ImportError, RuntimeError):  # RuntimeError: from its lazy imports
         raise UsageError('models of diffusers need the package diffusers: pip install "glyffctl[diffusers]"') from None
 
 
@@ -230,7 +230,7 @@ def building(path: Path) -> Iterator[None]:
 
 _MOST_LEVELS = 8
 _RANGE = (0, 65_536)
-# Numbers that take much time or memory, or that something is divided by. diffusers itself knows no bounds.
+# Bounds on numbers that cost time or memory or are divisors; diffusers has none.
 _RANGES: dict[str, tuple[float, float]] = {
     "sample_size": (1, 1024),
     "layers_per_block": (1, 16),
@@ -327,7 +327,7 @@ def _network(path: Path) -> dict[str, Any]:
 # levels there are and what an answer means is not. So DDIM is ours: where a guess of x0 is clipped the noise follows,
 # as in diffusers with use_clipped_model_output, which is off there.
 _SAMPLERS = {"DDPMScheduler": "ddpm", "DDIMScheduler": "ddim", "DPMSolverMultistepScheduler": "dpmpp-2m"}
-# What may differ from diffusers' own: what is read, here or from its objects, or says how a step is taken.
+# Settings that may differ from diffusers' defaults: those that are read, or that define how a step is taken.
 _SCHEDULER_FREE = {
     *("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "rescale_betas_zero_snr"),
     *("timestep_spacing", "steps_offset", "prediction_type", "variance_type", "clip_sample", "clip_sample_range"),
@@ -344,30 +344,30 @@ def _scheduler(path: Path, settings: PipelineSettings) -> PipelineSettings:
         raise ModelError(f"cannot use {path}: unknown scheduler {short_repr(name)}; known are {', '.join(_SAMPLERS)}")
     kind = diffusers_class(name)
     trained = plain.pop("trained_betas", None)
-    plain.pop("flow_shift", None)  # says nothing without use_flow_sigmas
+    plain.pop("flow_shift", None)  # has no effect without use_flow_sigmas
     config = _arguments(kind, plain, {*inspect.signature(kind).parameters} - _SCHEDULER_FREE, path)
     stochastic = config.pop("algorithm_type", "").startswith("sde-")  # popped: diffusers warns of some, or refuses them
     with building(path):
         scheduler = kind(**config, trained_betas=trained)
         scheduler.set_timesteps(1)  # complain now of a spacing that is not known
-        said = scheduler.config
-        clip = 1.0 if said.thresholding else float(said.clip_sample_range) if said.get("clip_sample") else None
-    if said.thresholding and said.sample_max_value != 1:  # with 1, "dynamic" thresholding is a clamp to ±1
+        full = scheduler.config
+        clip = 1.0 if full.thresholding else float(full.clip_sample_range) if full.get("clip_sample") else None
+    if full.thresholding and full.sample_max_value != 1:  # with 1, "dynamic" thresholding is a clamp to ±1
         raise ModelError(f"cannot use {path}: thresholding to other than ±1 (sample_max_value) is not known here")
     # From β, in float64: the scheduler's own ᾱ, in float32, has lost the digits of 1 − ᾱ at small t.
     sigmas = from_betas(scheduler.betas).sigmas
     rising = sigmas
-    if said.rescale_betas_zero_snr:
+    if full.rescale_betas_zero_snr:
         # √ᾱ ends at 0 (arXiv 2305.08891, algorithm 1), where σ is infinite; ours ends at ᾱ = 2⁻²⁴, σ = 4096, as
         # DPM-Solver's of diffusers does. The level or two before it may be higher.
         sigmas[-1], rising = (2.0**24 - 1) ** 0.5, sigmas[:-1]
-    count, zero = said.num_train_timesteps, torch.zeros(1, dtype=torch.float64)
+    count, zero = full.num_train_timesteps, torch.zeros(1, dtype=torch.float64)
     if sigmas.shape != (count,) or not bool(sigmas.isfinite().all()) or bool((rising.diff(prepend=zero) <= 0).any()):
         raise ModelError(f"cannot use {path}: its β do not give {count:,} noise levels that rise from above 0")
     return replace(
         settings,
         schedule=SpacedSchedule(sigmas, scheduler),
-        prediction=PREDICTIONS[said.prediction_type],
+        prediction=PREDICTIONS[full.prediction_type],
         clip=clip,
         sampler="dpmpp-2m-sde" if stochastic else _SAMPLERS[name],
     )

@@ -1,6 +1,6 @@
-"""What `export --format diffusers` wrote, read back: the same network under our names, from the files of diffusers.
+"""Reading back what `export --format diffusers` wrote: the same network under our names, from the files of diffusers.
 
-The weights are those in the folder, which diffusers may have trained on; everything else has to be as it was written.
+The weights may have been trained further with diffusers; everything else has to be as it was written.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from glyffctl.core.models.checkpoint import (
 )
 
 TEXT_FILE = "text.safetensors"
-"""What text goes through before the network, see `diffusers_export.text_weights`."""
+"""The layers before the network, see `diffusers_export.text_weights`."""
 
 
 def is_export(folder: Path) -> bool:
-    """Whether `folder` was written by `export`, in whatever format."""
+    """Whether `folder` was written by `export`, in any format."""
     return (folder / EXPORT_FILE).exists()
 
 
 def load_exported(folder: Path) -> TrainedModel:
-    """Read what `export --format diffusers` wrote. The network comes back as `checkpoint.load_model` gives it.
+    """Load an export for diffusers. The network is as from `checkpoint.load_model`.
 
     Raises:
         ModelError: it was exported in another format; a file is missing or broken, or is not what was exported.

@@ -34,7 +34,7 @@ MODEL_FILE = model_places.MODEL_FILE
 STATE_FILE = model_places.STATE_FILE
 CONFIG_FILE = model_places.CONFIG_FILE
 EXPORT_FILE = model_places.EXPORT_FILE
-"""In a folder that `export` wrote: what the files beside it are."""
+"""Describes a folder that `export` wrote."""
 MODEL_KIND = model_places.MODEL_KIND
 STATE_KIND = model_places.STATE_KIND
 SIGMAS = "schedule.sigmas"

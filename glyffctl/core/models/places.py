@@ -1,4 +1,4 @@
-"""Paths that are given for a model and are something else: what is there, and what to name instead."""
+"""Diagnosis of paths that are not models: what is there, and what to name instead."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ MODEL_KIND = "glyffctl-model/2"
 STATE_KIND = "glyffctl-training-state/2"
 _DATA = ("manifest.json", "metadata.jsonl", "metadata.csv")
 _NAME_ONE = "name a run folder such as runs/NAME, a model.safetensors of glyffctl, or a model folder of diffusers"
-_LOOKED_AT = 1000  # folders
+_MOST_FOLDERS = 1000  # folders
 
 
 def describe_non_model(path: Path) -> str | None:
-    """What is at `path`, a file or folder that exists, in one line with what to do; None where it may be a model."""
+    """Say in one line what an existing file or folder is, if it is no model of ours, and what to do instead.
+
+    Returns:
+        None where `path` may be such a model.
+    """
     if path.is_dir() and not (path / MODEL_FILE).exists():
         return _in_folder(path)
     file = path / MODEL_FILE if path.is_dir() else path
@@ -38,13 +42,13 @@ def _in_folder(folder: Path) -> str:
 
 
 def _known_folder(folder: Path) -> str | None:
-    """What a folder is by the names of its files."""
+    """The kind of a folder, by the names of its files."""
     settings = _settings(folder)
     if (folder / EXPORT_FILE).exists():
-        taken = "; only `glyffctl sample` takes it back" if is_pipeline(folder) else ""
-        return f"{folder} was exported for other programs{taken}; name the model that it was made from"
+        drawable = "; other commands than `train` and `export` take it" if is_pipeline(folder) else ""
+        return f"{folder} was exported for other programs{drawable}; name the model that it was made from"
     if is_pipeline(folder) or settings.get("_class_name") == NETWORK:
-        return f"{folder} holds a model of diffusers, which only `glyffctl sample` takes"
+        return f"{folder} holds a model of diffusers, which cannot be trained or exported here"
     if any((folder / name).exists() for name in _DATA):
         return f"{folder} is a data folder, not a model; {_NAME_ONE}"
     if (folder / STATE_FILE).exists() or settings.keys() >= {"glyffctl", "config"}:
@@ -60,10 +64,10 @@ def _known_folder(folder: Path) -> str | None:
 def _unknown_folder(folder: Path) -> str:
     if below := sorted(_models_below(folder), key=_by_number):
         names = [str(model.relative_to(folder)) for model in below]
-        told = f"there is {names[0]}" if len(names) == 1 else f"there are {', '.join(names[:3])}"
+        listed = f"there is {names[0]}" if len(names) == 1 else f"there are {', '.join(names[:3])}"
         more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
         what = f"name {below[0]}" if len(names) == 1 else "name one of them"
-        return f"{folder} holds no model itself; {told}{more} in it: {what}"
+        return f"{folder} holds no model itself; {listed}{more} in it: {what}"
     try:
         empty = not any(folder.iterdir())
     except OSError as error:
@@ -94,7 +98,7 @@ def _of_ours(file: Path, kind: str) -> str:
 
 
 def _of_others(file: Path) -> str | None:
-    """What a file belongs to, by what lies beside it."""
+    """What a file belongs to, by the files beside it."""
     for folder in (file.parent.parent, file.parent):
         if is_pipeline(folder) and (folder == file.parent or file.parent.name in PARTS):
             return f"{file} belongs to a diffusers model; name its folder, {folder}"
@@ -117,7 +121,7 @@ def _unknown_file(file: Path) -> str:
 
 
 def _kind(file: Path) -> str | None:
-    """What a safetensors file of ours says that it is, "" for another's, None where it is no such file."""
+    """The kind in the header of a safetensors file of ours, "" for other such files, None for anything else."""
     try:
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
@@ -143,7 +147,7 @@ def _settings(folder: Path) -> dict[str, object]:
 
 
 def _models_below(folder: Path) -> list[Path]:
-    """Models one or two floors down: runs of a folder of runs, checkpoints, snapshots of the hub."""
+    """Models one or two levels down: runs in a folder of runs, checkpoints, snapshots of the hub."""
     found = []
     for child in _folders(folder):
         if _is_model(child):
@@ -160,16 +164,16 @@ def _folders(folder: Path) -> list[Path]:
         except OSError:
             return
 
-    return list(islice(there(), _LOOKED_AT))
+    return list(islice(there(), _MOST_FOLDERS))
 
 
 def _is_model(folder: Path) -> bool:
     try:
         return _kind(folder / MODEL_FILE) == MODEL_KIND or is_pipeline(folder)
-    except OSError:  # not ours to read
+    except OSError:  # without permission
         return False
 
 
 def _by_number(path: Path) -> list[tuple[int, int, str]]:
-    """checkpoint-500 before checkpoint-1000."""
+    """A sort key that puts checkpoint-500 before checkpoint-1000."""
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", str(path))]

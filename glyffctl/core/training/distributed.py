@@ -1,8 +1,8 @@
-"""Many processes that train one model, on one machine or on several: PyTorch's distributed package in a few words.
+"""Data-parallel training in several processes, on one machine or several, with PyTorch's distributed package.
 
-Whoever starts the processes (`glyffctl train --gpus N`, `torchrun`, Slurm's `srun`) says in the environment which of
-how many a process is; `process_group` reads that. Every process holds the whole model and takes its share of each
-batch.
+What starts the processes (`glyffctl train --gpus N`, `torchrun`, Slurm's `srun`) sets environment variables that say
+which of how many each one is; `process_group` joins them. Every process holds the whole model and computes its share of
+each batch.
 """
 
 from __future__ import annotations
@@ -23,24 +23,29 @@ from torch.nn.parallel import DistributedDataParallel
 
 from glyffctl.core.errors import TrainingError, UsageError
 
-# A step takes seconds at most: a process that says nothing for so long is gone, and with it the job.
+# A step takes seconds at most: a process that does not answer for so long has died, and the job ends.
 _TIMEOUT = timedelta(minutes=10)
-# While the first process embeds captions, the others wait for as long as it takes. If it dies, they hear of it.
+# While the main process embeds captions, the others wait for as long as that takes. If it dies, their wait fails.
 _PREPARATION_TIMEOUT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class ProcessInfo:
-    """Which of how many processes this one is."""
+    """The rank of this process and the number of processes.
+
+    Attributes:
+        rank: of all processes of the job, from 0, the main one.
+        size: processes of the job.
+        local: rank among the processes of this machine: the number of its GPU.
+    """
 
     rank: int = 0
     size: int = 1
     local: int = 0
-    """Which of those on this machine: the number of its GPU."""
 
 
 def in_job(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether torchrun or srun started this process as one of a job, though it were the only one."""
+    """Whether torchrun or srun started this process, even as the only one of its job."""
     return _names(environment)[0] in environment
 
 
@@ -52,10 +57,10 @@ def _names(environment: Mapping[str, str]) -> tuple[str, str, str]:
 
 
 def process_info(environment: Mapping[str, str] = os.environ) -> ProcessInfo:
-    """The place of this process in its job, as torchrun or srun gives it; the only one of one where neither does.
+    """Read the rank of this process from the variables of torchrun or srun; without them it is the only process.
 
     Raises:
-        UsageError: what the environment says makes no sense.
+        UsageError: the variables are incomplete or contradict each other.
     """
     names = _names(environment)
     if not in_job(environment):
@@ -70,7 +75,7 @@ def process_info(environment: Mapping[str, str] = os.environ) -> ProcessInfo:
 
 
 class ProcessGroup:
-    """The processes of one job as one of them sees them; alone, every method does the obvious."""
+    """The processes of a job, from the view of one of them. With one process, nothing is communicated."""
 
     def __init__(self, where: ProcessInfo, control: Any = None, waiting: Any = None) -> None:
         self.rank, self.size, self.local = where.rank, where.size, where.local
@@ -79,22 +84,22 @@ class ProcessGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes, draws and speaks."""
+        """Whether this is rank 0: the process that writes files, draws samples and reports events."""
         return self.rank == 0
 
     def shard(self, number: Tensor) -> Tensor:
-        """The part of a batch that is this process's: every `size`-th sample."""
+        """This process's part of the sample numbers of a batch: every `size`-th one."""
         return number[self.rank :: self.size]
 
     def data_parallel(self, module: nn.Module, device: torch.device) -> nn.Module:
-        """`module` so that its gradients are averaged over all processes."""
+        """Wrap `module` so that its gradients are averaged over all processes."""
         if self.size == 1:
             return module
         gpu = [device] if device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=gpu)
 
     def all_reduce_mean(self, x: Tensor) -> Tensor:
-        """The mean of `x` over all processes, in place."""
+        """Replace `x` by its mean over all processes, and return it."""
         if self.size > 1:
             with self.collective():
                 dist.all_reduce(x)
@@ -103,7 +108,7 @@ class ProcessGroup:
 
     @contextmanager
     def collective(self) -> Iterator[None]:
-        """Around whatever talks to the other processes: one of them being gone is told in one line.
+        """Wrap communication, so that the death of another process becomes a one-line error.
 
         Raises:
             TrainingError: another process of the job has ended.
@@ -111,7 +116,7 @@ class ProcessGroup:
         try:
             yield
         except RuntimeError as error:
-            if self.size == 1 or not _is_about_others(error):
+            if self.size == 1 or not _is_communication_error(error):
                 raise
             raise TrainingError(
                 "another process of this job has ended, and the job with it; run the same command again: it goes on "
@@ -119,21 +124,21 @@ class ProcessGroup:
             ) from error
 
     def broadcast(self, value: Any) -> Any:
-        """The first process's `value` (anything JSON can say), in all of them."""
+        """Return the main process's `value`, which JSON can hold, in all processes."""
         if self.size == 1:
             return value
         text = json.dumps(value).encode() if self.is_main else b""
         with self.collective():
             length = torch.tensor([len(text)])
             dist.broadcast(length, 0, group=self._waiting)
-            letters = torch.zeros(int(length), dtype=torch.uint8)
+            buffer = torch.zeros(int(length), dtype=torch.uint8)
             if self.is_main:
-                letters = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-            dist.broadcast(letters, 0, group=self._waiting)
-        return json.loads(bytes(letters.tolist()))
+                buffer = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+            dist.broadcast(buffer, 0, group=self._waiting)
+        return json.loads(bytes(buffer.tolist()))
 
     def broadcast_tensors(self, mine: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The first process's tensors, in all of them; what the others bring is not looked at."""
+        """Return the main process's tensors in all processes; those of the others are ignored."""
         if self.size == 1:
             return mine
         kinds = self.broadcast([[name, list(x.shape), str(x.dtype).split(".")[1]] for name, x in mine.items()])
@@ -146,16 +151,16 @@ class ProcessGroup:
         return found
 
     def barrier(self) -> None:
-        """Until all processes have come here."""
+        """Wait for all processes."""
         if self.size > 1:
             with self.collective():
                 dist.barrier(group=self._waiting)
 
     def synchronize(self, progress: float, stop: int) -> tuple[float, int]:
-        """The first process's `progress`, and the largest `stop` of all: nobody steps alone, nobody stops alone."""
+        """Return the main process's `progress` and the largest `stop` of all, so that all step or stop together."""
         if self.size == 1:
             return progress, stop
-        if os.getppid() != self._parent:  # whoever started the job was killed, and can stop it no more
+        if os.getppid() != self._parent:  # the launcher was killed, and can no longer stop this process
             stop = max(stop, signal.SIGTERM)
         numbers = torch.tensor([progress if self.is_main else 0.0, float(stop)], dtype=torch.float64)
         with self.collective():
@@ -164,21 +169,21 @@ class ProcessGroup:
 
 
 SINGLE_PROCESS = ProcessGroup(ProcessInfo())
-"""The only process there is."""
+"""A group of one."""
 
 
-def _is_about_others(error: RuntimeError) -> bool:
-    # gloo's errors have no class of their own.
-    about = ("gloo", "NCCL", "onnection", "socket")
-    return isinstance(error, dist.DistError) or any(word in str(error) for word in about)
+def _is_communication_error(error: RuntimeError) -> bool:
+    # gloo raises plain RuntimeErrors.
+    signs = ("gloo", "NCCL", "onnection", "socket")
+    return isinstance(error, dist.DistError) or any(word in str(error) for word in signs)
 
 
 @contextmanager
 def process_group(where: ProcessInfo, device: torch.device) -> Iterator[ProcessGroup]:
-    """Be one of the processes of a job for a while; alone where there is no job.
+    """Join the processes of a job for the length of the block.
 
     Raises:
-        TrainingError: the others cannot be reached.
+        TrainingError: the other processes cannot be reached.
     """
     if where.size == 1:
         yield SINGLE_PROCESS

@@ -1,4 +1,4 @@
-"""What held-out error is normal after so many pictures: that of recipes that were run, to hold a run against.
+"""Reference learning curves: the held-out error of known recipes after so many pictures.
 
 `pretrained/learning_curves.json` has for each recipe its batch and, after so many pictures, the mean squared error of D
 on held-out characters by σ (`Trainer.validate`), for glyphs of Noto Sans CJK SC at 128×128. "first cpu" is the run of
@@ -19,7 +19,7 @@ from glyffctl.core.io.bundled import pretrained
 FILE_NAME = "learning_curves.json"
 SIZE = 128
 """Pixels along a side: other sizes have other errors."""
-_NORMAL = 1.3  # times the reference and more is told as slow; runs of one recipe differ by a tenth
+_NORMAL = 1.3  # from so many times the reference on, a run counts as slow; runs of one recipe differ by a tenth
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Reference:
     """By σ."""
 
     def verdict(self, validation: dict[float, float]) -> str:
-        """`validation` beside this, in words."""
+        """Compare `validation` with this, in words."""
         known = [sigma for sigma in validation if sigma in self.error]
         mine = sum(validation[sigma] for sigma in known) / len(known)
         usual = sum(self.error[sigma] for sigma in known) / len(known)
@@ -41,7 +41,7 @@ class Reference:
 
 
 def reference(size: int, batch: int, images: int) -> Reference | None:
-    """What is normal for a run of batches of `batch` after `images` pictures of size×size; None where nobody knows.
+    """The reference for a run with batches of `batch` after `images` pictures of size×size; None if there is none.
 
     The recipe of the nearest batch, as it counts; between its points error is a power of the number of pictures.
     """

@@ -1,4 +1,4 @@
-"""What turns gradients into steps: AdamW, or Muon for the matrices and AdamW for the rest.
+"""The optimizer: AdamW, or Muon for matrices and AdamW for the rest.
 
 The kernels of convolutions count as matrices of out × (k·k·in). Muon's steps are scaled to the root mean square of
 AdamW's, and take the same learning rate.
@@ -17,7 +17,7 @@ from glyffctl.core.training.muon import Muon
 
 
 class Optimizer:
-    """One face for both. `state` is by parameter, as torch's optimizers have it."""
+    """AdamW, or Muon and AdamW together, behind one interface."""
 
     def __init__(
         self,
@@ -55,13 +55,13 @@ class Optimizer:
         self._muon = Muon(list(self._views.values()), weight_decay=weight_decay)
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         for parameter, view in self._views.items():
             parameter.grad = view.grad = None
         self._adamw.zero_grad(set_to_none=True)
 
     def step(self, learning_rate: float, dtype: torch.dtype | None = None) -> None:
-        """One step down the gradients that the parameters hold.
+        """Update the parameters by their gradients.
 
         Args:
             learning_rate: of both optimizers.
@@ -76,12 +76,12 @@ class Optimizer:
         self._muon.step(learning_rate, dtype)
 
     def state_of(self, parameter: nn.Parameter) -> dict[str, Any]:
-        """What is remembered of a parameter; empty before the first step."""
+        """The optimizer state of a parameter; empty before the first step."""
         view = self._views.get(parameter)
         return self._adamw.state.get(parameter, {}) if view is None else self._muon.state.get(view, {})
 
     def restore(self, parameter: nn.Parameter, state: dict[str, Tensor]) -> None:
-        """Remember what `state_of` gave.
+        """Set the state of a parameter, as `state_of` returned it.
 
         Raises:
             ValueError: it is not that.
@@ -92,7 +92,7 @@ class Optimizer:
         shapes = {key: torch.Size() if key == "step" else owner.shape for key in expected}
         if state and {key: value.shape for key, value in state.items()} != shapes:
             raise ValueError("other moments than this optimizer keeps")
-        # Files know no order of memory, and the fused AdamW goes through memory as it lies.
+        # Files do not keep the memory order, and the fused AdamW walks through memory linearly.
         (self._adamw if view is None else self._muon).state[owner] = {
             key: torch.empty_like(owner).copy_(value)
             if value.shape == owner.shape

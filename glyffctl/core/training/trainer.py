@@ -40,14 +40,14 @@ class TrainStep(NamedTuple):
 
 
 def check_memory(config: Config, processes: int) -> None:
-    """Complain about settings that cannot be trained on the CPU here, before the system ends the process for it.
+    """Refuse settings that need more memory than this machine has, before the system kills the process.
 
     Counts what is certain: five numbers for each parameter (weight, gradient, two moments, average) and four for each
-    value of a process's share of a batch (x0, ε, z, F). What is between the layers comes on top.
+    value of a process's share of a batch (x0, ε, z, F). Activations come on top.
 
     Args:
         config: all settings of the run.
-        processes: that share a batch, anywhere.
+        processes: that share a batch, on any machine.
 
     Raises:
         TrainingError: that alone is more than the memory of this machine.
@@ -194,7 +194,7 @@ class Trainer:
         """One optimizer step on the next batch.
 
         Raises:
-            NotFiniteError: the gradient is not finite, and the weights are left as they were. On a GPU `finite` tells.
+            NotFiniteError: the gradient is not finite, and the weights are unchanged. On a GPU only `finite` shows it.
         """
         training = self.config.training
         rate = self.learning_rate(progress)
