@@ -393,4 +393,4 @@ def test_a_name_on_the_hub(pipeline: Path, tmp_path: Path) -> None:
     first = (tmp_path / drawn).read_bytes()
     again, *_, other = draw("http://127.0.0.1:9", "some/pipeline", "some/half", "some/shards", "some/other")
     assert (tmp_path / again).read_bytes() == first
-    assert "`hf download some/other --local-dir FOLDER`" in other and "--model FOLDER" in other
+    assert "`hf download some/other --local-dir FOLDER`" in other and "`model`" in other

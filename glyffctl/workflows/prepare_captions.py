@@ -40,7 +40,7 @@ def parse_ranges(text: str) -> list[range]:
     point = r"(?:U\+)?([0-9A-F]{1,6})"
     ranges = []
     for part in text.split(","):
-        shown = f"--range {short_repr(text)}: {short_repr(part.strip())}"
+        shown = f"`ranges` {short_repr(text)}: {short_repr(part.strip())}"
         match = re.fullmatch(rf"\s*{point}(?:\s*-\s*{point})?\s*", part, re.IGNORECASE | re.ASCII)
         if match is None:
             raise UsageError(f"{shown} is not a range of code points; write 4E00-9FFF, or U+3400-U+9FFF,U+9502")
@@ -71,7 +71,7 @@ def load_captions(table: Path, ranges: str | None, *, alternates: bool) -> Gener
     defined = {c: e for c, e in inside.items() if e.definition}
     if not defined:
         raise UsageError(
-            f"--range {short_repr(ranges)} holds no character that {table} defines; write code points such as "
+            f"`ranges` {short_repr(ranges)} holds no character that {table} defines; write code points such as "
             "4E00-9FFF, or U+3400-U+9FFF,U+9502"
         )
     readable = {c: e for c, e in defined.items() if len(e.definition) <= LONGEST_DEFINITION}
@@ -120,7 +120,7 @@ def _with_alternate_captions(characters: Mapping[int, Character], entries: Mappi
 
 
 def _no_caption(table: Path, defined: int, lost: int, ranges: str | None) -> str:
-    where = f"{table}, --range {short_repr(ranges)}" if ranges is not None else f"{table}"
+    where = f"{table}, `ranges` {short_repr(ranges)}" if ranges is not None else f"{table}"
     all_of = f"all {defined:,} definitions are" if defined > 1 else "the only definition is"
     if not lost:
         return f"{where}: {all_of} longer than {LONGEST_DEFINITION:,} characters; captions must be short"
