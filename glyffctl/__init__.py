@@ -15,6 +15,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from glyffctl.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from glyffctl.api import DenoisingStep, GlyphModel, embed, load, prepare, train
     from glyffctl.core.errors import GlyffError
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
     from glyffctl.workflows.events import Caution, Event, Note, Progress
     from glyffctl.workflows.prepare import PrepareOptions, PrepareReport
     from glyffctl.workflows.train import TrainOptions, TrainReport
-
-__version__ = "0.2.0"
 
 __all__ = [
     "Caution",

@@ -15,12 +15,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from glyffctl import __version__
 from glyffctl.cli import app
 from glyffctl.cli.errors import with_options
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.errors import UsageError
 from glyffctl.display.console import Display
+from glyffctl.version import __version__
 from glyffctl.workflows.events import Event, Progress
 from tests.conftest import Workshop, crashed
 

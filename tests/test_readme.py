@@ -5,8 +5,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
-from glyffctl import __version__
 from glyffctl.core.models.config import merge, parse, preset_names
+from glyffctl.version import __version__
 from tests.reference import COMMANDS, with_reference
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +44,7 @@ def test_every_bundled_file_has_its_sources_in_the_notice() -> None:
 def test_the_version_has_one_place() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert "version" not in settings["project"] and "version" in settings["project"]["dynamic"]
-    assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "glyffctl.__version__"}
+    assert settings["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "glyffctl.version.__version__"}
     assert f"## {__version__}" in (ROOT / "examples" / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from glyffctl import __version__
 from glyffctl.cli import data, evaluate, export, pages, sample, train
 from glyffctl.cli.command import Command, SampleCommand
 from glyffctl.cli.errors import Commands
+from glyffctl.version import __version__
 
 __all__ = ["app", "main"]
 

@@ -13,10 +13,10 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from glyffctl import __version__
 from glyffctl.cli.command import with_metavars
 from glyffctl.core.errors import GlyffError
 from glyffctl.core.io.names import printable
+from glyffctl.version import __version__
 
 _PACKAGE = Path(__file__).parents[1]
 _TRACEBACK = "GLYFFCTL_TRACEBACK"

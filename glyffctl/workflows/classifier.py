@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl import __version__
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import choose_device
@@ -21,6 +20,7 @@ from glyffctl.core.evaluation.classifier_training import labels, train_classifie
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.names import check_name
 from glyffctl.core.precision import autocast_dtype
+from glyffctl.version import __version__
 from glyffctl.workflows.events import Event, Note, Progress
 from glyffctl.workflows.pictures import check_pictures
 

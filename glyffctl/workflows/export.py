@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from glyffctl import __version__
 from glyffctl.core.errors import EmbeddingError, ModelError, OutputError, UsageError
 from glyffctl.core.interop.diffusers_export import (
     as_unet,
@@ -31,6 +30,7 @@ from glyffctl.core.io.names import check_name
 from glyffctl.core.models.checkpoint import EXPORT_FILE, TrainedModel, load_model
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.text.encoder import PretrainedEncoder
+from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.export_pages import diffusers_page, onnx_page
 from glyffctl.workflows.models import find_model, load_text_encoder

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from glyffctl import __version__
 from glyffctl.core.data import embeddings
 from glyffctl.core.data.dataset_writer import Format, write_rows
 from glyffctl.core.data.definitions import cache_file, download_unihan, installed_definitions, radical_files
@@ -20,6 +19,7 @@ from glyffctl.core.errors import DefinitionsError, FontError, OutputError, Usage
 from glyffctl.core.io.atomic import atomic_folder, check_writable
 from glyffctl.core.io.names import check_name, utf8_name
 from glyffctl.core.io.reading import LARGEST_TABLE, digest
+from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.omissions import NOT_COVERED, Omission
 from glyffctl.workflows.prepare_captions import CaptionedCharacters, load_captions, parse_ranges

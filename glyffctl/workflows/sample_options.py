@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from glyffctl import __version__
 from glyffctl.core.errors import UsageError
 from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.io.bundled import BUNDLED, model_name
@@ -16,6 +15,7 @@ from glyffctl.core.io.names import utf8_name
 from glyffctl.core.io.reading import read_text, short_repr
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.precision import check_precision
+from glyffctl.version import __version__
 
 BESIDE = Path(".gif")
 """For `SampleOptions.gif`: the gif is named after the picture."""

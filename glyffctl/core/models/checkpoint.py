@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from glyffctl import __version__
 from glyffctl.core.codecs.codec import Codec
 from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import Schedule
@@ -29,6 +28,7 @@ from glyffctl.core.io.tensors import check_tensors, digest, load_tensors, read_h
 from glyffctl.core.models import places as model_places
 from glyffctl.core.models.config import Config, as_dict, parse
 from glyffctl.core.networks.network import AnyNetwork, Network, NetworkConfig, build_network, channels_last
+from glyffctl.version import __version__
 
 MODEL_FILE = model_places.MODEL_FILE
 STATE_FILE = model_places.STATE_FILE
