@@ -16,6 +16,7 @@ from glyffctl.cli import app
 from glyffctl.core.codecs.pixels import Pixels, to_unit
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.samplers import SAMPLERS
@@ -481,9 +482,7 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     finish(train(TrainOptions(data=few, gpus=0, config=tmp_path / "by_heart.toml", out=tmp_path / "run")))
 
     model, glyphs = load_model(tmp_path / "run"), open_glyphs(few)
-    captions = load_embeddings(few, glyphs.captions).batch(
-        glyphs.caption_of[torch.linspace(0, len(glyphs) - 1, 64).long()]
-    )
+    captions = load_embeddings(few, glyphs.captions).batch(evenly_spaced(glyphs.caption_of, 64))
     drawer = Drawer(
         Denoiser(model.network, "x0"), make_schedule("karras"), Pixels(32), 256, torch.device("cpu"), batch=64
     )

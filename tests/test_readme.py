@@ -69,7 +69,9 @@ def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: object, tiny
     blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert blocks
     for block in blocks:
-        program = block.replace('"runs/cpu"', repr(str(tiny_run)))
+        program = block.replace("load()", f"load({str(tiny_run)!r})").replace(
+            '"minutes": 10', '"images": 32, "batch": 16'
+        )
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,
             env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, timeout=300,

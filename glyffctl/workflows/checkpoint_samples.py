@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.images import near_square, save_png, sheet
 from glyffctl.core.models.checkpoint import EncoderInfo, Origin
@@ -41,7 +42,7 @@ def draw_samples(drawer: Drawer, objective: Objective, images: int, path: Path) 
         OutputError: the path cannot be written.
     """
     index = objective.validation_index if len(objective.validation_index) else objective.train_index
-    index = index[torch.linspace(0, len(index) - 1, SHEET_COUNT).long()]
+    index = evenly_spaced(index.repeat_interleave(-(-SHEET_COUNT // len(index))), SHEET_COUNT)
     glyphs, embeddings = objective.data.glyphs, objective.data.embeddings
     caption = glyphs.caption_of[index]
     condition = embeddings.batch(caption.to(drawer.device))

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.data.split import held_out
+from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import send
 from glyffctl.core.errors import TrainingError
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
@@ -72,7 +73,7 @@ class Objective(nn.Module, ABC):
         self.config, self.data, self.device, self.dtype = config, data, device, dtype
         out = held_out(data.glyphs, config.training.holdout)
         self.train_index = (~out).nonzero().flatten()
-        self.validation_index = _spread(out.nonzero().flatten(), _VALIDATION_GLYPHS)
+        self.validation_index = evenly_spaced(out.nonzero().flatten(), _VALIDATION_GLYPHS)
         self.epoch_size = len(self.train_index)
         if self.epoch_size == 0:
             raise TrainingError("no glyph is left to train on; prepare more characters or lower training.holdout")
@@ -122,13 +123,6 @@ class Objective(nn.Module, ABC):
             return None
         parts = torch.arange(len(glyphs)).split(4096)
         return torch.cat([glyphs.images(part)[:, 0].to(self.device) for part in parts])
-
-
-def _spread(index: Tensor, count: int) -> Tensor:
-    """At most `count` of `index`, evenly spaced."""
-    if len(index) <= count:
-        return index
-    return index[torch.linspace(0, len(index) - 1, count).long()]
 
 
 OBJECTIVES: dict[str, Callable[[Config, TrainingData, torch.device, torch.dtype], Objective]] = {}
