@@ -11,12 +11,11 @@ from torch import Tensor
 
 from glyffctl.core.codecs.pixels import to_unit
 from glyffctl.core.data.fonts import draw_glyphs, read_faces
-from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import SCHEDULES, cosine, linear
 from glyffctl.core.estimates import share
 from glyffctl.core.theory import claims
 from glyffctl.core.theory.information import Information, information
-from glyffctl.core.theory.sampler_error import fewest_steps, spectrum, thin_spectrum, wasserstein_error
+from glyffctl.core.theory.sampler_error import COMPARED, fewest_steps, spectrum, thin_spectrum, wasserstein_error
 from glyffctl.figures.claim_text import claim_text
 from glyffctl.workflows.prepare import PrepareOptions
 from tests.toys import eps
@@ -117,14 +116,14 @@ def test_steps(glyphs: Tensor) -> None:
     assert claim.verdict == "holds with a correction"
     threshold = wasserstein_error("ddpm", variances, linear(), 120)
     assert claim.numbers["ddpm with many steps"] == threshold
-    for name in SAMPLERS:
+    for name in COMPARED:
         few = fewest_steps(name, variances, linear(), threshold)
         assert wasserstein_error(name, variances, linear(), few) <= threshold * 1.000001
         assert few == 1 or wasserstein_error(name, variances, linear(), few - 1) > threshold
         assert claim.numbers[f"steps, {name}"] == few
         assert claim.numbers[f"error, {name}"] == wasserstein_error(name, variances, linear(), 5)
     assert fewest_steps("ddpm", variances, linear(), threshold) == 120
-    assert min(SAMPLERS, key=lambda name: claim.numbers[f"passes, {name}"]) == "dpmpp-2m"
+    assert min(COMPARED, key=lambda name: claim.numbers[f"passes, {name}"]) == "dpmpp-2m"
 
 
 def test_the_score_grows_where_the_density_vanishes() -> None:

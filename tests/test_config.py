@@ -49,7 +49,7 @@ def test_later_layers_win_and_one_budget_replaces_another() -> None:
         ({"network": {"channels": [64.0]}}, "a list of whole numbers"),
         ({"network": {"channels": []}}, "must be positive"),
         ({"network": {"attention": [9]}}, "levels 0"),
-        ({"network": {"patch": 7}}, "not a multiple"),
+        ({"network": {"size": 128, "patch": 7}}, "not a multiple"),
         ({"network": {"channels": [33, 64]}}, "even"),
     ],
 )

@@ -64,7 +64,7 @@ def test_pictures_of_a_perfect_network_have_the_law_of_its_data(name: str) -> No
     count, deviation = 4000, 0.2
     data = Gaussian(torch.zeros(1, 2, 2), torch.full((1, 2, 2), deviation**2))
     text = Condition.none(count, 8)
-    recipe = Recipe(sampler=name, steps=500 if name in ("ddpm", "ddim") else 60)
+    recipe = Recipe(sampler=name, steps={1: 500, 2: 60}[SAMPLERS[name].order])
     unit = last(
         generate(Denoiser(OracleNetwork(data), "eps"), karras(), recipe, text, text, torch.arange(count), (1, 2, 2))
     )

@@ -34,9 +34,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 
 SHAPE = (3, 1, 4, 4)
 STEPS = [1, 2, 7, 50]
-ODE = {"ddim": 1, "dpmpp-2m": 2, "heun": 2}
+ODE = {name: sampler.order for name, sampler in SAMPLERS.items() if not sampler.draws}
 """The deterministic samplers and the order of their method."""
-SDE = {"ddpm": 1, "dpmpp-2m-sde": 2, "dpmpp-sde": 2}
+SDE = {name: sampler.order for name, sampler in SAMPLERS.items() if sampler.draws}
 """The stochastic samplers and their weak order, for linear denoisers."""
 
 
@@ -311,7 +311,7 @@ def test_samples_have_the_law_of_gaussian_data(name: str, order: int) -> None:
 def test_samples_land_on_the_points_as_often_as_they_should(name: str) -> None:
     points = torch.tensor([[-1, -1], [1, -0.8], [0.1, 0.9], [0.9, 0.7], [0.9, 0.7]], dtype=torch.float64)
     count = 4000
-    sigmas = karras(1000, 0.02, 80.0).steps(200 if name in ("ddpm", "ddim") else 50)
+    sigmas = karras(1000, 0.02, 80.0).steps({1: 200, 2: 50}[SAMPLERS[name].order])
     x = eps(count, 1, 1, 2) * sigmas[0]
     samples = last(SAMPLERS[name](FiniteData(points.reshape(5, 1, 1, 2)), x, sigmas, draws(x))).reshape(-1, 2)
     nearest = torch.cdist(samples, points[:4]).min(dim=1)
@@ -364,7 +364,7 @@ def test_only_stochastic_samplers_draw_and_never_twice(name: str) -> None:
         return draw(i)
 
     ours(SAMPLERS[name], ToyNetwork(16), sigmas, recorded)
-    assert drawn == list(range({"ddpm": 7, "dpmpp-2m-sde": 7, "dpmpp-sde": 14}.get(name, 0)))
+    assert drawn == list(range(7 * SAMPLERS[name].draws))
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

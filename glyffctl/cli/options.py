@@ -85,7 +85,9 @@ Device = Annotated[
 ]
 Steps = Annotated[int, whole("--steps", "Sampler steps, 1 to 1000.", 1, 1000)]
 Batch = Annotated[int, whole("--batch", "Pictures drawn at once.", 1, 1024)]
-Sampler = Annotated[str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde or heun.")]
+Sampler = Annotated[
+    str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde, heun, or one that was added.")
+]
 Precision = Annotated[
     str, typer.Option(help="Precision of the network: fp32, bf16, or auto (bf16 if it is faster on this machine).")
 ]

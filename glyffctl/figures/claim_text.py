@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.estimates import Estimate
 from glyffctl.core.theory.claims import EPOCHS, FAR, FEW, MANY, Claim
+from glyffctl.core.theory.sampler_error import COMPARED
 from glyffctl.figures.style import signed
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -171,9 +171,9 @@ def _shrinking(claim: Claim) -> tuple[str, str]:
 
 def _few_steps(claim: Claim) -> tuple[str, str]:
     n = claim.numbers
-    few = ", ".join(f"{name} {n[f'error, {name}']:.0%}" for name in SAMPLERS)
-    enough = ", ".join(f"{name} {n[f'steps, {name}']:.0f}" for name in SAMPLERS)
-    best = min(SAMPLERS, key=lambda name: n[f"passes, {name}"])
+    few = ", ".join(f"{name} {n[f'error, {name}']:.0%}" for name in COMPARED)
+    enough = ", ".join(f"{name} {n[f'steps, {name}']:.0f}" for name in COMPARED)
+    best = min(COMPARED, key=lambda name: n[f"passes, {name}"])
     return (
         f"error at {FEW} steps: {few}; steps until the error is that of {MANY} steps of ddpm, "
         f"{n['ddpm with many steps']:.1%}: {enough}",

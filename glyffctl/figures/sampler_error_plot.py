@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from glyffctl.core.diffusion.samplers import SAMPLERS
-from glyffctl.core.theory.sampler_error import fewest_steps, spectrum, thin_spectrum, wasserstein_error
+from glyffctl.core.theory.sampler_error import COMPARED, fewest_steps, spectrum, thin_spectrum, wasserstein_error
 from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure
 from glyffctl.figures.style import GREY, PALETTE, SMALL, WIDTH, new_figure
 
@@ -20,7 +20,7 @@ def draw_sampler_error(scene: DemoScene) -> MeasuredFigure:
     by_steps, by_passes = figure.subplots(1, 2, sharey=True)
     threshold = wasserstein_error("ddpm", variances, scene.schedule, MANY)
     needed = []
-    for name, colour, shape in zip(SAMPLERS, PALETTE, MARKERS, strict=False):
+    for name, colour, shape in zip(COMPARED, PALETTE, MARKERS, strict=False):
         errors = [100 * wasserstein_error(name, variances, scene.schedule, steps) for steps in STEPS]
         look = {"color": colour, "marker": shape, "markersize": 5, "label": name}
         by_steps.plot(STEPS, errors, **look)

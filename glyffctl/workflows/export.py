@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from glyffctl.core.codecs.pixels import Pixels
 from glyffctl.core.errors import EmbeddingError, ModelError, OutputError, UsageError
 from glyffctl.core.interop.diffusers_export import (
     as_unet,
@@ -82,6 +83,10 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
     path, why = yield from find_model(options.model)
     model = load_model(path)
     yield Note(f"model: {model_name(path)}{why}, {model.history}")
+    if not isinstance(model.codec, Pixels):
+        raise ModelError(
+            f"only models of plain pixels can be exported; this one has the codec {model.origin.config.codec.kind}"
+        )
     if options.format == "diffusers":
         unet_config(as_unet(model.network))  # complain before anything slow
     encoder = yield from load_text_encoder(model, options.encoder, with_transformers=True)

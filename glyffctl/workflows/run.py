@@ -98,6 +98,8 @@ class Run:
         if there is not None:
             old, new = _comparable(there), _comparable(self.origin)
             changed = [f"{name} ({old.get(name)} there, {new[name]} now)" for name in new if old.get(name) != new[name]]
+            kinds = [change for change in changed if change.startswith(("network.kind ", "codec.kind "))]
+            changed = kinds or changed
             if changed and self._begun():
                 raise TrainingError(
                     f"{self.out} holds another run: {', '.join(changed[:4])}"

@@ -19,8 +19,8 @@ from glyffctl.core.errors import GlyffError, Interrupted, TrainingError, UsageEr
 from glyffctl.core.io.bundled import BUNDLED, model_path
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import EncoderInfo, Origin, TrainedModel
-from glyffctl.core.models.config import as_dict, fit_to_data, merge, parse, read_preset, read_toml
-from glyffctl.core.networks.network import parameter_count
+from glyffctl.core.models.config import DECIDED, as_dict, fit_to_data, merge, parse, read_preset, read_toml
+from glyffctl.core.networks.network import kind_of, parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
 from glyffctl.core.training.trainer import Trainer, check_memory
 from glyffctl.workflows.embed import EmbedOptions, embed
@@ -122,6 +122,8 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
             f"--encoder {start.origin.encoder.name}`"
         )
     out = options.out or Path("runs") / preset
+    if start is not None and options.start is not None and _same_run(out, options.start):
+        raise TrainingError(f"{out} is the run to start from; name another folder for the new one with --out")
     check_folder(out)
     with alone_in(out):
         run = _run(sections, glyphs, cached, device, group, out, tensorboard=options.tensorboard)
@@ -151,11 +153,24 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         )
 
 
+def _same_run(out: Path, start: Path) -> bool:
+    """Whether the model `start` is the one that a run in `out` writes."""
+    model = model_path(start)
+    file = model / checkpoint.MODEL_FILE if model.is_dir() else model
+    return file.resolve() == (out / checkpoint.MODEL_FILE).resolve()
+
+
 def _start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> TrainedModel | None:
     """The model that a new run starts from, its network and codec put into `sections`."""
     if options.start is None:
         return None
     model = checkpoint.load_model(model_path(options.start))
+    kind = kind_of(model.origin.config.network)
+    if sections["network"].get("kind", kind) != kind:
+        raise UsageError(
+            f"{options.start} has a network of the kind {kind}, the settings ask for {sections['network']['kind']}; "
+            "leave one of them out"
+        )
     sections["network"] = as_dict(model.origin.config)["network"]
     sections["codec"] = as_dict(model.origin.config)["codec"]
     return model
@@ -196,7 +211,7 @@ def show_settings(options: TrainOptions) -> str:
     for section, values in as_dict(parse(sections)).items():
         lines.append(f"[{section}]")
         for name, value in values.items():
-            if name not in ("size", "in_channels", "text_width") or name in sections[section]:  # else the data decides
+            if name not in DECIDED or name in sections[section]:  # else the data decides
                 lines.append(f"{name} = {json.dumps(value)}")
         lines.append("")
     return "\n".join(lines)

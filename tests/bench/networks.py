@@ -35,7 +35,7 @@ def unet_config(preset: str) -> UNetConfig:
     """The sizes of a preset's network, which is a U-Net."""
     config = parse(read_preset(preset)).network
     assert isinstance(config, UNetConfig)
-    return config
+    return replace(config, size=128)
 
 
 def in_groups(channels: tuple[int, ...]) -> tuple[int, ...]:

@@ -12,7 +12,10 @@ from torch import Tensor
 
 
 class Codec(Protocol):
-    """Grey pictures as uint8, 255 white ↔ tensors of about unit range, which is what is diffused."""
+    """Grey pictures as uint8, 255 white ↔ tensors whose values have a spread of about 1, which is what is diffused.
+
+    Noise levels are measured in units of those values: the schedules are made for a standard deviation of 0.5 to 1.
+    """
 
     @property
     def size(self) -> int:
@@ -30,13 +33,19 @@ class Codec(Protocol):
         ...
 
     def encode(self, pictures: Tensor) -> Tensor:
-        """(B, C, H, W) float32 from pictures (B, size, size) uint8, on their device."""
+        """Return (B, C, H, W) float32 from pictures (B, size, size) uint8, on their device."""
         ...
 
     def decode(self, x: Tensor) -> Tensor:
-        """Pictures (B, size, size) uint8 from x (B, C, H, W), on its device."""
+        """Return pictures (B, size, size) uint8 from x (B, C, H, W), on its device.
+
+        x is what a sampler ends with or is at: float32 with noise, values beyond ±limit included.
+        """
         ...
 
 
 CODECS: dict[str, Callable[[int], Codec]] = {}
-"""By the name that `kind` has in the section [codec]; each makes a codec for pictures of `size` pixels."""
+"""By the name that `kind` has in the section [codec]; each makes a codec for pictures of `size` pixels.
+
+A codec that cannot take a size raises UsageError when it is made. `codecs.pixels` has `to_unit` and `to_pixels` for reuse.
+"""

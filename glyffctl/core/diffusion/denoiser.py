@@ -105,7 +105,10 @@ class Denoiser:
         sigma = sigma.double()
         z = x * _column((1 + sigma**2).rsqrt(), x)
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-            return self.network(z, sigma, context).to(x.dtype)
+            output = self.network(z, sigma, context)
+        if output.shape != z.shape:
+            raise ValueError(f"the network returned {tuple(output.shape)} for z of {tuple(z.shape)}")
+        return output.to(x.dtype)
 
     def __call__(self, x: Tensor, sigma: Tensor, context: Any) -> Tensor:
         """D(x, σ): x (B, C, H, W), sigma (B,), context from `network.encode`."""

@@ -48,12 +48,15 @@ class Sampler:
     Attributes:
         function: the sampler itself.
         evaluations: of the denoiser in a step; the step into σ = 0 may take fewer.
-        draws: random tensors that a step uses at most. Step i calls `draw` with i·draws … i·draws + draws − 1.
+        draws: random tensors that a step uses. Step i calls `draw` with i·draws … i·draws + draws − 1; the step into
+            σ = 0 ends at x = D and draws none.
+        order: of convergence: errors fall as the number of steps to the power −order.
     """
 
     function: SamplerFunction
     evaluations: int = 1
     draws: int = 0
+    order: int = 1
 
     def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:
         """See `SamplerFunction`."""
@@ -170,9 +173,9 @@ def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[St
 SAMPLERS: dict[str, Sampler] = {
     "ddpm": Sampler(partial(ancestral, eta=1.0), draws=1),
     "ddim": Sampler(partial(ancestral, eta=0.0)),
-    "dpmpp-2m": Sampler(dpmpp_2m),
-    "dpmpp-2m-sde": Sampler(dpmpp_2m_sde, draws=1),
-    "dpmpp-sde": Sampler(dpmpp_sde, evaluations=2, draws=2),
-    "heun": Sampler(heun, evaluations=2),
+    "dpmpp-2m": Sampler(dpmpp_2m, order=2),
+    "dpmpp-2m-sde": Sampler(dpmpp_2m_sde, draws=1, order=2),
+    "dpmpp-sde": Sampler(dpmpp_sde, evaluations=2, draws=2, order=2),
+    "heun": Sampler(heun, evaluations=2, order=2),
 }
 """By name. A sampler in a file of its own adds itself, and `diffusion/__init__.py` imports that file."""

@@ -22,6 +22,8 @@ from glyffctl.core.precision import Precision
 
 Levels = Literal["table", "lognormal"]
 OptimizerName = Literal["adamw", "muon"]
+DECIDED = ("size", "in_channels", "text_width")
+"""Settings of every network that the codec and the text encoder decide."""
 DEFAULT_KIND = "unet"
 """The kind of network of settings that name none."""
 
@@ -254,7 +256,12 @@ def fit_to_data(sections: dict[str, dict[str, Any]], size: int, width: int) -> C
                 f"take network.{name} out of the settings, or prepare and embed anew"
             )
     numbers = {name: found for name, (found, _) in decided.items()}
-    return parse(merge(sections, {"codec": {"size": size}, "network": numbers}))
+    try:
+        return parse(merge(sections, {"codec": {"size": size}, "network": numbers}))
+    except UsageError as error:
+        if side == size:
+            raise
+        raise UsageError(f"{error} (pictures of {size}×{size} are {side}×{side} for the network)") from error
 
 
 def as_dict(config: Config) -> dict[str, dict[str, Any]]:
@@ -272,7 +279,8 @@ def _build(kind: type[Any], values: dict[str, Any], section: str) -> Any:
     hints = get_type_hints(kind)
     for name in values:
         if name not in hints:
-            raise UsageError(f"unknown setting {section}.{name[:60]}{_guess(name, hints)}")
+            own = [hint for hint in hints if hint not in DECIDED] if section == "network" else hints
+            raise UsageError(f"unknown setting {section}.{name[:60]}{_guess(name, own)}")
     return kind(**{name: _convert(value, hints[name], f"{section}.{name}") for name, value in values.items()})
 
 

@@ -19,17 +19,22 @@ class NetworkConfig:
     """The sizes of a network: bools, ints, floats, strings and tuples of ints, set in the section [network].
 
     Attributes:
-        size: height and width of what is diffused; the codec decides it.
+        size: height and width of what is diffused; the codec decides it. 0 is not known yet.
         in_channels: channels of what is diffused; the codec decides it.
         text_width: numbers of a token vector; the text encoder decides it.
+
+    `__post_init__` raises UsageError for sizes that cannot be built.
     """
 
-    size: int = 128
+    size: int = 0
     in_channels: int = 1
     text_width: int = 512
 
     def is_matrix(self, name: str, parameter: Tensor) -> bool:  # noqa: ARG002
-        """Whether the optimizer may treat a parameter of the network as a matrix: a map from features to features."""
+        """Whether Muon may orthogonalise the updates of a parameter: those of maps from features to features.
+
+        Layers from or to pixels, and tables of embeddings, are better left to AdamW.
+        """
         return parameter.ndim > 1
 
     def cautions(self, prediction: str) -> list[str]:  # noqa: ARG002
@@ -40,16 +45,16 @@ class NetworkConfig:
 class Network(nn.Module):
     """F(z, σ, condition), see `denoiser`; subclasses have a `config` and a `forward`.
 
-    Both `encode` and `forward` are called under autocast where the model computes in bfloat16.
+    Both `encode` and `forward` run under autocast where the model computes in bfloat16; z is float32 even then. To be
+    exported as ONNX, and compiled (`training.compile`), they have to be traceable: no branches on values of tensors.
     """
 
     config: NetworkConfig
 
     def encode(self, condition: Condition) -> Any:
-        """Return `condition` as `forward` takes it. Called once for a prompt; `forward` at every step.
+        """Return `condition` as `forward` takes it: B rows, as in z. Called once for a prompt, `forward` at every step.
 
-        Raises:
-            UsageError: it is of another width than the network was built for.
+        A row whose mask is all False has no caption, and zeros as tokens.
         """
         return condition
 

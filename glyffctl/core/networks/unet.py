@@ -53,12 +53,12 @@ class UNetConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         """Raise UsageError for sizes that cannot be built."""
-        sizes = (self.size, self.in_channels, self.patch, self.blocks)
+        sizes = (self.in_channels, self.patch, self.blocks)
         widths = (self.head_width, self.text_width, self.context_width)
-        if min(*sizes, *widths) < 1 or not self.channels or min(self.channels) < 2:
+        if self.size < 0 or min(*sizes, *widths) < 1 or not self.channels or min(self.channels) < 2:
             raise UsageError("network: sizes, widths and block counts must be positive")
         if (
-            max(*sizes, *widths, *self.channels) > _LARGEST
+            max(self.size, *sizes, *widths, *self.channels) > _LARGEST
             or self.blocks > _MOST_BLOCKS
             or len(self.channels) > _MOST_LEVELS
         ):

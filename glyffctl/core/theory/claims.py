@@ -23,7 +23,7 @@ from glyffctl.core.theory import forward
 from glyffctl.core.theory.fit import ks_normal, normal_tail
 from glyffctl.core.theory.information import Information, detail_lost, gini, middle_share
 from glyffctl.core.theory.oracle import FiniteData
-from glyffctl.core.theory.sampler_error import fewest_steps, wasserstein_error
+from glyffctl.core.theory.sampler_error import COMPARED, fewest_steps, wasserstein_error
 
 Verdict = Literal["holds", "holds with a correction", "does not hold", "not measured here"]
 Missing = Literal["data", "model", "characters", "map"]
@@ -242,12 +242,12 @@ def few_steps(variances: Tensor) -> Claim:
     schedule = make_schedule("linear")
     threshold = wasserstein_error("ddpm", variances, schedule, MANY)
     numbers = {"ddpm with many steps": threshold}
-    for name in SAMPLERS:
+    for name in COMPARED:
         steps = fewest_steps(name, variances, schedule, threshold, MANY)
         numbers[f"error, {name}"] = wasserstein_error(name, variances, schedule, FEW)
         numbers[f"steps, {name}"] = steps
         numbers[f"passes, {name}"] = steps * SAMPLERS[name].evaluations
-    best = min(SAMPLERS, key=lambda name: numbers[f"passes, {name}"])
+    best = min(COMPARED, key=lambda name: numbers[f"passes, {name}"])
     depends = numbers[f"steps, {best}"] < MANY / 2 and numbers["error, ddpm"] > 2 * threshold
     return Claim("steps", "holds with a correction" if depends else "holds", numbers=numbers)
 

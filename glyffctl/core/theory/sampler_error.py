@@ -15,6 +15,9 @@ from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.linalg import principal_components
 from glyffctl.core.theory.oracle import Gaussian
 
+COMPARED = ("ddpm", "ddim", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-sde", "heun")
+"""The samplers that figures and claims compare, whatever else is in `SAMPLERS`."""
+
 
 def spectrum(points: Tensor) -> Tensor:
     """The variances of pictures (N, …) along their principal axes: (min(N − 1, D),) float64, descending."""
