@@ -19,8 +19,12 @@ SIZE, WIDTH = 32, 24
 
 @pytest.fixture(params=list(NETWORKS))
 def network(request: pytest.FixtureRequest) -> Network:
-    """A network for two channels; its last layers are shaken, since some start at zero."""
-    config = NETWORKS[request.param].config(size=SIZE, in_channels=2, text_width=WIDTH)
+    return make(request.param)
+
+
+def make(name: str) -> Network:
+    """A network for two channels; its layers are shaken, since some start at zero."""
+    config = NETWORKS[name].config(size=SIZE, in_channels=2, text_width=WIDTH)
     torch.manual_seed(0)
     network = build_network(config).eval().requires_grad_(False)
     for parameter in network.parameters():

@@ -20,7 +20,7 @@ from glyffctl.core.io.bundled import BUNDLED, model_path
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import EncoderInfo, Origin, TrainedModel
 from glyffctl.core.models.config import DECIDED, as_dict, fit_to_data, merge, parse, read_preset, read_toml
-from glyffctl.core.networks.network import kind_of, parameter_count
+from glyffctl.core.networks.network import NetworkConfig, kind_of, parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
 from glyffctl.core.training.trainer import Trainer, check_memory
 from glyffctl.workflows.embed import EmbedOptions, embed
@@ -109,8 +109,10 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     group.broadcast(sections)
 
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
+    # The text encoder decides the width later; any will do to complain about sizes before minutes are spent on it.
+    config = fit_to_data(sections, glyphs.size, sections["network"].get("text_width", NetworkConfig.text_width))
     if device.type == "cpu":
-        check_memory(parse(merge(sections, {"codec": {"size": glyphs.size}})), group.size)
+        check_memory(config, group.size)
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
         yield from embed(EmbedOptions(options.data, options.encoder or BUNDLED, device=str(device)))
     group.barrier()

@@ -47,5 +47,5 @@ class Codec(Protocol):
 CODECS: dict[str, Callable[[int], Codec]] = {}
 """By the name that `kind` has in the section [codec]; each makes a codec for pictures of `size` pixels.
 
-A codec that cannot take a size raises UsageError when it is made. `to_unit` and `to_pixels` of `codecs.pixels` may help.
+A codec that cannot take a size raises UsageError when it is made.
 """
