@@ -9,7 +9,7 @@ import torch
 
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.tensors import load_tensors, save_tensors
-from glyffctl.core.models.checkpoint import MODEL_KIND, load_model, load_origin, load_state, save_model
+from glyffctl.core.models.checkpoint import MODEL_KIND, SIGMAS, load_model, load_origin, load_state, save_model
 
 
 def test_a_model_knows_all_that_sampling_needs(tiny_run: Path) -> None:
@@ -42,14 +42,16 @@ def test_sixteen_bits_are_half_the_size_and_nearly_the_same(tiny_run: Path, tmp_
 
 def test_files_that_are_refused(tiny_run: Path, tmp_path: Path) -> None:
     weights, header = load_tensors(tiny_run / "model.safetensors", MODEL_KIND, ModelError)
-    name = next(iter(weights))
+    name = next(name for name in weights if name != SIGMAS)
     wide = json.loads(json.dumps(header))
     wide["config"]["network"]["channels"] = [64, 64]
     poisoned = {**weights, name: torch.full_like(weights[name], float("nan"))}
     cases = {
-        "newer": ("glyffctl-model/2", weights, header, "glyffctl-model/2"),
+        "newer": ("glyffctl-model/3", weights, header, "glyffctl-model/3"),
         "sizes": (MODEL_KIND, weights, wide, "do not fit"),
         "lacking": (MODEL_KIND, {k: v for k, v in weights.items() if k != name}, header, "do not fit"),
+        "levels": (MODEL_KIND, {**weights, SIGMAS: weights[SIGMAS].flip(0)}, header, "noise levels"),
+        "no levels": (MODEL_KIND, {k: v for k, v in weights.items() if k != SIGMAS}, header, "noise levels"),
         "nan": (MODEL_KIND, poisoned, header, "not finite"),
         "headless": (MODEL_KIND, weights, {"config": header["config"]}, "settings"),
         "unknown": (MODEL_KIND, weights, {**header, "config": {"network": {"colour": 3}}}, "colour"),

@@ -213,7 +213,7 @@ def test_its_own_encoder_is_read_and_the_empty_prompt_is_text(pipeline: Path, tm
         events.append(event)
     assert any(
         isinstance(event, Note)
-        and "SomePipeline, a pipeline of diffusers, whose own scheduler is like --sampler dpmpp-2m" in event.text
+        and "SomePipeline, a pipeline of diffusers, whose own scheduler is like the sampler dpmpp-2m" in event.text
         for event in events
     )
     settings = read_settings(tmp_path / "x.png")
@@ -317,10 +317,10 @@ def test_without_diffusers_one_line_says_what_to_install(pipeline: Path, monkeyp
         load_diffusers(pipeline)
 
 
-def test_other_commands_say_that_they_do_not_take_it(pipeline: Path) -> None:
+def test_what_trains_and_exports_does_not_take_it(pipeline: Path) -> None:
     from glyffctl.core.models.checkpoint import load_model
 
-    with pytest.raises(ModelError, match="only `glyffctl sample`"):
+    with pytest.raises(ModelError, match="cannot be trained or exported"):
         load_model(pipeline)
 
 

@@ -209,7 +209,7 @@ def test_what_cannot_be_trained_is_one_line_that_says_what_to_do(
     wide = tmp_path / "wide.toml"
     wide.write_text(workshop.config.read_text().replace("[network]", "[network]\ntext_width = 512"))
     large = tmp_path / "large.toml"
-    large.write_text(workshop.config.read_text().replace("[network]", "[network]\nsize = 64"))
+    large.write_text(workshop.config.read_text().replace("[network]", "[codec]\nsize = 64\n\n[network]"))
     deep = tmp_path / "deep.toml"
     deep.write_text(workshop.config.read_text().replace("[network]", "[network]\nblocks = 1_000_000"))
 

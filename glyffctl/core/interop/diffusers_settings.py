@@ -56,7 +56,7 @@ class SpacedSchedule(Schedule):
         """The levels that a sampler of `n` steps visits: (n+1,) float64, descending, the last one 0.
 
         Raises:
-            UsageError: `n` is not in 1…T, or so many levels do not differ.
+            ValueError: `n` is not in 1…T, or so many levels do not differ.
         """
         index = self.places(n)
         # Theirs of "trailing" turns on rounding where T/n is not whole, and may even have n + 1 levels.
@@ -66,7 +66,7 @@ class SpacedSchedule(Schedule):
             index = self.scheduler.timesteps
         if bool((index < len(self.sigmas)).all()) and bool((self.sigmas[index].diff() < 0).all()):
             return torch.cat([self.sigmas[index], torch.zeros(1, dtype=torch.float64)])
-        raise UsageError(f"`steps` {n} is more than this model's {len(self.sigmas)} levels can be spaced for")
+        raise ValueError(f"`steps` {n} is more than this model's {len(self.sigmas)} levels can be spaced for")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,8 +225,9 @@ def parse(sections: dict[str, dict[str, Any]]) -> Config:
     name = network.pop("kind", DEFAULT_KIND)
     if not isinstance(name, str) or name not in NETWORKS:
         raise UsageError(f"network.kind must be one of {', '.join(NETWORKS)}, not {short_repr(name)}")
+    built = _build(NETWORKS[name].config, network, "network")
     parts = {section: _build(kind, sections.get(section, {}), section) for section, kind in _KINDS.items()}
-    return Config(network=_build(NETWORKS[name].config, network, "network"), **parts)
+    return Config(network=built, **parts)
 
 
 def fit_to_data(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:
@@ -253,7 +254,7 @@ def fit_to_data(sections: dict[str, dict[str, Any]], size: int, width: int) -> C
         if network.get(name, found) != found:
             raise TrainingError(
                 f"network.{name} is {network[name]} in the settings, but {what} have {found}; "
-                f"take network.{name} out of the settings, or prepare and embed anew"
+                f"take network.{name} out of the settings (codec.size resizes pictures), or prepare and embed anew"
             )
     numbers = {name: found for name, (found, _) in decided.items()}
     try:
