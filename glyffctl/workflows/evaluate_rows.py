@@ -233,7 +233,9 @@ def composition(
         training = train_parts_classifier(classifier, glyphs, index, truth(index))
         parts_classifier = yield from shares(training, task, len(index), "glyphs")
     if parts_classifier is None:
-        yield Caution(f"the parts of glyphs are left out: too few of the data's characters share a part by {ids}")
+        yield Caution(
+            f"the parts of glyphs are left out: too few of the data's characters share a part by {ids}", "parts-skipped"
+        )
         return [], []
     calibration, test = held[::2].contiguous(), held[1::2].contiguous()
     predictions: list[PartsPrediction] = []

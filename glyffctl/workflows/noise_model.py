@@ -111,7 +111,9 @@ def load_prompted_model(
     """
     found, why = yield from find_model(path, hub=True)
     model = load_any(found)
-    yield Note(f"model: {model_name(found)}{why}, {model.history}")
+    yield Note(
+        f"model: {model_name(found)}{why}, {model.history}", "model-chosen", {"model": found, "history": model.history}
+    )
     return PromptedModel(model, Drawer.of(model, device, COUNT), found, prompt, encoder, seed)
 
 

@@ -135,7 +135,11 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     _check_count(glyphs, options)
     yield from check_pictures(glyphs)
     if len(glyphs) < len(everything):
-        yield Note(f"the map shows {len(glyphs):,} of the {len(everything):,} glyphs, drawn at random")
+        yield Note(
+            f"the map shows {len(glyphs):,} of the {len(everything):,} glyphs, drawn at random",
+            "glyphs-subsampled",
+            {"shown": len(glyphs), "total": len(everything)},
+        )
     operators = _operators(glyphs, options.ids) if options.ids else None
     groups = _groups(glyphs, operators, options.colour)
     pictures = load_pictures(options.drawn, glyphs.size)
@@ -150,7 +154,9 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     if parted is not None:
         yield Note(
             f"⿰ and ⿱ part in the map with {parted.map:.1%} balanced accuracy ({VOTES} neighbors; in a plane of PCA "
-            f"{parted.pca:.1%}, by chance {parted.shuffled:.1%})"
+            f"{parted.pca:.1%}, by chance {parted.shuffled:.1%})",
+            "separation-measured",
+            {"map": parted.map, "pca": parted.pca, "chance": parted.shuffled},
         )
     thumbnails = yield from _thumbnails(glyphs)
     notes = _notes(options, glyphs, len(everything), parted)
@@ -199,7 +205,7 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
     fingerprint = glyphs.fingerprint()
     cached = load_map(options.data, fingerprint, options.settings)
     if cached is not None and len(cached.points) == len(glyphs):
-        yield Note("the layout is that of an earlier run: the glyphs and settings are the same")
+        yield Note("the layout is that of an earlier run: the glyphs and settings are the same", "layout-reused")
         return cached, None, True
     subspace, points = yield from shares(project(glyphs), "Reading glyphs", len(glyphs), "glyphs")
     search = nearest(points, options.settings.neighbors)
@@ -209,7 +215,7 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
     try:
         save_map(options.data, drawn, fingerprint, options.settings)
     except OutputError as error:
-        yield Caution(f"the layout is not kept for the next run: {error}")
+        yield Caution(f"the layout is not kept for the next run: {error}", "layout-not-saved")
     return drawn, points, False
 
 
