@@ -17,10 +17,10 @@ from glyffctl.core.data.fonts import MOST_ALIKE
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.workflows import omissions
 from glyffctl.workflows import prepare as workflow
-from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
+from glyffctl.workflows.events import Event, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, prepare
 from glyffctl.workflows.prepare_captions import parse_ranges
-from tests.conftest import follow
+from tests.conftest import cautions, follow, of_kind
 from tests.fontmaker import bitmaps, make_font, make_variable, set_maps, set_raw
 
 FULL = (0, -120, 1000, 880)
@@ -115,8 +115,8 @@ def test_one_bad_font_among_good_ones_is_named_and_skipped(options, tmp_path):
     (tmp_path / "fonts" / "bad.ttf").write_text("no font")
     make_font(tmp_path / "fonts" / "latin.ttf", {0x41: FULL})
     events, report = run(options)
-    cautions = [event.text for event in events if isinstance(event, Caution)]
-    assert len(cautions) == 3 and "bad.ttf" in cautions[1] and "latin.ttf" in cautions[2]
+    skipped = [Path(str(event.facts["font"])).name for event in of_kind(events, "font-skipped")]
+    assert skipped[-2:] == ["bad.ttf", "latin.ttf"] and cautions(events) == ["font-skipped"] * 3
     assert report.glyphs == 3
 
 
@@ -387,9 +387,9 @@ def test_many_definitions_without_english_are_a_caution(options, chinese, told):
     english = "".join(f"{chr(0x4E10 + k)}\tword {k}\n" for k in range(16))
     text = english + "一\tone\n" + "".join(f"{chr(0x5000 + k)}\t壹貳\n" for k in range(chinese))
     events, report = run(write_table(options, text))
-    cautions = [event.text for event in events if isinstance(event, Caution)]
     assert report.left_out[omissions.NOTHING_LEFT] == chinese
-    assert [f"{chinese} of {17 + chinese} definitions" in text for text in cautions] == [True] * told
+    facts = [event.facts for event in of_kind(events, "definitions-skipped")]
+    assert facts == [{"skipped": chinese, "total": 17 + chinese}] * told
 
 
 def test_the_command_tells_what_is_left_out_and_what_is_there(options, table):
@@ -417,10 +417,6 @@ def test_the_command_tells_what_is_left_out_and_what_is_there(options, table):
 # --- fonts that are not what they seem ---
 
 
-def cautions(events: list[Event]) -> list[str]:
-    return [event.text for event in events if isinstance(event, Caution)]
-
-
 def defined(path: Path, codepoints: Iterable[int]) -> Path:
     path.write_text("".join(f"{chr(c)}\tmeaning {c:x}\n" for c in codepoints), "utf-8")
     return path
@@ -441,9 +437,9 @@ def test_a_box_in_place_of_many_characters_is_left_out_and_told(tmp_path, way, f
     events, report = run(PrepareOptions((path,), table, size=32, format=form, out=out))
     assert report.glyphs == 5 and report.left_out == {omissions.PLACEHOLDER: count}
     assert [c.codepoint for c in open_glyphs(out).characters] == [*good]
-    (told,) = cautions(events)
-    assert f"left out {count} characters" in told and "boxed.ttf" in told
-    assert ("number 6" in told) == (way == "one glyph")
+    assert cautions(events) == ["placeholder-skipped"]
+    [caution] = of_kind(events, "placeholder-skipped")
+    assert caution.facts == {"font": "boxed.ttf", "characters": count, "glyph": 6 if way == "one glyph" else None}
     assert {row["codepoint"] for row in rows(out / "left_out.jsonl")} == {f"U+{c:04X}" for c in boxes}
     pictures = [*(out / "images").glob("*")] if form == "imagefolder" else []
     assert len(pictures) == (5 if form == "imagefolder" else 0)
@@ -475,7 +471,8 @@ def test_characters_sent_beyond_the_last_glyph_are_left_out_and_told(tmp_path):
     table = defined(tmp_path / "t.tsv", range(0x4E00, 0x4E05))
     events, report = run(PrepareOptions((path,), table, size=32, out=tmp_path / "data"))
     assert report.glyphs == 2 and report.left_out == {omissions.NO_SUCH_GLYPH: 2, omissions.NOT_COVERED: 1}
-    assert "beyond.ttf" in cautions(events)[0] and "2 characters" in cautions(events)[0]
+    [caution] = of_kind(events, "font-irregular")
+    assert Path(str(caution.facts["font"])).name == "beyond.ttf" and "2 characters" in caution.text
 
 
 @pytest.mark.parametrize("form", ["glyphs", "imagefolder"])
@@ -500,7 +497,7 @@ def test_weights_are_drawn_recorded_and_refused(options, tmp_path):
         data = open_glyphs(options.out)
         ink.append(float((data.images(torch.tensor([0])) < 128).sum()))
         names.append(data.fonts[0].name)
-        assert not any("weight" in text for text in cautions(events))
+        assert not of_kind(events, "weight-ignored")
         assert json.loads((options.out / "manifest.json").read_text())["options"]["weight"] == weight
     assert names == ["Made, weight 400", "Made, weight 700"] and ink[0] < ink[1]
     with pytest.raises(FontError, match="100 to 900"):
@@ -509,7 +506,8 @@ def test_weights_are_drawn_recorded_and_refused(options, tmp_path):
         with pytest.raises(UsageError, match="100 to 1000"):
             run(changed(options, fonts=(path,), weight=weight))
     events, _ = run(changed(options, fonts=(path, plain, options.fonts[0]), weight=700, overwrite=True))
-    assert [text for text in cautions(events) if "weight" in text and "Made and 1 more" in text]
+    [caution] = of_kind(events, "weight-ignored")
+    assert caution.facts == {"weight": 700, "fonts": ("Made", "Good")}
 
 
 # --- the real thing ---
@@ -541,8 +539,8 @@ def test_image_folders_are_read_by_datasets_and_by_us(options, tmp_path, monkeyp
 def test_without_arguments_the_system_is_asked_and_named(tmp_path, noto_sans, unihan, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     events, report = run(PrepareOptions(size=16, ranges="9500-950F", out=tmp_path / "data"))
-    notes = [event.text for event in events if isinstance(event, Note)]
-    assert "system's Chinese font" in notes[0] and str(unihan) in notes[-1]
+    assert len(of_kind(events, "font-chosen")) == 1
+    assert [event.facts for event in of_kind(events, "definitions-chosen")] == [{"definitions": unihan}]
     data = open_glyphs(tmp_path / "data")
     lithium = next(character for character in data.characters if character.codepoint == 0x9502)
     told = ("lithium", "lithium (element 3, Li); gold", "gold", "metals in general")

@@ -160,17 +160,17 @@ def _shared_glyphs(
             for glyph, members in drawn.face.shared:
                 if drawn.codepoint in members:
                     placeholders.setdefault((drawn.face.file, drawn.face.index), set()).update(members)
-                    yield _placeholder_caution(drawn.face, members, f"has one glyph for, number {glyph}")
+                    yield _placeholder_caution(drawn.face, members, f"has one glyph for, number {glyph}", glyph)
     return placeholders
 
 
-def _placeholder_caution(face: Face, codepoints: Collection[int], how: str) -> Caution:
+def _placeholder_caution(face: Face, codepoints: Collection[int], how: str, glyph: int | None = None) -> Caution:
     some = ", ".join(map(chr, sorted(codepoints)[:3])) + (" …" if len(codepoints) > 3 else "")
     return Caution(
         f"left out {len(codepoints):,} characters ({some}) that {face.file} ({face.name}) {how}: it seems to be a "
         "placeholder for characters that the font lacks",
         "placeholder-skipped",
-        {"font": face.file, "characters": len(codepoints)},
+        {"font": face.file, "characters": len(codepoints), "glyph": glyph},
     )
 
 
