@@ -270,7 +270,7 @@ def test_a_bare_network(tmp_path: Path) -> None:
     finish(sample(options(tmp_path / "bare", tmp_path / "x.png", "fish", encoder=str(encoder))))
     assert grey(tmp_path / "x.png").std() > 10
     wrong = make_t5(tmp_path / "wrong", 48)
-    with pytest.raises(EmbeddingError, match=r"48 numbers, this model reads 64"):
+    with pytest.raises(EmbeddingError, match=r"48 numbers, this model needs 64"):
         finish(sample(options(tmp_path / "bare", tmp_path / "x.png", "fish", encoder=str(wrong))))
 
 

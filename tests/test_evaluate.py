@@ -170,7 +170,7 @@ def test_tables_fit_the_terminal(outcome: tuple[list[Any], EvaluateReport], colu
     assert not any("-" * 3 in line or line.rstrip().endswith("…") for line in lines)
 
 
-def test_the_command(data: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_command(few: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.sampler_comparison.STEPS", (2, 4))
     out = tmp_path / "figures.json"
     line = ["evaluate", "--data", few, "--model", tiny_run, "--count", 1, "--pictures", 16, "--steps", 1, "--out", out]
@@ -269,7 +269,7 @@ def test_what_cannot_be_evaluated(options: EvaluateOptions, workshop: Workshop, 
         ({"ids": anyones / "metadata.jsonl"}, DataError, "description sequences"),
         ({"drawings": tmp_path / "drawn.png"}, UsageError, "safetensors"),
         ({"drawings": tiny_run / "model.safetensors"}, DataError, "--drawings"),
-        ({"recipe": Recipe(steps=5000)}, UsageError, "--steps"),
+        ({"recipe": Recipe(steps=5000)}, UsageError, "steps"),
     ]
     for change, kind, words in wrong:
         with pytest.raises(kind, match=words):

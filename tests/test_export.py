@@ -394,7 +394,7 @@ def test_only_exports_are_replaced(diffusers: ExportReport, run: Path, tmp_path:
 
 def test_an_export_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glyffctl.workflows.export.compare", lambda *_: float("nan"))
-    with pytest.raises(ModelError, match="thrown away"):
+    with pytest.raises(ModelError, match="was deleted"):
         finish(export(ExportOptions(model=run, format="diffusers", out=tmp_path / "out")))
     assert not list(tmp_path.iterdir())
 

@@ -336,7 +336,7 @@ def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeyp
         return draw(*arguments, **options)
 
     monkeypatch.setattr(Drawer, "draw", watched)
-    finish(sample(options(tiny_run, tmp_path / "x.png", threads=2 if before == 1 else 1)))
+    finish(sample(options(tiny_run, tmp_path / "x.png", threads=2 if before == 1 else 1, precision="fp32")))
     made = seen.pop()
     assert made != before or _processors() == 1
     settings = read_settings(tmp_path / "x.png")
