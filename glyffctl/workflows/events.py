@@ -159,7 +159,7 @@ def finish(workflow: Generator[object, None, Result]) -> Result:
             return result
 
 
-def shares(
+def with_fraction(
     work: Generator[float, None, Result], task: str, total: float = 1, unit: str = "", note: str = ""
 ) -> Generator[Event, None, Result]:
     """Run work that yields the share done, 0 to 1, and report it as progress of `total` units of `task`."""

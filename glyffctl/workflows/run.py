@@ -22,7 +22,7 @@ from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import NotFiniteError, Trainer, TrainStep
 from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
 from glyffctl.workflows.checkpoint_samples import checkpoint_drawer, draw_samples, load_evaluator
-from glyffctl.workflows.events import Caution, Event, Note, Progress, shares
+from glyffctl.workflows.events import Caution, Event, Note, Progress, with_fraction
 from glyffctl.workflows.forecast import Pace, forecast, is_measurable
 from glyffctl.workflows.model_card import model_card
 from glyffctl.workflows.run_log import RunLog
@@ -100,7 +100,10 @@ class Run:
     # Saving and resuming --------------------------------------------------------------------------------------------
 
     def resume(self) -> bool:
-        """Load the last checkpoint of this run, or start an empty run; whether there was a checkpoint.
+        """Load the last checkpoint of this run, or start an empty run.
+
+        Returns:
+            Whether there was a checkpoint.
 
         Raises:
             TrainingError: the folder holds another run.
@@ -229,7 +232,7 @@ class Run:
             if self.group.broadcast(not (self.out / checkpoint.MODEL_FILE).exists()):
                 yield from self._checkpoint()
             elif trainer.images == start:
-                yield Note(f"{self.out} has spent its whole budget; a larger one continues it", "budget-spent")
+                yield Note(f"{self.out} has spent its whole budget; give it a larger one to continue", "budget-spent")
 
     def _prepare(self) -> Generator[Event, None, None]:
         """Choose the precision, load what evaluates checkpoints, and save a state to roll back to."""
@@ -312,7 +315,7 @@ class Run:
         self._clock = time.perf_counter()  # the time that a checkpoint takes is not part of the budget
 
     def _validate_and_save(self) -> Generator[Event, None, None]:
-        self.validation = yield from shares(self.trainer.validate(), "Checking held-out characters")
+        self.validation = yield from with_fraction(self.trainer.validate(), "Checking held-out characters")
         yield Progress("Saving", 0, 1)
         self.save()
         yield Progress("Saving", 1, 1)

@@ -95,9 +95,9 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
         GlyffError: the data, the embeddings, the settings or the run folder cannot be used.
         Interrupted: SIGINT or SIGTERM arrived; the run is saved.
     """
-    where = process_info()
-    device = _device(options, where)
-    with process_group(where, device) as group:
+    process = process_info()
+    device = _device(options, process)
+    with process_group(process, device) as group:
         if group.is_main:
             return (yield from _run_main(options, device, group))
         try:
@@ -234,12 +234,12 @@ def _settings(options: TrainOptions, device: torch.device) -> tuple[str, dict[st
     return preset, sections
 
 
-def _device(options: TrainOptions, where: ProcessInfo) -> torch.device:
+def _device(options: TrainOptions, process: ProcessInfo) -> torch.device:
     """The device of this process. In a job, `gpus` only decides between GPU and CPU."""
     gpus, name = options.gpus, options.device
     if gpus > 1 and not in_job():
         raise UsageError(f"--gpus {gpus} needs as many processes; start them with `glyffctl train` or torchrun")
-    if where.size > 1 and name not in ("auto", "cpu", "cuda"):
+    if process.size > 1 and name not in ("auto", "cpu", "cuda"):
         raise UsageError(f"in a job every process has a GPU of its own; leave out --device {name}")
     if not gpus:
         if name not in ("auto", "cpu"):
@@ -248,10 +248,10 @@ def _device(options: TrainOptions, where: ProcessInfo) -> torch.device:
     device = choose_device(name)
     if device.type != "cuda":
         return device
-    if where.size > 1:
-        if where.local >= torch.cuda.device_count():
-            raise UsageError(f"process {where.local} of this machine has no GPU: it has {torch.cuda.device_count()}")
-        device = torch.device("cuda", where.local)
+    if process.size > 1:
+        if process.local >= torch.cuda.device_count():
+            raise UsageError(f"process {process.local} of this machine has no GPU: it has {torch.cuda.device_count()}")
+        device = torch.device("cuda", process.local)
     torch.cuda.set_device(device)
     return device
 

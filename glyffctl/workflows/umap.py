@@ -33,7 +33,7 @@ from glyffctl.core.errors import DataError, OutputError, UsageError
 from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.noise import permutation
-from glyffctl.workflows.events import Caution, Event, Note, Progress, finish, shares
+from glyffctl.workflows.events import Caution, Event, Note, Progress, finish, with_fraction
 from glyffctl.workflows.pictures import check_pictures
 from glyffctl.workflows.umap_pictures import GeneratedPicture, load_pictures, trace_sampling
 
@@ -207,9 +207,9 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
     if cached is not None and len(cached.points) == len(glyphs):
         yield Note("the layout is that of an earlier run: the glyphs and settings are the same", "layout-reused")
         return cached, None, True
-    subspace, points = yield from shares(project(glyphs), "Reading glyphs", len(glyphs), "glyphs")
+    subspace, points = yield from with_fraction(project(glyphs), "Reading glyphs", len(glyphs), "glyphs")
     search = nearest(points, options.settings.neighbors)
-    neighbors = yield from shares(search, "Finding neighbors", len(glyphs), "glyphs")
+    neighbors = yield from with_fraction(search, "Finding neighbors", len(glyphs), "glyphs")
     layout = yield from _lay_out(points, neighbors, options.settings)
     drawn = Map(layout, points[:, :2].contiguous(), subspace)
     try:
