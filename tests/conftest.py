@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from hypothesis import settings
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the program has it: read when torch is loaded
 
-from glyffctl.workflows.events import Event, Progress, Result, finish
+from glyffctl.workflows.events import Caution, Event, Note, Progress, Result, finish
 from tests.stand_ins import make_t5
 
 if TYPE_CHECKING:
@@ -46,6 +46,16 @@ def follow(workflow: Generator[Event, None, Result]) -> tuple[list[Event], Resul
             events.append(next(workflow))
         except StopIteration as stop:
             return events, stop.value
+
+
+def of_kind(events: Iterable[object], kind: str) -> list[Note | Caution]:
+    """The notes and cautions of this kind among `events`."""
+    return [event for event in events if isinstance(event, Note | Caution) and event.kind == kind]
+
+
+def cautions(events: Iterable[object]) -> list[str]:
+    """The kinds of the cautions among `events`, in order."""
+    return [event.kind for event in events if isinstance(event, Caution)]
 
 
 def crashed(output: str) -> bool:

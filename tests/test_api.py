@@ -92,6 +92,7 @@ def test_from_fonts_to_pictures(workshop: Workshop, noto_sans: Path, unihan: Pat
     )
     assert report.images == 16 and (run / "model.safetensors").exists()
     assert any(isinstance(event, glyffctl.Progress) for event in events)
-    assert any(isinstance(event, glyffctl.Note) for event in events)
+    [checkpoint] = [event for event in events if isinstance(event, glyffctl.Note) and event.kind == "checkpoint"]
+    assert checkpoint.facts["images"] == 16
     [picture] = glyffctl.load(run, on_event=events.append).draw("gold", recipe=FAST)
     assert picture.size == (32, 32)

@@ -28,9 +28,10 @@ from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.noise import normal
 from glyffctl.core.text.loading import load_encoder
-from glyffctl.workflows.events import Note, finish
+from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
-from glyffctl.workflows.sample_options import SampleOptions, again
+from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
+from tests.conftest import follow, of_kind
 from tests.stand_in_pipelines import (
     AUTHOR,
     CLASSES,
@@ -202,20 +203,14 @@ def test_the_glyffuser_s_pipeline_step_by_step(tmp_path: Path, monkeypatch: pyte
     assert np.abs(drawn[0] - drawn[2]).max() > 1  # the prompts count
 
     # And again from the picture alone.
-    finish(sample(again(report.files[3], out=tmp_path / "again.png")))
+    finish(sample(options_from_picture(report.files[3], out=tmp_path / "again.png")))
     assert (tmp_path / "again.png").read_bytes() == report.files[3].read_bytes()
 
 
 def test_its_own_encoder_is_read_and_the_empty_prompt_is_text(pipeline: Path, tmp_path: Path) -> None:
-    events = []
-    workflow = sample(options(pipeline, tmp_path / "x.png", "fish", "", recipe=Recipe(steps=4, guidance=4.0)))
-    for event in workflow:
-        events.append(event)
-    assert any(
-        isinstance(event, Note)
-        and "SomePipeline, a pipeline of diffusers, whose own scheduler is like the sampler dpmpp-2m" in event.text
-        for event in events
-    )
+    events, _ = follow(sample(options(pipeline, tmp_path / "x.png", "fish", "", recipe=Recipe(steps=4, guidance=4.0))))
+    [note] = of_kind(events, "model-chosen")
+    assert note.facts["model"] == pipeline and "SomePipeline" in note.text and "dpmpp-2m" in note.text
     settings = read_settings(tmp_path / "x.png")
     assert settings["encoder"] == str(pipeline / "text_encoder")
     assert settings["model"] == str(pipeline)
@@ -275,7 +270,7 @@ def test_a_bare_network(tmp_path: Path) -> None:
     finish(sample(options(tmp_path / "bare", tmp_path / "x.png", "fish", encoder=str(encoder))))
     assert grey(tmp_path / "x.png").std() > 10
     wrong = make_t5(tmp_path / "wrong", 48)
-    with pytest.raises(EmbeddingError, match=r"48 numbers, this model reads 64"):
+    with pytest.raises(EmbeddingError, match=r"48 numbers, this model needs 64"):
         finish(sample(options(tmp_path / "bare", tmp_path / "x.png", "fish", encoder=str(wrong))))
 
 

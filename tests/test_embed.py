@@ -19,8 +19,8 @@ from glyffctl.core.errors import EmbeddingError, OutputError
 from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows import embed as workflow
 from glyffctl.workflows.embed import EmbedOptions, EmbedReport, embed
-from glyffctl.workflows.events import Caution, Event, Note, Progress
-from tests.conftest import follow
+from glyffctl.workflows.events import Event, Progress
+from tests.conftest import cautions, follow, of_kind
 from tests.stand_ins import DEFINITIONS, make_bert
 
 
@@ -50,10 +50,6 @@ def run(options: EmbedOptions) -> tuple[EmbedReport, list[Event]]:
     return report, events
 
 
-def texts_of(events: list[Event], kind: type[Note] | type[Caution]) -> str:
-    return "\n".join(event.text for event in events if isinstance(event, kind))
-
-
 @pytest.mark.parametrize("batch_tokens", [1, 40, 100_000])
 def test_every_caption_is_encoded_once(
     batch_tokens: int, data: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
@@ -64,7 +60,7 @@ def test_every_caption_is_encoded_once(
     assert captions == [*DEFINITIONS, ""]
     progress = [event for event in events if isinstance(event, Progress)]
     assert progress[-1].done == progress[-1].total == len(captions)
-    assert not texts_of(events, Caution)
+    assert cautions(events) == []
 
     embeddings = load_embeddings(data, captions)
     text_encoder = load_encoder(encoder)
@@ -88,7 +84,7 @@ def test_a_second_run_does_nothing(data: Path, encoder: Path) -> None:
     second, events = run(options)
     assert (first.reused, second.reused) == (False, True)
     assert (second.captions, second.tokens, second.width) == (first.captions, first.tokens, first.width)
-    assert "up to date" in texts_of(events, Note)
+    assert of_kind(events, "embeddings-up-to-date")
     assert not [event for event in events if isinstance(event, Progress)]
     assert (first.path.stat().st_ino, first.path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
@@ -127,7 +123,7 @@ def test_without_the_encoder_its_cache_is_kept(data: Path, encoder: Path) -> Non
     shutil.rmtree(encoder)
     report, events = run(options)
     assert report.reused
-    assert "are kept" in texts_of(events, Caution)
+    assert cautions(events) == ["embeddings-kept"]
     with pytest.raises(EmbeddingError, match="no such folder"):
         run(EmbedOptions(data=data, encoder=str(encoder), max_tokens=32))
     (data / FILE_NAME).unlink()
@@ -140,26 +136,27 @@ def test_cut_captions_are_counted(data: Path, encoder: Path) -> None:
     limit = int(lengths.median())
     cut = int((lengths > limit).sum())
     report, events = run(EmbedOptions(data=data, encoder=str(encoder), max_tokens=limit))
-    assert f"{cut} of {len(DEFINITIONS) + 1} captions were cut to {limit} tokens" in texts_of(events, Caution)
+    [caution] = of_kind(events, "captions-cut")
+    assert (caution.facts["cut"], caution.facts["max_tokens"]) == (cut, limit)
     assert report.longest == limit
 
 
 def test_captions_that_say_nothing_or_the_same_are_counted(tmp_path: Path) -> None:
     texts = ["gold", "Gold", "gòld", "вода", "гора", "火", "fire 火", "fire 水", "", "gold tree"]
     events, _ = follow(embed(EmbedOptions(data=write_data(tmp_path / "data", texts))))
-    told = [event.text for event in events if isinstance(event, Caution)]
-    assert len(told) == 2
-    assert told[0].startswith("3 of ") and "unknown" in told[0] and "вода" in told[0]
-    assert told[1].startswith("5 of ") and "вода" in told[1] and "гора" in told[1]
+    assert cautions(events) == ["captions-unknown", "captions-indistinct"]
+    assert of_kind(events, "captions-unknown")[0].facts == {"unknown": ("вода", "гора", "火")}
+    indistinct = of_kind(events, "captions-indistinct")[0].facts["indistinct"]
+    assert isinstance(indistinct, tuple) and len(indistinct) == 5 and {"вода", "гора"} < {*indistinct}
     events, _ = follow(embed(EmbedOptions(data=write_data(tmp_path / "plain", ["gold", "Gold", "gòld", "a tree"]))))
-    assert not [event for event in events if isinstance(event, Caution)]
+    assert cautions(events) == []
 
 
 def test_captions_alike_because_they_are_cut_are_told_of_as_cut(tmp_path: Path) -> None:
     texts = ["a kind of fish", "a kind of bird", "gold"]
     events, _ = follow(embed(EmbedOptions(data=write_data(tmp_path / "data", texts), max_tokens=3)))
-    told = [event.text for event in events if isinstance(event, Caution)]
-    assert len(told) == 1 and told[0].startswith("2 of 3 captions were cut") and "2 of them" in told[0]
+    assert cautions(events) == ["captions-cut"]
+    assert of_kind(events, "captions-cut")[0].facts == {"cut": 2, "indistinct": 2, "max_tokens": 3}
 
 
 def test_a_data_set_without_any_words(encoder: Path, tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ from glyffctl.core.theory.oracle import FiniteData
 from glyffctl.display.evaluation_table import show_evaluation
 from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
 from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
-from glyffctl.workflows.events import Caution, Note, Progress, finish, with_progress
+from glyffctl.workflows.events import Progress, finish, with_progress
 from glyffctl.workflows.prepare import PrepareOptions, prepare
-from tests.conftest import Workshop, follow
+from tests.conftest import Workshop, follow, of_kind
 from tests.stand_ins import make_t5
 from tests.toys import OracleNetwork
 
@@ -140,8 +140,8 @@ def test_a_prompt_that_the_encoder_does_not_know_is_named_before_anything_is_dra
     file.write_text('[prompts]\n"gold" = 167\n"вода" = 85\n', encoding="utf-8")
     for event in evaluate(replace(options, prompts=file, out=tmp_path / "x.json")):
         assert not (isinstance(event, Progress) and event.task == "Drawing")
-        if isinstance(event, Caution) and "none" in event.text:
-            assert event.text.endswith("вода")
+        for caution in of_kind([event], "prompts-unknown"):
+            assert caution.facts == {"prompts": ("вода",)}
             return
     raise AssertionError("nothing was said")
 
@@ -202,12 +202,12 @@ def test_drawings_are_kept_and_taken_again(
         patched.setattr(Drawer, "draw", draw)
         events, again = follow(evaluate(chosen))
         assert again.figures == report.figures
-        assert any(isinstance(event, Note) and "drawn.safetensors" in event.text for event in events)
+        assert [event.facts for event in of_kind(events, "drawings-reused")] == [{"file": chosen.drawings}]
         with pytest.raises(AssertionError):
             finish(evaluate(replace(chosen, seed=1)))
     assert (tmp_path / "drawn.safetensors").read_bytes() == before
     events, other = follow(evaluate(replace(chosen, seed=1)))
-    assert any(isinstance(event, Note) and "seed" in event.text for event in events)
+    assert [event.facts["changed"] for event in of_kind(events, "drawings-replaced")] == [("seed",)]
     assert other.figures != report.figures and (tmp_path / "drawn.safetensors").read_bytes() != before
 
 
@@ -228,14 +228,14 @@ def test_parts_are_read_where_there_is_a_table(
     ids.write_text("\n".join(lines), encoding="utf-8")
     chosen = replace(options, ids=ids, out=tmp_path / "out.json")
     events, with_parts = follow(evaluate(chosen))
-    assert not any(isinstance(event, Caution) and "parts" in event.text for event in events)
+    assert not of_kind(events, "parts-skipped")
     assert [row.part for row in with_parts.parts] == ["left", "right", "upper", "lower"]
     rows = {row.name: row for row in with_parts.figures}
     assert rows["both parts are known ones"].model.count == 24
     assert rows["a part is a known one"].model.value <= 1
     ids.write_text("U+4EBA\t人\t⿰亻口\n", encoding="utf-8")
     events, without = follow(evaluate(chosen))
-    assert any(isinstance(event, Caution) and "parts" in event.text for event in events)
+    assert of_kind(events, "parts-skipped")
     assert without.figures == report.figures
 
 
@@ -291,7 +291,7 @@ def test_a_model_that_has_seen_what_is_held_out(options: EvaluateOptions, tmp_pa
     run = tmp_path / "run"
     finish(train(TrainOptions(data=workshop.data, config=tmp_path / "all.toml", gpus=0, out=run)))
     events, _ = follow(evaluate(replace(options, model=run, count=1, pictures=16, out=tmp_path / "out.json")))
-    assert any(isinstance(event, Caution) and "held out" in event.text for event in events)
+    assert of_kind(events, "trained-on-holdout")
 
 
 def test_strokes_of_sparse_and_dense_glyphs(data: Path):
@@ -416,7 +416,7 @@ def test_training_takes_that_look_at_every_checkpoint(workshop: Workshop, tmp_pa
     looks = {row["images"]: row["evaluation"] for row in rows if "evaluation" in row}
     assert list(looks) == [16, 32]
     assert set(looks[16]) == {"adherence", "kernel_distance", "grey", "ink", "width"}
-    assert sum(isinstance(event, Note) and "prompts have their radical" in event.text for event in events) == 2
+    assert [event.facts for event in of_kind(events, "checkpoint-metrics")] == list(looks.values())
 
 
 # Copies -------------------------------------------------------------------------------------------------------------

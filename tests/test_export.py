@@ -40,11 +40,11 @@ from glyffctl.core.networks.network import build_network
 from glyffctl.core.networks.unet import UNet, UNetConfig
 from glyffctl.core.noise import normal
 from glyffctl.core.text.loading import load_encoder
-from glyffctl.workflows.events import Caution, finish
+from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, ExportReport, export
 from glyffctl.workflows.sample import sample
-from glyffctl.workflows.sample_options import SampleOptions, again
-from tests.conftest import Workshop, follow
+from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
+from tests.conftest import Workshop, follow, of_kind
 from tests.test_unet import shaken
 
 # diffusers hands tensors to np.array, which numpy 2 warns about.
@@ -291,7 +291,7 @@ def test_sample_draws_with_an_export_for_diffusers(diffusers: ExportReport, run:
     with Image.open(tmp_path / "ours.png") as ours, Image.open(tmp_path / "theirs.png") as theirs:
         assert ours.size == theirs.size
         assert np.abs(np.asarray(ours).astype(int) - np.asarray(theirs)).max() <= 1  # a grey at the border of two
-    finish(sample(again(tmp_path / "theirs.png", out=tmp_path / "again.png")))
+    finish(sample(options_from_picture(tmp_path / "theirs.png", out=tmp_path / "again.png")))
     assert (tmp_path / "again.png").read_bytes() == (tmp_path / "theirs.png").read_bytes()
 
 
@@ -394,7 +394,7 @@ def test_only_exports_are_replaced(diffusers: ExportReport, run: Path, tmp_path:
 
 def test_an_export_that_fails_leaves_nothing(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("glyffctl.workflows.export.compare", lambda *_: float("nan"))
-    with pytest.raises(ModelError, match="thrown away"):
+    with pytest.raises(ModelError, match="was deleted"):
         finish(export(ExportOptions(model=run, format="diffusers", out=tmp_path / "out")))
     assert not list(tmp_path.iterdir())
 
@@ -409,7 +409,7 @@ def test_missing_packages_are_named(run: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "diffusers", None)
     events, report = follow(export(ExportOptions(model=run, format="diffusers", out=tmp_path / "out")))
     assert report.difference is None
-    assert any(isinstance(event, Caution) and "not tried" in event.text for event in events)
+    assert of_kind(events, "export-untested")
 
 
 def test_the_encoder_that_moved(run: Path, workshop: Workshop, tmp_path: Path) -> None:

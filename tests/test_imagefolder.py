@@ -176,28 +176,26 @@ def test_tables_are_read_as_datasets_reads_them(tmp_path: Path, end: str) -> Non
     gc.collect()
 
 
-def told(folder: Path, greys: list[Image.Image]) -> list[str]:
+def warned(folder: Path, greys: list[Image.Image]) -> list[Caution]:
     folder.mkdir()
     rows = []
     for k, image in enumerate(greys):
         image.save(folder / f"{k}.png")
         rows.append(json.dumps({"file_name": f"{k}.png", "text": f"thing {k}"}))
     (folder / "metadata.jsonl").write_text("\n".join(rows))
-    events = list(check_pictures(open_glyphs(folder, 16)))
-    assert all(isinstance(event, Caution) for event in events)
-    return [event.text for event in events]
+    return list(check_pictures(open_glyphs(folder, 16)))
 
 
-def test_blank_and_equal_pictures_are_told(tmp_path: Path) -> None:
+def test_blank_and_repeated_pictures_are_warned_of(tmp_path: Path) -> None:
     def ink(k: int, alpha: int = 255, colour: int = 0) -> Image.Image:
         image = Image.new("RGBA", (16, 16), (255, 255, 255, alpha))
         image.paste((colour, colour, colour, 255), (2, 2, 6 + k, 9))
         return image
 
-    assert told(tmp_path / "sound", [ink(k) for k in range(4)]) == []
-    [white] = told(tmp_path / "white", [ink(k, 0, 255) for k in range(4)])
-    assert white.startswith("4 of 4 pictures are blank") and "4 of them white" in white
-    [black] = told(tmp_path / "black", [Image.new("L", (16, 16)), ink(1), ink(2)])
-    assert black.startswith("1 of 3 pictures are blank") and "white" not in black
-    [equal] = told(tmp_path / "equal", [ink(3)] * 5)
-    assert equal.startswith("only 1 of 5 pictures are distinct")
+    assert warned(tmp_path / "sound", [ink(k) for k in range(4)]) == []
+    [white] = warned(tmp_path / "white", [ink(k, 0, 255) for k in range(4)])
+    assert (white.kind, white.facts) == ("pictures-blank", {"blank": 4, "white": 4, "sampled": 4})
+    [black] = warned(tmp_path / "black", [Image.new("L", (16, 16)), ink(1), ink(2)])
+    assert (black.kind, black.facts) == ("pictures-blank", {"blank": 1, "white": 0, "sampled": 3})
+    [equal] = warned(tmp_path / "equal", [ink(3)] * 5)
+    assert (equal.kind, equal.facts) == ("pictures-repeated", {"distinct": 1, "sampled": 5})

@@ -35,7 +35,7 @@ from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.registry import ENTRIES, NAMES, file_stem, number
 from glyffctl.figures.style import save_figure, style
 from glyffctl.workflows import noise_data, noise_model
-from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
+from glyffctl.workflows.events import Event, Progress, finish
 from glyffctl.workflows.noise_data import DemoGlyphs, make_scene
 from glyffctl.workflows.noise_demo import (
     GUIDE,
@@ -46,7 +46,7 @@ from glyffctl.workflows.noise_demo import (
     NoiseDemoReport,
     noise_demo,
 )
-from tests.conftest import follow
+from tests.conftest import cautions, follow, of_kind
 
 RADICAL_BLOCKS = {85: 0x6C34, 75: 0x6728, 149: 0x8A00, 140: 0x8279}
 """Where the characters of some radicals begin: the block is sorted by them."""
@@ -162,7 +162,7 @@ def test_progress_counts_figures(whole: Whole) -> None:
     for task in {event.task for event in whole.events if isinstance(event, Progress)}:
         own = [event for event in whole.events if isinstance(event, Progress) and event.task == task]
         assert all(a.done <= b.done <= (b.total or 0) for a, b in pairwise(own)), task
-    assert any(isinstance(event, Note) and "glyphs" in event.text for event in whole.events)
+    assert of_kind(whole.events, "glyphs-chosen")[0].facts == {"source": whole.report.source}
 
 
 def test_the_page_is_whole_in_itself(whole: Whole) -> None:
@@ -298,7 +298,7 @@ def test_without_data_a_font_is_drawn_with(noto_folder: Path, tmp_path: Path, mo
     monkeypatch.setattr(noise_data, "OF_A_RADICAL", 15)
     options = NoiseDemoOptions(font=noto_folder / "NotoSerifCJK-Bold.ttc", figures=("density",), char="鋰")
     events, report = follow(noise_demo(options))
-    assert any(isinstance(event, Note) and "Noto Serif CJK" in event.text for event in events)
+    assert "Noto Serif CJK" in str(of_kind(events, "glyphs-chosen")[0].facts["source"])
     assert report.page == Path("noise-demo/index.html") and report.page.is_file()
     assert read_settings(report.figures[0].file)["char"] == "鋰"
     # Definitions are told to a model as `prepare` would tell them.
@@ -326,7 +326,7 @@ def test_without_definitions_only_the_figure_of_definitions_is_left_out(
     monkeypatch.setattr("glyffctl.workflows.noise_demo.ENTRIES", two)
     events, report = follow(noise_demo(options))
     assert [figure.name for figure in report.figures] == ["joint"]
-    assert any(isinstance(event, Caution) and "no definitions" in event.text for event in events)
+    assert [event.facts for event in of_kind(events, "figures-skipped")] == [{"figures": ("beside",)}]
 
 
 def test_prepared_data_is_taken_where_it_lies(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ def test_a_character_that_is_not_there(data: Data, tmp_path: Path) -> None:
     )  # without 锂, which nobody asked for
     folder = written(tmp_path / "fewer", fewer)
     events, _ = follow(noise_demo(NoiseDemoOptions(data=folder, out=tmp_path / "out", figures=("process",))))
-    assert any(isinstance(event, Caution) and "锂" in event.text for event in events)
+    assert [event.facts for event in of_kind(events, "character-missing")] == [{"character": "锂"}]
 
 
 def test_a_model_of_another_size(data: Data, tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_a_model_of_another_size(data: Data, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="32×32 and the model draws 128×128"):
         finish(noise_demo(replace(options, figures=("beside",))))
     events, report = follow(noise_demo(replace(options, figures=("loop", "joint"))))
-    assert any(isinstance(event, Caution) and "left out" in event.text for event in events)
+    assert of_kind(events, "figures-skipped")
     assert [figure.name for figure in report.figures] == ["joint", "loop"]
 
 
@@ -465,8 +465,8 @@ def test_a_prompt_that_the_encoder_does_not_know_is_named_once(tiny_run: Path) -
     for _ in range(2):
         more, _ = follow(drawing.text("вода", ""))
         events += more
-    told = [event.text for event in events if isinstance(event, Caution)]
-    assert len(told) == 1 and told[0].endswith("вода")
+    assert cautions(events) == ["prompts-unknown"]
+    assert of_kind(events, "prompts-unknown")[0].facts == {"prompts": ("вода",)}
 
 
 def test_from_the_command_line(data: Data, tmp_path: Path) -> None:

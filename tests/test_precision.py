@@ -19,7 +19,7 @@ from glyffctl.core.models.generate import Recipe
 from glyffctl.core.precision import autocast_dtype
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
-from glyffctl.workflows.sample_options import SampleOptions, again
+from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 
 CPU = torch.device("cpu")
 
@@ -76,7 +76,7 @@ def test_a_picture_is_made_again_in_the_precision_it_was_made_in(
     finish(sample(replace(options, precision="bf16", out=first)))
     assert read_settings(first)["precision"] == "bf16"
     monkeypatch.setattr(precision, "_speedup", lambda _: 0.5)  # another machine would not have taken it
-    finish(sample(again(first, out=second)))
+    finish(sample(options_from_picture(first, out=second)))
     assert second.read_bytes() == first.read_bytes()
     finish(sample(replace(options, out=second)))
     assert read_settings(second)["precision"] == "fp32"

@@ -14,10 +14,10 @@ from glyffctl.core.networks.unet import UNetConfig
 from glyffctl.core.training import learning_curve
 from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import Trainer
-from glyffctl.workflows.events import Caution, Note
+from glyffctl.workflows.events import Note
 from glyffctl.workflows.forecast import duration
 from glyffctl.workflows.preflight import preflight
-from tests.conftest import Workshop
+from tests.conftest import Workshop, cautions, of_kind
 from tests.test_training import make_trainer
 
 
@@ -28,30 +28,25 @@ def trainer(workshop: Workshop) -> Trainer:
     return made
 
 
-def cautions(trainer: Trainer) -> list[str]:
-    return [event.text for event in preflight(trainer) if isinstance(event, Caution)]
-
-
 def test_what_is_right_is_passed_over_and_the_average_is_told(trainer: Trainer) -> None:
-    events = list(preflight(trainer))
-    assert [type(event) for event in events] == [Note]
-    assert "1,000 steps" in events[0].text and "8,000 pictures" in events[0].text  # type: ignore[union-attr]
+    [note] = preflight(trainer)
+    assert isinstance(note, Note) and note.kind == "weight-averaging"
+    assert note.facts == {"steps": 1000, "images": 8000}
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "kind"),
     [
-        ({"caption_dropout": 0.0}, "caption_dropout is 0"),
-        ({"caption_dropout": 0.9}, "caption_dropout is 0.9"),
-        ({"level_mean": 0.8}, "level_mean is 0.8"),
+        ({"caption_dropout": 0.0}, "captions-always-used"),
+        ({"caption_dropout": 0.9}, "captions-rarely-used"),
+        ({"level_mean": 0.8}, "noise-level-far"),
         ({"schedule": "linear"}, None),
         ({"prediction": "v"}, None),
     ],
 )
-def test_settings_that_are_off_are_named(trainer: Trainer, settings: dict[str, object], words: str | None) -> None:
+def test_settings_that_are_off_are_named(trainer: Trainer, settings: dict[str, object], kind: str | None) -> None:
     trainer.config = replace(trainer.config, diffusion=replace(trainer.config.diffusion, **settings))  # type: ignore[arg-type]
-    found = cautions(trainer)
-    assert not found if words is None else any(words in text for text in found), found
+    assert cautions(preflight(trainer)) == ([] if kind is None else [kind])
 
 
 def test_noise_that_cannot_pass_the_network(trainer: Trainer) -> None:
@@ -60,15 +55,15 @@ def test_noise_that_cannot_pass_the_network(trainer: Trainer) -> None:
     trainer.config = replace(
         trainer.config, network=network, diffusion=replace(trainer.config.diffusion, prediction="eps")
     )
-    assert any("grain" in text for text in cautions(trainer))
+    assert cautions(preflight(trainer)) == ["network-unsuitable"]
     trainer.config = replace(trainer.config, diffusion=replace(trainer.config.diffusion, prediction="x0"))
-    assert not any("grain" in text for text in cautions(trainer))
+    assert cautions(preflight(trainer)) == []
 
 
 def test_dark_and_faint_pictures(trainer: Trainer) -> None:
-    for moments, words in (((-0.6, 0.7), "dark"), ((0.9, 0.02), "grey")):
+    for moments, kind in (((-0.6, 0.7), "pictures-dark"), ((0.9, 0.02), "pictures-faint")):
         trainer.objective.data.glyphs = replace(trainer.objective.data.glyphs, moments=moments)
-        assert any(words in text for text in cautions(trainer))
+        assert kind in cautions(preflight(trainer))
 
 
 def test_captions_that_the_encoder_does_not_tell_apart(trainer: Trainer) -> None:
@@ -76,7 +71,8 @@ def test_captions_that_the_encoder_does_not_tell_apart(trainer: Trainer) -> None
     offsets = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
     for tokens, alike in ((torch.randn(10, 4).half(), False), (torch.ones(10, 4).half(), True)):
         trainer.objective.data.embeddings = Embeddings("stand-in", "", 64, "", tokens, offsets)
-        assert any("100%" in text for text in cautions(trainer)) == alike
+        shares = [event.facts["share"] for event in of_kind(preflight(trainer), "embeddings-alike")]
+        assert shares == ([1.0] if alike else [])
 
 
 # What is normal -----------------------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.workflows import omissions
 from glyffctl.workflows import prepare as workflow
-from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
+from glyffctl.workflows.events import Event, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, prepare
 from glyffctl.workflows.prepare_captions import parse_ranges
-from tests.conftest import follow
+from tests.conftest import cautions, follow, of_kind
 from tests.fontmaker import make_font, make_variable
 
 FULL = (0, -120, 1000, 880)
@@ -55,10 +55,6 @@ def changed(options: PrepareOptions, **changes: Any) -> PrepareOptions:
 
 def run(options: PrepareOptions) -> tuple[list[Event], PrepareReport]:
     return follow(prepare(options))
-
-
-def cautions(events: list[Event]) -> list[str]:
-    return [event.text for event in events if isinstance(event, Caution)]
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -110,8 +106,8 @@ def test_one_bad_font_among_good_ones_is_named_and_skipped(options, tmp_path):
     (tmp_path / "fonts" / "bad.ttf").write_text("no font")
     make_font(tmp_path / "fonts" / "latin.ttf", {0x41: FULL})
     events, report = run(options)
-    cautions = [event.text for event in events if isinstance(event, Caution)]
-    assert len(cautions) == 3 and "bad.ttf" in cautions[1] and "latin.ttf" in cautions[2]
+    skipped = [Path(str(event.facts["font"])).name for event in of_kind(events, "font-skipped")]
+    assert skipped[-2:] == ["bad.ttf", "latin.ttf"] and cautions(events)[1:] == ["font-skipped"] * 2
     assert report.glyphs == 3
 
 
@@ -382,9 +378,9 @@ def test_many_definitions_without_english_are_a_caution(options, chinese, told):
     english = "".join(f"{chr(0x4E10 + k)}\tword {k}\n" for k in range(16))
     text = english + "一\tone\n" + "".join(f"{chr(0x5000 + k)}\t壹貳\n" for k in range(chinese))
     events, report = run(write_table(options, text))
-    cautions = [event.text for event in events if isinstance(event, Caution)]
     assert report.left_out[omissions.NOTHING_LEFT] == chinese
-    assert [f"{chinese} of {17 + chinese} definitions" in text for text in cautions] == [True] * told
+    facts = [event.facts for event in of_kind(events, "definitions-skipped")]
+    assert facts == [{"skipped": chinese, "total": 17 + chinese}] * told
 
 
 def test_the_command_tells_what_is_left_out_and_what_is_there(options, table):
@@ -434,7 +430,7 @@ def test_weights_are_drawn_recorded_and_refused(options, tmp_path):
         data = open_glyphs(options.out)
         ink.append(float((data.images(torch.tensor([0])) < 128).sum()))
         names.append(data.fonts[0].name)
-        assert not any("weight" in text for text in cautions(events))
+        assert not of_kind(events, "weight-ignored")
         assert json.loads((options.out / "manifest.json").read_text())["options"]["weight"] == weight
     assert names == ["Made, weight 400", "Made, weight 700"] and ink[0] < ink[1]
     with pytest.raises(FontError, match="100 to 900"):
@@ -443,7 +439,8 @@ def test_weights_are_drawn_recorded_and_refused(options, tmp_path):
         with pytest.raises(UsageError, match="100…1000"):
             run(changed(options, fonts=(path,), weight=weight))
     events, _ = run(changed(options, fonts=(path, plain, options.fonts[0]), weight=700, overwrite=True))
-    assert [text for text in cautions(events) if "weight" in text and "Made and 1 more" in text]
+    [caution] = of_kind(events, "weight-ignored")
+    assert caution.facts == {"weight": 700, "fonts": ("Made", "Good")}
 
 
 # --- the real thing ---
@@ -475,8 +472,8 @@ def test_image_folders_are_read_by_datasets_and_by_us(options, tmp_path, monkeyp
 def test_without_arguments_the_system_is_asked_and_named(tmp_path, noto_sans, unihan, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     events, report = run(PrepareOptions(size=16, ranges="9500-950F", out=tmp_path / "data"))
-    notes = [event.text for event in events if isinstance(event, Note)]
-    assert "system's Chinese font" in notes[0] and str(unihan) in notes[-1]
+    assert len(of_kind(events, "font-chosen")) == 1
+    assert [event.facts for event in of_kind(events, "definitions-chosen")] == [{"definitions": unihan}]
     data = open_glyphs(tmp_path / "data")
     lithium = next(character for character in data.characters if character.codepoint == 0x9502)
     told = ("lithium", "lithium (element 3, Li); gold", "gold", "metals in general")

@@ -11,8 +11,9 @@ from glyffctl.core.data.fonts import MOST_ALIKE
 from glyffctl.workflows import omissions
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
+from tests.conftest import cautions, of_kind
 from tests.fontmaker import bitmaps, make_font, set_maps, set_raw
-from tests.test_prepare import FULL, cautions, rows, run
+from tests.test_prepare import FULL, rows, run
 
 
 def defined(path: Path, codepoints: Iterable[int]) -> Path:
@@ -35,9 +36,9 @@ def test_a_box_in_place_of_many_characters_is_left_out_and_told(tmp_path, way, f
     events, report = run(PrepareOptions((path,), table, size=32, format=form, out=out))
     assert report.glyphs == 5 and report.left_out == {omissions.PLACEHOLDER: count}
     assert [c.codepoint for c in open_glyphs(out).characters] == [*good]
-    (told,) = cautions(events)
-    assert f"left out {count} characters" in told and "boxed.ttf" in told
-    assert ("number 6" in told) == (way == "one glyph")
+    assert cautions(events) == ["placeholder-skipped"]
+    [caution] = of_kind(events, "placeholder-skipped")
+    assert caution.facts == {"font": path, "characters": count, "glyph": 6 if way == "one glyph" else None}
     assert {row["codepoint"] for row in rows(out / "left_out.jsonl")} == {f"U+{c:04X}" for c in boxes}
     pictures = [*(out / "images").glob("*")] if form == "imagefolder" else []
     assert len(pictures) == (5 if form == "imagefolder" else 0)
@@ -69,7 +70,8 @@ def test_characters_sent_beyond_the_last_glyph_are_left_out_and_told(tmp_path):
     table = defined(tmp_path / "t.tsv", range(0x4E00, 0x4E05))
     events, report = run(PrepareOptions((path,), table, size=32, out=tmp_path / "data"))
     assert report.glyphs == 2 and report.left_out == {omissions.NO_SUCH_GLYPH: 2, omissions.NOT_COVERED: 1}
-    assert "beyond.ttf" in cautions(events)[0] and "2 characters" in cautions(events)[0]
+    [caution] = of_kind(events, "font-irregular")
+    assert Path(str(caution.facts["font"])).name == "beyond.ttf" and "2 characters" in caution.text
 
 
 @pytest.mark.slow

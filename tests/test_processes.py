@@ -97,7 +97,7 @@ def test_gpus_2_starts_two_processes_and_tells_once(workshop: Workshop, tmp_path
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [row["images"] for row in rows if "validation" in row] == [32, 64, 96]
     again = run(glyffctl(workshop, out, "--gpus", "0", "--images", "104"))
-    assert again.returncode == 0 and "going on from 96 pictures" in again.stderr
+    assert again.returncode == 0 and "resuming at 96 pictures" in again.stderr
 
 
 def family(parent: psutil.Process, count: int) -> list[psutil.Process]:
@@ -138,7 +138,7 @@ def test_killing_one_process_ends_the_job_with_a_line(workshop: Workshop, tmp_pa
     print(f"ended after {time.monotonic() - begun:.1f} s: {told}")
     assert job.returncode == 1
     assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in members)
-    assert not crashed(told) and "goes on from the last checkpoint" in told
+    assert not crashed(told) and "resumes from the last checkpoint" in told
     assert load_state(out) is not None and load_model(out).images >= 64
 
 

@@ -23,8 +23,8 @@ from glyffctl.core.models.generate import Recipe
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.models import find_model
 from glyffctl.workflows.sample import _processors, sample
-from glyffctl.workflows.sample_options import BESIDE, SampleOptions, again, read_prompts
-from tests.conftest import Workshop, follow
+from glyffctl.workflows.sample_options import GIF_BESIDE_PICTURE, SampleOptions, options_from_picture, read_prompts
+from tests.conftest import Workshop, cautions, follow, of_kind
 from tests.stand_ins import make_t5
 
 FAST = Recipe(steps=3)
@@ -54,7 +54,7 @@ def test_made_again_byte_for_byte(tiny_run: Path, tmp_path: Path, sampler: str) 
     file = tmp_path / "x.png"
     recipe = Recipe(sampler=sampler, steps=3, guidance=2.5, interval=(0.1, 5.0))
     finish(sample(options(tiny_run, file, "gold", "", recipe=recipe, seed=7, negative="water")))
-    finish(sample(again(file)))
+    finish(sample(options_from_picture(file)))
     assert (tmp_path / "x-again.png").read_bytes() == file.read_bytes()
 
 
@@ -63,7 +63,7 @@ def test_single_files_and_each_made_again(tiny_run: Path, tmp_path: Path) -> Non
     names = ["000-gold-0.png", "000-gold-1.png", "001-to-speak-0.png", "001-to-speak-1.png"]
     assert [file.name for file in report.files] == names
     assert pixels(report.files[3]).shape == (32, 32)
-    finish(sample(again(report.files[3], out=tmp_path / "one.png")))
+    finish(sample(options_from_picture(report.files[3], out=tmp_path / "one.png")))
     assert (tmp_path / "one.png").read_bytes() == report.files[3].read_bytes()
 
 
@@ -151,21 +151,22 @@ def test_a_run_that_has_not_seen_its_data_once_is_passed_over_and_named(
         os.utime(file, (1e9 - age, 1e9 - age))
     [caution], (path, _) = follow(find_model(None))
     assert path == Path("runs/oldest")
-    assert isinstance(caution, Caution) and "runs/begun" in caution.text and "12%" in caution.text
+    [facts] = [event.facts for event in of_kind([caution], "few-epochs")]
+    assert facts == {"model": Path("runs/begun"), "epochs": 0.12}
     shutil.rmtree("runs/oldest")
     [caution], (path, _) = follow(find_model(None))
-    assert path == bundled.pretrained("model.safetensors") and isinstance(caution, Caution)
+    assert path == bundled.pretrained("model.safetensors") and cautions([caution]) == ["few-epochs"]
     # Asked for by name it is taken, and so it is where there is nothing else; either way it says what to expect.
     [caution], (path, _) = follow(find_model(Path("runs/begun")))
-    assert path == Path("runs/begun") and isinstance(caution, Caution)
+    assert path == Path("runs/begun") and cautions([caution]) == ["few-epochs"]
     monkeypatch.setattr("glyffctl.workflows.models.pretrained", lambda name: tmp_path / name)
     [caution], (path, _) = follow(find_model(None))
-    assert path == Path("runs/begun") and isinstance(caution, Caution)
+    assert path == Path("runs/begun") and cautions([caution]) == ["few-epochs"]
 
 
 def test_long_prompts_are_cut_and_say_so(tiny_run: Path, tmp_path: Path) -> None:
     events = list(sample(options(tiny_run, tmp_path / "x.png", "gold " * 300)))
-    assert any(isinstance(event, Caution) and "tokens" in event.text for event in events)
+    assert of_kind(events, "prompt-cut")
 
 
 def test_sampling_while_training_saves_reads_a_whole_model(tiny_run: Path, tmp_path: Path) -> None:
@@ -257,18 +258,16 @@ def test_again_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("hello")
     for name in ("plain.png", "text.png", "missing.png"):
         with pytest.raises(GlyffError):
-            again(tmp_path / name)
-
-
-def cautions(options: SampleOptions) -> list[str]:
-    return [event.text for event in sample(options) if isinstance(event, Caution)]
+            options_from_picture(tmp_path / name)
 
 
 def test_words_that_the_encoder_does_not_know_are_named(
     tmp_path: Path, unihan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def told(*prompts: str, **more: Any) -> list[str]:
-        return cautions(options(Path("bundled"), tmp_path / "x.png", *prompts, count=1, recipe=Recipe(steps=1), **more))
+    def warned(*prompts: str, **more: Any) -> dict[str, Caution]:
+        """The cautions about these prompts by kind."""
+        asked = options(Path("bundled"), tmp_path / "x.png", *prompts, count=1, recipe=Recipe(steps=1), **more)
+        return {event.kind: event for event in sample(asked) if isinstance(event, Caution)}
 
     reads: list[Path] = []
 
@@ -277,21 +276,28 @@ def test_words_that_the_encoder_does_not_know_are_named(
         return unihan
 
     monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", installed)
-    assert told("gold", "Gold", "a small swan", negative="water") == [] and not reads
-    none, offer = told("铁", "铁鱼")
-    assert "none" in none and "铁; 铁鱼" in none
-    assert '铁 is "iron; strong, solid, firm"' in offer and '鱼 is "fish' in offer and len(reads) == 1
-    some, offer = told("gold and 火")
-    assert "does not know: 火" in some and "none" not in some and "fire" in offer
-    assert told("вода", "snow ☃")[0].endswith("вода") and len(reads) == 2
-    (sentence,) = told("我喜欢吃鱼和火锅")
-    assert "none" in sentence and len(reads) == 2  # nobody wants eight definitions
-    many = told(*(chr(0x430 + k) * 3 for k in range(9)), "x" * 100 + " 火" * 5, negative="ночь")
-    assert "and 5 more" in many[0] and max(map(len, many)) < 400
+    assert warned("gold", "Gold", "a small swan", negative="water") == {} and not reads
+    found = warned("铁", "铁鱼")
+    assert list(found) == ["prompts-unknown", "definitions-suggested"] and len(reads) == 1
+    assert found["prompts-unknown"].facts == {"prompts": ("铁", "铁鱼")}
+    meanings = found["definitions-suggested"].facts["definitions"]
+    assert isinstance(meanings, dict) and list(meanings) == ["铁", "鱼"]
+    assert meanings["铁"] == "iron; strong, solid, firm" and meanings["鱼"].startswith("fish")
+    found = warned("gold and 火")
+    assert list(found) == ["words-unknown", "definitions-suggested"]
+    assert found["words-unknown"].facts == {"words": ("火",)}
+    assert "fire" in str(found["definitions-suggested"].facts["definitions"])
+    assert warned("вода", "snow ☃")["prompts-unknown"].facts == {"prompts": ("вода",)} and len(reads) == 2
+    # A sentence gets no definitions: they would fill the screen.
+    assert list(warned("我喜欢吃鱼和火锅")) == ["prompts-unknown"] and len(reads) == 2
+    found = warned(*(chr(0x430 + k) * 3 for k in range(9)), "x" * 100 + " 火" * 5, negative="ночь")
+    prompts = found["prompts-unknown"].facts["prompts"]
+    assert isinstance(prompts, tuple) and len(prompts) == 10
+    assert all(len(caution.text) < 400 and "\n" not in caution.text for caution in found.values())
     monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", lambda: None)
-    assert len(told("铁")) == 1
+    assert list(warned("铁")) == ["prompts-unknown"]
     monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", lambda: tmp_path / "gone.txt")
-    assert len(told("铁")) == 1
+    assert list(warned("铁")) == ["prompts-unknown"]
 
 
 def test_several_words_without_quotes_are_named(
@@ -299,24 +305,25 @@ def test_several_words_without_quotes_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     base = replace(options(tiny_run, tmp_path), out=None, count=1, typed=True)
-    told = cautions(replace(base, prompts=("a", "kind", "of", "fish")))
-    assert told and told[0].startswith("4 prompts: a, kind, of, fish") and '"a kind of fish"' in told[0]
+    prompts = ("a", "kind", "of", "fish")
+    [caution] = of_kind(sample(replace(base, prompts=prompts)), "prompts-unquoted")
+    assert caution.facts == {"prompts": prompts} and '"a kind of fish"' in caution.text
     assert [path.name for path in tmp_path.iterdir()] == ["a-kind-of-fish.png"]
     for more in ({"prompts": ("a kind", "of fish")}, {"prompts": ("gold",)}, {"prompts": ("a", "b"), "typed": False}):
-        assert not cautions(replace(base, **more))
+        assert not cautions(sample(replace(base, **more)))
 
 
 def test_a_gif_without_a_name_is_beside_the_picture(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    base = options(tiny_run, tmp_path / "x.png", gif=BESIDE)
+    base = options(tiny_run, tmp_path / "x.png", gif=GIF_BESIDE_PICTURE)
     assert finish(sample(base)).files == [tmp_path / "x.png", tmp_path / "x.gif"]
     assert finish(sample(replace(base, out=tmp_path / "many"))).files[-1] == tmp_path / "many" / "gold.gif"
     Path("gold.gif").write_text("mine")
     assert finish(sample(replace(base, out=None))).files == [Path("gold-2.png"), Path("gold-2.gif")]
     assert Path("gold.gif").read_text() == "mine"
-    made = finish(sample(again(tmp_path / "x.png", gif=BESIDE)))
+    made = finish(sample(options_from_picture(tmp_path / "x.png", gif=GIF_BESIDE_PICTURE)))
     assert made.files == [tmp_path / "x-again.png", tmp_path / "x-again.gif"]
     assert made.files[1].read_bytes() == (tmp_path / "x.gif").read_bytes()
 
@@ -335,13 +342,12 @@ def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeyp
     assert made != before or _processors() == 1
     settings = read_settings(tmp_path / "x.png")
     assert (settings["threads"], settings["device"], settings["precision"]) == (made, "cpu", "fp32")
-    assert cautions(again(tmp_path / "x.png")) == []
+    assert cautions(sample(options_from_picture(tmp_path / "x.png"))) == []
     assert seen.pop() == made and torch.get_num_threads() == before
     monkeypatch.setattr("glyffctl.workflows.sample._processors", lambda: made - 1)
-    (told,) = cautions(again(tmp_path / "x.png"))
-    assert "thread" in told and "rounding" in told and seen.pop() == before
-    (told,) = cautions(replace(again(tmp_path / "x.png"), threads=None, drawn_on="cuda"))
-    assert "cuda" in told and "rounding" in told
+    redrawn = options_from_picture(tmp_path / "x.png")
+    assert cautions(sample(redrawn)) == ["fewer-processors"] and seen.pop() == before
+    assert cautions(sample(replace(redrawn, threads=None, drawn_on="cuda"))) == ["other-device"]
 
 
 @pytest.mark.thorough

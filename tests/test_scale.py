@@ -29,10 +29,10 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.font_workers import font_workers
 from glyffctl.workflows import umap
 from glyffctl.workflows.embed import EmbedOptions, embed
-from glyffctl.workflows.events import Note, finish
+from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare_drawing import read_fonts
 from glyffctl.workflows.umap import UmapOptions, visualize
-from tests.conftest import Workshop, follow
+from tests.conftest import Workshop, follow, of_kind
 from tests.test_processes import ENVIRONMENT
 
 MB = 2**20
@@ -239,7 +239,7 @@ def test_the_map_of_too_many_shows_some_and_says_so(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(umap, "MOST", 100)
     events, report = follow(visualize(UmapOptions(data=write(tmp_path / "data", 400), out=tmp_path)))
     assert report.glyphs == 100
-    assert "the map shows 100 of the 400 glyphs, drawn at random" in [e.text for e in events if isinstance(e, Note)]
+    assert [event.facts for event in of_kind(events, "glyphs-subsampled")] == [{"shown": 100, "total": 400}]
     assert "drawn at random from 400 glyphs" in (tmp_path / "umap.html").read_text()
 
 
@@ -289,7 +289,7 @@ def test_two_million_glyphs(tmp_path: Path, noto_folder: Path, workshop: Worksho
     training: list[str | Path] = ["train", "--data", data, "--config", workshop.config, "--gpus", "0", "--out", run]
     started = Watched(*training, "--images", "20000", "--checkpoint-every", "10000", cwd=tmp_path)
     resumed = Watched(*training, "--images", "24000", "--checkpoint-every", "10000", cwd=tmp_path)
-    assert "going on from 20,000 pictures" in (tmp_path / "log.txt").read_text()
+    assert "resuming at 20,000 pictures" in (tmp_path / "log.txt").read_text()
     sampled = Watched("sample", "fish", "--model", run, "--steps", "2", "--out", tmp_path / "fish.png", cwd=tmp_path)
     for watched in (prepared, embedded, started, resumed, sampled):
         assert watched.own < LIMIT and watched.all < LIMIT

@@ -30,12 +30,12 @@ from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.embed import EmbedOptions, embed
-from glyffctl.workflows.events import Caution, Note, finish
+from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, show_settings, train
-from tests.conftest import Workshop, crashed, follow
+from tests.conftest import Workshop, crashed, follow, of_kind
 from tests.stand_ins import make_t5
 
 
@@ -64,7 +64,7 @@ def test_a_run_that_is_stopped_and_started_again_ends_the_same(
     out = tmp_path / "run"
     work = train(options(workshop, out))
     for event in work:  # leave after the first checkpoint, as a killed process would
-        if isinstance(event, Note) and event.text.startswith("32 pictures,"):
+        if of_kind([event], "checkpoint"):
             break
     work.close()
     report = finish(train(options(workshop, out)))
@@ -84,7 +84,7 @@ def test_a_run_with_muon_goes_on_exactly_too(workshop: Workshop, tmp_path: Path)
     finish(train(runs[0]))
     work = train(runs[1])
     for event in work:
-        if isinstance(event, Note) and event.text.startswith("32 pictures,"):
+        if of_kind([event], "checkpoint"):
             break
     work.close()
     finish(train(runs[1]))
@@ -96,7 +96,7 @@ def test_a_finished_run_says_so_and_a_larger_budget_goes_on(workshop: Workshop, 
     shutil.copytree(tiny_run, out)
     events, report = follow(train(options(workshop, out)))
     assert report is not None and report.images == 96
-    assert any(isinstance(event, Note) and "whole budget" in event.text for event in events)
+    assert of_kind(events, "budget-spent")
     longer = finish(train(options(workshop, out, images=104)))
     assert longer is not None and longer.images == 104
 
@@ -154,7 +154,7 @@ def test_a_machine_without_gpu_says_so_and_goes_on(workshop: Workshop, tmp_path:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     events, _ = follow(train(replace(options(workshop, tmp_path / "run", images=8), gpus=1)))
-    assert any(isinstance(event, Caution) and "no GPU" in event.text for event in events)
+    assert of_kind(events, "no-gpu")
 
 
 def test_a_schedule_that_keeps_brightness_is_mentioned(
@@ -168,7 +168,7 @@ def test_a_schedule_that_keeps_brightness_is_mentioned(
         config.write_text(f'{text}\n[diffusion]\nschedule = "{schedule}"\n')
         asked = replace(options(workshop, tmp_path / schedule, images=8), data=data, config=config)
         events, _ = follow(train(replace(asked, encoder=str(workshop.encoder))))
-        assert any(isinstance(event, Caution) and "brightness" in event.text for event in events) == mentioned
+        assert bool(of_kind(events, "brightness-left")) == mentioned
 
 
 def test_settings_shown_are_settings_read(workshop: Workshop, tmp_path: Path) -> None:
@@ -287,8 +287,8 @@ def test_every_way_to_learn_trains_and_draws(
 def test_a_new_run_starts_from_the_weights_of_a_model(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
     out = tmp_path / "run"
     start = replace(options(workshop, out, images=8, learning_rate=1e-12), start=tiny_run)
-    notes = [event.text for event in follow(train(start))[0] if isinstance(event, Note)]
-    assert any("starting from the weights of" in note and "96 pictures" in note for note in notes)
+    [loaded] = of_kind(follow(train(start))[0], "weights-loaded")
+    assert loaded.facts == {"model": tiny_run, "images": 96}
     before, after = load_model(tiny_run), load_model(out)
     assert after.images == before.images + 8
     assert before.epochs is not None and after.epochs == pytest.approx(before.epochs * (1 + 8 / before.images))
@@ -308,8 +308,7 @@ def test_another_encoder_of_the_same_width_is_told(workshop: Workshop, tmp_path:
     save_file({name: 2 * tensor for name, tensor in weights.items()}, other / "model.safetensors", {"format": "pt"})
     finish(embed(EmbedOptions(data=data, encoder=str(other))))
     start = replace(options(workshop, tmp_path / "run", images=8), data=data, start=tiny_run)
-    cautions = [event.text for event in follow(train(start))[0] if isinstance(event, Caution)]
-    assert any("another encoder" in text for text in cautions)
+    assert of_kind(follow(train(start))[0], "encoder-changed")
     assert load_model(tmp_path / "run").origin.encoder.name == str(other)
 
 
@@ -318,7 +317,7 @@ def test_a_model_of_another_width_is_no_start(workshop: Workshop, tmp_path: Path
     shutil.copytree(workshop.data, data)
     finish(embed(EmbedOptions(data=data, encoder=str(make_t5(tmp_path / "other", width=16)))))
     start = replace(options(workshop, tmp_path / "run"), data=data, start=tiny_run)
-    with pytest.raises(TrainingError, match="reads text through"):
+    with pytest.raises(TrainingError, match="trained with the text encoder"):
         finish(train(start))
     with pytest.raises(ModelError, match="does not exist"):
         finish(train(replace(start, start=tmp_path / "nowhere")))
@@ -344,8 +343,7 @@ def test_a_gradient_that_is_no_number_is_gone_back_from(
     """Twice before the first checkpoint, once after it: the run ends with the same weights as one without."""
     poison(monkeypatch, [8, 24, 72])
     events, report = follow(train(options(workshop, tmp_path / "run")))
-    told = [event.text for event in events if isinstance(event, Caution) and "not a finite number" in event.text]
-    assert [text.split("at ")[-1] for text in told] == ["0 pictures", "0 pictures", "64 pictures"]
+    assert [event.facts["images"] for event in of_kind(events, "rolled-back")] == [0, 0, 64]
     assert report is not None and report.images == 96
     assert load_model(tmp_path / "run").identity == load_model(tiny_run).identity
     images = [row["images"] for row in log(tmp_path / "run") if "loss" in row]
@@ -368,10 +366,10 @@ def test_a_second_train_in_the_same_folder_leaves(workshop: Workshop, tmp_path: 
     out = tmp_path / "run"
     first = train(options(workshop, out, images=64))
     for event in first:
-        if isinstance(event, Note) and event.text.startswith("32 pictures,"):
+        if of_kind([event], "checkpoint"):
             break
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    with pytest.raises(TrainingError, match="another `train` is at work"):
+    with pytest.raises(TrainingError, match="another `train` is running"):
         finish(train(options(workshop, out, images=64)))
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     first.close()

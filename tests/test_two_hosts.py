@@ -151,4 +151,4 @@ def test_killing_the_agent_of_one_host_ends_both(hosts: Hosts, workshop: Worksho
     assert reached >= 64 and load_state(out) is not None
     again = run(glyffctl(workshop, out, "--gpus", "0", "--images", str(reached + 8)))
     assert again.returncode == 0, (told, again.stderr)
-    assert f"going on from {reached:,} pictures" in again.stderr
+    assert f"resuming at {reached:,} pictures" in again.stderr

@@ -26,13 +26,13 @@ from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, GlyffError, OutputError, UsageError
 from glyffctl.core.io.images import read_settings, sheet
 from glyffctl.core.io.tensors import load_tensors
-from glyffctl.workflows.events import Caution, finish
+from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
 from glyffctl.workflows.umap_pictures import trace_sampling
-from tests.conftest import crashed, follow, page_data
+from tests.conftest import cautions, crashed, follow, of_kind, page_data
 from tests.test_sample import FAST
 
 IDS = Path(os.environ.get("GLYFFCTL_IDS", "ids.txt"))
@@ -250,7 +250,7 @@ def test_data_that_cannot_be_written_to_are_mapped_all_the_same(
     monkeypatch.setattr("glyffctl.workflows.umap.save_map", full)
     options = UmapOptions(data=map_data, out=tmp_path, settings=MapSettings(neighbors=4, seed=9))
     events, report = follow(visualize(options))
-    assert any(isinstance(event, Caution) and "not kept" in event.text for event in events)
+    assert of_kind(events, "layout-not-saved")
     assert all(file.is_file() for file in report.files)
 
 
@@ -319,7 +319,7 @@ def test_left_right_and_top_bottom_part_in_the_map_of_all(tmp_path: Path, noto_s
 
 def test_a_prompt_that_the_encoder_does_not_know_is_named(tiny_run: Path) -> None:
     events, _ = follow(trace_sampling("gold вода", tiny_run, None, 0, 32, CPU))
-    told = [event.text for event in events if isinstance(event, Caution)]
-    assert len(told) == 1 and told[0].endswith("know: вода")
+    assert cautions(events) == ["words-unknown"]
+    assert of_kind(events, "words-unknown")[0].facts == {"words": ("вода",)}
     events, _ = follow(trace_sampling("gold", tiny_run, None, 0, 32, CPU))
-    assert not [event for event in events if isinstance(event, Caution)]
+    assert cautions(events) == []

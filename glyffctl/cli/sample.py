@@ -99,7 +99,9 @@ def sample(
     from glyffctl.workflows import sample_options
 
     if again is not None:
-        options = sample_options.again(again, model=model, encoder=encoder, out=out, gif=gif, fps=fps, device=device)
+        options = sample_options.options_from_picture(
+            again, model=model, encoder=encoder, out=out, gif=gif, fps=fps, device=device
+        )
     else:
         options = sample_options.SampleOptions(
             prompts=sample_options.read_prompts(from_file) if from_file else tuple(prompts or ()),

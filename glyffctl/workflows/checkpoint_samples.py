@@ -1,4 +1,4 @@
-"""What is drawn at a checkpoint: a sheet of samples, and pictures to measure."""
+"""Drawing at a checkpoint: a sheet of samples, and pictures for metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHEET_COUNT = 16
 
 
 def checkpoint_drawer(trainer: Trainer, origin: Origin) -> Drawer:
-    """What draws with the averaged weights as they are now."""
+    """A drawer with the present averaged weights."""
     return Drawer.of(trainer.model(origin), trainer.device, precision=trainer.precision)
 
 
@@ -33,10 +33,10 @@ def draw_samples(drawer: Drawer, objective: Objective, images: int, path: Path) 
     """Write a sheet of glyphs for held-out captions, always with the same noise.
 
     Args:
-        drawer: of the averaged weights.
+        drawer: with the averaged weights.
         objective: with the data.
-        path: of a PNG.
-        images: pictures shown so far, for the PNG to carry.
+        images: pictures trained on so far, recorded in the PNG.
+        path: of the PNG.
 
     Raises:
         OutputError: the path cannot be written.
@@ -54,19 +54,21 @@ def draw_samples(drawer: Drawer, objective: Objective, images: int, path: Path) 
 
 
 def load_evaluator(objective: Objective, known: EncoderInfo) -> Generator[Event, None, CheckpointEvaluator | None]:
-    """What measures the model at checkpoints; None, with a caution, where its prompts cannot be encoded.
+    """Make the evaluator of checkpoints, or None, with a caution, if its prompts cannot be encoded.
 
     Args:
         objective: with the data.
-        known: the encoder of the embeddings.
+        known: the text encoder of the embeddings.
     """
     try:
         encoder = load_encoder(known.name, max_tokens=known.max_tokens)
     except EmbeddingError as error:
-        yield Caution(f"training.evaluate is left out: {error}")
+        yield Caution(f"training.evaluate is skipped: {error}", "metrics-skipped")
         return None
     if encoder.fingerprint != known.fingerprint:
-        yield Caution(f"training.evaluate is left out: {known.name} is not the encoder of the embeddings any more")
+        yield Caution(
+            f"training.evaluate is skipped: {known.name} is no longer the encoder of the embeddings", "metrics-skipped"
+        )
         return None
     held = objective.validation_index
     index = held if len(held) >= FEWEST_REAL else objective.train_index

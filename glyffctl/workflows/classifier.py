@@ -83,7 +83,10 @@ def make_classifier(options: ClassifierOptions) -> Generator[Event, None, Classi
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         classifier = RadicalClassifier().to(device)
-    yield Note(f"a classifier learns from {len(index):,} glyphs in {len(glyphs.fonts)} fonts (+{len(held):,} held out)")
+    yield Note(
+        f"a classifier learns from {len(index):,} glyphs in {len(glyphs.fonts)} fonts (+{len(held):,} held out)",
+        "classifier-training",
+    )
     started = time.perf_counter()
     losses: list[float] = []
     for step in train_classifier(classifier, glyphs, passes=passes, seed=options.seed, autocast=autocast):

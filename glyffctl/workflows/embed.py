@@ -63,17 +63,20 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
     device = choose_device(options.device)
     captions = open_glyphs(options.data).captions
     cached = _load_cached(options, captions)
-    yield Note(f"loading the text encoder {options.encoder}")
+    yield Note(f"loading the text encoder {options.encoder}", "encoder-loading", {"encoder": options.encoder})
     try:
         encoder = load_encoder(options.encoder, max_tokens=options.max_tokens, device=device)
     except EmbeddingError as error:
         names = (options.encoder, str(Path(options.encoder).expanduser().absolute()))
         if cached is None or cached.encoder not in names:
             raise
-        yield Caution(f"{error}; its earlier embeddings are kept")
+        yield Caution(f"{error}; its earlier embeddings are kept", "embeddings-kept")
         return _report(options, cached, reused=True)
     if cached is not None and (cached.encoder, cached.fingerprint) == (encoder.name, encoder.fingerprint):
-        yield Note(f"{options.data / FILE_NAME} is up to date: {len(captions):,} captions, {encoder.name}")
+        yield Note(
+            f"{options.data / FILE_NAME} is up to date: {len(captions):,} captions, {encoder.name}",
+            "embeddings-up-to-date",
+        )
         return _report(options, cached, reused=True)
 
     check_writable(options.data / FILE_NAME)
@@ -121,17 +124,23 @@ def _warn_of_lost_text(encoder: TextEncoder, captions: list[str], ids: list[list
     if cut:
         alike = f", and {len(same_when_cut):,} of them became equal to another" if same_when_cut else ""
         yield Caution(
-            f"{len(cut):,} {total} were cut to {encoder.max_tokens} tokens{alike}; --max-tokens keeps more of them"
+            f"{len(cut):,} {total} were cut to {encoder.max_tokens} tokens{alike}; --max-tokens keeps more of them",
+            "captions-cut",
+            {"cut": len(cut), "indistinct": len(same_when_cut), "max_tokens": encoder.max_tokens},
         )
     if unknown:
         yield Caution(
             f"{len(unknown):,} {total} have only words that are unknown to the text encoder, such as "
-            f"“{shorten(unknown[0])}”; choose one for their language with --encoder"
+            f"“{shorten(unknown[0])}”; choose one for their language with --encoder",
+            "captions-unknown",
+            {"unknown": tuple(unknown)},
         )
     if same:
         yield Caution(
             f"{len(same):,} {total} have the same tokens as another with other words, such as “{shorten(same[0])}” and "
-            f"“{shorten(same[1])}”; a model cannot tell them apart"
+            f"“{shorten(same[1])}”; a model cannot tell them apart",
+            "captions-indistinct",
+            {"indistinct": tuple(same)},
         )
 
 

@@ -122,11 +122,16 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     model = load_any(path)
     options.recipe.levels(model.schedule)  # raise errors before slow work
     real = _RealGlyphs.open(options.data, model.codec.size, options.pictures)
-    yield Note(f"model: {model_name(path)}{why}, {model.history}")
+    yield Note(
+        f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
+    )
     if not isinstance(model, TrainedModel):
-        yield Caution("the model's training data are not known: it may have been trained on the held-out characters")
+        yield Caution(
+            "the model's training data are not known: it may have been trained on the held-out characters",
+            "training-data-unknown",
+        )
     elif model.origin.config.training.holdout < HOLDOUT:
-        yield Caution("the model was trained on some of the characters that are held out here")
+        yield Caution("the model was trained on some of the characters that are held out here", "trained-on-holdout")
 
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
@@ -316,10 +321,16 @@ def _draw_or_reuse(
         return (yield from _draw(drawer, options, text, prompts))
     kept, other = load_drawings(options.drawings, made)
     if kept is not None:
-        yield Note(f"{options.drawings} has these pictures: not drawn again")
+        yield Note(
+            f"{options.drawings} has these pictures: not drawn again", "drawings-reused", {"file": options.drawings}
+        )
         return kept["prompted"], kept["defined"], kept["empty"]
     if other:
-        yield Note(f"{options.drawings} has pictures made otherwise ({', '.join(other)}): drawn again, and replaced")
+        yield Note(
+            f"{options.drawings} has pictures made otherwise ({', '.join(other)}): drawn again, and replaced",
+            "drawings-replaced",
+            {"file": options.drawings, "changed": tuple(other)},
+        )
     pictures = yield from _draw(drawer, options, text, prompts)
     save_drawings(options.drawings, dict(zip(("prompted", "defined", "empty"), pictures, strict=True)), made)
     return pictures

@@ -37,7 +37,7 @@ from glyffctl.core.evaluation.novelty import characters_of, compare_candidates, 
 from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, shuffled
 from glyffctl.core.evaluation.report import PartName, PartRow, PromptRow, Row
 from glyffctl.core.noise import permutation
-from glyffctl.workflows.events import Caution, Event, Progress, shares
+from glyffctl.workflows.events import Caution, Event, Progress, with_fraction
 
 COPY_QUANTILE, NEAR_QUANTILE = 0.01, 0.05
 _CALIBRATION = 1000  # glyphs
@@ -135,7 +135,7 @@ def distinguishability(
         return []
     pictures = torch.cat([drawn, truth, floor])
     work = discriminator_features(classifier, pictures)
-    features = yield from shares(work, "Telling drawn from real", len(pictures), "pictures")
+    features = yield from with_fraction(work, "Telling drawn from real", len(pictures), "pictures")
     model, real, training = features.split([len(drawn), len(truth), len(floor)])
     note = (
         "balanced accuracy of a classifier on characters that it did not learn from; 50 % is guessing; real: glyphs "
@@ -177,9 +177,9 @@ def novelty(
     pictures = torch.cat([drawn, glyphs.images(held)[:, 0], glyphs.images(others)[:, 0]])
     own = torch.cat([torch.full((len(drawn),), -1), number[held], number[others]])
     search = find_candidates(pictures, glyphs, own)
-    candidates = yield from shares(search, "Looking for copies", len(glyphs), "glyphs")
+    candidates = yield from with_fraction(search, "Looking for copies", len(glyphs), "glyphs")
     comparison = compare_candidates(pictures, glyphs, candidates)
-    nearest = yield from shares(comparison, "Comparing the nearest", len(pictures), "pictures")
+    nearest = yield from with_fraction(comparison, "Comparing the nearest", len(pictures), "pictures")
     model, real, rest = nearest.distance.split([len(drawn), len(held), len(others)])
     threshold, near = float(rest.quantile(COPY_QUANTILE)), float(rest.quantile(NEAR_QUANTILE))
     note = "real: held-out characters, each compared with all other characters"
@@ -231,9 +231,11 @@ def composition(
     parts_classifier = None
     if len(index) and len(held) > 1:
         training = train_parts_classifier(classifier, glyphs, index, truth(index))
-        parts_classifier = yield from shares(training, task, len(index), "glyphs")
+        parts_classifier = yield from with_fraction(training, task, len(index), "glyphs")
     if parts_classifier is None:
-        yield Caution(f"the parts of glyphs are left out: too few of the data's characters share a part by {ids}")
+        yield Caution(
+            f"the parts of glyphs are left out: too few of the data's characters share a part by {ids}", "parts-skipped"
+        )
         return [], []
     calibration, test = held[::2].contiguous(), held[1::2].contiguous()
     predictions: list[PartsPrediction] = []

@@ -1,23 +1,29 @@
-"""The events that a workflow yields while it works.
+"""The events that a workflow yields while it runs.
 
-A workflow is a generator of events that *returns* its result, so a command line can draw bars, a notebook can ignore
-them, and a workflow can include another one with `yield from`:
+A workflow is a generator of events that *returns* its result: a command line can draw progress bars, a notebook can
+ignore them, and a workflow can include another one with `yield from`.
 
-    result = finish(prepare(PrepareOptions(fonts=[Path("fonts/")])))
+    result = finish(prepare(PrepareOptions(fonts=(Path("fonts/"),))))
+
+A program tells notes and cautions apart by `kind`, never by their text:
+
+    for event in train(options):
+        if isinstance(event, Note) and event.kind == "checkpoint":
+            print(event.facts["images"])
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, TypeVar
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`done` of `total` units of `task`; `total` is None while it is not known. `note` is a short live remark."""
+    """`done` of `total` units of `task`; `total` is None while it is unknown. `note` is a short live remark."""
 
     task: str
     done: float
@@ -26,18 +32,118 @@ class Progress:
     note: str = ""
 
 
+NoteKind = Literal[
+    # prepare and embed
+    "font-chosen",
+    "other-fonts-found",
+    "definitions-chosen",
+    "encoder-loading",
+    "embeddings-up-to-date",
+    # train
+    "training-setup",
+    "run-resumed",
+    "weights-loaded",
+    "weight-averaging",
+    "precision-chosen",
+    "network-compiling",
+    "training-forecast",
+    "checkpoint",
+    "samples-still-noisy",
+    "checkpoint-metrics",
+    "budget-spent",
+    "classifier-training",
+    # commands that draw
+    "model-chosen",
+    "pictures-drawn",
+    "drawings-reused",
+    "drawings-replaced",
+    # visualize-umap and noise-demo
+    "glyphs-subsampled",
+    "layout-reused",
+    "separation-measured",
+    "glyphs-chosen",
+    "claims-measured",
+]
+
+CautionKind = Literal[
+    # prepare and embed
+    "font-skipped",
+    "font-irregular",
+    "weight-ignored",
+    "glyphs-failed",
+    "placeholder-skipped",
+    "definitions-skipped",
+    "embeddings-kept",
+    "captions-cut",
+    "captions-unknown",
+    "captions-indistinct",
+    # data and settings, before training
+    "pictures-blank",
+    "pictures-repeated",
+    "pictures-dark",
+    "pictures-faint",
+    "embeddings-alike",
+    "captions-empty",
+    "captions-always-used",
+    "captions-rarely-used",
+    "brightness-left",
+    "noise-level-far",
+    "network-unsuitable",
+    # train
+    "no-gpu",
+    "encoder-changed",
+    "budget-too-small",
+    "rolled-back",
+    "metrics-skipped",
+    # the model and the prompts
+    "few-epochs",
+    "prompts-unquoted",
+    "prompt-cut",
+    "prompts-unknown",
+    "words-unknown",
+    "definitions-suggested",
+    "other-device",
+    "fewer-processors",
+    # evaluate, visualize-umap, noise-demo, and export
+    "training-data-unknown",
+    "trained-on-holdout",
+    "parts-skipped",
+    "layout-not-saved",
+    "figures-skipped",
+    "character-missing",
+    "export-untested",
+    "tokenizer-not-portable",
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One line worth reading: what was taken, where something went."""
+    """One line worth reading: what was chosen, what was measured, where something was written.
+
+    Attributes:
+        text: the line, for people; its words may change.
+        kind: what happened, for programs.
+        facts: the numbers and names behind the line, by names that the kind decides.
+    """
 
     text: str
+    kind: NoteKind
+    facts: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Caution:
-    """One line about something that was left out or is likely not what was meant. The work goes on."""
+    """One line about something that was skipped or is probably a mistake. The work continues.
+
+    Attributes:
+        text: the line, for people; its words may change.
+        kind: what happened, for programs.
+        facts: the numbers and names behind the line, by names that the kind decides.
+    """
 
     text: str
+    kind: CautionKind
+    facts: Mapping[str, object] = field(default_factory=dict, hash=False)
 
 
 Event = Progress | Note | Caution
@@ -53,10 +159,10 @@ def finish(workflow: Generator[object, None, Result]) -> Result:
             return result
 
 
-def shares(
+def with_fraction(
     work: Generator[float, None, Result], task: str, total: float = 1, unit: str = "", note: str = ""
 ) -> Generator[Event, None, Result]:
-    """Run work that yields the share that is done, 0 to 1, and report it as progress of `total` units of `task`."""
+    """Run work that yields the share done, 0 to 1, and report it as progress of `total` units of `task`."""
     while True:
         try:
             done = next(work)
@@ -70,7 +176,7 @@ def shares(
 def with_progress(
     drawing: Generator[float, None, Result], start: Progress, each: float = 1.0
 ) -> Generator[Event, None, Result]:
-    """Run work that yields how many pictures are done, and report it from `start` on, each picture counting `each`."""
+    """Run work that yields the number of pictures done, and report it from `start` on, `each` units per picture."""
     while True:
         try:
             done = next(drawing)

@@ -1,4 +1,4 @@
-"""`glyffctl export`: a model for other programs, with all that drawing needs and a page that says how."""
+"""`glyffctl export`: write a model for other programs, with its text encoder and a page on how to draw with it."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ from glyffctl.workflows.export_pages import diffusers_page, onnx_page
 from glyffctl.workflows.models import find_model, load_text_encoder
 
 Format = Literal["diffusers", "onnx"]
-_ALLOWED = 1e-3  # of the network's largest answer: rounding gives a hundredth of it
+_TOLERANCE = 1e-3  # relative to the network's largest output; rounding gives a hundredth of it
 
 _EXAMPLES = ("lithium", "a kind of fish", "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What `export` is asked to do.
+    """Options of `export`.
 
     Attributes:
         model: as in `sample`.
         format: "diffusers" or "onnx".
-        encoder: where the model's text encoder is now, if not where it was in training.
-        out: the folder to make; None is model-FORMAT.
+        encoder: where the model's text encoder is now; None is where it was in training.
+        out: the folder to create; None is model-FORMAT.
     """
 
     model: Path | None = None
@@ -61,17 +61,24 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was written."""
+    """Result of `export`.
+
+    Attributes:
+        out: the folder.
+        files: the files in it.
+        model: the model that was exported.
+        difference: largest difference between outputs of the export and of the model, relative to the largest output;
+            None if the export could not be run here.
+    """
 
     out: Path
     files: list[Path]
     model: Path
     difference: float | None
-    """Between the answers of what was written and of the model, at most; None where nothing could run it here."""
 
 
 def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
-    """Write a model for other programs. See `ExportOptions`.
+    """Write a model for other programs.
 
     Raises:
         GlyffError: the model, its encoder or the output cannot be used, or a package is missing.
@@ -82,29 +89,31 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
         check_packages()
     path, why = yield from find_model(options.model)
     model = load_model(path)
-    yield Note(f"model: {model_name(path)}{why}, {model.history}")
+    yield Note(
+        f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
+    )
     if not isinstance(model.codec, Pixels):
         raise ModelError(
             f"only models of plain pixels can be exported; this one has the codec {model.origin.config.codec.kind}"
         )
     if options.format == "diffusers":
-        unet_config(as_unet(model.network))  # complain before anything slow
+        unet_config(as_unet(model.network))  # raise errors before slow work
     encoder = yield from load_text_encoder(model, options.encoder, with_transformers=True)
     if not isinstance(encoder, PretrainedEncoder):
-        raise EmbeddingError(f"the text encoder {encoder.name} is none of transformers, and cannot be exported")
+        raise EmbeddingError(f"the text encoder {encoder.name} is not a transformers model and cannot be exported")
     with atomic_folder(out) as folder:
         write = _write_diffusers if options.format == "diffusers" else _write_onnx
         difference = yield from write(folder, model, encoder)
         about = json.dumps(_about(model, encoder, options.format), indent=1, ensure_ascii=False)
         (folder / EXPORT_FILE).write_text(about + "\n", encoding="utf-8")
         if options.format == "diffusers":
-            _read_back(folder, model)
+            _check_loads(folder, model)
         files = sorted(out / file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     return ExportReport(out, files, model_name(path), difference)
 
 
 def _check_output(out: Path) -> None:
-    """Only an export of ours, or an empty folder, is replaced."""
+    """Raise an error unless `out` is new, empty, or an earlier export."""
     if out.is_dir() and any(out.iterdir()) and not (out / EXPORT_FILE).is_file():
         raise OutputError(f"{out} holds other files; name a new folder with --out")
     check_writable(out)
@@ -112,7 +121,7 @@ def _check_output(out: Path) -> None:
 
 
 def _about(model: TrainedModel, encoder: PretrainedEncoder, format: Format) -> dict[str, Any]:
-    """What a program must know to draw, and where the model comes from."""
+    """What a program needs to draw with the model, and where the model comes from."""
     recipe, origin = Recipe(), model.origin
     return {
         "glyffctl": __version__,
@@ -154,17 +163,17 @@ def _write_diffusers(
     try:
         difference = compare(network, unet_config(network), folder / "unet" / UNET_WEIGHTS)
     except UsageError:
-        yield Caution("diffusers is not installed here, so what was written was not tried")
+        yield Caution("diffusers is not installed here, so the export was not tested", "export-untested")
         return None
     _check(difference)
     return difference
 
 
-def _read_back(folder: Path, model: TrainedModel) -> None:
-    """See that `sample` takes what was written as the same network."""
+def _check_loads(folder: Path, model: TrainedModel) -> None:
+    """Check that the export loads as the same network."""
     ours, held = model.network.state_dict(), load_exported(folder).network.state_dict()
     if ours.keys() != held.keys() or not all(torch.equal(held[name], tensor) for name, tensor in ours.items()):
-        raise ModelError("what was written reads back as other weights: this is a bug in glyffctl; please report it")
+        raise ModelError("the export loads as other weights: this is a bug in glyffctl; please report it")
 
 
 def _write_onnx(folder: Path, model: TrainedModel, encoder: PretrainedEncoder) -> Generator[Event, None, float | None]:
@@ -172,11 +181,14 @@ def _write_onnx(folder: Path, model: TrainedModel, encoder: PretrainedEncoder) -
     export_encoder(folder / "text_encoder.onnx", encoder)
     encoder.save_tokenizer(folder / "tokenizer")
     if not (folder / "tokenizer" / "tokenizer.json").is_file():
-        yield Caution("the tokenizer has no tokenizer.json: read it with transformers, not with tokenizers")
+        yield Caution(
+            "the tokenizer has no tokenizer.json: load it with transformers, not with tokenizers",
+            "tokenizer-not-portable",
+        )
     yield Progress("Exporting", 1, 3, note="denoiser")
     export_denoiser(folder / "denoiser.onnx", model.network, model.prediction)
     (folder / "README.md").write_text(onnx_page(), encoding="utf-8")
-    yield Progress("Exporting", 2, 3, note="trying it")
+    yield Progress("Exporting", 2, 3, note="testing")
     difference = _difference(folder, model, encoder)
     _check(difference)
     yield Progress("Exporting", 3, 3)
@@ -185,32 +197,32 @@ def _write_onnx(folder: Path, model: TrainedModel, encoder: PretrainedEncoder) -
 
 @torch.no_grad()
 def _difference(folder: Path, model: TrainedModel, encoder: PretrainedEncoder) -> float:
-    """The largest difference of D(x, σ) from text to picture, in the graphs and here, beside its largest value."""
+    """The largest difference of D(x, σ) between graphs and model, from text to picture, relative to its size."""
     ids = encoder.tokenize([text for text in _EXAMPLES if text])
     length = max(map(len, ids))
     rows = torch.tensor([row + [0] * (length - len(row)) for row in ids])
     mask = torch.arange(length) < torch.tensor([[len(row)] for row in ids])
     tokens = session(folder / "text_encoder.onnx")({"ids": rows, "mask": mask})
-    nothing = torch.zeros(1, length, model.text_width)
-    tokens, mask = torch.cat([tokens, nothing]), torch.cat([mask, torch.zeros(1, length, dtype=torch.bool)])
-    here = encoder.encode(list(_EXAMPLES))
-    ask, graph = session(folder / "denoiser.onnx"), DenoiserGraph(model.network, model.prediction)
+    empty = torch.zeros(1, length, model.text_width)
+    tokens, mask = torch.cat([tokens, empty]), torch.cat([mask, torch.zeros(1, length, dtype=torch.bool)])
+    encoded = encoder.encode(list(_EXAMPLES))
+    denoiser, graph = session(folder / "denoiser.onnx"), DenoiserGraph(model.network, model.prediction)
     generator = torch.Generator().manual_seed(0)
     worst = 0.0
     for sigma in model.schedule.steps(5)[:-1].float().tolist():
         x = (1 + sigma**2) ** 0.5 * torch.randn(len(mask), *model.codec.shape, generator=generator)
         level = torch.full((len(mask),), sigma)
-        expected: Tensor = graph(x, level, here.tokens, here.mask)
-        answer = ask({"x": x, "sigma": level, "tokens": tokens, "mask": mask})
-        worst = max(worst, float((answer - expected).abs().max() / expected.abs().max().clamp(min=1)))
+        expected: Tensor = graph(x, level, encoded.tokens, encoded.mask)
+        found = denoiser({"x": x, "sigma": level, "tokens": tokens, "mask": mask})
+        worst = max(worst, float((found - expected).abs().max() / expected.abs().max().clamp(min=1)))
     return worst
 
 
 def _check(difference: float) -> None:
-    if not difference < _ALLOWED:
+    if not difference < _TOLERANCE:
         raise ModelError(
-            f"what was written answers otherwise than the model, by {difference:.1e}, and was thrown away: the "
-            "packages it was written with may not fit together; try other versions of them"
+            f"the export computes other outputs than the model, by {difference:.1e}, and was deleted: the versions of "
+            "PyTorch, onnx and diffusers here may not fit together; try others"
         )
 
 

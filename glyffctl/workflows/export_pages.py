@@ -1,4 +1,4 @@
-"""The README.md that goes with an exported model: a program that draws with it, in full."""
+"""The README.md of an exported model, with a complete program that draws with it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from glyffctl.core.networks.unet import UNetConfig
 _ONNX = '''# A glyffctl model as ONNX
 
 English definition → glyph. `denoiser.onnx` is D(x, σ, text), the best guess of a clean picture x0 in [−1, 1] (−1 is
-black) for x = x0 + σ·ε; `text_encoder.onnx` turns token ids into its text. Sizes, noise levels and what the model was
-trained as are in `glyffctl.json`.
+black) for x = x0 + σ·ε; `text_encoder.onnx` encodes token ids as its text. Sizes, noise levels and the settings of the
+training are in `glyffctl.json`.
 
 | graph | input | type and shape |
 |---|---|---|
@@ -38,8 +38,8 @@ text_encoder = onnxruntime.InferenceSession("text_encoder.onnx")
 denoiser = onnxruntime.InferenceSession("denoiser.onnx")
 
 
-def read(prompt, count):
-    """A prompt for `count` pictures: its token vectors, and which of them there are. "" is no caption."""
+def encode(prompt, count):
+    """A prompt for `count` pictures: its token vectors and their mask. "" is no caption."""
     if not prompt.strip():
         return np.zeros((count, 1, about["text"]["width"]), np.float32), np.zeros((count, 1), bool)
     ids = np.array([tokenizer.encode(prompt).ids] * count)
@@ -51,17 +51,17 @@ def draw(prompt, noise, steps=20, guidance=4.0):
     """Pictures in [−1, 1], (count, 1, size, size), from standard normal noise of that shape."""
     table = np.array(about["schedule"]["sigmas"])
     levels = [table[round(len(table) * k / steps) - 1] for k in range(steps, 0, -1)] + [0.0]
-    towards, away = read(prompt, len(noise)), read("", len(noise))
+    caption, empty = encode(prompt, len(noise)), encode("", len(noise))
 
-    def guess(x, sigma, text):
+    def denoise(x, sigma, text):
         sigmas = np.full(len(x), sigma, np.float32)
         return denoiser.run(None, {"x": x, "sigma": sigmas, "tokens": text[0], "mask": text[1]})[0]
 
     x = (noise * math.sqrt(1 + levels[0] ** 2)).astype(np.float32)
     before, before_h = None, 0.0
     for sigma, target in zip(levels, levels[1:]):
-        x0 = guess(x, sigma, away)
-        x0 = np.clip(x0 + guidance * (guess(x, sigma, towards) - x0), -1, 1)
+        x0 = denoise(x, sigma, empty)
+        x0 = np.clip(x0 + guidance * (denoise(x, sigma, caption) - x0), -1, 1)
         h = math.log(sigma / target) if target > 0 else math.inf
         direction = x0
         if before is not None and target > 0:
@@ -81,10 +81,10 @@ Image.fromarray(np.hstack(pixels)).save("lithium.png")
 _DIFFUSERS = '''# A glyffctl model for diffusers
 
 English definition → glyph. The network in `unet/` is a `UNet2DConditionModel` with the trained weights, the noise
-levels in `scheduler/` are those of a `DPMSolverMultistepScheduler`. Three things are done outside the network:
+levels in `scheduler/` are those of a `DPMSolverMultistepScheduler`. Three things happen outside the network:
 
 {outside}
-Pictures are in [−1, 1]; −1 is black. What the model was trained as is in `glyffctl.json`.
+Pictures are in [−1, 1]; −1 is black. The settings of the training are in `glyffctl.json`.
 
 To draw, in this folder, after `pip install torch diffusers pillow transformers`:
 
@@ -103,8 +103,8 @@ text_encoder = {kind}.from_pretrained("text_encoder").eval()
 text = load_file("text.safetensors")
 
 
-def read(prompt):
-    """A prompt as the network takes it. "" is no caption."""
+def encode(prompt):
+    """A prompt as keyword arguments of the network. "" is no caption."""
     tokens = text["null_token"][None, None]
     if prompt.strip():
         ids = tokenizer(prompt, truncation=True, max_length={max_tokens}, return_tensors="pt").input_ids
@@ -117,18 +117,18 @@ def read(prompt):
 def draw(prompt, noise, steps=20, guidance=4.0):
     """Pictures in [−1, 1], (count, 1, {size}, {size}), from standard normal noise of that shape."""
 
-    def ask(z, label, text):
+    def predict(z, label, text):
         text = {{name: t.expand(len(z), *t.shape[1:]) for name, t in text.items()}}
         return F.pixel_shuffle(unet(F.pixel_unshuffle(z, {patch}), label, **text).sample, {patch})
 
-    z, towards, away = noise, read(prompt), read("")
+    z, caption, empty = noise, encode(prompt), encode("")
     scheduler.set_timesteps(steps)
     for t in scheduler.timesteps:
         alpha_bar = scheduler.alphas_cumprod[t].double()
         label = (125 * ((1 - alpha_bar) / alpha_bar).log()).float()
-        answer = ask(z, label, away)
-        answer = answer + guidance * (ask(z, label, towards) - answer)
-        z = scheduler.step(answer, t, z).prev_sample
+        prediction = predict(z, label, empty)
+        prediction = prediction + guidance * (predict(z, label, caption) - prediction)
+        z = scheduler.step(prediction, t, z).prev_sample
     return z
 
 
@@ -138,13 +138,12 @@ Image.fromarray(torch.hstack(list(pixels)).numpy()).save("lithium.png")
 ```
 '''
 _OUTSIDE = """\
-- A picture goes in, and an answer comes out, as blocks of {patch}×{patch} pixels, each pixel of a block a channel.
-- The network is told the noise level as 125·ln σ² = 125·ln((1−ᾱ)/ᾱ), not as a number of steps.
-- Text vectors are normalised and projected with `text.safetensors`; where there is no caption its `null_token` is the
-  text.
+- Input and output are pictures in blocks of {patch}×{patch} pixels, where each pixel of a block is a channel.
+- The timestep of the network is 125·ln σ² = 125·ln((1−ᾱ)/ᾱ), not a number of steps.
+- Text vectors are normalised and projected with `text.safetensors`; its `null_token` stands for no caption.
 """
 _POOLED = """\
-  The mean token, normalised, goes in as `class_labels` besides.
+  The mean of the tokens, normalised, is passed as `class_labels`.
 """
 _RETURN = """\
     return {"encoder_hidden_states": tokens}

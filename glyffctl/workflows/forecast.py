@@ -1,4 +1,4 @@
-"""How long a training takes, and whether that is enough to learn anything."""
+"""Forecast how long a training takes, and whether that is enough to learn anything."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from dataclasses import dataclass
 from glyffctl.workflows.events import Caution, Note
 from glyffctl.workflows.models import FEWEST_EPOCHS
 
-_TIMED = 4.0  # seconds of steps after the first, or two at least, that a forecast is made from
+_MEASURED = 4.0  # seconds of steps after the first that a forecast needs, and at least two steps
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How far a run is.
+    """A moment of a training.
 
     Attributes:
-        images: pictures shown.
-        seconds: of training.
+        images: pictures trained on so far.
+        seconds: of training so far.
     """
 
     images: int
     seconds: float
 
 
-def is_known(first: Pace, now: Pace, batch: int, *, ended: bool) -> bool:
-    """Whether there were enough steps since `first`, the end of this session's first step, to tell the speed."""
-    return now.images - first.images >= 2 * batch and (now.seconds - first.seconds >= _TIMED or ended)
+def is_measurable(first: Pace, now: Pace, batch: int, *, ended: bool) -> bool:
+    """Whether there are enough steps between `first`, the end of this session's first step, and `now` for a speed."""
+    return now.images - first.images >= 2 * batch and (now.seconds - first.seconds >= _MEASURED or ended)
 
 
 def forecast(
     first: Pace, now: Pace, left: float, epoch_size: int, epochs_before: float, *, timed: bool
 ) -> Iterator[Note | Caution]:
-    """How long an epoch and the budget take; a caution where the budget shows few of the glyphs even once.
+    """How long an epoch and the budget take; a caution if the budget ends before every glyph was seen once.
 
     Args:
-        first: after this session's first step.
-        now: after the last step.
-        left: of the budget: seconds if it is one of time, else pictures.
+        first: the end of this session's first step.
+        now: the end of the last step.
+        left: what is left of the budget: seconds if `timed`, else pictures.
         epoch_size: glyphs in an epoch.
-        epochs_before: how often the weights had seen their data when the run began.
-        timed: the budget is one of time.
+        epochs_before: epochs of training that the initial weights had.
+        timed: the budget is a time.
     """
     speed = (now.images - first.images) / max(1e-9, now.seconds - first.seconds)
     epoch = epoch_size / speed
@@ -48,13 +48,17 @@ def forecast(
     epochs = total / epoch_size
     yield Note(
         f"{speed:.{speed < 10:d}f} pictures/s: an epoch takes {duration(epoch)}; the budget ends after "
-        f"{epochs:.2g} epochs, in {duration((total - now.images) / speed)}"
+        f"{epochs:.2g} epochs, in {duration((total - now.images) / speed)}",
+        "training-forecast",
+        {"speed": speed, "epochs": epochs},
     )
     if epochs_before + epochs < FEWEST_EPOCHS:
         yield Caution(
             f"this budget shows {epochs:.0%} of the glyphs once, too few to draw anything but smudges: train "
             f"longer (10 epochs take {duration(10 * epoch)}), prepare fewer characters (--range 4E00-5FFF), start "
-            "from the model in the box with --from bundled, or use a GPU"
+            "from the bundled model with --from bundled, or use a GPU",
+            "budget-too-small",
+            {"epochs": epochs},
         )
 
 

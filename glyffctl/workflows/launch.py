@@ -1,4 +1,4 @@
-"""Starting the processes of a job on this machine, with PyTorch's own elastic launcher."""
+"""Start the processes of a job on this machine with PyTorch's elastic launcher."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from glyffctl.core.errors import TrainingError
 
-_TOLD = (1, 2, 130, 143)  # exit codes of a process that has said why it ends
+_REPORTED = (1, 2, 130, 143)  # exit codes of a process that has printed why it ended
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Run `glyffctl` with `arguments` in several processes that form one job, and wait for them.
 
-    The first process speaks on this terminal; if one ends, all are ended, and none is started again.
+    Only the first process writes to this terminal. If one process fails, all are ended, and none is restarted.
 
     Returns:
-        the exit code of the first process, which has told its result or its error.
+        The exit code of the first process, which has printed its result or its error.
 
     Raises:
-        TrainingError: a process ended without a word.
+        TrainingError: a process ended without printing why.
     """
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it would tell is told below, in a line
-    # Every process would take all cores for itself.
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # errors are reported below, in one line
+    # By default every process would use all cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as folder:
         config = LaunchConfig(
@@ -51,19 +51,19 @@ def launch(arguments: Sequence[str], processes: int) -> int:
             return 128 + stopped.sigval
         except ChildFailedError as failed:
             codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
-            if codes.get(0) in _TOLD:
+            if codes.get(0) in _REPORTED:
                 return codes[0]
             rank, failure = failed.get_first_failure()
-            raise TrainingError(_last_words(rank, failure.exitcode, Path(folder))) from failed
+            raise TrainingError(_why_ended(rank, failure.exitcode, Path(folder))) from failed
     return 0
 
 
-def _last_words(rank: int, code: int, folder: Path) -> str:
-    """Why a process that told nothing here has ended: the signal, or the last line it wrote to its log."""
+def _why_ended(rank: int, code: int, folder: Path) -> str:
+    """Why a process ended that printed nothing: the signal, or the last line of its log."""
     if code < 0:
-        why = f"was ended by {signal.Signals(-code).name}"
+        why = f"was killed by {signal.Signals(-code).name}"
     else:
         written = sorted(folder.glob(f"**/{rank}/stderr.log"))
         lines = written[-1].read_text(errors="replace").splitlines() if written else []
         why = f"ended with exit code {code}" + (f": {lines[-1]}" if lines else "")
-    return f"process {rank} of this job {why}; run the same command again: it goes on from the last checkpoint"
+    return f"process {rank} of this job {why}; run the same command again: it resumes from the last checkpoint"

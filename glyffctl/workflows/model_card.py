@@ -1,4 +1,4 @@
-"""The page that lies beside a trained model."""
+"""The README.md of a run folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from glyffctl.core.training.trainer import Trainer
 
 
 def model_card(folder: Path, origin: Origin, trainer: Trainer, seconds: float, validation: dict[float, float]) -> str:
-    """Markdown about the model that is trained in `folder`, after `seconds` of training."""
+    """A model card in Markdown for the model in `folder`, after `seconds` of training; `validation` is loss by σ."""
     config = origin.config
     losses = "\n".join(f"| {sigma:g} | {loss:.4f} |" for sigma, loss in validation.items())
     before = f", starting from weights that had seen {trainer.images_before:,}" if trainer.images_before else ""

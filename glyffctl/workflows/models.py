@@ -1,4 +1,4 @@
-"""Which model a command works with, and its text encoder."""
+"""Find and load the model that a command uses, and its text encoder."""
 
 from __future__ import annotations
 
@@ -18,33 +18,36 @@ from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Caution, Event, Progress
 
 FEWEST_EPOCHS = 1.0
-"""Below this a model draws smudges or noise: it has not seen every glyph of its data once."""
+"""Below this a model draws smudges or noise: it was not trained on every glyph once."""
 
 
 def find_model(given: Path | None, *, hub: bool = False) -> Generator[Event, None, tuple[Path, str]]:
-    """The model to use, and in words why that one.
+    """Find the model to use.
 
-    It is the one given, else the newest run under runs/ that has seen its data once, else the one in the box. A run
-    that is passed over, or taken though it has seen less, is named in a caution.
+    It is `given`, else the newest run under runs/ that has trained for an epoch, else the bundled model. A newer run
+    that was not chosen, or a chosen one that has trained for less than an epoch, is named in a caution.
 
     Args:
         given: a path, "bundled", or None for the default.
-        hub: also take a name on the Hugging Face hub, as it is.
+        hub: allow a name on the Hugging Face hub, which is returned as it is.
+
+    Returns:
+        Its path, and in words why it was chosen.
 
     Raises:
         ModelError: there is none.
     """
     if given is not None and given != Path(BUNDLED):
         if not given.exists():
-            # runs/typo is no name on the hub where there is a folder runs.
+            # runs/typo is not a name on the hub if there is a folder runs.
             if hub and re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", str(given), re.ASCII) and not given.parent.exists():
                 return given, ""
             raise ModelError(f"there is no model at {given}; name a run folder, a model.safetensors, or {BUNDLED}")
         seen = epochs_seen(given)
         if seen is not None and seen < FEWEST_EPOCHS:
-            yield Caution(f"{given} has seen {_of_an_epoch(seen)}: expect smudges or noise; train it longer")
+            yield _few_epochs(given, seen)
         return given, ""
-    boxed = pretrained(MODEL_FILE).is_file()
+    bundled = pretrained(MODEL_FILE).is_file()
     files = sorted(Path("runs").glob(f"*/{MODEL_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
     runs = [(file.parent, epochs_seen(file)) for file in files] if given is None else []
     ready = next((run for run, seen in runs if seen is None or seen >= FEWEST_EPOCHS), None)
@@ -53,19 +56,29 @@ def find_model(given: Path | None, *, hub: bool = False) -> Generator[Event, Non
         if newest == ready:
             return newest, " (the newest under runs/)"
         assert seen is not None
-        if ready is None and not boxed:
-            yield Caution(f"{newest} has seen {_of_an_epoch(seen)}: expect smudges or noise; train it longer")
+        if ready is None and not bundled:
+            yield _few_epochs(newest, seen)
             return newest, " (the newest under runs/)"
         yield Caution(
-            f"{newest} has seen {_of_an_epoch(seen)}, too little to draw with; --model {newest} takes it all the same"
+            f"{newest} has trained for {_of_an_epoch(seen)}, too little to draw with; --model {newest} uses it anyway",
+            "few-epochs",
+            {"model": newest, "epochs": seen},
         )
         if ready is not None:
-            return ready, " (the newest under runs/ that has seen an epoch)"
-    if not boxed:
+            return ready, " (the newest under runs/ that has trained for an epoch)"
+    if not bundled:
         raise ModelError(
             "no model was found under runs/; train one with `glyffctl train`, or name one with --model FOLDER"
         )
     return pretrained(MODEL_FILE), " (it came with the program)"
+
+
+def _few_epochs(model: Path, seen: float) -> Caution:
+    return Caution(
+        f"{model} has trained for {_of_an_epoch(seen)}: expect smudges or noise; train it longer",
+        "few-epochs",
+        {"model": model, "epochs": seen},
+    )
 
 
 def _of_an_epoch(seen: float) -> str:
@@ -73,14 +86,17 @@ def _of_an_epoch(seen: float) -> str:
 
 
 def load_any(path: Path) -> Model:
-    """A model of ours, an export, or a model of diffusers; `path` is a file, a folder, or a name on the hub.
+    """Load a model of glyffctl, an export, or a diffusers model.
+
+    Args:
+        path: a file, a folder, or a name on the Hugging Face hub.
 
     Raises:
-        ModelError: it is none, or broken.
+        ModelError: it is not a model, or damaged.
         UsageError: a package that it needs is not installed.
     """
     if not path.exists():
-        unet_class()  # complain before the download
+        unet_class()  # raise errors before the download
         path = pipeline_folder(str(path))
     if is_export(path):
         return load_exported(path)
@@ -90,22 +106,22 @@ def load_any(path: Path) -> Model:
 def load_text_encoder(
     model: Model, encoder: str | None, *, with_transformers: bool = False
 ) -> Generator[Event, None, TextEncoder]:
-    """The text encoder that `model` was trained with.
+    """Load the text encoder that `model` was trained with.
 
     Args:
-        model: with what is known of its encoder.
-        encoder: where it is, if it moved since.
+        model: the model.
+        encoder: where the encoder is now; None is where it was in training.
         with_transformers: as in `load_encoder`.
 
     Raises:
-        EmbeddingError: it cannot be loaded, or is another one.
+        EmbeddingError: it cannot be loaded, or is not the same encoder.
     """
     trained = model.encoder
     name = encoder or trained.name
     if not name:
         raise EmbeddingError(
-            f"this model does not say which text encoder it was trained with; it reads vectors of {model.text_width} "
-            "numbers: name one with --encoder"
+            f"this model does not record its text encoder, whose vectors have {model.text_width} numbers; name it with "
+            "--encoder"
         )
     yield Progress("Loading the text encoder", 0, 1)
     loaded = load_encoder(
@@ -114,12 +130,12 @@ def load_text_encoder(
     yield Progress("Loading the text encoder", 1, 1)
     if loaded.width != model.text_width:
         raise EmbeddingError(
-            f"the text encoder {name} gives vectors of {loaded.width} numbers, this model reads {model.text_width}: "
-            "it was trained with another one; name that with --encoder"
+            f"the vectors of the text encoder {name} have {loaded.width} numbers, this model needs {model.text_width}: "
+            "it was trained with another encoder; name that one with --encoder"
         )
     if trained.fingerprint not in ("", loaded.fingerprint):
         raise EmbeddingError(
             f"the text encoder {name} is not the one this model was trained with ({trained.name}): "
-            "its weights or tokenizer differ; say with --encoder where that one is"
+            "its weights or tokenizer differ; name that one with --encoder"
         )
     return loaded

@@ -81,7 +81,7 @@ def gather_glyphs(
         )
     if bool((found.pictures == found.pictures[0]).all()):
         raise DataError(f"{found.source}: all glyphs are the same picture; give other data")
-    yield Note(f"glyphs: {found.source}")
+    yield Note(f"glyphs: {found.source}", "glyphs-chosen", {"source": found.source})
     return found
 
 
@@ -182,7 +182,9 @@ def find_character(glyphs: DemoGlyphs, char: str | None) -> tuple[int, Caution |
     if char is not None:
         raise DataError(f"there is no glyph of {char} (U+{ord(char):04X}) among these; there are {some} and others")
     return 0, Caution(
-        f"there is no glyph of {wanted} among these; the figures show {glyphs.characters[0].character or 'another'}"
+        f"there is no glyph of {wanted} among these; the figures show {glyphs.characters[0].character or 'another'}",
+        "character-missing",
+        {"character": wanted},
     )
 
 

@@ -185,7 +185,7 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
         if BESIDE in options.figures:
             raise DataError(f"{lacks} (--figure {BESIDE}); name data that have them with --data")
         if any(entry.name == BESIDE for entry in wanted):
-            yield Caution(f"the figure {BESIDE} is left out: {lacks}")
+            yield Caution(f"the figure {BESIDE} is left out: {lacks}", "figures-skipped", {"figures": (BESIDE,)})
             wanted = [entry for entry in wanted if entry.name != BESIDE]
     model = yield from _find_model(options, wanted, scene)
     if model is None:
@@ -214,7 +214,8 @@ def _find_model(
     """
     if not any(entry.needs_model or entry.name == LOOP for entry in wanted):
         return None
-    needed = any(entry.needs_model for entry in wanted) and bool(options.figures)
+    using = tuple(entry.name for entry in wanted if entry.needs_model)
+    needed = bool(using) and bool(options.figures)
     try:
         found = yield from load_prompted_model(
             options.model, options.encoder, options.prompt, options.seed, choose_device(options.device)
@@ -222,7 +223,7 @@ def _find_model(
     except ModelError as error:
         if options.model is not None or needed:
             raise
-        yield Caution(f"figures that need a model are left out: {error}")
+        yield Caution(f"figures that need a model are left out: {error}", "figures-skipped", {"figures": using})
         return None
     size = scene.glyph.shape[-1]
     if found.size == size:
@@ -230,7 +231,7 @@ def _find_model(
     message = f"the glyphs are {size}×{size} and the model draws {found.size}×{found.size}"
     if needed or options.model is not None:
         raise DataError(f"{message}; prepare with --size {found.size}, or name another --model")
-    yield Caution(f"figures that need a model are left out: {message}")
+    yield Caution(f"figures that need a model are left out: {message}", "figures-skipped", {"figures": using})
     return None
 
 
@@ -357,7 +358,7 @@ def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
     yield Progress("claims", len(measures), len(measures), "claims")
     drawn = [] if model is None else (yield from measure_model_claims(model, glyphs))
     found += [*drawn, *claims.not_measured({claim.name for claim in drawn})]
-    yield Note(f"measured {len(measures) + len(drawn)} claims in {time.monotonic() - started:.1f} s")
+    yield Note(f"measured {len(measures) + len(drawn)} claims in {time.monotonic() - started:.1f} s", "claims-measured")
     checked = [_in_words(claim, source) for claim in found]
     return CheckReport(checked, glyphs.source, time.monotonic() - started)
 

@@ -32,7 +32,7 @@ from glyffctl.core.theory.claims import Claim
 from glyffctl.figures.demo_scene import MeasuredAnimation, MeasuredFigure
 from glyffctl.figures.model_figures import animation_frames, draw_pairs, draw_picture_table
 from glyffctl.figures.style import drawable_text
-from glyffctl.workflows.events import Event, Note, Progress, shares, with_progress
+from glyffctl.workflows.events import Event, Note, Progress, with_fraction, with_progress
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.noise_data import DemoGlyphs
 from glyffctl.workflows.words import warn_of_unknown_words
@@ -111,7 +111,9 @@ def load_prompted_model(
     """
     found, why = yield from find_model(path, hub=True)
     model = load_any(found)
-    yield Note(f"model: {model_name(found)}{why}, {model.history}")
+    yield Note(
+        f"model: {model_name(found)}{why}, {model.history}", "model-chosen", {"model": found, "history": model.history}
+    )
     return PromptedModel(model, Drawer.of(model, device, COUNT), found, prompt, encoder, seed)
 
 
@@ -297,9 +299,9 @@ def _distances(glyphs: GlyphSet, drawn: Tensor, seed: int) -> Generator[Event, N
     pictures = torch.cat([drawn, glyphs.images(some)[:, 0]])
     own = torch.cat([torch.full((len(drawn),), -1), number[some]])
     search = find_candidates(pictures, glyphs, own)
-    candidates = yield from shares(search, "looking for copies", len(glyphs), "glyphs")
+    candidates = yield from with_fraction(search, "looking for copies", len(glyphs), "glyphs")
     comparison = compare_candidates(pictures, glyphs, candidates)
-    nearest = yield from shares(comparison, "comparing the nearest", len(pictures), "pictures")
+    nearest = yield from with_fraction(comparison, "comparing the nearest", len(pictures), "pictures")
     return nearest.distance[: len(drawn)], nearest.distance[len(drawn) :]
 
 

@@ -21,7 +21,15 @@ def check_pictures(glyphs: GlyphSet) -> Iterator[Caution]:
     if found.blank:
         why = "white ink on a transparent background turns white on white: use dark ink or add a background"
         white = f", {found.white:,} of them white; {why}" if found.white else ""
-        yield Caution(f"{found.blank:,} {of} are blank (one shade of grey all over){white}")
+        yield Caution(
+            f"{found.blank:,} {of} are blank (one shade of grey all over){white}",
+            "pictures-blank",
+            {"blank": found.blank, "white": found.white, "sampled": found.sampled},
+        )
     drawn = found.sampled - found.blank
     if drawn > 1 and found.distinct < drawn / 2:
-        yield Caution(f"only {found.distinct:,} {of} are distinct; the rest are copies")
+        yield Caution(
+            f"only {found.distinct:,} {of} are distinct; the rest are copies",
+            "pictures-repeated",
+            {"distinct": found.distinct, "sampled": found.sampled},
+        )

@@ -1,4 +1,4 @@
-"""What can be seen to be off before the first step of a training, in one line each."""
+"""Checks of data and settings before the first step of a training, with one line for each problem."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Event, Note
 from glyffctl.workflows.pictures import check_pictures
 
-BRIGHTNESS_LEFT = 0.6  # standard deviations; above this, pure noise is not where the data is at T
-_CAPTIONS = 10_000
-_FAINT = 0.1  # standard deviation of pixels in [−1, 1]; of Noto Sans 0.75
-_MANY_ALIKE = 0.2  # share of captions that the text encoder does not tell from another
+BRIGHTNESS_LEFT = 0.6  # standard deviations; above this, pure noise differs visibly from data at the noisiest level
+_CAPTIONS = 10_000  # compared with each other
+_FAINT = 0.1  # standard deviation of pixels in [−1, 1]; that of Noto Sans is 0.75
+_MANY_ALIKE = 0.2  # share of captions with the same embedding as another
 _FAR_LEVELS = 1.0  # in ln σ
-_GLYPH_LEVELS = 0.8, 128  # ln σ where the strokes of a glyph are decided, at this size; see examples/LOG.md
+_GLYPH_LEVELS = 0.8, 128  # ln σ at which the strokes of a glyph form, at this size; see examples/LOG.md
 
 
 def preflight(trainer: Trainer) -> Generator[Event, None, None]:
-    """Cautions about data and settings, and what the averaging of weights means for what will be seen."""
+    """Warn of likely mistakes in data and settings, and note over how many steps weights are averaged."""
     yield from _pictures(trainer)
     yield from _captions(trainer)
     yield from _noise(trainer)
@@ -32,8 +32,10 @@ def preflight(trainer: Trainer) -> Generator[Event, None, None]:
     training = trainer.config.training
     steps = 1 / (1 - training.ema_decay)
     yield Note(
-        f"what is drawn and saved is the average of the weights over about the last {steps:,.0f} steps "
-        f"({steps * training.batch:,.0f} pictures)"
+        f"samples and the saved model use the average of the weights over about the last {steps:,.0f} steps "
+        f"({steps * training.batch:,.0f} pictures)",
+        "weight-averaging",
+        {"steps": round(steps), "images": round(steps * training.batch)},
     )
 
 
@@ -41,11 +43,17 @@ def _pictures(trainer: Trainer) -> Generator[Event, None, None]:
     glyphs = trainer.objective.data.glyphs
     if glyphs.mean < 0:
         yield Caution(
-            f"the pictures are dark (mean {glyphs.mean:+.2f} in −1…1): light ink on black? It is learned as it is, but "
-            "models, the classifier and the figures expect dark ink on white; turn the pictures around"
+            f"the pictures are dark (mean {glyphs.mean:+.2f} in −1…1): light ink on black? Training works with it, but "
+            "models, the classifier and the figures expect dark ink on white; invert the pictures",
+            "pictures-dark",
+            {"mean": glyphs.mean},
         )
     if glyphs.std < _FAINT:
-        yield Caution(f"the pictures hardly differ from an even grey (standard deviation {glyphs.std:.3f} in −1…1)")
+        yield Caution(
+            f"the pictures hardly differ from an even grey (standard deviation {glyphs.std:.3f} in −1…1)",
+            "pictures-faint",
+            {"std": glyphs.std},
+        )
     yield from check_pictures(glyphs)
 
 
@@ -54,21 +62,33 @@ def _captions(trainer: Trainer) -> Generator[Event, None, None]:
     lengths = embeddings.lengths
     empty = int((lengths == 0).sum())
     if empty:
-        yield Caution(f"{empty:,} of {len(lengths):,} captions are empty: their glyphs are learned without one")
-    read: Counter[bytes] = Counter()
+        yield Caution(
+            f"{empty:,} of {len(lengths):,} captions are empty: their glyphs are trained without a condition",
+            "captions-empty",
+            {"empty": empty},
+        )
+    digests: Counter[bytes] = Counter()
     for row in evenly_spaced(torch.arange(len(lengths)), _CAPTIONS).tolist():
         start, end = embeddings.offsets[row : row + 2].tolist()
-        read[blake2b(embeddings.tokens[start:end].numpy().tobytes(), digest_size=16).digest()] += 1
-    alike = sum(number for number in read.values() if number > 1) / read.total()
+        digests[blake2b(embeddings.tokens[start:end].numpy().tobytes(), digest_size=16).digest()] += 1
+    alike = sum(number for number in digests.values() if number > 1) / digests.total()
     if alike > _MANY_ALIKE:
         yield Caution(
-            f"{alike:.0%} of the captions read like another to the text encoder {embeddings.encoder}: are they in a "
-            "language it does not know?"
+            f"{alike:.0%} of the captions have the same embedding as another from {embeddings.encoder}: are they in a "
+            "language that it does not know?",
+            "embeddings-alike",
+            {"share": alike},
         )
     if dropout == 0:
-        yield Caution("diffusion.caption_dropout is 0: the model never draws without a caption, and --guidance fails")
+        yield Caution(
+            "diffusion.caption_dropout is 0: the model never trains without a caption, and --guidance fails",
+            "captions-always-used",
+        )
     if dropout > 0.5:
-        yield Caution(f"diffusion.caption_dropout is {dropout:g}: most pictures are shown without their caption")
+        yield Caution(
+            f"diffusion.caption_dropout is {dropout:g}: most pictures are trained without their caption",
+            "captions-rarely-used",
+        )
 
 
 def _noise(trainer: Trainer) -> Generator[Event, None, None]:
@@ -77,18 +97,22 @@ def _noise(trainer: Trainer) -> Generator[Event, None, None]:
     if left > BRIGHTNESS_LEFT:
         yield Caution(
             f"at the noisiest level of the {diffusion.schedule} schedule the brightness of {size}×{size} pictures "
-            f"still shows ({left:.1f} standard deviations), so the pure noise where samplers start is not quite like "
-            'it; diffusion.schedule = "cosine" goes further'
+            f"still shows ({left:.1f} standard deviations), so the pure noise where samplers start differs from "
+            'it; diffusion.schedule = "cosine" adds more noise',
+            "brightness-left",
+            {"brightness": left},
         )
     mean, at = _GLYPH_LEVELS
-    usual = mean + math.log(size / at)  # n times the pixels of a side show the same shape through n times the noise
+    usual = mean + math.log(size / at)  # a shape n times as wide survives n times the noise
     if diffusion.levels == "lognormal" and abs(diffusion.level_mean - usual) > _FAR_LEVELS:
         yield Caution(
-            f"diffusion.level_mean is {diffusion.level_mean:g}; the shape of {size}×{size} glyphs is decided about "
-            f"ln σ = {usual:.1f}"
+            f"diffusion.level_mean is {diffusion.level_mean:g}; the shape of {size}×{size} glyphs forms near "
+            f"ln σ = {usual:.1f}",
+            "noise-level-far",
+            {"usual": usual},
         )
 
 
 def _network(trainer: Trainer) -> Generator[Event, None, None]:
     for caution in trainer.config.network.cautions(trainer.config.diffusion.prediction):
-        yield Caution(caution)
+        yield Caution(caution, "network-unsuitable")

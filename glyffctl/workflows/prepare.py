@@ -123,7 +123,11 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
             )
         for file, failure in drawing.failures.items():
             count = drawing.failed[file]
-            yield Caution(f"left out {count:,} glyph{'s' * (count > 1)}: {failure}")
+            yield Caution(
+                f"left out {count:,} glyph{'s' * (count > 1)}: {failure}",
+                "glyphs-failed",
+                {"font": file, "glyphs": count},
+            )
         yield Progress("drawing", drawing.total, drawing.total, "glyphs")
 
         _write_reports(folder, captions, omissions)
@@ -155,9 +159,11 @@ def _find_fonts(paths: tuple[Path, ...]) -> Generator[Event, None, list[Path]]:
     if paths:
         return find_font_files(paths)
     chosen, others = system_fonts()
-    yield Note(f"drawing with the system's Chinese font {chosen}")
+    yield Note(f"drawing with the system's Chinese font {chosen}", "font-chosen", {"font": chosen})
     if others:
-        yield Note(f"other Chinese fonts to name: {', '.join(map(str, others))}")
+        yield Note(
+            f"other Chinese fonts to name: {', '.join(map(str, others))}", "other-fonts-found", {"fonts": tuple(others)}
+        )
     return [chosen]
 
 
@@ -168,7 +174,7 @@ def _find_definitions(path: Path | None) -> Generator[Event, None, Path]:
             path = cache_file()
             for done, total in download_unihan(path):
                 yield Progress("downloading Unihan.zip", done, total, "bytes")
-        yield Note(f"definitions from {path}")
+        yield Note(f"definitions from {path}", "definitions-chosen", {"definitions": path})
     return path
 
 

@@ -87,7 +87,9 @@ def load_captions(table: Path, ranges: str | None, *, alternates: bool) -> Gener
     if lost > _FEW * len(readable):
         yield Caution(
             f"left out {lost:,} of {len(readable):,} definitions: they are Han text or only point at other "
-            "characters; captions must be in English"
+            "characters; captions must be in English",
+            "definitions-skipped",
+            {"skipped": lost, "total": len(readable)},
         )
     if alternates:
         characters = _with_alternate_captions(characters, entries)

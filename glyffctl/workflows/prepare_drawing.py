@@ -48,8 +48,8 @@ def read_fonts(
     """
     jobs: list[tuple[Face, array[int]]] = []
     omissions: list[Omission] = []
-    failures: list[FontError] = []
-    remarks: list[str] = []
+    failures: list[tuple[Path, FontError]] = []
+    remarks: list[tuple[Path, str]] = []
     names = Counter[str]()
     for number, (file, read) in enumerate(workers.read(files, weight), start=1):
         try:
@@ -59,26 +59,30 @@ def read_fonts(
                 # Sets would take twenty times the memory: a gigabyte for a hundred fonts.
                 codepoints = array("I", (c for c in characters if c in face.codepoints))
                 name = _unique_name(face.name, names)
-                remarks += [f"{file} ({name}): its character map {remark}" for remark in face.remarks]
+                remarks += [(file, f"{file} ({name}): its character map {remark}") for remark in face.remarks]
                 omissions += [Omission(c, NO_SUCH_GLYPH, name) for c in sorted(characters.keys() & face.without_glyph)]
                 shared = tuple((glyph, some) for glyph, all_ in face.shared if (some := all_ & characters.keys()))
                 empty = frozenset[int]()
                 bare = replace(face, name=name, codepoints=empty, without_glyph=empty, remarks=(), shared=shared)
                 jobs.append((bare, codepoints))
         except FontError as error:
-            failures.append(error)
+            failures.append((file, error))
         yield Progress("reading fonts", number, len(files), "files", file.name)
     if not jobs:
         more = f" (and {len(failures) - 1} more fonts fail too)" if len(failures) > 1 else ""
-        raise FontError(f"{failures[0]}{more}")
-    for failure in failures:
-        yield Caution(f"left out a font: {failure}")
-    for remark in remarks:
-        yield Caution(remark)
+        raise FontError(f"{failures[0][1]}{more}")
+    for file, failure in failures:
+        yield Caution(f"left out a font: {failure}", "font-skipped", {"font": file})
+    for file, remark in remarks:
+        yield Caution(remark, "font-irregular", {"font": file})
     fixed = [face.name for face, _ in jobs if face.weight is None]
     if weight is not None and fixed:
         more = f" and {len(fixed) - 1} more" if len(fixed) > 1 else ""
-        yield Caution(f"--weight {weight} changes nothing in {fixed[0]}{more}: it has no axis of weight")
+        yield Caution(
+            f"--weight {weight} changes nothing in {fixed[0]}{more}: it has no axis of weight",
+            "weight-ignored",
+            {"weight": weight, "fonts": tuple(fixed)},
+        )
     return jobs, omissions
 
 
@@ -156,15 +160,17 @@ def _shared_glyphs(
             for glyph, members in drawn.face.shared:
                 if drawn.codepoint in members:
                     placeholders.setdefault((drawn.face.file, drawn.face.index), set()).update(members)
-                    yield _placeholder_caution(drawn.face, members, f"has one glyph for, number {glyph}")
+                    yield _placeholder_caution(drawn.face, members, f"has one glyph for, number {glyph}", glyph)
     return placeholders
 
 
-def _placeholder_caution(face: Face, codepoints: Collection[int], how: str) -> Caution:
+def _placeholder_caution(face: Face, codepoints: Collection[int], how: str, glyph: int | None = None) -> Caution:
     some = ", ".join(map(chr, sorted(codepoints)[:3])) + (" …" if len(codepoints) > 3 else "")
     return Caution(
         f"left out {len(codepoints):,} characters ({some}) that {face.file} ({face.name}) {how}: it seems to be a "
-        "placeholder for characters that the font lacks"
+        "placeholder for characters that the font lacks",
+        "placeholder-skipped",
+        {"font": face.file, "characters": len(codepoints), "glyph": glyph},
     )
 
 

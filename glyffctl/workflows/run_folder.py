@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time, and no one else's files."""
+"""Creating and locking a run folder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ LOCK_FILE = ".lock"
 
 
 @contextmanager
-def alone_in(out: Path) -> Iterator[None]:
-    """Hold the run folder; the system lets go of it whatever this process dies of."""
+def lock_folder(out: Path) -> Iterator[None]:
+    """Lock the run folder for this block. The system releases the lock if the process is killed.
+
+    Raises:
+        TrainingError: another process holds the lock.
+        OutputError: the folder cannot be locked.
+    """
     lock = FileLock(out / LOCK_FILE)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         raise TrainingError(
-            f"another `train` is at work in {out}; wait for it, or name another folder with --out"
+            f"another `train` is running in {out}; wait for it, or name another folder with --out"
         ) from None
     except (OSError, NotImplementedError) as error:
         why = reason(error) if isinstance(error, OSError) else error
@@ -36,11 +41,11 @@ def alone_in(out: Path) -> Iterator[None]:
         lock.release()
 
 
-def check_folder(out: Path) -> None:
-    """Make the folder, if it is not there.
+def make_folder(out: Path) -> None:
+    """Create the run folder if it does not exist.
 
     Raises:
-        OutputError: it cannot be made, or holds files that are no run's.
+        OutputError: it cannot be created, or holds files of something else.
     """
     check_name(out, OutputError)
     try:

@@ -1,4 +1,4 @@
-"""The log of a run: a line of JSON for every few steps and for every checkpoint, and TensorBoard's events."""
+"""The log of a run: a row of JSON for every few steps and for every checkpoint, and the same for TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ TENSORBOARD = "tensorboard"
 
 
 class RunLog:
-    """`log.jsonl` in a run folder, and TensorBoard's events beside it if they are wanted."""
+    """Writes `log.jsonl` in a run folder and, on request, event files of TensorBoard."""
 
     def __init__(self, folder: Path, *, tensorboard: bool) -> None:
         """Open the log of the run in `folder`.
 
         Raises:
-            UsageError: TensorBoard is wanted and not installed.
-            OutputError: its events cannot be written.
+            UsageError: `tensorboard`, and it is not installed.
+            OutputError: its event files cannot be written.
         """
         self._folder, self._path = folder, folder / LOG_FILE
         self._tensorboard = _tensorboard(folder) if tensorboard else None
 
     def start(self) -> None:
-        """Begin an empty log."""
+        """Empty the log."""
         write_text(self._path, "")
 
     def rewind(self, images: int) -> None:
-        """Drop what was logged after `images` pictures: those steps are made again."""
+        """Drop the rows after `images` pictures: a resumed run repeats those steps."""
         path = self._path
         text = read_bytes(path, ModelError, LARGEST_RECORD).decode("utf-8", "replace") if path.exists() else ""
         kept = []
@@ -45,14 +45,14 @@ class RunLog:
                 if parse_json(line)["images"] <= images:
                     kept.append(line + "\n")
             except (ValueError, KeyError, TypeError):
-                continue  # a line that a crash cut short; the run does not depend on any
+                continue  # a row that a crash cut short; no row is needed to resume
         write_text(path, "".join(kept))
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append a row; it has the number of pictures as "images".
+        """Append a row, with the number of pictures as "images".
 
         Raises:
-            OutputError: the disk is full or the folder cannot be written; no half line is left.
+            OutputError: the disk is full or the folder cannot be written; no partial row is left.
         """
         length = self._path.stat().st_size if self._path.exists() else 0
         try:
@@ -70,7 +70,7 @@ class RunLog:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a row by the names that TensorBoard shows."""
+    """The numbers of a row by their names in TensorBoard."""
     flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
     for kind in ("validation", "reference"):
         flat |= {f"{kind}/sigma {sigma:g}": loss for sigma, loss in row.get(kind, {}).items()}
@@ -88,7 +88,7 @@ def _tensorboard(out: Path) -> Any:
         if not issubclass(failure.exc_type, OSError):
             before(failure)
 
-    # It writes in a thread, whose failure is raised once more by the next call: then it becomes one line.
+    # TensorBoard writes in a thread. The next call raises the thread's error again, and that becomes one line.
     threading.excepthook = hook
     with _events_written(out):
         return SummaryWriter(out / TENSORBOARD)

@@ -1,4 +1,4 @@
-"""`glyffctl sample`: from prompts to pictures that know how they were made."""
+"""`glyffctl sample`: draw pictures of prompts; each PNG records how it was made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
-from glyffctl.workflows.sample_options import BESIDE, SampleOptions, to_settings
+from glyffctl.workflows.sample_options import GIF_BESIDE_PICTURE, SampleOptions, to_settings
 from glyffctl.workflows.words import shorten, warn_of_unknown_words
 
 _GIF_FRAMES = 60
@@ -35,7 +35,13 @@ _GIF_FRAMES = 60
 
 @dataclass(frozen=True)
 class SampleReport:
-    """What was drawn with what, and where it is."""
+    """Result of `sample`.
+
+    Attributes:
+        files: the files written.
+        model: the model that drew them.
+        seconds: spent drawing.
+    """
 
     files: list[Path]
     model: Path
@@ -43,7 +49,7 @@ class SampleReport:
 
 
 def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
-    """Draw pictures. See `SampleOptions`.
+    """Draw pictures of prompts and write them.
 
     Raises:
         GlyffError: the model, its encoder or the output cannot be used.
@@ -53,7 +59,9 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     if options.typed and len(options.prompts) > 1 and all(len(prompt.split()) == 1 for prompt in options.prompts):
         yield Caution(
             f"{len(options.prompts):,} prompts: {shorten(', '.join(options.prompts))}; if they are one, put it in "
-            f'quotes: "{shorten(" ".join(options.prompts))}"'
+            f'quotes: "{shorten(" ".join(options.prompts))}"',
+            "prompts-unquoted",
+            {"prompts": options.prompts},
         )
     path, why = yield from find_model(options.model, hub=True)
     yield Progress("Loading the model", 0, 1)
@@ -65,35 +73,47 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
                 "the picture was drawn with the bundled weights of another version of glyffctl; only that version can "
                 "redraw it"
             )
-        raise ModelError(f"the model at {model_name(path)} has other weights than those the picture was made with")
-    options.recipe.levels(model.schedule)  # complain before anything slow
-    yield Note(f"model: {model_name(path)}{why}, {model.history}")
-    with _threads(options.threads):
+        raise ModelError(f"the model at {model_name(path)} has other weights than the one that drew the picture")
+    options.recipe.levels(model.schedule)  # raise errors before slow work
+    yield Note(
+        f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
+    )
+    with _thread_count(options.threads):
         return (yield from _sample(options, model, path, device))
 
 
 def _sample(
     options: SampleOptions, model: Model, path: Path, device: torch.device
 ) -> Generator[Event, None, SampleReport]:
-    drawer = yield from _drawer(options, model, device)
+    drawer = yield from _make_drawer(options, model, device)
     started = time.perf_counter()
     yield from _warn_of_rounding(options, device)
     pictures, frames = yield from _draw(options, drawer)
     seconds = time.perf_counter() - started
     made = replace(options, precision=drawer.precision, threads=torch.get_num_threads(), drawn_on=device.type)
     files = _write(made, model, path, pictures, frames)
-    yield Note(f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s")
+    yield Note(
+        f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s",
+        "pictures-drawn",
+        {"pictures": len(pictures), "seconds": seconds},
+    )
     return SampleReport(files, model_name(path), seconds)
 
 
 def _warn_of_rounding(options: SampleOptions, device: torch.device) -> Generator[Event, None, None]:
-    """Where a picture cannot be made again with the threads, or on the kind of device, that it was made with."""
+    """Warn if a picture is redrawn on another kind of device or with fewer threads: sums are rounded differently."""
     if options.drawn_on not in (None, device.type):
-        yield Caution(f"the picture was drawn on {options.drawn_on}, not {device.type}: pixels may differ by rounding")
+        yield Caution(
+            f"the picture was drawn on {options.drawn_on}, not {device.type}: pixels may differ by rounding",
+            "other-device",
+            {"drawn_on": options.drawn_on, "device": device.type},
+        )
     elif device.type == "cpu" and options.threads is not None and options.threads > _processors():
         yield Caution(
             f"the picture was drawn with {options.threads:,} threads, this machine has {_processors()} processors: "
-            "pixels may differ by rounding"
+            "pixels may differ by rounding",
+            "fewer-processors",
+            {"threads": options.threads, "processors": _processors()},
         )
 
 
@@ -103,7 +123,7 @@ def _processors() -> int:
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def _thread_count(count: int | None) -> Iterator[None]:
     """Compute with `count` threads in this block, because the last digits of sums depend on their number.
 
     None changes nothing, and neither does a count above the machine's processors.
@@ -118,22 +138,22 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _check_outputs(options: SampleOptions) -> None:
-    """Complain about places that cannot be written before drawing, not after."""
+    """Raise errors about files that cannot be written before drawing, not after."""
     if options.out is not None:
         if options.out.suffix.lower() not in ("", ".png") and not options.out.is_dir():
             raise UsageError(f"--out takes a .png file or a folder, not {options.out}")
         check_writable(options.out)
-    if options.gif == BESIDE:
+    if options.gif == GIF_BESIDE_PICTURE:
         if options.out is not None:
-            check_writable(_beside(options.out, options))
+            check_writable(_gif_path(options.out, options))
     elif options.gif is not None:
         if options.gif.suffix.lower() != ".gif" or options.gif.is_dir():
             raise UsageError(f"--gif takes a file ending in .gif, not {options.gif}")
         check_writable(options.gif)
 
 
-def _drawer(options: SampleOptions, model: Model, device: torch.device) -> Generator[Event, None, Drawer]:
-    """What draws the pictures. The text encoder is loaded only if there is text to encode."""
+def _make_drawer(options: SampleOptions, model: Model, device: torch.device) -> Generator[Event, None, Drawer]:
+    """Make the drawer; its text encoder is loaded only if there is text to encode."""
     texts = [*options.prompts, options.negative]
     if not model.encodes_empty and not any(text.strip() for text in texts):
         return Drawer.of(model, device, options.batch, options.precision)
@@ -141,12 +161,16 @@ def _drawer(options: SampleOptions, model: Model, device: torch.device) -> Gener
     yield from warn_of_unknown_words(encoder, texts)
     for text in texts:
         if encoder.is_cut(text):
-            yield Caution(f"only the first {encoder.max_tokens} tokens are read of: {text[:60]}…")
+            yield Caution(
+                f"only the first {encoder.max_tokens} tokens are used of: {text[:60]}…",
+                "prompt-cut",
+                {"prompt": text, "max_tokens": encoder.max_tokens},
+            )
     return Drawer.of(model, device, options.batch, options.precision, encoder)
 
 
 def _draw(options: SampleOptions, drawer: Drawer) -> Generator[Event, None, tuple[Tensor, list[Tensor]]]:
-    """The pictures (P·count, H, W) uint8, prompt after prompt, and for a gif the frames, each of the same shape."""
+    """Draw pictures (P·count, H, W) uint8, prompt after prompt, and for a GIF its frames, each of the same shape."""
     recipe = options.recipe
     prompts, negative = drawer.encode(options.prompts), drawer.encode([options.negative])
     prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
@@ -165,9 +189,11 @@ def _draw(options: SampleOptions, drawer: Drawer) -> Generator[Event, None, tupl
 
 
 def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, frames: list[Tensor]) -> list[Path]:
-    """Write what was asked for; the paths of the files written."""
+    """Write the sheet or the single pictures, and the GIF; the paths of the files written."""
     encoder = options.encoder or model.encoder.name
-    out = options.out or _unused(Path(f"{_slug(' '.join(options.prompts))}.png"), with_gif=options.gif == BESIDE)
+    out = options.out or _unused(
+        Path(f"{_slug(' '.join(options.prompts))}.png"), with_gif=options.gif == GIF_BESIDE_PICTURE
+    )
     font = _title_font(options.prompts)
     files = []
     if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
@@ -183,14 +209,14 @@ def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, f
         save_png(out, image, to_settings(options, path, encoder, model.identity))
         files.append(out)
     if options.gif is not None:
-        gif = _beside(out, options) if options.gif == BESIDE else options.gif
+        gif = _gif_path(out, options) if options.gif == GIF_BESIDE_PICTURE else options.gif
         save_gif(gif, [_sheet(options, frame, font) for frame in frames], options.fps)
         files.append(gif)
     return files
 
 
 def _title_font(prompts: tuple[str, ...]) -> Path | None:
-    """A font for the prompts as titles: the system's Chinese one where letters beyond Latin are to be written."""
+    """A font for the prompts as titles: the system's Chinese font if a prompt has letters beyond Latin."""
     if all(character < "\u0250" for prompt in prompts for character in prompt):
         return None
     try:
@@ -200,7 +226,7 @@ def _title_font(prompts: tuple[str, ...]) -> Path | None:
 
 
 def _sheet(options: SampleOptions, pictures: Tensor, font: Path | None) -> Image.Image:
-    """One prompt fills a near square; several get a row each, with the prompt above it."""
+    """A sheet: one prompt fills a near square; several get a row each, with the prompt above it."""
     if options.only is not None:
         return Image.fromarray(pictures[options.only].numpy())
     if len(options.prompts) == 1:
@@ -209,19 +235,19 @@ def _sheet(options: SampleOptions, pictures: Tensor, font: Path | None) -> Image
 
 
 def _slug(prompt: str) -> str:
-    """A file name for a prompt: letters, digits and hyphens only, so that no prompt can name another folder."""
+    """A file name for a prompt: letters, digits and hyphens only, so that no prompt can lead to another folder."""
     return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")[:40].rstrip("-_") or "unconditional"
 
 
-def _beside(out: Path, options: SampleOptions) -> Path:
-    """Where the gif is that nobody named: it is called as the sheet is, or in a folder of pictures as the prompt."""
+def _gif_path(out: Path, options: SampleOptions) -> Path:
+    """The default GIF: named after the sheet, or after the prompts in a folder of single pictures."""
     if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
         return out / f"{_slug(' '.join(options.prompts))}.gif"
     return out.with_suffix(".gif")
 
 
 def _unused(path: Path, *, with_gif: bool = False) -> Path:
-    """`path`, or with a number behind its name if something is there already; `with_gif` also if a gif beside it is."""
+    """`path`, with a number behind its name if it exists, or if `with_gif` and its GIF exists."""
     number = 1
     candidate = path
     while candidate.exists() or (with_gif and candidate.with_suffix(".gif").exists()):

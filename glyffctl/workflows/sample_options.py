@@ -1,4 +1,4 @@
-"""What `sample` can be asked, where prompts come from, and how a picture remembers what was asked."""
+"""Options of `sample`, and how a PNG records them; reading prompts from a file."""
 
 from __future__ import annotations
 
@@ -17,36 +17,38 @@ from glyffctl.core.models.generate import Recipe
 from glyffctl.core.precision import check_precision
 from glyffctl.version import __version__
 
-BESIDE = Path(".gif")
-"""For `SampleOptions.gif`: the gif is named after the picture."""
+GIF_BESIDE_PICTURE = Path(".gif")
+"""For `SampleOptions.gif`: the GIF is named after the picture."""
 MAX_PICTURES = 10_000
-MAX_BATCH = 1024  # a network of 14 million parameters takes 2.5 MB for each
+MAX_BATCH = 1024  # pictures; a network of 14 million parameters needs 2.5 MB for each
 MAX_PROMPT_FILE = 10 * 2**20  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions:
-    """What `sample` is asked to do.
+    """Options of `sample`.
 
     Attributes:
         prompts: each gives `count` pictures; "" draws without a condition.
-        model: a model file or run folder, or a model of diffusers: its folder, or its name on the hub. None is the
-            newest run under runs/, or the bundled model if there is none.
-        encoder: where the model's text encoder is now, if not where it was in training.
-        negative: what to be led away from; "" is the empty prompt.
-        seed: picture k of a prompt is drawn from seed + k.
-        out: a .png file for one sheet, or a folder for single pictures; None names a file after the prompt.
-        gif: a .gif file for the denoising; BESIDE names it after the picture.
-        fps: frames per second of the gif.
+        model: a model file, a run folder, or a diffusers model: its folder, or its name on the Hugging Face hub. None
+            is the newest run under runs/ that has trained for an epoch, or else the bundled model.
+        encoder: where the model's text encoder is now; None is where it was in training.
+        recipe: sampler, steps and guidance.
+        negative: the prompt that guidance leads away from; "" is the empty prompt.
+        seed: the noise of picture k of a prompt has the seed `seed + k`.
+        count: pictures per prompt.
+        out: a .png file for one sheet, or a folder for single pictures; None names a file after the prompts.
+        gif: a .gif file that shows the denoising; GIF_BESIDE_PICTURE names it after the picture; None writes none.
+        fps: frames per second of the GIF, above 0 and up to 50.
         batch: pictures drawn at once; changes memory and speed, and the pictures only by rounding.
-        precision: of the inside of the network; changes speed, and the pictures only by rounding. "auto" is bfloat16
-            where this machine is faster with it.
-        device: where to draw, see `core.device.choose_device`.
-        only: draw all, but write this picture alone (counted over all prompts).
-        weights: the identity the model must have; None takes any.
-        threads: how many torch computes with on a CPU, where the machine has as many; None leaves that alone.
-        drawn_on: the kind of device that the picture was made on, if it is made again.
-        typed: the prompts are words of a command line, where one prompt without quotes looks like several.
+        precision: precision inside the network, "fp32", "bf16", or "auto" for the faster one here; changes speed, and
+            the pictures only by rounding.
+        device: see `core.device.choose_device`.
+        only: draw all pictures, but write only this one (counted over all prompts).
+        weights: the identity that the model must have; None allows any.
+        threads: CPU threads that PyTorch uses, if the machine has as many; None leaves them as they are.
+        drawn_on: the kind of device that first drew the picture, when it is redrawn.
+        typed: the prompts come from a command line, where one prompt without quotes looks like several.
     """
 
     prompts: tuple[str, ...]
@@ -83,7 +85,7 @@ class SampleOptions:
             raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
         if not 0 < self.fps <= 50:
             raise UsageError(f"--fps must be more than 0 and at most 50, not {self.fps}")
-        if not 1 <= self.batch <= MAX_BATCH:  # a picture to make again says it, too
+        if not 1 <= self.batch <= MAX_BATCH:  # a picture records it, too
             raise UsageError(f"--batch must be in 1…{MAX_BATCH:,}, not {self.batch}")
         check_precision(self.precision)
         if self.threads is not None and self.threads < 1:
@@ -93,7 +95,7 @@ class SampleOptions:
 
 
 def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str) -> dict[str, Any]:
-    """All that makes the pictures of `options` again, as JSON for a PNG to carry."""
+    """What redrawing the pictures of `options` needs, as JSON for a PNG."""
     recipe = asdict(options.recipe)
     recipe["interval"] = [end if math.isfinite(end) else None for end in options.recipe.interval]  # JSON has no ∞
     return {
@@ -108,18 +110,18 @@ def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str)
         "threads": options.threads,
         "device": options.drawn_on,
         "only": options.only,
-        "model": utf8_name(_lasting(model_name(model))),
+        "model": utf8_name(_absolute(model_name(model))),
         "weights": weights,
         "encoder": utf8_name(encoder),
     }
 
 
-def _lasting(model: Path) -> Path:
-    """How to name a model so that it is found from another folder."""
+def _absolute(model: Path) -> Path:
+    """A path of the model that is valid in any working directory."""
     return model if model == Path(BUNDLED) or not model.exists() else model.absolute()
 
 
-def again(
+def options_from_picture(
     file: Path,
     *,
     model: Path | None = None,
@@ -129,12 +131,19 @@ def again(
     gif: Path | None = None,
     fps: float = SampleOptions.fps,
 ) -> SampleOptions:
-    """The options that make the picture `file` again; `model` and `encoder` say where those are now, if they moved.
+    """The options that redraw the picture `file`.
 
-    `gif` and `fps` are no part of the picture, and as in `SampleOptions`.
+    Args:
+        file: a PNG that `sample` has written.
+        model: where the model is now; None is where it was.
+        encoder: where its text encoder is now; None is where it was.
+        out: the PNG to write; None adds "-again" to the name of `file`.
+        device: as in `SampleOptions`.
+        gif: as in `SampleOptions`; a picture does not record it.
+        fps: as in `SampleOptions`; a picture does not record it.
 
     Raises:
-        GlyffError: `file` is not a picture of ours.
+        GlyffError: `file` does not record how it was made, or cannot be read.
     """
     settings = read_settings(file)
     try:
@@ -152,7 +161,7 @@ def again(
                 interval=(low, high),
             ),
             batch=int(settings["batch"]),
-            precision=str(settings.get("precision", "fp32")),  # all there was before it was said
+            precision=str(settings.get("precision", "fp32")),  # pictures that do not record it were drawn in fp32
             only=None if settings["only"] is None else int(settings["only"]),
             threads=None if settings.get("threads") is None else int(settings["threads"]),
             drawn_on=None if settings.get("device") is None else str(settings["device"])[:40],
@@ -165,11 +174,11 @@ def again(
             device=device,
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"{file} does not say in full how it was made ({short_repr(error)})") from error
+        raise UsageError(f"{file} does not record in full how it was made ({short_repr(error)})") from error
 
 
 def read_prompts(path: Path) -> tuple[str, ...]:
-    """The prompts of a text file, one on a line; empty lines are passed over.
+    """The prompts of a text file, one per line; empty lines are skipped.
 
     Raises:
         UsageError: the file cannot be read, is too large, or holds no prompt.
@@ -177,5 +186,5 @@ def read_prompts(path: Path) -> tuple[str, ...]:
     text = read_text(path, UsageError, MAX_PROMPT_FILE)
     prompts = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not prompts:
-        raise UsageError(f"{path} holds no prompt; write one on each line")
+        raise UsageError(f"{path} holds no prompt; write one per line")
     return prompts

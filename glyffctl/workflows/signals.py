@@ -1,4 +1,4 @@
-"""Being asked to stop, at a moment when stopping is safe."""
+"""Deferring SIGINT and SIGTERM until stopping is safe."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from types import FrameType
 
 @contextmanager
 def collected_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; the second one is obeyed at once.
+    """Collect SIGINT and SIGTERM in this block; a second one raises KeyboardInterrupt at once.
 
-    Outside the main thread, where Python takes no signals, nothing is collected.
+    Outside the main thread Python handles no signals, and nothing is collected.
     """
     received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    def collect(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
         if received:
             raise KeyboardInterrupt
         received.append(number)
@@ -25,7 +25,7 @@ def collected_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, collect) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:

@@ -1,4 +1,4 @@
-"""`glyffctl train`: from captioned glyphs to a run folder with a model in it."""
+"""`glyffctl train`: train a model on captioned glyphs into a run folder."""
 
 from __future__ import annotations
 
@@ -27,28 +27,29 @@ from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
 from glyffctl.workflows.preflight import preflight
 from glyffctl.workflows.run import Run
-from glyffctl.workflows.run_folder import alone_in, check_folder
+from glyffctl.workflows.run_folder import lock_folder, make_folder
 
-WORKER_ERROR_DELAY = (
-    5.0  # seconds before a process other than the first complains: it may be about to say the same, and be heard
-)
+WORKER_ERROR_DELAY = 5.0
+"""Seconds that a process other than the first waits before it raises an error: the first may raise the same one, and
+only its error is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """What `train` is asked to do.
+    """Options of `train`.
 
     Attributes:
-        gpus: 0 trains on the CPU, 1 on a GPU, or on the CPU where there is none; more only in as many processes.
-        device: another device for the only process, see `core.device.choose_device`.
-        preset: a name from `config.preset_names`; None is "gpu" on a GPU and "cpu" without.
-        config: a TOML file laid over the preset.
-        overrides: settings of the section [training] laid over both.
+        data: the data folder.
         out: the run folder; None is runs/PRESET.
-        encoder: captions that are not embedded with it yet are embedded first; None takes those
-            that are there, or makes them with the bundled encoder.
-        start: a model, or bundled, whose weights a new run starts from, and whose network it takes; None starts from
-            nothing.
+        gpus: 0 trains on the CPU, 1 on a GPU if there is one; more only in a job of as many processes.
+        device: the device of a single process, see `core.device.choose_device`.
+        preset: a name from `config.preset_names`; None is "gpu" on a GPU, else "cpu".
+        config: a TOML file whose settings replace those of the preset.
+        overrides: settings of the section [training] that replace both.
+        encoder: the text encoder; captions are embedded first if they are not yet. None uses the existing embeddings,
+            or the bundled encoder if there are none.
+        start: a model, or "bundled", whose network and weights a new run starts from; None starts from random weights.
+        tensorboard: also write event files for TensorBoard.
     """
 
     data: Path = Path("data")
@@ -65,7 +66,16 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What came of it."""
+    """Result of `train`.
+
+    Attributes:
+        out: the run folder.
+        parameters: of the network.
+        images: pictures trained on, over all sessions.
+        epochs: the same in epochs.
+        seconds: spent in training, over all sessions.
+        validation: loss on held-out characters by σ; empty if none are held out.
+    """
 
     out: Path
     parameters: int
@@ -76,24 +86,24 @@ class TrainReport:
 
 
 def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
-    """Train, or go on with a run that was stopped. See `TrainOptions`.
+    """Train a model, or resume a run that was stopped.
 
-    Started by torchrun or srun, this is one process of a job. The first of them reads the settings and the run folder
-    and writes into it; the others need the data only. They tell nothing, and return None.
+    Under torchrun or srun this is one process of a job. Only the first process reads the settings and uses the run
+    folder; the others need the data alone, yield no events, and return None.
 
     Raises:
         GlyffError: the data, the embeddings, the settings or the run folder cannot be used.
-        Interrupted: SIGINT or SIGTERM came; the run is saved.
+        Interrupted: SIGINT or SIGTERM arrived; the run is saved.
     """
-    where = process_info()
-    device = _device(options, where)
-    with process_group(where, device) as group:
+    process = process_info()
+    device = _device(options, process)
+    with process_group(process, device) as group:
         if group.is_main:
             return (yield from _run_main(options, device, group))
         try:
             finish(_run_worker(options, device, group))
         except Interrupted:
-            pass  # the first process tells of it
+            pass  # the first process reports it
         except GlyffError:
             time.sleep(WORKER_ERROR_DELAY)
             raise
@@ -102,10 +112,10 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
 
 def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, TrainReport]:
     if options.gpus and options.device == "auto" and device.type == "cpu":
-        yield Caution("no GPU was found: training on the CPU (--gpus 0 says so without this line)")
+        yield Caution("no GPU was found: training on the CPU (--gpus 0 turns this line off)", "no-gpu")
     preset, sections = _settings(options, device)
-    start = _start(options, sections)
-    parse(sections)  # complain about settings before minutes are spent on embedding
+    start = _load_start(options, sections)
+    parse(sections)  # raise errors before minutes are spent on embedding
     group.broadcast(sections)
 
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
@@ -119,33 +129,40 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
     if start is not None and start.text_width != cached.width:
         raise TrainingError(
-            f"the model at {options.start} reads text through {start.origin.encoder.name}, the captions are embedded "
-            f"with {cached.encoder}, whose vectors have another width; run `glyffctl embed --data {options.data} "
-            f"--encoder {start.origin.encoder.name}`"
+            f"the model at {options.start} was trained with the text encoder {start.origin.encoder.name}, the captions "
+            f"are embedded with {cached.encoder}, whose vectors have another width; run `glyffctl embed --data "
+            f"{options.data} --encoder {start.origin.encoder.name}`"
         )
     out = options.out or Path("runs") / preset
     if start is not None and options.start is not None and _same_run(out, options.start):
         raise TrainingError(f"{out} is the run to start from; name another folder for the new one with --out")
-    check_folder(out)
-    with alone_in(out):
-        run = _run(sections, glyphs, cached, device, group, out, tensorboard=options.tensorboard)
+    make_folder(out)
+    with lock_folder(out):
+        run = _make_run(sections, glyphs, cached, device, group, out, tensorboard=options.tensorboard)
         trainer, origin = run.trainer, run.origin
         parameters = parameter_count(trainer.network)
         yield Note(
             f"{parameters / 1e6:.1f} M parameters, {trainer.epoch_size:,} glyphs "
             f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
-            f"{preset} preset on {_device_name(device, group)}, into {out}"
+            f"{preset} preset on {_device_name(device, group)}, into {out}",
+            "training-setup",
+            {"parameters": parameters, "preset": preset, "out": out},
         )
         if run.resume():
-            yield Note(f"going on from {trainer.images:,} pictures")
+            yield Note(f"resuming at {trainer.images:,} pictures", "run-resumed", {"images": trainer.images})
         else:
             if start is not None:
                 trainer.start_from(start.network, start.images, start.epochs)
-                yield Note(f"starting from the weights of {options.start}, trained on {start.images:,} pictures")
+                yield Note(
+                    f"starting from the weights of {options.start}, trained on {start.images:,} pictures",
+                    "weights-loaded",
+                    {"model": options.start, "images": start.images},
+                )
                 if start.origin.encoder.fingerprint != origin.encoder.fingerprint:
                     yield Caution(
-                        f"{options.start} has read text through another encoder than the captions are embedded with; "
-                        "it has to get used to the new one"
+                        f"{options.start} was trained with another text encoder than the captions are embedded with; "
+                        "it has to learn the new vectors",
+                        "encoder-changed",
                     )
             yield from preflight(trainer)
         run.broadcast_state()
@@ -162,8 +179,8 @@ def _same_run(out: Path, start: Path) -> bool:
     return file.resolve() == (out / checkpoint.MODEL_FILE).resolve()
 
 
-def _start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> TrainedModel | None:
-    """The model that a new run starts from, its network and codec put into `sections`."""
+def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> TrainedModel | None:
+    """Load the model that a new run starts from, and put its settings of network and codec into `sections`."""
     if options.start is None:
         return None
     model = checkpoint.load_model(model_path(options.start))
@@ -179,17 +196,17 @@ def _start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> Traine
 
 
 def _run_worker(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, None]:
-    """What all processes but the first do."""
+    """Train in a process other than the first."""
     sections = group.broadcast(None)
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
-    group.barrier()  # for the first to embed
+    group.barrier()  # until the first process has embedded the captions
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
-    run = _run(sections, glyphs, cached, device, group, Path())
+    run = _make_run(sections, glyphs, cached, device, group, Path())
     run.broadcast_state()
     yield from run.run()
 
 
-def _run(
+def _make_run(
     sections: dict[str, dict[str, Any]],
     glyphs: GlyphSet,
     cached: embeddings.Embeddings,
@@ -206,21 +223,21 @@ def _run(
 
 
 def show_settings(options: TrainOptions) -> str:
-    """All settings that `train` would use, as TOML that --config takes."""
+    """All settings that `train` would use, as TOML for `config`."""
     _, sections = _settings(options, _device(options, process_info()))
-    _start(options, sections)
+    _load_start(options, sections)
     lines = []
     for section, values in as_dict(parse(sections)).items():
         lines.append(f"[{section}]")
         for name, value in values.items():
-            if name not in DECIDED or name in sections[section]:  # else the data decides
+            if name not in DECIDED or name in sections[section]:  # else the data decide
                 lines.append(f"{name} = {json.dumps(value)}")
         lines.append("")
     return "\n".join(lines)
 
 
 def _settings(options: TrainOptions, device: torch.device) -> tuple[str, dict[str, dict[str, Any]]]:
-    """The name of the preset, and its sections with the user's file and options laid over them."""
+    """The name of the preset, and the settings by section: the preset, then `config`, then `overrides`."""
     preset = options.preset or ("gpu" if device.type == "cuda" else "cpu")
     layers = [read_preset(preset)]
     if options.config is not None:
@@ -234,24 +251,24 @@ def _settings(options: TrainOptions, device: torch.device) -> tuple[str, dict[st
     return preset, sections
 
 
-def _device(options: TrainOptions, where: ProcessInfo) -> torch.device:
-    """The device of this process; in a job `gpus` says no more than whether to use one."""
+def _device(options: TrainOptions, process: ProcessInfo) -> torch.device:
+    """The device of this process. In a job, `gpus` only decides between GPU and CPU."""
     gpus, name = options.gpus, options.device
     if gpus > 1 and not in_job():
-        raise UsageError(f"--gpus {gpus} needs as many processes: `glyffctl train` starts them, as does torchrun")
-    if where.size > 1 and name not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"in a job every process takes a GPU of its own; leave out --device {name}")
+        raise UsageError(f"--gpus {gpus} needs as many processes; start them with `glyffctl train` or torchrun")
+    if process.size > 1 and name not in ("auto", "cpu", "cuda"):
+        raise UsageError(f"in a job every process has a GPU of its own; leave out --device {name}")
     if not gpus:
         if name not in ("auto", "cpu"):
-            raise UsageError(f"--gpus 0 is the CPU, --device {name} is not; leave one of them out")
+            raise UsageError(f"--gpus 0 trains on the CPU, --device {name} does not; leave one of them out")
         return CPU
     device = choose_device(name)
     if device.type != "cuda":
         return device
-    if where.size > 1:
-        if where.local >= torch.cuda.device_count():
-            raise UsageError(f"process {where.local} of this machine has no GPU: it has {torch.cuda.device_count()}")
-        device = torch.device("cuda", where.local)
+    if process.size > 1:
+        if process.local >= torch.cuda.device_count():
+            raise UsageError(f"process {process.local} of this machine has no GPU: it has {torch.cuda.device_count()}")
+        device = torch.device("cuda", process.local)
     torch.cuda.set_device(device)
     return device
 

@@ -33,7 +33,7 @@ from glyffctl.core.errors import DataError, OutputError, UsageError
 from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.noise import permutation
-from glyffctl.workflows.events import Caution, Event, Note, Progress, finish, shares
+from glyffctl.workflows.events import Caution, Event, Note, Progress, finish, with_fraction
 from glyffctl.workflows.pictures import check_pictures
 from glyffctl.workflows.umap_pictures import GeneratedPicture, load_pictures, trace_sampling
 
@@ -135,7 +135,11 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     _check_count(glyphs, options)
     yield from check_pictures(glyphs)
     if len(glyphs) < len(everything):
-        yield Note(f"the map shows {len(glyphs):,} of the {len(everything):,} glyphs, drawn at random")
+        yield Note(
+            f"the map shows {len(glyphs):,} of the {len(everything):,} glyphs, drawn at random",
+            "glyphs-subsampled",
+            {"shown": len(glyphs), "total": len(everything)},
+        )
     operators = _operators(glyphs, options.ids) if options.ids else None
     groups = _groups(glyphs, operators, options.colour)
     pictures = load_pictures(options.drawn, glyphs.size)
@@ -150,7 +154,9 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     if parted is not None:
         yield Note(
             f"⿰ and ⿱ part in the map with {parted.map:.1%} balanced accuracy ({VOTES} neighbors; in a plane of PCA "
-            f"{parted.pca:.1%}, by chance {parted.shuffled:.1%})"
+            f"{parted.pca:.1%}, by chance {parted.shuffled:.1%})",
+            "separation-measured",
+            {"map": parted.map, "pca": parted.pca, "chance": parted.shuffled},
         )
     thumbnails = yield from _thumbnails(glyphs)
     notes = _notes(options, glyphs, len(everything), parted)
@@ -199,17 +205,17 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
     fingerprint = glyphs.fingerprint()
     cached = load_map(options.data, fingerprint, options.settings)
     if cached is not None and len(cached.points) == len(glyphs):
-        yield Note("the layout is that of an earlier run: the glyphs and settings are the same")
+        yield Note("the layout is that of an earlier run: the glyphs and settings are the same", "layout-reused")
         return cached, None, True
-    subspace, points = yield from shares(project(glyphs), "Reading glyphs", len(glyphs), "glyphs")
+    subspace, points = yield from with_fraction(project(glyphs), "Reading glyphs", len(glyphs), "glyphs")
     search = nearest(points, options.settings.neighbors)
-    neighbors = yield from shares(search, "Finding neighbors", len(glyphs), "glyphs")
+    neighbors = yield from with_fraction(search, "Finding neighbors", len(glyphs), "glyphs")
     layout = yield from _lay_out(points, neighbors, options.settings)
     drawn = Map(layout, points[:, :2].contiguous(), subspace)
     try:
         save_map(options.data, drawn, fingerprint, options.settings)
     except OutputError as error:
-        yield Caution(f"the layout is not kept for the next run: {error}")
+        yield Caution(f"the layout is not kept for the next run: {error}", "layout-not-saved")
     return drawn, points, False
 
 

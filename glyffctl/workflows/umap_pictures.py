@@ -18,7 +18,7 @@ from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.generate import Recipe
 from glyffctl.workflows.events import Event, Note, Progress, with_progress
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
-from glyffctl.workflows.sample_options import SampleOptions, again
+from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.words import warn_of_unknown_words
 
 MOST_PICTURES = 400
@@ -50,7 +50,7 @@ def load_pictures(paths: Sequence[Path], size: int) -> list[GeneratedPicture]:
         if not found:
             raise UsageError(f"{path} holds no PNG; name pictures of `glyffctl sample`")
         files += found
-    made = [again(file) for file in files]
+    made = [options_from_picture(file) for file in files]
     count = sum(len(options.prompts) * options.count if options.only is None else 1 for options in made)
     if count > MOST_PICTURES:
         raise UsageError(f"--with names {count:,} pictures; a map shows at most {MOST_PICTURES}")
@@ -107,7 +107,7 @@ def trace_sampling(
             f"the model at {model_name(path)} draws {has}×{has} pixels, the data have {size}×{size}; name another "
             "with --model"
         )
-    yield Note(f"model: {model_name(path)}{why}")
+    yield Note(f"model: {model_name(path)}{why}", "model-chosen", {"model": path})
     text = Condition.none(1, loaded.text_width)
     if prompt.strip():
         loaded_encoder = yield from load_text_encoder(loaded, encoder)

@@ -31,16 +31,27 @@ def warn_of_unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Gener
         _with_its_word(part, prompt) for prompt, missing in found.items() if not missing.whole for part in missing.parts
     ]
     if unknown:
-        yield Caution(f"the text encoder knows none of the words of: {join_shortened(unknown)}")
-    if parts:
-        yield Caution(f"the text encoder does not know: {join_shortened(list(dict.fromkeys(parts)))}")
+        yield Caution(
+            f"the text encoder knows none of the words of: {join_shortened(unknown)}",
+            "prompts-unknown",
+            {"prompts": tuple(unknown)},
+        )
+    if parts := list(dict.fromkeys(parts)):
+        yield Caution(
+            f"the text encoder does not know: {join_shortened(parts)}", "words-unknown", {"words": tuple(parts)}
+        )
     characters: dict[str, None] = {}
     for missing in found.values():
         han = dict.fromkeys(HAN.findall(unicodedata.normalize("NFKC", "".join(missing.parts))))
         characters |= han if len(han) <= _FEW else {}
-    hints = _definition_hints(encoder, list(characters)[:SHOWN]) if characters else []
+    hints = _definition_hints(encoder, list(characters)[:SHOWN]) if characters else {}
     if hints:
-        yield Caution(f"{', '.join(hints)} in Unihan; try {'that' if len(hints) == 1 else 'those'}")
+        known = ", ".join(f'{character} is "{shorten(meaning)}"' for character, meaning in hints.items())
+        yield Caution(
+            f"{known} in Unihan; try {'that' if len(hints) == 1 else 'those'}",
+            "definitions-suggested",
+            {"definitions": hints},
+        )
 
 
 def join_shortened(texts: Sequence[str]) -> str:
@@ -61,19 +72,19 @@ def _with_its_word(part: str, prompt: str) -> str:
     return part if not any(letter.isalnum() for letter in word.replace(part, "")) else f"{part} (in {shorten(word)})"
 
 
-def _definition_hints(encoder: TextEncoder, characters: Sequence[str]) -> list[str]:
-    """`火 is "fire"` for characters with a definition that the encoder knows."""
+def _definition_hints(encoder: TextEncoder, characters: Sequence[str]) -> dict[str, str]:
+    """The definitions of those of `characters` whose definition the encoder knows."""
     file = installed_definitions()
     if file is None:
-        return []
+        return {}
     try:
         entries = read_definitions(file)
     except DefinitionsError:
-        return []  # a hint is not worth an error
-    hints = []
+        return {}  # a hint is not worth an error
+    hints = {}
     for character in characters:
         entry = entries.get(ord(character))
         meaning = "" if entry is None else clean(entry.definition).text
         if meaning and not encoder.find_unknown(meaning).whole:
-            hints.append(f'{character} is "{shorten(meaning)}"')
+            hints[character] = meaning
     return hints
