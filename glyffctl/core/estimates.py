@@ -41,9 +41,14 @@ def mean(values: Tensor) -> Estimate:
 
     Where all values are 0, or all are 1, resampling gives an interval of no width. Then it is Wilson's for shares,
     which is wide enough: shares of groups scatter less than single hits.
+
+    Raises:
+        ValueError: there are no values, or some are not numbers.
     """
     values = values.double()
-    if len(values) and bool((values == values[0]).all()) and float(values[0]) in (0.0, 1.0):
+    if not len(values) or bool(values.isnan().any()):
+        raise ValueError("the mean of no values, or of some that are not numbers")
+    if bool((values == values[0]).all()) and float(values[0]) in (0.0, 1.0):
         return share(int(values.sum()), len(values))
     return Estimate(float(values.mean()), *percentiles(_resampled(values).mean(1)), len(values))
 

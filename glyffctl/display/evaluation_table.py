@@ -56,7 +56,8 @@ def _table(title: str, first: str, *others: str) -> Table:
 def _figures(report: EvaluateReport) -> Table:
     table = _table("Figures, with 95 % intervals", "", "this model", "real glyphs")
     names = {row.name for row in report.figures}
-    table.caption = " ".join(note for name, note in _NOTES if name in names)
+    legends = dict.fromkeys(row.legend for row in report.figures if row.legend)
+    table.caption = " ".join([*(note for name, note in _NOTES if name in names), *legends])
     table.caption_justify = "left"
     for row in report.figures:
         table.add_row(plain(row.name), _figure(row.model, row.unit), _figure(row.real, row.unit))

@@ -1,3 +1,3 @@
 """Codecs: between pictures and what is diffused, the table of them, and each in a file of its own."""
 
-import glyffctl.core.codecs.pixels  # noqa: F401 (adds itself to the table)
+import glyffctl.core.codecs.pixels

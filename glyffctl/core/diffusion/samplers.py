@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,12 +33,8 @@ class Step(NamedTuple):
     x0: Tensor
 
 
-class SamplerFunction(Protocol):
-    """From noise to a sample, one step of the levels after another."""
-
-    def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:
-        """x (B, C, H, W) is noise of level sigmas[0]: σ·ε. The last step's `x` is the result."""
-        ...
+SamplerFunction = Callable[[Denoise, Tensor, Tensor, Draw], Iterator[Step]]
+"""(denoise, x, sigmas, draw): x (B, C, H, W) is noise of level sigmas[0], σ·ε. The last step's `x` is the result."""
 
 
 @dataclass(frozen=True, slots=True)

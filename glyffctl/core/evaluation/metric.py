@@ -1,6 +1,7 @@
 """Metrics of `evaluate` that need pictures alone, and the list of them.
 
-A metric in a file of its own appends itself to `METRICS`, and `evaluation/__init__.py` imports that file.
+A metric in a file of its own appends itself to `METRICS`, and `evaluation/__init__.py` imports that file. It returns
+`report.Row`s of `estimates.Estimate`s; `estimates.mean`, `share` and `quantile` make those with their intervals.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from glyffctl.core.evaluation.report import Row
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Pictures:
-    """Pictures of a model and real ones; uint8, 255 is paper.
+    """Pictures of a model and real ones: uint8, 255 is paper, on the CPU. Some may be blank.
 
     Attributes:
         prompts: P prompts.
         prompted: (P, C, H, W) C pictures of each prompt.
         defined: (N, H, W) one picture of each of N definitions of characters held out of training.
-        real: (N, H, W) real glyphs of those characters.
+        real: (N, H, W) real glyphs of those characters, in the same order as `defined`.
     """
 
     prompts: list[Prompt]
@@ -34,4 +35,4 @@ class Pictures:
 Metric = Callable[[Pictures], Iterable[Row]]
 
 METRICS: list[Metric] = []
-"""In the order of their rows in the report."""
+"""Their rows follow each other in the report in the order of the imports."""

@@ -22,6 +22,8 @@ class Row:
     unit: Literal["share", "number"]
     note: str
     """How it is measured, and on which real glyphs."""
+    legend: str = ""
+    """What a reader of the table must know, in a sentence; rows with the same legend share it."""
 
 
 @dataclass(frozen=True)

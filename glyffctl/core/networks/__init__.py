@@ -1,3 +1,3 @@
 """Networks: the interface to the rest of the program, the table of them, and each in a file of its own."""
 
-import glyffctl.core.networks.unet  # noqa: F401 (adds itself to the table)
+import glyffctl.core.networks.unet
