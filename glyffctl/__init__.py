@@ -6,8 +6,8 @@
     for picture in model.draw("lithium", count=4, seed=0):
         picture.show()
 
-`prepare`, `embed` and `train` report what happens to `on_event`: a `Progress`, or a `Note` or `Caution` with a `kind`
-and `facts` for programs and a `text` for people.
+`prepare`, `embed` and `train` call `on_event` with each `Progress`, `Note` and `Caution`. The latter have a `kind` and
+`facts` for programs, and a `text` for people.
 
 Importing glyffctl imports neither torch nor transformers; using one of the names below does. Each has its documentation
 where it is defined.

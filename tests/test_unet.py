@@ -398,3 +398,17 @@ def test_bfloat16_is_the_same_network_rounded(name: str) -> None:
     for exact, rounded in zip(answer(torch.float32), answer(torch.bfloat16), strict=True):
         # Each rounding is one in 256, and processors sum in different orders; a wrong way is off by about one.
         assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.1
+
+
+def test_a_single_picture_passes_a_level_of_one_position() -> None:
+    """With one channel a group, PyTorch's own norm refuses a batch of one there."""
+    config = UNetConfig(
+        size=8, patch=2, channels=(32, 32, 32), attention=(), head_width=16, text_width=24, context_width=32
+    )
+    network = shaken(UNet(config)).eval()
+    z, sigma = pictures(config, 2)
+    context = network.encode(captions(config, 2))
+    with torch.no_grad():
+        both = network(z, sigma, context)
+        one = network(z[:1], sigma[:1], network.encode(captions(config, 2).rows(torch.tensor([0]))))
+    torch.testing.assert_close(one, both[:1], rtol=1e-4, atol=1e-5)

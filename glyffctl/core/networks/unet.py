@@ -132,8 +132,12 @@ class GroupNorm(nn.GroupNorm):
         """(B, C, H, W), normalised."""
         if x.device.type == "cpu" and x.dtype == torch.bfloat16:
             # PyTorch's kernel for this order of memory takes three times as long as turning it twice.
-            return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
-        return super().forward(x)
+            return self._norm(x.contiguous()).contiguous(memory_format=torch.channels_last)
+        return self._norm(x)
+
+    def _norm(self, x: Tensor) -> Tensor:
+        # Not F.group_norm: it refuses a single picture of 1×1 positions with one channel a group.
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 def _zero(module: nn.Conv2d | nn.Linear) -> nn.Module:

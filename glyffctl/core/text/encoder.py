@@ -19,11 +19,13 @@ from glyffctl.core.text import vocabulary
 class TextEncoder(ABC):
     """Texts to one vector per token; `load_encoder` makes one. Subclasses define `split` and `encode_ids`.
 
+    A vector depends on the ids of its text alone. Ids are any ints: captions are stored as vectors.
+
     Attributes:
         name: as the user gave it; local folders as absolute paths.
         width: D, the size of one token vector.
-        fingerprint: identifies the weights and the tokenizer; a model is used only with the encoder that it was trained
-            with.
+        fingerprint: any string that changes whenever the vectors do, such as a digest of weights and tokenizer: a model
+            is used only with the encoder that it was trained with.
         max_tokens: longer captions are cut to this many tokens.
         encodes_empty: whether the empty text is encoded like any other; otherwise it counts as no caption.
     """
@@ -43,7 +45,7 @@ class TextEncoder(ABC):
 
     @abstractmethod
     def encode_ids(self, ids: list[list[int]]) -> Condition:
-        """Encode texts from their token ids, see `tokenize` and `encode`."""
+        """Encode texts from their token ids, see `tokenize` and `encode`; rows without ids have an all-False mask."""
 
     def all_known(self, ids: list[int]) -> bool:  # noqa: ARG002
         """Whether none of the token ids of a text is the unknown one, and some are no special tokens."""
@@ -133,7 +135,7 @@ class PretrainedEncoder(TextEncoder):
 
 
 ENCODERS: dict[str, Callable[[int], TextEncoder]] = {}
-"""Encoders without a folder, by name; each is made for at most `max_tokens` tokens.
+"""Encoders without a folder, by name; each is made for at most `max_tokens` tokens, and encodes on the CPU.
 
 An encoder in a file of its own adds itself, and `text/__init__.py` imports that file.
 """

@@ -5,6 +5,7 @@ Weights come from safetensors files only, and no code of the model's author is r
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import math
 from collections.abc import Iterator
@@ -73,6 +74,11 @@ def load_encoder(
             encoder = (_load_bundled if own else _load)(folder, shown, max_tokens, device)
     except (SafetensorError, OSError) as error:
         raise EmbeddingError(f"cannot load the text encoder {shown}: {_cause(error)}") from error
+    except EmbeddingError as error:
+        close = difflib.get_close_matches(shown.lower(), [BUNDLED, *ENCODERS], 1)
+        if not close or Path(shown).exists():
+            raise
+        raise EmbeddingError(f"{error}; did you mean {close[0]}?") from error
     encoder.encodes_empty = encodes_empty
     return encoder
 

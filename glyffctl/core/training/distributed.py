@@ -119,8 +119,8 @@ class ProcessGroup:
             if self.size == 1 or not _is_communication_error(error):
                 raise
             raise TrainingError(
-                "another process of this job has ended, and the job with it; run the same command again: it goes on "
-                "from the last checkpoint"
+                "another process of this job has ended, and the job with it; run the same command again to "
+                "resume from the last checkpoint"
             ) from error
 
     def broadcast(self, value: Any) -> Any:
