@@ -199,3 +199,13 @@ def test_blank_and_repeated_pictures_are_warned_of(tmp_path: Path) -> None:
     assert (black.kind, black.facts) == ("pictures-blank", {"blank": 1, "white": 0, "sampled": 3})
     [equal] = warned(tmp_path / "equal", [ink(3)] * 5)
     assert (equal.kind, equal.facts) == ("pictures-repeated", {"distinct": 1, "sampled": 5})
+
+
+@pytest.mark.parametrize("key", ["alternate_captions", "wordings"])
+def test_alternate_captions_have_had_another_name(tmp_path: Path, key: str) -> None:
+    Image.new("L", (16, 16), 255).save(tmp_path / "a.png")
+    row = {"file_name": "a.png", "text": "gold; metal", key: ["gold", "metal"]}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    glyphs = open_glyphs(tmp_path)
+    assert glyphs.characters[0].alternate_captions == ("gold", "metal")
+    assert glyphs.captions == ["gold; metal", "gold", "metal"]

@@ -41,7 +41,15 @@ from glyffctl.core.data.imagefolder import (
     read_metadata,
     unreadable_picture,
 )
-from glyffctl.core.data.manifest import CHARACTERS, GLYPHS_FORMAT, MANIFEST, PREPARE_AGAIN, checksum, read_manifest
+from glyffctl.core.data.manifest import (
+    CHARACTERS,
+    GLYPHS_FORMAT,
+    MANIFEST,
+    OLD_CAPTIONS_KEY,
+    PREPARE_AGAIN,
+    checksum,
+    read_manifest,
+)
 from glyffctl.core.data.shards import ResizedReader, ShardReader, open_shard
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.names import check_inside
@@ -136,7 +144,7 @@ def _read_characters(path: Path, digest: str | None) -> list[Character]:
                 str(row["character"]),
                 str(row["definition"]),
                 parse_radical(row["radical"]),
-                tuple(map(str, row.get("alternate_captions", ()))),
+                tuple(map(str, row.get("alternate_captions", row.get(OLD_CAPTIONS_KEY, ())))),
             )
             for row in rows
         ]

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from glyffctl.core.data.manifest import OLD_CAPTIONS_KEY
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.names import LONGEST_NAME, check_inside
 from glyffctl.core.io.picture import read_picture
@@ -81,7 +82,7 @@ def _row(fields: dict[str, Any], path: Path, line: int) -> MetadataRow:
         )
     _check_name(file_name, path, line)
     character = str(fields.get("character") or "")
-    alternate_captions = fields.get("alternate_captions")
+    alternate_captions = fields.get("alternate_captions", fields.get(OLD_CAPTIONS_KEY))
     try:
         codepoint, radical = parse_codepoint(fields.get("codepoint")), parse_radical(fields.get("radical"))
     except ValueError as error:

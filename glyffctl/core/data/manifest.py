@@ -13,6 +13,8 @@ MANIFEST = "manifest.json"
 CHARACTERS = "characters.jsonl"
 GLYPHS_FORMAT = "glyffctl-glyphs"
 IMAGEFOLDER_FORMAT = "glyffctl-imagefolder"
+OLD_CAPTIONS_KEY = "wordings"
+"""The name of `alternate_captions` in data folders of glyffctl 0.1."""
 VERSION = 2  # version 1 has no digests; it is read without checking them
 PREPARE_AGAIN = "run `glyffctl prepare --overwrite`"
 DIGEST_ENTRY = b',\n  "blake2b": "'
