@@ -38,6 +38,7 @@ from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
 from glyffctl.workflows.events import Progress, finish, with_progress
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from tests.conftest import Workshop, follow, of_kind
+from tests.stand_in_pipelines import SMALL, add_encoder, make_pipeline
 from tests.stand_ins import make_t5
 from tests.toys import OracleNetwork
 
@@ -248,6 +249,19 @@ def test_training_a_classifier_by_the_command(data: Path, tmp_path: Path, monkey
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["accuracy"]["count"] > 20
     assert classifier.is_file()
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_model_of_diffusers_is_measured_as_ours_is(few: Path, tmp_path: Path) -> None:
+    folder = make_pipeline(tmp_path / "pipeline", SMALL | {"sample_size": 32})
+    add_encoder(folder)
+    options = EvaluateOptions(
+        data=few, model=folder, recipe=Recipe(steps=2), count=1, pictures=16, batch=64, out=tmp_path / "out.json"
+    )
+    events, report = follow(evaluate(options))
+    assert {"the radical asked for", "kernel distance", "copies", "grey pixels"} <= {row.name for row in report.figures}
+    assert report.model["pictures"] is None and report.model["weights"]
+    assert of_kind(events, "training-data-unknown")
 
 
 def test_what_cannot_be_evaluated(options: EvaluateOptions, workshop: Workshop, tmp_path: Path, tiny_run: Path):

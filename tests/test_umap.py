@@ -33,6 +33,7 @@ from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
 from glyffctl.workflows.umap_pictures import trace_sampling
 from tests.conftest import cautions, crashed, follow, of_kind, page_data
+from tests.stand_in_pipelines import SMALL, add_encoder, make_pipeline
 from tests.test_sample import FAST
 
 IDS = Path(os.environ.get("GLYFFCTL_IDS", "ids.txt"))
@@ -323,3 +324,11 @@ def test_a_prompt_that_the_encoder_does_not_know_is_named(tiny_run: Path) -> Non
     assert of_kind(events, "words-unknown")[0].facts == {"words": ("вода",)}
     events, _ = follow(trace_sampling("gold", tiny_run, None, 0, 32, CPU))
     assert cautions(events) == []
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+def test_a_model_of_diffusers_is_traced_as_ours_is(tmp_path: Path) -> None:
+    folder = make_pipeline(tmp_path / "pipeline", SMALL | {"sample_size": 32})
+    add_encoder(folder)
+    traced = finish(trace_sampling("gold", folder, None, 0, 32, CPU))
+    assert traced.pictures.shape == (20, 32, 32) and traced.pictures.dtype == torch.uint8

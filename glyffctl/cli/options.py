@@ -73,7 +73,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result on stdout a
 Data = Annotated[Path, typer.Option(help="Data folder written by `prepare`, or any image–caption folder.")]
 Model = Annotated[
     Path | None,
-    typer.Option(help=f"Run folder, model file, or bundled. {DEFAULT_MODEL}", show_default=False),
+    typer.Option(
+        help=f"Run folder, model file, bundled, or a diffusers model (folder or name on the hub). {DEFAULT_MODEL}",
+        show_default=False,
+    ),
 ]
 MovedEncoder = Annotated[
     str | None,
