@@ -3,9 +3,8 @@
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +14,6 @@ from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
 
 from glyffctl.core.atlas.density import density
 from glyffctl.core.atlas.groups import by_radical
@@ -30,27 +28,10 @@ from glyffctl.figures.map_html import MapLabels, save_map_page
 from glyffctl.figures.map_scene import Colouring, MapScene
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
+from tests.browsing import card, chromium, fly, look_for, outside, press, text, visit, wait
 from tests.conftest import page_data
 
 pytestmark = pytest.mark.browser
-
-PHONE = {"width": 390, "height": 844, "pixelRatio": 2.0, "touch": True, "mobile": True}
-
-
-def chromium(phone: bool = False) -> webdriver.Chrome:
-    """Chromium without a screen and without a network (install chromium and chromium-driver)."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = "/usr/bin/chromium"
-    for argument in (
-        "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,800",
-        "--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9",
-        "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
-    ):  # fmt: skip
-        options.add_argument(argument)
-    if phone:
-        options.add_experimental_option("mobileEmulation", {"deviceMetrics": PHONE})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService("/usr/bin/chromedriver"))
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +48,6 @@ def phone() -> Iterator[webdriver.Chrome]:
     driver = chromium(phone=True)
     yield driver
     driver.quit()
-
-
-def visit(browser: webdriver.Chrome, path: Path) -> None:
-    browser.get_log("browser")  # what an earlier page had to say
-    browser.get(path.absolute().as_uri())
-    wait(browser, lambda d: d.execute_script("return document.body.dataset.ready") == "yes")
-
-
-def wait(browser: webdriver.Chrome, until: Any) -> Any:
-    return WebDriverWait(browser, 60, poll_frequency=0.05).until(until)
-
-
-def text(browser: webdriver.Chrome, name: str) -> str:
-    found: str = browser.find_element(By.ID, name).text
-    return found
 
 
 def test_the_page_finds_and_shows(mapped: tuple[UmapReport, Path], browser: webdriver.Chrome) -> None:
@@ -249,99 +215,6 @@ def test_hostile_words_do_nothing(browser: webdriver.Chrome, tmp_path: Path) -> 
         "const s = document.createElement('script'); s.append('window.hit = 2'); document.body.append(s);"
     )
     assert browser.execute_script("return window.hit") is None
-
-
-Point = tuple[float, float]
-
-
-def touch(driver: webdriver.Chrome, *steps: Sequence[Point]) -> None:
-    """Put fingers down where the first step says, move them through the others and lift them."""
-    for kind, points in [("touchStart", steps[0]), *(("touchMove", step) for step in steps[1:]), ("touchEnd", ())]:
-        fingers = [{"x": x, "y": y, "id": k} for k, (x, y) in enumerate(points)]
-        driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
-
-
-def look_for(driver: webdriver.Chrome, query: str) -> list[str]:
-    """The characters listed for a query, best first; "" beside those without one."""
-    driver.execute_script(
-        "const field = document.getElementById('search'); field.value = arguments[0];"
-        "delete document.body.dataset.found; field.dispatchEvent(new Event('input'));",
-        query,
-    )
-    wait(driver, lambda d: d.execute_script("return document.body.dataset.found") is not None)
-    listed: list[str] = driver.execute_script(
-        "return [...document.querySelectorAll('#results b')].map((b) => b.textContent)"
-    )
-    return listed
-
-
-def fly(driver: webdriver.Chrome, query: str) -> None:
-    """To the first result."""
-    look_for(driver, query)
-    driver.execute_script("delete document.body.dataset.flown; document.querySelector('#results button').click()")
-    wait(driver, lambda d: d.execute_script("return document.body.dataset.flown") is not None)
-
-
-def card(driver: webdriver.Chrome) -> str:
-    """The name on the card that is seen; "" where none is."""
-    popup = driver.find_element(By.ID, "popup")
-    return text(driver, "name") if popup.is_displayed() else ""
-
-
-def outside(driver: webdriver.Chrome) -> dict[str, int]:
-    """How many results the page says lie beyond each side of the window."""
-    found: list[tuple[str, str]] = driver.execute_script(
-        "return [...document.querySelectorAll('#outside button')].filter((b) => !b.hidden)"
-        ".map((b) => [b.title.match(/left|right|above|below/)[0], b.textContent])"
-    )
-    return {side: int(number.replace(",", "")) for side, number in found}
-
-
-def press(driver: webdriver.Chrome, name: str) -> None:
-    driver.find_element(By.ID, name).click()
-
-
-def test_a_tap_shows_the_card_until_the_next_tap_elsewhere(
-    mapped: tuple[UmapReport, Path], phone: webdriver.Chrome
-) -> None:
-    visit(phone, mapped[1] / "umap.html")
-    fly(phone, "锂")
-    wait(phone, lambda d: card(d) == "锂")
-    phone.execute_script("document.getElementById('clear').click()")
-    wait(phone, lambda d: card(d) == "")
-    middle = (195, 422)
-    touch(phone, [middle])
-    wait(phone, lambda d: card(d) == "锂")
-    time.sleep(1)  # it does not go by itself,
-    assert card(phone) == "锂"
-    touch(phone, [(200, 700)], [(203, 702)], [(140, 690)], [(110, 700)])  # nor while the map is dragged,
-    wait(phone, lambda d: card(d) == "锂")
-    touch(phone, [(105, 422)])  # with which the glyph has gone, 90 pixels to the left,
-    wait(phone, lambda d: card(d) == "锂")
-    touch(phone, [(85, 422), (125, 422)], [(75, 422), (135, 422)], [(65, 422), (145, 422)])  # nor while one zooms in
-    wait(phone, lambda d: card(d) == "锂")
-    touch(phone, [(5, 422), (205, 422)], [(60, 422), (150, 422)], [(98, 422), (112, 422)])  # and far out.
-    wait(phone, lambda d: card(d) == "锂")
-    touch(phone, [(60, 780)])  # Beside the map,
-    wait(phone, lambda d: card(d) == "")
-    fly(phone, "锂")
-    wait(phone, lambda d: card(d) == "锂")
-    touch(phone, [(380, 20)])  # or on a panel, it goes.
-    wait(phone, lambda d: card(d) == "")
-    assert phone.get_log("browser") == []
-
-
-def test_fingers_move_and_zoom_the_map(mapped: tuple[UmapReport, Path], phone: webdriver.Chrome) -> None:
-    visit(phone, mapped[1] / "umap.html")
-    fly(phone, "锂")
-    touch(phone, [(195, 600)], [(150, 600)], [(115, 600)])
-    wait(phone, lambda d: outside(d) == {})
-    touch(phone, [(195, 600)], [(100, 600)], [(15, 600)])
-    touch(phone, [(195, 600)], [(100, 600)], [(15, 600)])  # 440 pixels in all: it was 195 from the side
-    wait(phone, lambda d: outside(d) == {"left": 1})
-    touch(phone, [(105, 600), (285, 600)], [(150, 600), (240, 600)], [(185, 600), (205, 600)])  # to a ninth
-    wait(phone, lambda d: outside(d) == {})
-    assert phone.get_log("browser") == []
 
 
 def test_the_legend_is_folded_on_a_phone_and_answers_to_the_keyboard(
