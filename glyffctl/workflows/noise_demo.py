@@ -26,7 +26,7 @@ from glyffctl.figures import density_score, gaussians, process, sampler_error_pl
 from glyffctl.figures.claim_text import claim_text
 from glyffctl.figures.demo_scene import DemoScene, MeasuredAnimation, MeasuredFigure
 from glyffctl.figures.page import Section, Source, page
-from glyffctl.figures.pixels import draw_pixels
+from glyffctl.figures.pixel_grid import draw_pixels
 from glyffctl.figures.registry import ENTRIES, NAMES, Entry, file_stem
 from glyffctl.figures.style import save_figure, smallest_lettering, style
 from glyffctl.workflows.events import Caution, Event, Note, Progress

@@ -18,7 +18,7 @@ from glyffctl.core.data.fonts import HEAVIEST, LIGHTEST, Fit, find_font_files, s
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.core.io.atomic import atomic_folder, check_writable
 from glyffctl.core.io.names import check_name, utf8_name
-from glyffctl.core.io.reading import LARGEST_TABLE, digest
+from glyffctl.core.io.reading import LARGEST_TABLE, file_digest
 from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.omissions import NOT_COVERED, Omission
@@ -196,13 +196,13 @@ def _record(options: PrepareOptions, fonts: list[Path], definitions: Path) -> di
 
 def _font_source(path: Path) -> dict[str, str]:
     try:
-        return {"source": utf8_name(path.name), "sha256": digest(path, FontError, LARGEST_FONT)}
+        return {"source": utf8_name(path.name), "sha256": file_digest(path, FontError, LARGEST_FONT)}
     except FontError:  # reported when the font is read: others may be good
         return {"source": utf8_name(path.name), "sha256": ""}
 
 
 def _table_source(path: Path) -> dict[str, str]:
-    return {"source": utf8_name(path.name), "sha256": digest(path, DefinitionsError, LARGEST_TABLE)}
+    return {"source": utf8_name(path.name), "sha256": file_digest(path, DefinitionsError, LARGEST_TABLE)}
 
 
 def _up_to_date(

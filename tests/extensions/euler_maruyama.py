@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from glyffctl.core.diffusion.denoiser import Denoise
-from glyffctl.core.diffusion.samplers import SAMPLERS, Draw, Sampler, Step, evaluate, levels
+from glyffctl.core.diffusion.samplers import SAMPLERS, Draw, Sampler, Step, denoise_at, levels
 
 
 def euler_maruyama(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:
@@ -19,7 +19,7 @@ def euler_maruyama(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> I
     step to σ = 0 ends at D and adds no noise (appendix G): Euler's would overshoot to 2·D − x.
     """
     for i, sigma, target in levels(sigmas):
-        x0 = evaluate(denoise, x, sigma)
+        x0 = denoise_at(denoise, x, sigma)
         if target > 0:
             x = x + (x - x0) * (2 * (target - sigma) / sigma) + draw(i) * math.sqrt(2 * sigma * (sigma - target))
         else:

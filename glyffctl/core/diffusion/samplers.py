@@ -65,7 +65,7 @@ def levels(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:
     return ((i, values[i], values[i + 1]) for i in range(len(values) - 1))
 
 
-def evaluate(denoise: Denoise, x: Tensor, sigma: float) -> Tensor:
+def denoise_at(denoise: Denoise, x: Tensor, sigma: float) -> Tensor:
     """D(x, σ) of a whole batch at one level; σ is on the CPU in float64 wherever x is, see `denoiser`."""
     return denoise(x, torch.full((len(x),), sigma, dtype=torch.float64))
 
@@ -85,7 +85,7 @@ def ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: f
     Song et al. 2021 (arXiv 2010.02502), equations 12 and 16; with η = 1 the ancestral sampling of Ho et al. 2020.
     """
     for i, sigma, target in levels(sigmas):
-        x0 = evaluate(denoise, x, sigma)
+        x0 = denoise_at(denoise, x, sigma)
         down, up = _split(sigma, target, eta)
         x = x0 + (x - x0) * (down / sigma)
         if up > 0:
@@ -101,7 +101,7 @@ def dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterato
     """
     previous: tuple[Tensor, float] | None = None
     for i, sigma, target in levels(sigmas):
-        x0 = evaluate(denoise, x, sigma)
+        x0 = denoise_at(denoise, x, sigma)
         h = math.log(sigma / target) if target > 0 else math.inf
         towards = x0
         if previous is not None and target > 0:
@@ -115,7 +115,7 @@ def dpmpp_2m_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta
     """SDE-DPM-Solver++ (2M), midpoint form: the reverse SDE by the same extrapolation (arXiv 2211.01095, appendix)."""
     previous: tuple[Tensor, float] | None = None
     for i, sigma, target in levels(sigmas):
-        x0 = evaluate(denoise, x, sigma)
+        x0 = denoise_at(denoise, x, sigma)
         if target == 0:
             yield Step(i, target, x0, x0)
             return
@@ -137,7 +137,7 @@ def dpmpp_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: f
     over the rest, added with the weights of their lengths.
     """
     for i, sigma, target in levels(sigmas):
-        x0 = evaluate(denoise, x, sigma)
+        x0 = denoise_at(denoise, x, sigma)
         if target == 0:
             yield Step(i, target, x0, x0)
             return
@@ -145,7 +145,7 @@ def dpmpp_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: f
         first, second = draw(2 * i), draw(2 * i + 1)
         down, up = _split(sigma, middle, eta)
         half = x * (down / sigma) + x0 * (1 - down / sigma) + first * up
-        x0 = evaluate(denoise, half, middle)
+        x0 = denoise_at(denoise, half, middle)
         down, up = _split(sigma, target, eta)
         share = (sigma - middle) / (sigma - target)
         whole = first * math.sqrt(share) + second * math.sqrt(1 - share)
@@ -156,11 +156,11 @@ def dpmpp_sde(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw, *, eta: f
 def heun(denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:  # noqa: ARG001
     """Heun's second-order method on the ODE, Euler into σ = 0 (Karras et al. 2022, algorithm 1); two evaluations."""
     for i, sigma, target in levels(sigmas):
-        x0 = evaluate(denoise, x, sigma)
+        x0 = denoise_at(denoise, x, sigma)
         slope = (x - x0) / sigma
         euler = x + slope * (target - sigma)
         if target > 0:
-            slope = (slope + (euler - evaluate(denoise, euler, target)) / target) / 2
+            slope = (slope + (euler - denoise_at(denoise, euler, target)) / target) / 2
             euler = x + slope * (target - sigma)
         x = euler
         yield Step(i, target, x, x0)

@@ -82,7 +82,7 @@ def read_bytes(path: Path, error: type[GlyffError], most: int) -> bytes:
     return data
 
 
-def digest(path: Path, error: type[GlyffError], most: int) -> str:
+def file_digest(path: Path, error: type[GlyffError], most: int) -> str:
     """The sha256 of a file, in hex.
 
     Raises:
