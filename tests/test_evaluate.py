@@ -145,6 +145,7 @@ def test_a_prompt_that_the_encoder_does_not_know_is_named_before_anything_is_dra
     raise AssertionError("nothing was said")
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_figures(
     options: EvaluateOptions, outcome: tuple[list[Any], EvaluateReport], tmp_path: Path
 ):
@@ -170,6 +171,7 @@ def test_tables_fit_the_terminal(outcome: tuple[list[Any], EvaluateReport], colu
     assert not any("-" * 3 in line or line.rstrip().endswith("…") for line in lines)
 
 
+@pytest.mark.thorough
 def test_the_command(few: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.sampler_comparison.STEPS", (2, 4))
     out = tmp_path / "figures.json"

@@ -116,6 +116,7 @@ def test_training_learns_what_the_cpu_learns(
         torch.testing.assert_close(weight, weights[name], atol=2e-3, rtol=0, msg=name)
 
 
+@pytest.mark.thorough
 def test_no_step_waits_for_the_gpu(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     with pretended_gpu(monkeypatch):
         trainer = make_trainer(workshop, torch.device("cuda", 0))

@@ -11,6 +11,7 @@ from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.workflows.events import finish
 
 
+@pytest.mark.thorough
 def test_other_seeds_lay_out_otherwise_and_alike_stays_together(map_glyphs: GlyphSet) -> None:
     _, points = finish(project(map_glyphs))
     neighbors = finish(nearest(points, 15))

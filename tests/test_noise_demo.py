@@ -214,6 +214,7 @@ def test_every_letter_on_the_page_can_be_read_on_a_telephone(whole: Whole) -> No
     assert all(0.6 * widths[n - 1] < width <= widths[n - 1] for n, width in kept.items())
 
 
+@pytest.mark.thorough
 def test_the_same_bytes_twice(whole: Whole, tmp_path: Path) -> None:
     cheap = ("process", "schedules", "score", "loop", "solvers", "steps")
     again = finish(noise_demo(replace(whole.options, out=tmp_path / "again", figures=cheap)))
@@ -274,6 +275,7 @@ def small_figure(name: str, font: Path, size: int, folder: Path, schedule: Any) 
     assert "nan" not in figure.measured and "inf " not in figure.measured
 
 
+@pytest.mark.thorough
 def test_three_glyphs_are_enough_and_two_are_not(data: Data, tmp_path: Path) -> None:
     three = written(tmp_path / "three", data.glyphs, 3)
     plain = ("pixels", "schedules", "density", "score", "factor", "pure-noise", "solvers")
@@ -292,6 +294,7 @@ def test_three_glyphs_are_enough_and_two_are_not(data: Data, tmp_path: Path) -> 
     assert not (tmp_path / "no").exists()
 
 
+@pytest.mark.thorough
 def test_without_data_a_font_is_drawn_with(noto_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(noise_data, "GLYPHS", 60)
@@ -441,6 +444,7 @@ def test_the_claims_from_the_command_line(
         assert claim.says.split()[0] in text and claim.verdict in text
 
 
+@pytest.mark.thorough
 def test_the_claims_about_a_model_are_measured_beside_real_glyphs(
     map_data: Path, data: Data, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

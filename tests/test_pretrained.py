@@ -81,6 +81,7 @@ def test_the_model_is_one_that_train_made_with_the_preset_and_reads_our_encoder(
     assert torch.get_default_dtype() == next(model.network.parameters()).dtype
 
 
+@pytest.mark.thorough
 def test_one_line_in_an_empty_folder_draws_what_was_asked(tmp_path: Path) -> None:
     """The README's line, by a user without network or settings: each glyph has its radical (measured: 16 of the 16)."""
     prompts = {"gold": [167], "lithium": [167], "a kind of fish": [195], "to speak": [149, 30]}

@@ -82,6 +82,7 @@ def glyffctl(workshop: Workshop, out: Path, *more: str) -> list[str]:
             "--preset", "cpu", "--out", str(out), *more]  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_gpus_2_starts_two_processes_and_tells_once(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
     """Without a GPU: two on the CPU. The run folder is that of one process, but for rounding."""
     out = tmp_path / "run"

@@ -5,6 +5,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from glyffctl.core.models.config import merge, parse, preset_names
 from glyffctl.version import __version__
 from tests.reference import COMMANDS, with_reference
@@ -63,6 +65,7 @@ def test_every_preset_and_every_linked_file_is_named_rightly() -> None:
             assert (page.parent / link).exists(), (page, link)
 
 
+@pytest.mark.thorough
 def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: object, tiny_run: Path) -> None:
     import sys
 

@@ -184,6 +184,7 @@ def linked(folder: Path, fonts: list[Path], count: int) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 def test_prepare_holds_little_for_each_font(tmp_path: Path, noto_sans: Path) -> None:
     """A collection of ten faces that cover 44,810 characters each: as sets, four megabytes."""
     characters = {code: Character(code, chr(code), "", None) for code in range(0x4E00, 0x9F00)}

@@ -64,9 +64,10 @@ def test_two_runs_are_the_same_and_another_seed_is_not(workshop: Workshop) -> No
     for trainer in (first, second, third):
         for _ in range(3):
             trainer.step(0.5)
-    for name, tensor in weights(first).items():
-        assert torch.equal(tensor, weights(second)[name]), name
-    assert any(not torch.equal(tensor, weights(third)[name]) for name, tensor in weights(first).items())
+    one, same, other = weights(first), weights(second), weights(third)
+    for name, tensor in one.items():
+        assert torch.equal(tensor, same[name]), name
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
 
 
 def test_going_on_from_a_state_is_going_on(workshop: Workshop) -> None:
@@ -81,8 +82,9 @@ def test_going_on_from_a_state_is_going_on(workshop: Workshop) -> None:
     for _ in range(3):
         after.step(0.25)
     assert after.images == whole.images
+    resumed = weights(after)
     for name, tensor in weights(whole).items():
-        assert torch.equal(tensor, weights(after)[name]), name
+        assert torch.equal(tensor, resumed[name]), name
 
 
 def test_the_loss_falls(workshop: Workshop) -> None:
