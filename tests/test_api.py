@@ -74,6 +74,7 @@ def test_mistakes_are_errors_of_one_kind(tiny_run: Path, tmp_path: Path) -> None
         glyffctl.Recipe(steps=0)
 
 
+@pytest.mark.thorough
 def test_from_fonts_to_pictures(workshop: Workshop, noto_sans: Path, unihan: Path, tmp_path: Path) -> None:
     events: list[glyffctl.Event] = []
     options = glyffctl.PrepareOptions(

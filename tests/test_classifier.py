@@ -62,6 +62,7 @@ def test_it_learns_radicals_and_tells_them_in_characters_it_has_not_seen(clear: 
     assert report.out.stat().st_size < 2.5e6
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_classifier(clear: Path):
     glyphs = open_glyphs(clear, SIZE)
 
@@ -175,6 +176,7 @@ def common(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: 
     return open_glyphs(out)
 
 
+@pytest.mark.thorough
 def test_the_bundled_classifier_knows_held_out_glyphs(common: GlyphSet):
     classifier, header = load_classifier()
     _, held = training_split(common)
@@ -184,6 +186,7 @@ def test_the_bundled_classifier_knows_held_out_glyphs(common: GlyphSet):
     assert pretrained("classifier.safetensors").stat().st_size < 2.5e6
 
 
+@pytest.mark.thorough
 def test_the_bundled_classifier_is_not_thrown_off_by_soft_strokes(common: GlyphSet):
     classifier, _ = load_classifier()
     _, held = training_split(common)

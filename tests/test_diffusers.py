@@ -170,6 +170,7 @@ def grey(path: Path) -> np.ndarray:
 
 
 @torch.no_grad()
+@pytest.mark.thorough
 def test_the_glyffuser_s_pipeline_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What its author's pipeline does: T5 of the prompt alone, noise, network, DPM-Solver++, the values in 0…1."""
     from transformers import AutoTokenizer, T5EncoderModel

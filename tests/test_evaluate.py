@@ -240,6 +240,7 @@ def test_parts_are_read_where_there_is_a_table(
     assert without.figures == report.figures
 
 
+@pytest.mark.thorough
 def test_training_a_classifier_by_the_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.classifier._MOST", 2)
     classifier = tmp_path / "own.safetensors"
@@ -252,6 +253,7 @@ def test_training_a_classifier_by_the_command(data: Path, tmp_path: Path, monkey
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+@pytest.mark.thorough
 def test_a_model_of_diffusers_is_measured_as_ours_is(few: Path, tmp_path: Path) -> None:
     folder = make_pipeline(tmp_path / "pipeline", SMALL | {"sample_size": 32})
     add_encoder(folder)

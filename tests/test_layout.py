@@ -27,6 +27,7 @@ def test_other_seeds_lay_out_otherwise_and_alike_stays_together(map_glyphs: Glyp
 
 
 @pytest.mark.parametrize("count", [12, 40])
+@pytest.mark.thorough
 def test_doubles_and_blanks_are_laid_out_too(count: int) -> None:
     same = torch.zeros(count, 8)
     half = torch.cat([torch.zeros(count // 2, 8), torch.ones(count - count // 2, 8) * 100])

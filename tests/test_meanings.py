@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from glyffctl.core.data.definitions import Entry, read_definitions
 from glyffctl.core.evaluation.meanings import FEWEST, SHARE, Meanings
 from glyffctl.core.evaluation.prompts import Prompt, radical_prompts
@@ -41,6 +43,7 @@ def test_a_radical_needs_its_share_and_its_number() -> None:
     assert Meanings([]).also_accepted(prompt) == ()
 
 
+@pytest.mark.thorough
 def test_the_prompts_in_the_box_keep_to_the_rule(unihan: Path) -> None:
     meanings = Meanings(read_definitions(unihan).values())
     prompts = radical_prompts()

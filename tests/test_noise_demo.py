@@ -316,6 +316,7 @@ def no_fonts() -> tuple[Path, list[Path]]:
     raise FontError("fontconfig knows no Chinese font")
 
 
+@pytest.mark.thorough
 def test_without_definitions_only_the_figure_of_definitions_is_left_out(
     noto_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,6 +412,7 @@ def test_known_prompts_have_their_radicals() -> None:
     assert noise_model.expected_radicals("nobody knows") == ()
 
 
+@pytest.mark.thorough
 def test_the_claims_from_the_command_line(
     data: Data, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -473,6 +475,7 @@ def test_a_prompt_that_the_encoder_does_not_know_is_named_once(tiny_run: Path) -
     assert of_kind(events, "prompts-unknown")[0].facts == {"prompts": ("вода",)}
 
 
+@pytest.mark.thorough
 def test_from_the_command_line(data: Data, tmp_path: Path) -> None:
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-W", "error", "-m", "glyffctl", "noise-demo", "--data", str(data.folder)]

@@ -261,6 +261,7 @@ def test_again_of_something_else(tmp_path: Path) -> None:
             options_from_picture(tmp_path / name)
 
 
+@pytest.mark.thorough
 def test_words_that_the_encoder_does_not_know_are_named(
     tmp_path: Path, unihan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

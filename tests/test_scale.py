@@ -67,6 +67,7 @@ def traced(work: Callable[[], Any]) -> int:
 
 
 @pytest.mark.parametrize("writer", [GlyphWriter, PictureWriter])
+@pytest.mark.thorough
 def test_a_writer_holds_no_more_for_eight_times_as_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: type[Writer]
 ) -> None:
@@ -111,7 +112,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 from glyffctl.core.models.config import fit_to_data, merge, read_preset, read_toml
-from glyffctl.core.data.dataset import open_glyphs
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.training.trainer import Trainer
 

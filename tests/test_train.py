@@ -157,6 +157,7 @@ def test_a_machine_without_gpu_says_so_and_goes_on(workshop: Workshop, tmp_path:
     assert of_kind(events, "no-gpu")
 
 
+@pytest.mark.thorough
 def test_a_schedule_that_keeps_brightness_is_mentioned(
     workshop: Workshop, tmp_path: Path, noto_sans: Path, unihan: Path
 ) -> None:

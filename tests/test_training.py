@@ -87,6 +87,7 @@ def test_going_on_from_a_state_is_going_on(workshop: Workshop) -> None:
         assert torch.equal(tensor, resumed[name]), name
 
 
+@pytest.mark.thorough
 def test_the_loss_falls(workshop: Workshop) -> None:
     trainer = make_trainer(workshop, learning_rate=2e-3)
     before = finish(trainer.validate())

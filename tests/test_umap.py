@@ -36,6 +36,8 @@ from tests.conftest import cautions, crashed, follow, of_kind, page_data
 from tests.stand_in_pipelines import SMALL, add_encoder, make_pipeline
 from tests.test_sample import FAST
 
+pytestmark = pytest.mark.thorough
+
 IDS = Path(os.environ.get("GLYFFCTL_IDS", "ids.txt"))
 
 
