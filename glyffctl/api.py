@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -21,12 +21,11 @@ from glyffctl.workflows import embed as _embed
 from glyffctl.workflows import prepare as _prepare
 from glyffctl.workflows import train as _train
 from glyffctl.workflows.embed import EmbedOptions, EmbedReport
-from glyffctl.workflows.events import Event
+from glyffctl.workflows.events import Event, finish
 from glyffctl.workflows.models import find_model, load_any, load_text_encoder
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport
 from glyffctl.workflows.train import TrainOptions, TrainReport
 
-Result = TypeVar("Result")
 OnEvent = Callable[[Event], None]
 
 
@@ -90,7 +89,7 @@ class GlyphModel:
         rows = torch.arange(len(texts)).repeat_interleave(count)
         seeds = seed + torch.arange(count).repeat(len(texts))
         drawing = drawer.draw(recipe or Recipe(), encoded.rows(rows), seeds, negative=away)
-        return [Image.fromarray(picture.numpy()) for picture in _finish(drawing, None)]
+        return [Image.fromarray(picture.numpy()) for picture in finish(drawing)]
 
     def denoise(
         self, prompt: str, *, seed: int = 0, recipe: Recipe | None = None, negative: str = ""
@@ -127,7 +126,7 @@ class GlyphModel:
             check_prompt(text)
         empty = not self.model.encodes_empty and not any(text.strip() for text in texts)
         if self.drawer.encoder is None and not empty:
-            encoder = _finish(load_text_encoder(self.model, self._encoder), self._on_event)
+            encoder = finish(load_text_encoder(self.model, self._encoder), self._on_event)
             self.drawer = self.drawer.with_encoder(encoder)
         return self.drawer
 
@@ -156,7 +155,7 @@ def load(
         GlyffError: there is no such model, it is broken, or the device is not there.
     """
     where = choose_device(device)
-    path, _ = _finish(find_model(None if model is None else Path(model), hub=True), on_event)
+    path, _ = finish(find_model(None if model is None else Path(model), hub=True), on_event)
     loaded = load_any(path)
     return GlyphModel(loaded, Drawer.of(loaded, where, batch, precision), encoder, on_event)
 
@@ -167,7 +166,7 @@ def prepare(options: PrepareOptions, on_event: OnEvent | None = None) -> Prepare
     Raises:
         GlyffError: a font, the definitions or the output cannot be used.
     """
-    return _finish(_prepare.prepare(options), on_event)
+    return finish(_prepare.prepare(options), on_event)
 
 
 def embed(options: EmbedOptions, on_event: OnEvent | None = None) -> EmbedReport:
@@ -176,7 +175,7 @@ def embed(options: EmbedOptions, on_event: OnEvent | None = None) -> EmbedReport
     Raises:
         GlyffError: the data or the text encoder cannot be used.
     """
-    return _finish(_embed.embed(options), on_event)
+    return finish(_embed.embed(options), on_event)
 
 
 def train(options: TrainOptions, on_event: OnEvent | None = None) -> TrainReport:
@@ -186,17 +185,6 @@ def train(options: TrainOptions, on_event: OnEvent | None = None) -> TrainReport
         GlyffError: the data, the settings or the run folder cannot be used.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    report = _finish(_train.train(options), on_event)
+    report = finish(_train.train(options), on_event)
     assert report is not None  # only processes of a job that are not its first return none
     return report
-
-
-def _finish(workflow: Generator[object, None, Result], on_event: Callable[..., None] | None) -> Result:
-    while True:
-        try:
-            event = next(workflow)
-        except StopIteration as stop:
-            result: Result = stop.value
-            return result
-        if on_event is not None:
-            on_event(event)

@@ -14,11 +14,12 @@ A program tells notes and cautions apart by `kind`, never by their text:
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 Result = TypeVar("Result")
+Yielded = TypeVar("Yielded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +150,16 @@ class Caution:
 Event = Progress | Note | Caution
 
 
-def finish(workflow: Generator[object, None, Result]) -> Result:
-    """Run a workflow to its end, ignoring its events, and return its result."""
+def finish(workflow: Generator[Yielded, None, Result], on_event: Callable[[Yielded], None] | None = None) -> Result:
+    """Run a workflow to its end, call `on_event` with each of its events, and return its result."""
     while True:
         try:
-            next(workflow)
+            event = next(workflow)
         except StopIteration as stop:
             result: Result = stop.value
             return result
+        if on_event is not None:
+            on_event(event)
 
 
 def with_fraction(

@@ -28,7 +28,7 @@ DATA = Path("data")
 CHARACTER = "锂"
 GLYPHS = 1000
 """The most glyphs in the data of the exact denoiser."""
-FROM_FONT, FONT_SIZE = 1000, 128
+FONT_SIZE = 128
 FEWEST = 3
 PLANE_SIZE = 32
 RADICALS = (85, 75, 149, 167, 140)

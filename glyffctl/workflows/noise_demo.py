@@ -309,7 +309,7 @@ def _save(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-CHECK_GLYPHS, CHECK_DRAWS = 1000, 256
+CHECK_GLYPHS = 1000
 
 
 def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:

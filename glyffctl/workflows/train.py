@@ -20,7 +20,7 @@ from glyffctl.core.io.bundled import BUNDLED, model_path
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import EncoderInfo, Origin, TrainedModel
 from glyffctl.core.models.config import DECIDED, as_dict, fit_to_data, merge, parse, read_preset, read_toml
-from glyffctl.core.networks.network import NetworkConfig, kind_of, parameter_count
+from glyffctl.core.networks.network import NetworkConfig, parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
 from glyffctl.core.training.trainer import Trainer, check_memory
 from glyffctl.workflows.embed import EmbedOptions, embed
@@ -184,14 +184,15 @@ def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> T
     if options.start is None:
         return None
     model = checkpoint.load_model(model_path(options.start))
-    kind = kind_of(model.origin.config.network)
-    if sections["network"].get("kind", kind) != kind:
-        raise UsageError(
-            f"{options.start} has a network of the kind {kind}, the settings ask for {sections['network']['kind']}; "
-            "leave one of them out"
-        )
-    sections["network"] = as_dict(model.origin.config)["network"]
-    sections["codec"] = as_dict(model.origin.config)["codec"]
+    settings = as_dict(model.origin.config)
+    for section in ("network", "codec"):
+        kind = settings[section]["kind"]
+        if sections[section].get("kind", kind) != kind:
+            raise UsageError(
+                f"{options.start} has a {section} of the kind {kind}, the settings ask for "
+                f"{sections[section]['kind']}; leave one of them out"
+            )
+        sections[section] = settings[section]
     return model
 
 
