@@ -45,19 +45,21 @@ def test_decay_warms_up(network: UNet, steps: int, decay: float) -> None:
     ema = EMA(network, 0.9)
     old = weights(network)
     shift(network)
-    ema.update(network, steps)
+    ema.update(network, ema.share(steps))
     new = weights(network)
     for name, averaged in ema.network.state_dict().items():
         expected = old[name] + (1 - decay) * (new[name] - old[name])
         torch.testing.assert_close(averaged.double(), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_agrees_with_a_plain_loop(network: UNet) -> None:
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_agrees_with_a_plain_loop(network: UNet, as_tensor: bool) -> None:
     ema = EMA(network, 0.7)
     average = weights(network)
     for step in range(60):  # past the warm-up, which ends at step 20
         shift(network)
-        ema.update(network, step)
+        share = ema.share(step)
+        ema.update(network, torch.tensor(share) if as_tensor else share)
         decay = min(0.7, (1 + step) / (10 + step))
         for name, tensor in weights(network).items():
             average[name] = decay * average[name] + (1 - decay) * tensor
@@ -76,7 +78,7 @@ def test_the_copy_does_not_train(network: UNet) -> None:
     context = ema.network.encode(Condition.none(2, CONFIG.text_width))
     answer = ema.network(torch.randn(2, 1, 8, 8), torch.zeros(2), context)
     assert answer.grad_fn is None
-    ema.update(network, 5)
+    ema.update(network, ema.share(5))
     assert not any(parameter.requires_grad for parameter in ema.network.parameters())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
 
@@ -85,5 +87,5 @@ def test_the_network_is_left_alone(network: UNet) -> None:
     ema = EMA(network, 0.9)
     shift(network)
     before = weights(network)
-    ema.update(network, 3)
+    ema.update(network, ema.share(3))
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(network).items())

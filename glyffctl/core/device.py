@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import torch
@@ -42,8 +43,33 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:
-    """`x` from the CPU on `device`, without waiting for what the device is doing."""
+    """`x` from the CPU on `device`, without waiting for what the device is doing.
+
+    float64 stays on the CPU where the device has none, which is Apple's.
+    """
+    if device.type == "mps" and x.dtype == torch.float64:
+        return x
     return x.to(device, non_blocking=device.type == "cuda")
+
+
+def prefer_speed(device: torch.device) -> None:
+    """Let cuDNN try its kernels for convolutions and keep the fastest: not always the same one."""
+    if device.type == "cuda" and not torch.are_deterministic_algorithms_enabled():
+        torch.backends.cudnn.benchmark = True
+
+
+def make_deterministic() -> None:
+    """Take only kernels that give the same bits every time, in this process; before it multiplies matrices on a GPU.
+
+    As https://docs.pytorch.org/docs/stable/notes/randomness.html has it, and attention by plain products: the backward
+    passes of its fused kernels add in any order.
+    """
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def synchronize(device: torch.device) -> None:

@@ -14,7 +14,7 @@ import torch
 from glyffctl.core.data import embeddings
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
-from glyffctl.core.device import CPU, choose_device
+from glyffctl.core.device import CPU, choose_device, make_deterministic
 from glyffctl.core.errors import GlyffError, Interrupted, TrainingError, UsageError
 from glyffctl.core.io.bundled import BUNDLED, model_path
 from glyffctl.core.models import checkpoint
@@ -115,7 +115,8 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         yield Caution("no GPU was found: training on the CPU (--gpus 0 turns this line off)", "no-gpu")
     preset, sections = _settings(options, device)
     start = _load_start(options, sections)
-    parse(sections)  # raise errors before minutes are spent on embedding
+    if parse(sections).training.deterministic:  # errors in settings come before minutes are spent on embedding
+        make_deterministic()
     group.broadcast(sections)
 
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
@@ -199,6 +200,8 @@ def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> T
 def _run_worker(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, None]:
     """Train in a process other than the first."""
     sections = group.broadcast(None)
+    if parse(sections).training.deterministic:
+        make_deterministic()
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
     group.barrier()  # until the first process has embedded the captions
     cached = embeddings.load_embeddings(options.data, glyphs.captions)

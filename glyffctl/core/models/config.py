@@ -80,6 +80,8 @@ class TrainingConfig:
         epochs, images, minutes: the budget; exactly one is not 0.
         checkpoint_every: pictures between checkpoints.
         evaluate: measure the model at every checkpoint, a little: see `workflows.checkpoint_metrics`.
+        deterministic: on a GPU, take kernels that give the same bits every time: a run that was killed and resumed then
+            ends with the very weights of one that was not, as it always does on a CPU. Slower.
         seed: of everything drawn.
     """
 
@@ -101,6 +103,7 @@ class TrainingConfig:
     minutes: float = 0.0
     checkpoint_every: int = 25_000
     evaluate: bool = False
+    deterministic: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

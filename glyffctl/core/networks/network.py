@@ -45,8 +45,9 @@ class NetworkConfig:
 class Network(nn.Module):
     """F(z, σ, condition), see `denoiser`; subclasses have a `config` and a `forward`.
 
-    Both `encode` and `forward` run under autocast where the model computes in bfloat16; z is float32 even then. To be
-    exported as ONNX, and compiled (`training.compile`), they have to be traceable: no branches on values of tensors.
+    Where the model computes in bfloat16, `forward` runs under autocast; z is float32 even then, and `encode` runs in
+    float32. To be exported as ONNX, compiled (`training.compile`) and captured as a CUDA graph, both have to be
+    traceable: no branches on values of tensors.
     """
 
     config: NetworkConfig
@@ -59,7 +60,7 @@ class Network(nn.Module):
         return condition
 
     def forward(self, z: Tensor, sigma: Tensor, context: Any) -> Tensor:
-        """F: z and the result (B, in_channels, size, size), sigma (B,) float64 on the CPU, context from `encode`."""
+        """F: z and the result (B, in_channels, size, size), sigma (B,) float64 on the CPU or where z is, and `encode`'s."""
         raise NotImplementedError
 
 

@@ -19,8 +19,10 @@ from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
 from glyffctl.core.models.config import Config
 from glyffctl.core.networks.network import Network, build_network, channels_last
 from glyffctl.core.noise import Stream, normal, uniform
-from glyffctl.core.training.objective import OBJECTIVES, Objective, TrainingData
+from glyffctl.core.training.objective import OBJECTIVES, Batch, Objective, TrainingData
 
+_SHORTEST = 16  # tokens, of the captions of a batch on a GPU; others are padded to twice, four times … as many
+_SORTED_STEPS = 8  # whose samples are sorted by the length of their captions
 VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
 _VALIDATION_BATCH = 32
 
@@ -49,41 +51,71 @@ class Denoising(Objective):
         self.schedule = make_schedule(config.diffusion.schedule)
         torch.manual_seed(config.training.seed)  # the random weights; nothing later draws from torch's generators
         self.network = channels_last(build_network(config.network).to(device, dtype))
-        # Shapes that change from batch to batch would be compiled, and waited for, again and again.
-        self.text_length = None if device.type == "cpu" else data.embeddings.longest
+        self._tokens = data.embeddings.lengths.cpu()  # of each caption
+        longest = int(self._tokens.max())
+        # Compiling takes longer than padding costs: there one length is enough.
+        self.lengths = (max(1, longest),) if config.training.compile else _paddings(longest)
+        self._window: tuple[int, Tensor] | None = None
 
-    def _encoded(self, index: Tensor) -> Tensor:
-        """(B, C, H, W): what is diffused of the glyphs `index`, on the device."""
-        return self.codec.encode(self.pictures(index)).to(self.dtype)
+    def _encoded(self, source: Tensor) -> Tensor:
+        """(B, C, H, W): what is diffused of the glyphs in `source`."""
+        return self.codec.encode(self.pictures(source)).to(self.dtype)
 
-    def batch(self, number: Tensor) -> tuple[Tensor, Tensor, Tensor, Condition, Tensor]:
-        """x0, ε, σ, condition and weight of the samples `number` (B,)."""
-        config = self.config
-        # All that is one number a sample is decided on the CPU, in float64; what is large is made on the device.
+    def _captions(self, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Glyph, caption and whether the caption is used (B,) of the samples `number` (B,)."""
+        seed = self.config.training.seed
         index = self.sample_glyphs(number)
-        sigma = draw_sigmas(config, self.schedule, number)
-        keep = uniform(config.training.seed, number, Stream.DROP) >= config.diffusion.caption_dropout
-        share = uniform(config.training.seed, number, Stream.CAPTION)
+        share = uniform(seed, number, Stream.CAPTION)
         caption = self.data.glyphs.caption_table.pick(self.data.glyphs.character_of[index], share)
-        weight = loss_weight(config.diffusion.weighting, config.diffusion.prediction, sigma).to(self.dtype)
+        return index, caption, uniform(seed, number, Stream.DROP) >= self.config.diffusion.caption_dropout
 
-        x0 = self._encoded(index)
-        number, caption, keep, weight = (send(part, self.device) for part in (number, caption, keep, weight))
-        eps = normal(config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
-        condition = self.data.embeddings.batch(caption, length=self.text_length, keep=keep, dtype=self.dtype)
-        return x0, eps, sigma, condition, weight
+    def _padding(self, tokens: int) -> int:
+        """The length that captions of at most `tokens` tokens are padded to on this device."""
+        if self.device.type == "cpu":
+            return max(1, tokens)
+        # On a GPU every length costs a graph, or a wait for the compiler.
+        return next(length for length in self.lengths if length >= tokens)
+
+    def numbers(self, step: int) -> Tensor:
+        """(B,) int64: the global samples of the optimizer step number `step` (from 0).
+
+        Samples of eight steps are sorted by the length of their captions, in classes of up to 16, 32, 64… tokens, and
+        keep their order in a class. Most batches then need no padding for the few long captions that there are.
+        """
+        window, place = divmod(step, _SORTED_STEPS)
+        batch = self.config.training.batch
+        if self._window is None or self._window[0] != window:
+            number = torch.arange(window * _SORTED_STEPS * batch, (window + 1) * _SORTED_STEPS * batch)
+            _, caption, keep = self._captions(number)
+            class_ = torch.bucketize(self._tokens[caption] * keep, torch.tensor(_paddings(int(self._tokens.max()))))
+            self._window = window, number[class_.argsort(stable=True)]
+        return self._window[1][place * batch : (place + 1) * batch]
+
+    def batch(self, number: Tensor) -> Batch:
+        """Number, glyph, caption, whether it is used, σ and weight of the samples `number` (B,)."""
+        diffusion = self.config.diffusion
+        index, caption, keep = self._captions(number)
+        sigma = draw_sigmas(self.config, self.schedule, number)
+        weight = loss_weight(diffusion.weighting, diffusion.prediction, sigma).to(self.dtype)
+        length = self._padding(int((self._tokens[caption] * keep).max()))
+        return Batch((number, self.source(index), caption, keep, sigma, weight), length)
 
     def forward(
         self,
-        x0: Tensor,
-        eps: Tensor,
+        number: Tensor,
+        source: Tensor,
+        caption: Tensor,
+        keep: Tensor,
         sigma: Tensor,
-        condition: Condition,
         weight: Tensor,
         *,
+        length: int,
         autocast: torch.dtype | None,
     ) -> Tensor:
-        """(B,): see `Denoiser.loss`, weighted."""
+        """(B,): see `Denoiser.loss`, weighted; the arguments are those of `batch`."""
+        x0 = self._encoded(source)
+        eps = normal(self.config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
+        condition = self.data.embeddings.batch(caption, length=length, keep=keep, dtype=self.dtype)
         denoiser = Denoiser(self.network, self.config.diffusion.prediction, autocast)
         errors = denoiser.loss(x0, eps, sigma, self.network.encode(condition))
         return errors * weight.to(errors.dtype)
@@ -98,10 +130,11 @@ class Denoising(Objective):
         batches = self.validation_index.split(_VALIDATION_BATCH) if len(self.validation_index) else ()
         errors: dict[float, list[Tensor]] = {sigma: [] for sigma in VALIDATION_SIGMAS if batches}
         for number, held in enumerate(batches):
-            x0 = self._encoded(held)
+            x0 = self._encoded(send(self.source(held), self.device))
             eps = normal(0, send(held, self.device), tuple(x0.shape[1:]), Stream.EPS, self.dtype)
-            caption = send(self.data.glyphs.caption_of[held], self.device)
-            condition = self.data.embeddings.batch(caption, length=self.text_length, dtype=self.dtype)
+            caption = self.data.glyphs.caption_of[held]
+            length = self._padding(int(self._tokens[caption].max()))
+            condition = self.data.embeddings.batch(send(caption, self.device), length=length, dtype=self.dtype)
             for place, sigma in enumerate(errors):
                 yield (number + place / len(errors)) / len(batches)
                 errors[sigma].append(_squared_error(denoiser, x0, eps, sigma, condition))
@@ -110,6 +143,15 @@ class Denoising(Objective):
     def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:
         """The denoiser that `network` is."""
         return trained_model(network, self.schedule, origin, images=images, epochs=epochs)
+
+
+def _paddings(longest: int) -> tuple[int, ...]:
+    """Lengths that captions are padded to, in increasing order; kernels for attention like multiples of 8."""
+    paddings, length = list[int](), _SHORTEST
+    while length < longest:
+        paddings.append(length)
+        length *= 2
+    return (*paddings, -(-max(1, longest) // 8) * 8)
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
+from torch import Tensor
 
 from glyffctl.core.networks.network import Network
 
@@ -19,8 +20,17 @@ class EMA:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
 
+    def share(self, steps: int) -> float:
+        """1 − decay after the optimizer step number `steps` (from 0)."""
+        return 1 - min(self.decay, (1 + steps) / (10 + steps))
+
     @torch.no_grad()
-    def update(self, network: Network, steps: int) -> None:
-        """Follow `network` after its optimizer step number `steps` (from 0)."""
-        decay = min(self.decay, (1 + steps) / (10 + steps))
-        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), 1 - decay)
+    def update(self, network: Network, share: float | Tensor) -> None:
+        """Follow `network` by `share`; a tensor () is read by the device."""
+        averages, weights = list(self.network.parameters()), list(network.parameters())
+        if not isinstance(share, Tensor):
+            torch._foreach_lerp_(averages, weights, share)
+            return
+        differences = torch._foreach_sub(weights, averages)
+        torch._foreach_mul_(differences, share)
+        torch._foreach_add_(averages, differences)

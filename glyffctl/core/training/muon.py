@@ -34,36 +34,40 @@ class Muon:
         self.state: dict[Tensor, dict[str, Tensor]] = {}
 
     @torch.no_grad()
-    def step(self, learning_rate: float, dtype: torch.dtype | None = None) -> None:
+    def step(self, learning_rate: float | Tensor, dtype: torch.dtype | None = None) -> None:
         """One step down the gradients that the parameters hold; those without are left alone.
 
         Args:
-            learning_rate: that of AdamW would do: updates have the same root mean square.
+            learning_rate: that of AdamW would do: updates have the same root mean square. A tensor () is read by the
+                device, so that a step captured as a CUDA graph takes the rate of the day.
             dtype: of the iteration; None is that of the parameters.
         """
-        updates: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for parameter in self._parameters:
-            if parameter.grad is None:
-                continue
+        moving = [parameter for parameter in self._parameters if parameter.grad is not None]
+        if not moving:
+            return
+        for parameter in moving:
             if not self.state.get(parameter):
                 self.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
-            momentum = self.state[parameter]["momentum_buffer"]
-            momentum.lerp_(parameter.grad, 1 - MOMENTUM)
-            updates[parameter.shape].append((parameter, parameter.grad.lerp(momentum, MOMENTUM)))
-        for shape, pairs in updates.items():
-            rate = learning_rate * 0.2 * math.sqrt(max(shape))
-            for parameter, direction in _directions(pairs, dtype):
-                parameter.mul_(1 - learning_rate * self._weight_decay)
-                parameter.add_(direction, alpha=-rate)
+        momenta = [self.state[parameter]["momentum_buffer"] for parameter in moving]
+        gradients = [parameter.grad for parameter in moving if parameter.grad is not None]
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+        updates = torch._foreach_lerp(gradients, momenta, MOMENTUM)
+        torch._foreach_mul_(moving, 1 - learning_rate * self._weight_decay)
+        by_shape: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for parameter, update in zip(moving, updates, strict=True):
+            by_shape[parameter.shape].append((parameter, update))
+        for shape, pairs in by_shape.items():
+            parameters = [parameter for parameter, _ in pairs]
+            rate = learning_rate * (-0.2 * math.sqrt(max(shape)))
+            torch._foreach_add_(parameters, _steps([update for _, update in pairs], rate, dtype))
 
 
-def _directions(pairs: list[tuple[Tensor, Tensor]], dtype: torch.dtype | None) -> list[tuple[Tensor, Tensor]]:
-    """Each parameter with its orthogonalized update, for updates of one shape."""
-    if pairs[0][1].device.type == "cpu":
+def _steps(updates: list[Tensor], rate: float | Tensor, dtype: torch.dtype | None) -> list[Tensor]:
+    """`rate` times each of the updates, which have one shape, orthogonalized."""
+    if updates[0].device.type == "cpu":
         # Products of many matrices at once are slower on a CPU: MKL's take seven times as long as one by one.
-        return [(parameter, orthogonalized(update, dtype)) for parameter, update in pairs]
-    together = orthogonalized(torch.stack([update for _, update in pairs]), dtype)
-    return [(parameter, direction) for (parameter, _), direction in zip(pairs, together.unbind(), strict=True)]
+        return [orthogonalized(update, dtype).to(update.dtype) * rate for update in updates]
+    return list((orthogonalized(torch.stack(updates), dtype).to(updates[0].dtype) * rate).unbind())
 
 
 def orthogonalized(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:

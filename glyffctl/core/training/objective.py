@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,18 +42,38 @@ class TrainingData:
     embeddings: Embeddings
 
 
+class Batch(NamedTuple):
+    """What decides the loss of some samples: little, drawn on the CPU. What is large is made of it on the device.
+
+    Attributes:
+        values: tensors with a row for each sample, of the same types and other dimensions in every batch.
+        length: tokens that captions are padded to. No other shape differs between batches of equally many samples.
+    """
+
+    values: tuple[Tensor, ...]
+    length: int
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on `device`, without waiting for it; see `core.device.send`."""
+        return Batch(tuple(send(value, device) for value in self.values), self.length)
+
+
 class Objective(nn.Module, ABC):
     """A network to train, and a loss.
 
-    `forward(*batch, autocast=...)` is one forward pass, from what `batch` returns to the weighted loss (B,) of each
-    sample, with the inside of the network computed in `autocast`. Everything drawn at random depends on the seed and
-    the number of a sample (see `core.noise`): a run that is resumed goes on as if it had never stopped.
+    `forward(*values, length=..., autocast=...)` is one forward pass, from a `Batch` on the device to the weighted loss
+    (B,) of each sample, with the inside of the network computed in `autocast`. On a GPU it is captured and replayed as
+    a CUDA graph: it reads no value of a tensor, and sends nothing from the CPU. Everything drawn at random depends on
+    the seed and the number of a sample (see `core.noise`): a run that is resumed goes on as if it had never stopped.
 
     Attributes:
         network: what is trained, averaged and saved.
         train_index, validation_index: glyphs that are learned from, and some of those held out.
         epoch_size: glyphs in an epoch.
+        lengths: all that `Batch.length` can be on a GPU, in increasing order.
     """
+
+    lengths: tuple[int, ...] = (0,)
 
     network: Network
 
@@ -79,9 +99,14 @@ class Objective(nn.Module, ABC):
             raise TrainingError("no glyph is left to train on; prepare more characters or lower training.holdout")
         self._orders: dict[int, Tensor] = {}
 
+    def numbers(self, step: int) -> Tensor:
+        """(B,) int64: the global samples of the optimizer step number `step` (from 0)."""
+        batch = self.config.training.batch
+        return torch.arange(step * batch, (step + 1) * batch)
+
     @abstractmethod
-    def batch(self, number: Tensor) -> tuple[Any, ...]:
-        """Return the arguments of `forward` for the global samples `number` (B,) int64, on the CPU."""
+    def batch(self, number: Tensor) -> Batch:
+        """Return what decides the loss of the global samples `number` (B,) int64, all of it on the CPU."""
 
     @abstractmethod
     def validate(self, network: Network, autocast: torch.dtype | None) -> Generator[float, None, dict[float, float]]:
@@ -109,11 +134,17 @@ class Objective(nn.Module, ABC):
             self._orders[epoch] = permutation(self.config.training.seed, epoch, self.epoch_size)
         return self._orders[epoch]
 
-    def pictures(self, index: Tensor) -> Tensor:
-        """(B, size, size) uint8 of the glyphs `index` (B,) on the CPU, on the device."""
-        if self._resident is not None:
-            return self._resident[send(index, self.device)]
-        return self.data.glyphs.images(index)[:, 0].to(self.device)
+    def source(self, index: Tensor) -> Tensor:
+        """What a `Batch` holds of the glyphs `index` (B,): the index, or the pictures if the GPU does not hold them."""
+        if self.device.type == "cpu" or self._resident is not None:
+            return index
+        return self.data.glyphs.images(index)[:, 0]
+
+    def pictures(self, source: Tensor) -> Tensor:
+        """(B, size, size) uint8 on the device, of a `source` on the device."""
+        if source.ndim > 1:
+            return source
+        return self.data.glyphs.images(source)[:, 0] if self._resident is None else self._resident[source]
 
     @cached_property
     def _resident(self) -> Tensor | None:

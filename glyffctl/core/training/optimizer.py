@@ -51,6 +51,7 @@ class Optimizer:
             lr=learning_rate,
             betas=betas,
             fused=True,
+            capturable=next(network.parameters()).device.type == "cuda",
         )
         self._muon = Muon(list(self._views.values()), weight_decay=weight_decay)
 
@@ -60,11 +61,11 @@ class Optimizer:
             parameter.grad = view.grad = None
         self._adamw.zero_grad(set_to_none=True)
 
-    def step(self, learning_rate: float, dtype: torch.dtype | None = None) -> None:
+    def step(self, learning_rate: float | Tensor, dtype: torch.dtype | None = None) -> None:
         """Update the parameters by their gradients.
 
         Args:
-            learning_rate: of both optimizers.
+            learning_rate: of both optimizers; a tensor () on the device is read there.
             dtype: of Muon's iteration; None is that of the weights.
         """
         for parameter, view in self._views.items():
@@ -92,13 +93,16 @@ class Optimizer:
         shapes = {key: torch.Size() if key == "step" else owner.shape for key in expected}
         if state and {key: value.shape for key, value in state.items()} != shapes:
             raise ValueError("other moments than this optimizer keeps")
-        # Files do not keep the memory order, and the fused AdamW walks through memory linearly.
-        (self._adamw if view is None else self._muon).state[owner] = {
-            key: torch.empty_like(owner).copy_(value)
-            if value.shape == owner.shape
-            else value.to(owner.device, torch.float32, copy=True)
-            for key, value in state.items()
-        }
+        # What is there is overwritten in place, for a captured step goes on with these very tensors. New tensors take
+        # the memory order of the weights, which files do not keep: the fused AdamW walks through memory linearly.
+        moments = (self._adamw if view is None else self._muon).state.setdefault(owner, {})
+        for moment in moments.values():
+            moment.zero_()
+        for key, value in state.items():
+            if key not in moments:
+                like = owner if value.shape == owner.shape else torch.zeros((), device=owner.device)
+                moments[key] = torch.empty_like(like)
+            moments[key].copy_(value)
 
 
 def _as_matrix(x: Tensor) -> Tensor:

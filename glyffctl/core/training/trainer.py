@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -12,15 +12,21 @@ from torch import Tensor, nn
 
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings
+from glyffctl.core.device import prefer_speed, send
 from glyffctl.core.errors import ModelError, TrainingError, UsageError
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.config import Config
 from glyffctl.core.networks.network import build_network, parameter_count
 from glyffctl.core.precision import Precision, autocast_dtype
+from glyffctl.core.training.captured import CapturedUpdate, Outcome, relative_difference, side_stream
 from glyffctl.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from glyffctl.core.training.ema import EMA
-from glyffctl.core.training.objective import OBJECTIVES, TrainingData
+from glyffctl.core.training.low_precision import LowPrecisionWeights, layers_under_autocast
+from glyffctl.core.training.objective import OBJECTIVES, Batch, TrainingData
 from glyffctl.core.training.optimizer import Optimizer
+
+_TRIED_STEPS = 3  # captured steps that are held against plain ones before they are used
+_ALIKE = 0.02  # relative difference of their losses and gradients: kernels that add in any order differ by less
 
 
 class NotFiniteError(TrainingError):
@@ -97,6 +103,7 @@ class Trainer:
             UsageError: there is no such objective.
         """
         self.config, self.device, self.group = config, device, group
+        prefer_speed(device)
         training = config.training
         if training.batch < group.size:
             raise TrainingError(
@@ -123,6 +130,8 @@ class Trainer:
         self.precision: Precision = training.precision
         if training.compile and device.type != "mps":
             self.network.compile()
+        self._low_precision: LowPrecisionWeights | None = None  # both from `prepare`
+        self._captured: CapturedUpdate | None = None
         # What averages gradients over processes has to see one forward pass.
         self._forward = group.data_parallel(self.objective, device)
 
@@ -181,8 +190,76 @@ class Trainer:
         In a process group: of this process's share of them, such that the mean over the processes is that of the batch,
         however uneven the shares.
         """
-        batch = self.objective.batch(self.group.shard(number))
-        return self._forward(*batch, autocast=self.autocast).sum() * (self.group.size / len(number))
+        return self._loss(self._batch(number).to(self.device), len(number), self._forward)
+
+    def _batch(self, number: Tensor) -> Batch:
+        """This process's share of the samples `number` (B,)."""
+        return self.objective.batch(self.group.shard(number))
+
+    def _loss(self, batch: Batch, samples: int, forward: Callable[..., Tensor]) -> Tensor:
+        """() the loss of this process's share of `samples` samples."""
+        losses = forward(*batch.values, length=batch.length, autocast=self.autocast)
+        return losses.sum() * (self.group.size / samples)
+
+    def prepare(self) -> Generator[float, None, str | None]:
+        """Do now what the first steps would wait for: compile the network, and capture the step as CUDA graphs.
+
+        Weights, moments and counters are as before. Yields how much is done, from 0 to 1.
+
+        Returns:
+            On a GPU, why steps are not captured, or None if they are.
+        """
+        cuda = self.device.type == "cuda"
+        if not (cuda or self.config.training.compile):
+            return None
+        self.network.train()
+        batch = self._batch(self.objective.numbers(0))
+        lengths = self.objective.lengths if cuda else (batch.length,)
+        yield 0.0
+        for number, length in enumerate(lengths, start=1):
+            given = batch._replace(length=length).to(self.device)
+            with layers_under_autocast(self.network, self.device) as narrowed:
+                loss = self._loss(given, self.config.training.batch, self._forward)
+            with self.group.collective():
+                loss.backward()
+            self.optimizer.zero_grad()
+            yield number / len(lengths) / 2
+        if not cuda:
+            return None
+        if self.group.size > 1:
+            return "steps of several processes are not captured"
+        if narrowed and self.autocast is not None and not self.config.training.compile:
+            self._low_precision = LowPrecisionWeights(self.objective, narrowed, self.autocast)
+        return (yield from self._capture(batch))
+
+    def _capture(self, batch: Batch) -> Generator[float, None, str | None]:
+        """Capture the step for all lengths of captions, and hold some captured steps against plain ones."""
+        lengths = self.objective.lengths
+        tensors, counters = self.state()
+        before = {name: tensor.clone() for name, tensor in tensors.items()}
+        scalars = send(torch.tensor([self.config.training.learning_rate, self.ema.share(0)]), self.device)
+        given = batch._replace(length=lengths[-1]).to(self.device)
+        try:
+            with side_stream(self.device):
+                plain = [self._update(given, *scalars.unbind()) for _ in range(_TRIED_STEPS)]
+            self.restore(before, counters)
+            self.optimizer.zero_grad()
+            captured = CapturedUpdate(self._update, given)
+            for number, length in enumerate(lengths, start=1):
+                captured.capture(length)
+                self.optimizer.zero_grad()
+                yield (1 + number / len(lengths)) / 2
+            replayed = [captured(given, *scalars.tolist()) for _ in range(_TRIED_STEPS)]
+            difference = max(map(relative_difference, plain, replayed))
+        except RuntimeError as error:  # what CUDA and torch raise, out of memory included
+            return f"CUDA cannot capture it ({next(iter(str(error).splitlines()), type(error).__name__)})"
+        finally:
+            self.optimizer.zero_grad()
+            self.restore(before, counters)
+        if not difference < _ALIKE:
+            return f"captured steps differ from plain ones by {difference:.1%}"
+        self._captured = captured
+        return None
 
     def learning_rate(self, progress: float) -> float:
         """Warm-up over the first pictures, times half a cosine over the whole budget (`progress` in 0…1)."""
@@ -196,21 +273,34 @@ class Trainer:
         Raises:
             NotFiniteError: the gradient is not finite, and the weights are unchanged. On a GPU only `finite` shows it.
         """
-        training = self.config.training
-        rate = self.learning_rate(progress)
+        rate, share = self.learning_rate(progress), self.ema.share(self.steps)
+        batch = self._batch(self.objective.numbers(self.steps))
         self.network.train()
+        if self._captured is not None:
+            outcome = self._captured(batch, rate, share)
+        elif self.device.type == "cuda":
+            # As tensors, like those of a captured step, the numbers are the same whether it is captured or not.
+            outcome = self._update(batch.to(self.device), *send(torch.tensor([rate, share]), self.device).unbind())
+        else:
+            outcome = self._update(batch.to(self.device), rate, share)
+        self.images += self.config.training.batch
+        return TrainStep(self.images, *outcome, rate)
+
+    def _update(self, batch: Batch, learning_rate: float | Tensor, share: float | Tensor) -> Outcome:
+        """Change weights, moments and average by the gradient of a batch on the device."""
         self.optimizer.zero_grad()
-        loss = self.loss(torch.arange(self.images, self.images + training.batch))
+        loss = self._loss(batch, self.config.training.batch, self._low_precision or self._forward)
         with self.group.collective():
             loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), training.clip)
+        if self._low_precision is not None:
+            self._low_precision.collect()
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.config.training.clip)
         self._finite &= norm.isfinite()
         if self.device.type == "cpu" and not self.finite:  # on a GPU, asking would stall every step
             raise NotFiniteError(self.images)
-        self.optimizer.step(rate, self.autocast)
-        self.ema.update(self.network, self.steps)
-        self.images += training.batch
-        return TrainStep(self.images, loss.detach(), norm.detach(), rate)
+        self.optimizer.step(learning_rate, self.autocast)
+        self.ema.update(self.network, share)
+        return Outcome(loss.detach(), norm.detach())
 
     @property
     def finite(self) -> bool:
