@@ -179,6 +179,13 @@ def _grouped(lists: list[list[Any]], with_indices: bool = False) -> dict[Any, An
     return {(_State.device if ours else device, dtype): group for (device, dtype), group in found.items()}
 
 
+class _Autocast(torch.autocast):
+    """The CPU's, where the numbers are."""
+
+    def __init__(self, device_type: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__("cpu" if _is_ours(device_type) else device_type, *args, **kwargs)
+
+
 @contextmanager
 def pretended_gpu(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterator[Counter[str]]:
     """A block in which PyTorch finds one GPU of `kind`, "cuda" or "mps"; what waited for it is counted."""
@@ -195,6 +202,8 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterat
         else:
             patch.setattr(torch.backends.mps, "is_available", lambda: True)
         patch.setattr(module, "synchronize", lambda *_: _waits("synchronize"))
+        patch.setattr(torch, "autocast", _Autocast)
+        patch.setattr(torch, "is_autocast_enabled", lambda type_="cuda", real=torch.is_autocast_enabled: real("cpu"))
         for user in (
             importlib.import_module("torch.nn.utils.clip_grad"),
             importlib.import_module("torch.optim.optimizer"),

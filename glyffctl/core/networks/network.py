@@ -60,7 +60,10 @@ class Network(nn.Module):
         return condition
 
     def forward(self, z: Tensor, sigma: Tensor, context: Any) -> Tensor:
-        """F: z and the result (B, in_channels, size, size), sigma (B,) float64 on the CPU or where z is, and `encode`'s."""
+        """F: z and the result (B, in_channels, size, size), context from `encode`.
+
+        sigma is (B,) float64, on the CPU or where z is.
+        """
         raise NotImplementedError
 
 

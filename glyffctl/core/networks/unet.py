@@ -351,7 +351,7 @@ class UNet(Network):
         return Context(tokens, mask[:, None, None, :], self.embed_text(mean))
 
     def forward(self, z: Tensor, sigma: Tensor, context: Context) -> Tensor:
-        """z and the result (B, in_channels, size, size); sigma (B,) float64 on the CPU or where z is; context from `encode`."""
+        """z and the result (B, in_channels, size, size); sigma (B,) float64; context from `encode`."""
         label = (sigma.log() / 4).to(z.dtype).to(z.device, non_blocking=z.device.type == "cuda")
         return self._forward(z, label, context)
 

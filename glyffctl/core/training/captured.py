@@ -53,7 +53,7 @@ class CapturedUpdate:
     def __init__(self, update: Update, batch: Batch) -> None:
         """Take memory for batches like `batch`, on the device."""
         self._update = update
-        self._values = tuple(torch.empty_like(value) for value in batch.values)
+        self._values = tuple(value.clone() for value in batch.values)
         device = batch.values[0].device
         self._rate, self._share = torch.zeros((), device=device), torch.zeros((), device=device)
         self._outcome = Outcome(torch.zeros((), device=device), torch.zeros((), device=device))

@@ -27,7 +27,8 @@ class EMA:
     @torch.no_grad()
     def update(self, network: Network, share: float | Tensor) -> None:
         """Follow `network` by `share`; a tensor () is read by the device."""
-        averages, weights = list(self.network.parameters()), list(network.parameters())
+        averages: list[Tensor] = list(self.network.parameters())
+        weights: list[Tensor] = list(network.parameters())
         if not isinstance(share, Tensor):
             torch._foreach_lerp_(averages, weights, share)
             return

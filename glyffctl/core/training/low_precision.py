@@ -48,7 +48,7 @@ class LowPrecisionWeights:
         self._module = module
         narrowed = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
         named = {name: p for name, p in module.named_parameters() if id(p) in narrowed}
-        self._weights = list(named.values())
+        self._weights: list[Tensor] = list(named.values())
         self._copies = {name: torch.empty_like(p, dtype=dtype).requires_grad_() for name, p in named.items()}
         self._gradients = [torch.empty_like(p) for p in self._weights]
 

@@ -1,0 +1,160 @@
+"""Steps captured as CUDA graphs, on a GPU that is pretended: plain steps and captured ones, number for number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from glyffctl.core.training.low_precision import LowPrecisionWeights, layers_under_autocast
+from glyffctl.core.training.trainer import Trainer
+from glyffctl.workflows.events import finish
+from tests.conftest import Workshop
+from tests.pretended_gpu import no_waiting, pretended_gpu
+from tests.recorded_graph import recorded_graphs
+from tests.test_training import make_trainer, weights
+
+GPU = torch.device("cuda", 0)
+
+
+@pytest.fixture(autouse=True)
+def _gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with pretended_gpu(monkeypatch), recorded_graphs(monkeypatch):
+        yield
+
+
+def prepared(workshop: Workshop, **training: object) -> Trainer:
+    trainer = make_trainer(workshop, GPU, **training)
+    assert finish(trainer.prepare()) is None, "steps are captured"
+    return trainer
+
+
+def assert_same_state(one: Trainer, other: Trainer) -> None:
+    expected = weights(other)
+    for name, tensor in weights(one).items():
+        if name in expected:
+            assert torch.equal(tensor, expected[name]), name
+        else:  # moments that a plain run does not have before its first step
+            assert not tensor.any(), name
+
+
+@pytest.mark.parametrize(("optimizer", "precision"), [("adamw", "fp32"), ("muon", "fp32"), ("muon", "bf16")])
+def test_captured_steps_are_plain_steps(workshop: Workshop, optimizer: str, precision: str) -> None:
+    settings = {"optimizer": optimizer, "precision": precision}
+    plain, captured = make_trainer(workshop, GPU, **settings), prepared(workshop, **settings)
+    assert_same_state(captured, plain)
+    lengths = set()
+    for turn in range(10):  # over the end of a window, and of the warm-up of the rate
+        lengths.add(captured.objective.batch(captured.objective.numbers(turn)).length)
+        one, other = plain.step(turn / 10), captured.step(turn / 10)
+        assert torch.equal(one.loss, other.loss) and torch.equal(one.gradient, other.gradient)
+        assert one.learning_rate == other.learning_rate
+    assert_same_state(captured, plain)
+
+
+def test_a_captured_step_never_waits(workshop: Workshop) -> None:
+    trainer = prepared(workshop)
+    with no_waiting():
+        for _ in range(3):
+            trainer.step(0.5)
+
+
+def test_a_captured_run_goes_on_from_a_state(workshop: Workshop) -> None:
+    whole, before, after = (prepared(workshop, optimizer="muon") for _ in range(3))
+    for _ in range(6):
+        whole.step(0.25)
+    for _ in range(3):
+        before.step(0.25)
+    tensors, counters = before.state()
+    for _ in range(2):
+        after.step(0.9)
+    after.restore({name: tensor.clone() for name, tensor in tensors.items()}, counters)
+    for _ in range(3):
+        after.step(0.25)
+    assert after.images == whole.images
+    assert_same_state(after, whole)
+
+
+def test_a_state_of_before_the_first_step_undoes_what_a_captured_run_did(workshop: Workshop) -> None:
+    fresh, trainer = make_trainer(workshop, GPU), prepared(workshop)
+    tensors, counters = fresh.state()
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    for _ in range(2):
+        trainer.step(0.5)
+    trainer.restore(tensors, counters)
+    fresh.step(0.5), trainer.step(0.5)
+    assert_same_state(trainer, fresh)
+
+
+def test_a_captured_gradient_that_is_no_number_is_seen_afterwards(workshop: Workshop) -> None:
+    trainer = prepared(workshop)
+    tensors, counters = trainer.state()
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    trainer.step(0.5)
+    assert trainer.finite
+    with torch.no_grad():
+        dict(trainer.network.named_parameters())["conv_in.weight"].fill_(float("nan"))
+    trainer.step(0.5)
+    assert not trainer.finite
+    trainer.restore(tensors, counters)
+    assert trainer.finite
+    trainer.step(0.5)
+    assert trainer.finite
+
+
+@pytest.mark.parametrize("fault", ["refused", "wrong"])
+def test_a_graph_that_fails_its_check_is_not_used(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    if fault == "refused":
+        update = Trainer._update
+
+        def reading(self: Trainer, *arguments: object) -> object:
+            outcome = update(self, *arguments)  # type: ignore[arg-type]
+            float(outcome.loss)
+            return outcome
+
+        monkeypatch.setattr(Trainer, "_update", reading)
+    else:
+        monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda self: None)
+    plain, trainer = make_trainer(workshop, GPU), make_trainer(workshop, GPU)
+    reason = finish(trainer.prepare())
+    assert reason is not None
+    assert ("capture" in reason) if fault == "refused" else ("differ" in reason)
+    assert_same_state(trainer, plain)
+    for _ in range(2):
+        plain.step(0.5), trainer.step(0.5)
+    assert_same_state(trainer, plain)
+
+
+class Halves(nn.Module):
+    """One layer under autocast, one outside, and one in both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inside, self.outside, self.both = (nn.Linear(6, 6) for _ in range(3))
+        self.norm = nn.LayerNorm(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.both(self.outside(x))
+        with torch.autocast(x.device.type, torch.bfloat16):
+            return self.both(self.norm(self.inside(self.inside(x)))).float()
+
+
+def test_a_narrowed_copy_gives_the_gradients_of_autocast() -> None:
+    torch.manual_seed(0)
+    module, x = Halves(), torch.randn(5, 6)
+    with layers_under_autocast(module, torch.device("cpu")) as layers:
+        module(x).square().sum().backward()
+    assert layers == {module.inside}
+    expected = {name: parameter.grad for name, parameter in module.named_parameters()}
+    copy = LowPrecisionWeights(module, layers, torch.bfloat16)
+    for turn in range(2):
+        module.zero_grad()
+        copy(x).square().sum().backward()
+        copy.collect()
+        for name, parameter in module.named_parameters():
+            assert parameter.grad is not None and parameter.grad.dtype == torch.float32
+            assert torch.equal(parameter.grad, expected[name]), (turn, name)  # type: ignore[arg-type]
