@@ -20,9 +20,34 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
-from torch.utils._pytree import tree_leaves, tree_map
 
 _WAITS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "unique"}
+
+
+def leaves_of(value: Any) -> list[Any]:
+    """What tuples, lists and dictionaries hold; torch's pytrees take most of the time of a pretended run."""
+    found, left = [], [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, tuple | list):
+            left += reversed(value)
+        elif isinstance(value, dict):
+            left += reversed(value.values())
+        else:
+            found.append(value)
+    return found
+
+
+def mapped(call: Callable[[Any], Any], value: Any) -> Any:
+    """`value` with `call` applied to its leaves."""
+    if isinstance(value, dict):
+        return {key: mapped(call, part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [mapped(call, part) for part in value]
+        if isinstance(value, list):
+            return parts
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return call(value)
 
 
 class OnGPU(Tensor):
@@ -70,7 +95,7 @@ def _call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
     name = getattr(func, "__name__", str(func))
     owner = getattr(getattr(func, "__self__", None), "__name__", "")
     with torch._C.DisableTorchFunction():
-        leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        leaves = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Tensor)]
         ours = [leaf for leaf in leaves if isinstance(leaf, OnGPU)]
         first = args[0] if args else None
         if name == "__get__" and isinstance(first, OnGPU):
@@ -92,7 +117,7 @@ def _call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any
         if target is not None:
             kwargs = {**kwargs, "device": torch.device("cpu")}
         answer = func(*args, **kwargs)
-        return tree_map(_gpu, answer) if here else answer
+        return mapped(_gpu, answer) if here else answer
 
 
 def _attribute(owner: str, func: Any, x: OnGPU, kwargs: dict[str, Any]) -> Any:
@@ -100,7 +125,7 @@ def _attribute(owner: str, func: Any, x: OnGPU, kwargs: dict[str, Any]) -> Any:
         return _State.device
     if owner in ("is_cuda", "is_mps", "is_cpu"):
         return owner == f"is_{_State.device.type}"
-    return tree_map(_gpu, func(x, **kwargs))
+    return mapped(_gpu, func(x, **kwargs))
 
 
 def _copy(x: OnGPU, memo: dict[int, Any]) -> Any:
@@ -161,7 +186,7 @@ class _Pretending(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         kwargs = kwargs or {}
-        leaves = tree_leaves((args, kwargs))
+        leaves = leaves_of((args, kwargs))
         if any(isinstance(leaf, OnGPU) for leaf in leaves) or any(map(_names_device, leaves)):
             return _call(func, args, kwargs)
         return func(*args, **kwargs)

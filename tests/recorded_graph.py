@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim.optimizer import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 from tests import pretended_gpu
+from tests.pretended_gpu import leaves_of, mapped
 
 _FROM_LISTS = {"tensor", "as_tensor", "asarray", "from_numpy"}
 
@@ -121,8 +121,8 @@ class Operation:
     """The new tensors among the results, in order; empty where all results are arguments."""
 
     def run(self) -> None:
-        given, named = tree_map(_found, (self.arguments, self.keywords))
-        results = [x for x in tree_leaves(self.function(*given, **named)) if isinstance(x, Tensor)]
+        given, named = mapped(_found, (self.arguments, self.keywords))
+        results = [x for x in leaves_of(self.function(*given, **named)) if isinstance(x, Tensor)]
         if self.made:
             for kept, result in zip(self.made, results, strict=True):
                 kept.copy_(result)
@@ -160,7 +160,7 @@ class _Recorder(TorchDispatchMode):
 
     def hear(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Learn from a function of torch which of its tensors are on the GPU."""
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Tensor)]
         ours = [x for x in tensors if isinstance(x, pretended_gpu.OnGPU)]
         strangers = [x for x in tensors if not isinstance(x, pretended_gpu.OnGPU)] if ours else []
         target = kwargs.get("device")
@@ -177,14 +177,14 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         with torch._C.DisableTorchFunction():
-            tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+            tensors = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Tensor)]
             here = any(_key(x) in self._gpu for x in tensors) if tensors else self.on_gpu
             if not here:
                 return func(*args, **kwargs)  # the CPU works as ever; its work is in no graph
             self._check(func, args, kwargs)
             for x in _written(func, args, kwargs):
                 self._keep_contents(x)
-            given, named = tree_map(self._written_down, (args, kwargs))
+            given, named = mapped(self._written_down, (args, kwargs))
             answer = func(*args, **kwargs)
             new = self._new(func, {_key(x) for x in tensors}, answer)
             # Empty memory and views need no work.
@@ -224,7 +224,7 @@ class _Recorder(TorchDispatchMode):
 
     def _new(self, func: Any, known: set[int], answer: Any) -> list[Tensor]:
         """Those of the results that have memory of their own."""
-        results = [x for x in tree_leaves(answer) if isinstance(x, Tensor)]
+        results = [x for x in leaves_of(answer) if isinstance(x, Tensor)]
         new = [x for x in results if _key(x) not in known]
         assert len(new) in (0, len(results)), f"{func}: some results are new and some are arguments"
         for x in new:
@@ -246,7 +246,7 @@ def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[A
     for place, argument in enumerate(func._schema.arguments):
         if argument.alias_info is not None and argument.alias_info.is_write:
             value = args[place] if place < len(args) else kwargs.get(argument.name)
-            written += [x for x in tree_leaves(value) if x is not None]
+            written += [x for x in leaves_of(value) if x is not None]
     return written
 
 
