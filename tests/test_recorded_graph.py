@@ -80,7 +80,8 @@ class Step:
         return [x.detach().cpu().clone() for x in everything]
 
 
-def capture(compute: Callable[[], Any]) -> torch.cuda.CUDAGraph:
+def capture(compute: Callable[[], Any]) -> Any:
+    """The graph of `compute`: a `recorded_graph.CUDAGraph`."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         compute()
