@@ -224,11 +224,12 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterat
             patch.setattr(torch.cuda, "set_device", lambda _: None)
             patch.setattr(torch.cuda, "get_device_name", lambda _: "a pretended GPU")
             patch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
+            patch.setattr(torch.cuda, "mem_get_info", lambda *_: (16 * 2**30, 24 * 2**30))
         else:
             patch.setattr(torch.backends.mps, "is_available", lambda: True)
         patch.setattr(module, "synchronize", lambda *_: _waits("synchronize"))
         patch.setattr(torch, "autocast", _Autocast)
-        patch.setattr(torch, "is_autocast_enabled", lambda type_="cuda", real=torch.is_autocast_enabled: real("cpu"))
+        patch.setattr(torch, "is_autocast_enabled", lambda _=None, real=torch.is_autocast_enabled: real("cpu"))
         for user in (
             importlib.import_module("torch.nn.utils.clip_grad"),
             importlib.import_module("torch.optim.optimizer"),

@@ -11,6 +11,7 @@ stricter: memory of before the capture must still be somebody's at a replay; CUD
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.optim.optimizer import Optimizer
+from torch.utils import _foreach_utils
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests import pretended_gpu
@@ -144,9 +146,11 @@ def _same_memory(x: Tensor) -> Tensor:
 class _Recorder(TorchDispatchMode):
     """Runs and writes down what is done on the GPU, below autograd: so passes backward as well."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, capturing: bool = True) -> None:
         super().__init__()
+        self.capturing = capturing  # or else only counting
         self.operations: list[Operation] = []
+        self.launches: Counter[str] = Counter()
         self.refused: str | None = None
         self.on_gpu = False  # what is made from nothing now
         self._gpu: dict[int, torch.UntypedStorage] = {}
@@ -154,9 +158,10 @@ class _Recorder(TorchDispatchMode):
         self._scalars: dict[int, torch.UntypedStorage] = {}
         self._before: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]] = {}
 
-    def refuse(self, what: str) -> RuntimeError:
-        self.refused = what
-        return RuntimeError(f"CUDA error: operation not permitted when stream is capturing: {what}")
+    def refuse(self, what: str) -> None:
+        if self.capturing:
+            self.refused = what
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing: {what}")
 
     def hear(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Learn from a function of torch which of its tensors are on the GPU."""
@@ -166,11 +171,11 @@ class _Recorder(TorchDispatchMode):
         target = kwargs.get("device")
         self.on_gpu = pretended_gpu._is_ours(target) if target is not None else bool(ours)
         if name in _FROM_LISTS and self.on_gpu and not ours:
-            raise self.refuse(f"{name}: a copy from the CPU")
+            self.refuse(f"{name}: a copy from the CPU")
         if strangers and (name in ("copy_", "__setitem__") or any(x.ndim for x in strangers)):
-            raise self.refuse(f"{name}: a copy between GPU and CPU")
+            self.refuse(f"{name}: a copy between GPU and CPU")
         if name in pretended_gpu._WAITS and args and isinstance(args[0], pretended_gpu.OnGPU):
-            raise self.refuse(f"{name}: it waits for the GPU")
+            self.refuse(f"{name}: it waits for the GPU")
         self._gpu |= {_key(x): x.untyped_storage() for x in ours}
         self._scalars |= {_key(x): x.untyped_storage() for x in strangers}
 
@@ -182,14 +187,18 @@ class _Recorder(TorchDispatchMode):
             if not here:
                 return func(*args, **kwargs)  # the CPU works as ever; its work is in no graph
             self._check(func, args, kwargs)
-            for x in _written(func, args, kwargs):
-                self._keep_contents(x)
-            given, named = mapped(self._written_down, (args, kwargs))
+            written, given, named = _written(func, args, kwargs), args, kwargs
+            if self.capturing:
+                for x in written:
+                    self._keep_contents(x)
+                given, named = mapped(self._written_down, (args, kwargs))
             answer = func(*args, **kwargs)
             new = self._new(func, {_key(x) for x in tensors}, answer)
-            # Empty memory and views need no work.
-            if "empty" not in func._schema.name and (new or _written(func, args, kwargs)):
-                self.operations.append(Operation(func, given, named, [_same_memory(x) for x in new]))
+            waits = torch.Tag.data_dependent_output in func.tags
+            if "empty" not in func._schema.name and (new or written or waits):  # empty memory and views need no work
+                self.launches[_kind(func)] += 1
+                if self.capturing:
+                    self.operations.append(Operation(func, given, named, [_same_memory(x) for x in new]))
             return answer
 
     def _check(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -197,13 +206,13 @@ class _Recorder(TorchDispatchMode):
         if name == "aten::index":  # one of the shapes that depend on numbers, if indices are masks
             masks = [x for x in args[1] if isinstance(x, Tensor) and x.dtype in (torch.bool, torch.uint8)]
             if masks:
-                raise self.refuse(f"{name}: the number of places in a mask")
+                self.refuse(f"{name}: the number of places in a mask")
         elif torch.Tag.data_dependent_output in tags:
-            raise self.refuse(f"{name}: it waits for the GPU")
+            self.refuse(f"{name}: it waits for the GPU")
         elif torch.Tag.dynamic_output_shape in tags and kwargs.get("output_size") is None:
-            raise self.refuse(f"{name}: the shape of its result depends on numbers")
+            self.refuse(f"{name}: the shape of its result depends on numbers")
         if torch.Tag.nondeterministic_seeded in tags and not name.startswith("aten::_scaled_dot_product"):
-            raise self.refuse(f"{name}: it draws from a generator of torch")
+            self.refuse(f"{name}: it draws from a generator of torch")
 
     def _keep_contents(self, x: Tensor) -> None:
         """What was there before the capture is there after it."""
@@ -240,6 +249,11 @@ class _Recorder(TorchDispatchMode):
                 x.fill_(float("nan") if x.is_floating_point() else 1)
 
 
+def _kind(func: Any) -> str:
+    """The name of an operation, in place or not."""
+    return func._schema.name.removeprefix("aten::").rstrip("_")
+
+
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
     """The arguments that an operation writes to."""
     written = []
@@ -255,10 +269,12 @@ class CUDAGraph:
 
     Attributes:
         operations: what a replay runs, in order.
+        launches: how many of them there are, by name.
     """
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.operations: list[Operation] = []
+        self.launches: Counter[str] = Counter()
         self.replays = 0
         self._captured = False
         self._pool: object = None
@@ -280,7 +296,7 @@ class CUDAGraph:
             recorder.end()
         if recorder.refused:
             raise RuntimeError(f"CUDA error: operation failed during capture before: {recorder.refused}")
-        self.operations, self._captured = recorder.operations, True
+        self.operations, self.launches, self._captured = recorder.operations, recorder.launches, True
 
     def replay(self) -> None:
         if not self._captured or _now.recorder is not None:
@@ -342,7 +358,8 @@ def _refusing_moves(move: Callable[..., Any]) -> Callable[..., Any]:
     def moving(name: str, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         moved = move(name, x, args, kwargs)
         if _now.recorder is not None and isinstance(moved, pretended_gpu.OnGPU) != isinstance(x, pretended_gpu.OnGPU):
-            raise _now.recorder.refuse(f"{name}: a copy between GPU and CPU")
+            _now.recorder.launches["copy between GPU and CPU"] += 1
+            _now.recorder.refuse(f"{name}: a copy between GPU and CPU")
         return moved
 
     return moving
@@ -351,15 +368,20 @@ def _refusing_moves(move: Callable[..., Any]) -> Callable[..., Any]:
 def _refusing_waits(waits: Callable[[str], None]) -> Callable[[str], None]:
     def waiting(name: str) -> None:
         if _now.recorder is not None:
-            raise _now.recorder.refuse(f"{name}: it waits for the GPU")
+            _now.recorder.refuse(f"{name}: it waits for the GPU")
         waits(name)
 
     return waiting
 
 
+def _capturing() -> bool:
+    return _now.recorder is not None and _now.recorder.capturing
+
+
 def _check_capturable(optimizer: Optimizer) -> None:
-    if _now.recorder is not None and not all(group.get("capturable") for group in optimizer.param_groups):
-        raise _now.recorder.refuse("step of an optimizer that is not capturable")
+    if _capturing() and not all(group.get("capturable") for group in optimizer.param_groups):
+        assert _now.recorder is not None
+        _now.recorder.refuse("step of an optimizer that is not capturable")
 
 
 @contextmanager
@@ -375,15 +397,34 @@ def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "empty_cache": lambda: None,
             "graph": graph,
             "graph_pool_handle": graph_pool_handle,
-            "is_current_stream_capturing": lambda: _now.recorder is not None,
+            "is_current_stream_capturing": _capturing,
             "stream": lambda stream: stream,
         }
         for name, stand_in in stand_ins.items():
             patch.setattr(torch.cuda, name, stand_in)
         for name in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):
             patch.setattr(Optimizer, name, _check_capturable, raising=False)
+        supported = [*_foreach_utils._foreach_supported_types, pretended_gpu.OnGPU]
+        patch.setattr(_foreach_utils, "_foreach_supported_types", supported)
         patch.setattr(pretended_gpu.OnGPU, "record_stream", lambda *_: None)  # torch's takes no stand-in
         patch.setattr(pretended_gpu, "_call", _heard(pretended_gpu._call))
         patch.setattr(pretended_gpu, "_move", _refusing_moves(pretended_gpu._move))
         patch.setattr(pretended_gpu, "_waits", _refusing_waits(pretended_gpu._waits))
         yield
+
+
+@contextmanager
+def counted_launches() -> Iterator[Counter[str]]:
+    """A block inside that of `recorded_graphs` whose work on the GPU is counted, by the names of ATen.
+
+    What is counted are operations that need at least one kernel, and copies between CPU and GPU. An operation on a list
+    (`_foreach_…`, `_fused_…`) counts as one, whatever the length; normalization and its gradient are two or three
+    kernels on a real GPU, and count as one.
+    """
+    assert _now.recorder is None
+    _now.recorder = recorder = _Recorder(capturing=False)
+    try:
+        with recorder:
+            yield recorder.launches
+    finally:
+        _now.recorder = None

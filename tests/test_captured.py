@@ -118,7 +118,7 @@ def test_a_graph_that_fails_its_check_is_not_used(
 
         monkeypatch.setattr(Trainer, "_update", reading)
     else:
-        monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda self: None)
+        monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda _: None)
     plain, trainer = make_trainer(workshop, GPU), make_trainer(workshop, GPU)
     reason = finish(trainer.prepare())
     assert reason is not None

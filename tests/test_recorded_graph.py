@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from glyffctl.core.training.ema import EMA
 from tests.pretended_gpu import pretended_gpu
-from tests.recorded_graph import recorded_graphs
+from tests.recorded_graph import counted_launches, recorded_graphs
 
 GPU = torch.device("cuda", 0)
 
@@ -80,7 +80,8 @@ class Step:
         return [x.detach().cpu().clone() for x in everything]
 
 
-def capture(compute: Callable[[], Any]) -> torch.cuda.CUDAGraph:
+def capture(compute: Callable[[], Any]) -> Any:
+    """The graph of `compute`: a `recorded_graph.CUDAGraph`."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         compute()
@@ -285,3 +286,22 @@ def test_an_average_that_python_weighs_is_found() -> None:
         graph.replay()
         same = torch.equal(*(next(ema.network.parameters()) for ema in (eager, captured)))
         assert same == (steps == 0)
+
+
+def test_what_is_launched_is_counted() -> None:
+    xs = [torch.ones(2, 3, device=GPU), torch.ones(4, device=GPU)]
+
+    def compute() -> None:
+        torch._foreach_mul_(xs, 2.0)  # one, for both
+        xs[0].T[1].add_(1)  # views need no kernel
+        xs[1] + torch.empty_like(xs[1]).fill_(1)
+        torch.ones(3).add(1)  # the CPU's
+
+    with counted_launches() as launches:
+        compute()
+        assert xs[0].T.tolist() == [[2, 2], [3, 3], [2, 2]]
+    assert launches == {"_foreach_mul": 1, "add": 2, "fill": 1}
+    assert capture(compute).launches == launches
+    with counted_launches() as launches:
+        assert float(torch.ones(2).to(GPU).sum()) == 2
+    assert launches == {"copy between GPU and CPU": 1, "sum": 1, "_local_scalar_dense": 1}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import traceback
 from pathlib import Path
 from types import FrameType
@@ -66,12 +67,10 @@ class Commands(TyperGroup):
                 raise
             if os.environ.get(_TRACEBACK):
                 raise
-            if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
-                message, code = "not enough memory on the GPU; make --batch or the network smaller", 1
-            elif "DefaultCPUAllocator" in str(error):
+            if "DefaultCPUAllocator" in str(error):
                 message, code = _NO_MEMORY, 1
             else:
-                message, code = _fault(error), 1
+                message, code = _of_gpu(error, self.commands.get(ctx.invoked_subcommand)) or _fault(error), 1
         from glyffctl.display.console import fail
 
         fail(message, "error: " if code <= 2 else "")
@@ -94,6 +93,16 @@ def with_options(message: str, command: Any) -> str:
         if long:
             options[param.name] = long
     return re.sub(r"`(\w+)`", lambda found: options.get(found[1], found[0]), message)
+
+
+def _of_gpu(error: Exception, command: Any) -> str | None:
+    """What `error` says about a GPU, and what to do; None if it is about other things."""
+    if not isinstance(error, RuntimeError) or "torch" not in sys.modules:
+        return None
+    from glyffctl.core.device import gpu_failure
+
+    has_batch = command is not None and any(param.name == "batch" for param in command.params)
+    return gpu_failure(error, "make --batch or the network smaller, or " if has_batch else "")
 
 
 def _fault(error: Exception) -> str:

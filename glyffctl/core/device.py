@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 
 import torch
 from torch import Tensor
 
-from glyffctl.core.errors import UsageError
+from glyffctl.core.errors import DeviceError, UsageError
 
 CPU = torch.device("cpu")
+_LEAST_FREE = 256 * 2**20  # the libraries for matrices and convolutions alone take a hundred megabytes
 
 
-def choose_device(name: str = "auto") -> torch.device:
+def choose_device(name: str = "auto", first: int = 0) -> torch.device:
     """The device called `name`: "auto", "cpu", "cuda", "cuda:1" or "mps".
 
-    "auto" is the first CUDA GPU, or the CPU where PyTorch finds none. Apple's GPUs ("mps") are taken only when named:
-    nothing has run on one yet.
+    "auto" is a CUDA GPU, or the CPU where PyTorch finds none. Apple's GPUs ("mps") are taken only when named: nothing
+    has run on one yet. A CUDA GPU computes something before it is returned, so that one that cannot is found out here.
+
+    Args:
+        name: as above.
+        first: the number of the GPU that "auto" and "cuda" mean; in a job, every process has its own.
 
     Raises:
-        UsageError: there is no such device, or this PyTorch cannot use it.
+        UsageError: there is no such device.
+        DeviceError: it cannot be used now.
     """
-    if name == "auto":
-        return torch.device("cuda", 0) if torch.cuda.is_available() else CPU
-    if name == "cpu":
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
         return CPU
+    if name == "auto":
+        name = "cuda"
     if name == "mps":
         if not torch.backends.mps.is_available():
             raise UsageError("`device` mps is for Macs with an Apple GPU, and PyTorch finds none here")
@@ -33,13 +40,91 @@ def choose_device(name: str = "auto") -> torch.device:
     named = re.fullmatch(r"cuda(?::(\d{1,4}))?", name, re.ASCII)
     if named is None:
         raise UsageError(f"`device` is auto, cpu, cuda, cuda:1 or mps, not {name!r}")
-    if not torch.cuda.is_available():
-        why = "this PyTorch was built without CUDA" if torch.version.cuda is None else "PyTorch finds no CUDA GPU"
-        raise UsageError(f"`device` {name}: {why} (version {torch.__version__}); cpu works everywhere")
-    number, count = int(named[1] or 0), torch.cuda.device_count()
-    if number >= count:
-        raise UsageError(f"`device` {name}: this machine has {count} GPU{'s' * (count > 1)}, counted from cuda:0")
-    return torch.device("cuda", number)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what PyTorch says in several lines is an error of one line below
+        if not torch.cuda.is_available():
+            raise UsageError(f"`device` {name}: {_why_no_gpu()} (version {torch.__version__}); cpu works everywhere")
+        number, count = int(named[1] or first), torch.cuda.device_count()
+        if number >= count:
+            raise UsageError(f"`device` {name}: this machine has {count} GPU{'s' * (count > 1)}, counted from cuda:0")
+        device = torch.device("cuda", number)
+        _check(device)
+    return device
+
+
+def _why_no_gpu() -> str:
+    if torch.version.cuda is None:
+        return "this PyTorch was built without CUDA"
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return gpu_failure(error) or "PyTorch finds no CUDA GPU"
+    return "PyTorch finds no CUDA GPU"
+
+
+def _check(device: torch.device) -> None:
+    """Compute something on a CUDA GPU.
+
+    Raises:
+        DeviceError: that fails, or there is hardly any memory left.
+    """
+    try:
+        if torch.cuda.memory_reserved(device):
+            return  # this process has computed on it
+        free, total = torch.cuda.mem_get_info(device)
+        if free < _LEAST_FREE:
+            raise DeviceError(
+                f"`device` {device} has only {free / 2**20:,.0f} MiB of {total / 2**20:,.0f} free; end the other "
+                f"programs on it (nvidia-smi lists them), or choose another device; cpu works everywhere"
+            )
+        float(torch.ones(8, device=device).sum())
+    except RuntimeError as error:
+        what = gpu_failure(error) or f"it fails: {str(error).strip().partition(chr(10))[0]}"
+        raise DeviceError(f"`device` {device}: {what}; another device may do; cpu works everywhere") from error
+
+
+_NO_MEMORY = r"out of memory|(CUBLAS|CUDNN)_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)"
+_FAILURES = {
+    r"busy or unavailable": "another program has the GPU to itself; wait for its end (nvidia-smi shows it)",
+    r"no kernel image|not compatible with the current PyTorch": "this PyTorch, version {torch}, has no code for this "
+    "model of GPU; install one that has (pytorch.org/get-started)",
+    r"driver version is insufficient|driver on your system is too old|no NVIDIA driver|unsupported display driver": (
+        "the NVIDIA driver is missing, or too old for CUDA {cuda}, which this PyTorch needs; install a newer driver"
+    ),
+    r"ECC error|GPU is lost": "the GPU itself failed; look at nvidia-smi, and run the command again",
+}
+
+
+def gpu_failure(error: BaseException, smaller: str = "") -> str | None:
+    """What an exception of PyTorch says about a GPU: a line that says what to do, or None if it is about other things.
+
+    Args:
+        error: what PyTorch raised.
+        smaller: where memory ran out, what else to do about it, such as "make `batch` smaller, or ".
+    """
+    told = str(error)
+    if re.search(_NO_MEMORY, told):
+        asked = re.search(r"Tried to allocate ([\d.]+ \w+)", told)
+        free = re.search(r"total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", told)
+        needed = f": {asked[1]} more were needed" if asked else ""
+        left = f", {free[2]} of {free[1]} were free" if asked and free else ""
+        return f"not enough memory on the GPU{needed}{left}; {smaller}end other programs that use the GPU"
+    for pattern, line in _FAILURES.items():
+        if re.search(pattern, told, re.IGNORECASE):
+            return line.format(torch=torch.__version__, cuda=torch.version.cuda)
+    return None
+
+
+def memory_free(device: torch.device) -> int:
+    """Bytes that this process can still use on `device`.
+
+    On a CUDA GPU: what no program has, and what PyTorch keeps to use again. On the CPU, and on Apple's GPUs, which
+    share its memory: all that the machine has, since the system can make room.
+    """
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:

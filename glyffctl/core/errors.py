@@ -7,6 +7,7 @@
     ├── EmbeddingError    a text encoder or cached embeddings
     ├── ModelError        a model, a checkpoint or a run folder
     ├── TrainingError     training that cannot continue
+    ├── DeviceError       a GPU that cannot be used now
     ├── OutputError       a path to write to
     ├── UsageError        options that are not valid (exit code 2)
     └── Interrupted       stopped by a signal, with the work saved (exit code 130 after Ctrl-C, 143 after SIGTERM)
@@ -44,6 +45,10 @@ class ModelError(GlyffError):
 
 class TrainingError(GlyffError):
     """Training that cannot start or continue."""
+
+
+class DeviceError(GlyffError):
+    """A GPU that is there but cannot be used: busy, full, or not supported by this PyTorch or its driver."""
 
 
 class OutputError(GlyffError):

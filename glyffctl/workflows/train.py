@@ -266,14 +266,12 @@ def _device(options: TrainOptions, process: ProcessInfo) -> torch.device:
         if name not in ("auto", "cpu"):
             raise UsageError(f"--gpus 0 trains on the CPU, --device {name} does not; leave one of them out")
         return CPU
-    device = choose_device(name)
-    if device.type != "cuda":
-        return device
-    if process.size > 1:
-        if process.local >= torch.cuda.device_count():
-            raise UsageError(f"process {process.local} of this machine has no GPU: it has {torch.cuda.device_count()}")
-        device = torch.device("cuda", process.local)
-    torch.cuda.set_device(device)
+    mine = process.local if process.size > 1 else 0
+    if name != "cpu" and mine >= (count := torch.cuda.device_count()) > 0:
+        raise UsageError(f"process {mine} of this machine has no GPU: it has {count}")
+    device = choose_device(name, mine)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     return device
 
 
