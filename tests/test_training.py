@@ -1,5 +1,7 @@
 """One optimizer step after another: draws, order, resuming, averages."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from glyffctl.core import precision
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
-from glyffctl.core.device import CPU
+from glyffctl.core.device import CPU, make_deterministic
 from glyffctl.core.diffusion.schedule import linear
 from glyffctl.core.errors import TrainingError
 from glyffctl.core.models.config import Config, fit_to_data, merge, parse, read_preset, read_toml
@@ -17,6 +19,7 @@ from glyffctl.core.training.denoising import draw_sigmas
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import finish
 from tests.conftest import Workshop
+from tests.pretended_gpu import pretended_gpu
 
 
 def make_trainer(workshop: Workshop, device: torch.device = CPU, **training: object) -> Trainer:
@@ -57,6 +60,69 @@ def test_the_batch_size_does_not_change_what_a_sample_is(workshop: Workshop) -> 
     together = float(trainer.loss(number).detach())
     apart = torch.stack([trainer.loss(part).detach() for part in number.split(4)])
     assert together == pytest.approx(float(apart.mean()), rel=1e-5)
+
+
+def test_steps_share_out_all_samples_with_captions_of_like_length_together(workshop: Workshop) -> None:
+    trainer = make_trainer(workshop)
+    objective, batch = trainer.objective, trainer.config.training.batch
+    steps = [objective.numbers(step) for step in range(16)]
+    for window in (steps[:8], steps[8:]):
+        seen = torch.cat(window).sort().values
+        assert torch.equal(seen, torch.arange(len(seen)) + int(seen[0])), "eight steps see what they saw unsorted"
+    assert torch.equal(torch.cat(steps).sort().values, torch.arange(16 * batch))
+    assert torch.equal(make_trainer(workshop).objective.numbers(11), steps[11]), "a resumed run needs no step of before"
+    sorted_ = sum(objective.batch(number).length for number in steps)
+    unsorted = sum(objective.batch(number).length for number in torch.arange(16 * batch).split(batch))
+    assert sorted_ < unsorted
+
+
+def test_on_a_gpu_captions_have_few_lengths(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pretended_gpu(monkeypatch):
+        objective = make_trainer(workshop, torch.device("cuda", 0)).objective
+        batches = [objective.batch(objective.numbers(step)) for step in range(16)]
+    longest = objective.data.embeddings.longest
+    assert objective.lengths == tuple(sorted(set(objective.lengths))) and objective.lengths[-1] >= longest
+    assert all(length % 8 == 0 for length in objective.lengths)
+    here = make_trainer(workshop).objective
+    for step, padded in enumerate(batches):
+        assert padded.length in objective.lengths
+        batch = here.batch(here.numbers(step))
+        assert batch.length <= padded.length
+        assert all(map(torch.equal, batch.values, padded.values))
+
+
+def test_padding_changes_no_loss(workshop: Workshop) -> None:
+    trainer = make_trainer(workshop)
+    batch = trainer.objective.batch(torch.arange(12))
+    losses = [
+        trainer.objective(*batch.values, length=batch.length + more, autocast=None).detach() for more in (0, 3, 50)
+    ]
+    for padded in losses[1:]:
+        torch.testing.assert_close(padded, losses[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def determined() -> Iterator[None]:
+    switches = [torch.backends.cuda.enable_flash_sdp, torch.backends.cuda.enable_mem_efficient_sdp]
+    before = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    make_deterministic()
+    yield
+    torch.use_deterministic_algorithms(False)
+    for switch in (*switches, torch.backends.cuda.enable_cudnn_sdp):
+        switch(True)
+    if before is None:
+        del os.environ["CUBLAS_WORKSPACE_CONFIG"]
+
+
+@pytest.mark.usefixtures("determined")
+def test_kernels_that_repeat_exactly_are_all_a_step_needs(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert torch.are_deterministic_algorithms_enabled()  # from here on an operation without such a kernel raises
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    make_trainer(workshop).step(0.5)
+    with pretended_gpu(monkeypatch):
+        make_trainer(workshop, torch.device("cuda", 0)).step(0.5)
+        assert not torch.backends.cudnn.benchmark
+        assert not torch.backends.cuda.flash_sdp_enabled()
 
 
 def test_two_runs_are_the_same_and_another_seed_is_not(workshop: Workshop) -> None:

@@ -67,7 +67,8 @@ def _steps(updates: list[Tensor], rate: float | Tensor, dtype: torch.dtype | Non
     if updates[0].device.type == "cpu":
         # Products of many matrices at once are slower on a CPU: MKL's take seven times as long as one by one.
         return [orthogonalized(update, dtype).to(update.dtype) * rate for update in updates]
-    return list((orthogonalized(torch.stack(updates), dtype).to(updates[0].dtype) * rate).unbind())
+    together = orthogonalized(torch.stack(updates), dtype).to(updates[0].dtype) * rate
+    return list(together.contiguous().unbind())  # in the memory order of the parameters all are added at once
 
 
 def orthogonalized(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
