@@ -29,8 +29,6 @@ def enable(device: torch.device) -> str | None:
         return f"the kernels are for CUDA, not for {device.type}"
     if os.environ.get(VARIABLE) == "0":
         return f"{VARIABLE}=0 turns the kernels off"
-    if device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
     if device not in _answers:
         _answers[device] = _try(device)
     _on = all(answer is None for answer in _answers.values())

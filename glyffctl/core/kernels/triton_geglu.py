@@ -18,7 +18,7 @@ def _normal_law(gate):
     return 0.5 * (1.0 + tl.erf(gate * 0.7071067811865476))
 
 
-@triton.jit(do_not_specialize=["rows"])
+@triton.jit
 def _tile(x_ptr, rows, W, BLOCK_R: tl.constexpr, BLOCK_W: tl.constexpr):
     """Row numbers, columns, mask, and the hidden and gate halves of this block, in float32."""
     row = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)

@@ -8,8 +8,8 @@ gives the same bits.
 The variance is never a difference of large numbers: each block takes its own mean first, and blocks are combined as
 Chan, Golub and LeVeque (1983, "Algorithms for computing the sample variance", eq. 2.1) do, for many blocks at once.
 
-With n = (x − mean)·rstd, u = (n·weight + bias)·(1 + scale) + shift, y = silu(u) and du = dy·silu'(u), all gradients come
-from two sums over the rows of each picture and channel, A = Σ du and N = Σ du·n:
+With n = (x − mean)·rstd, u = (n·weight + bias)·(1 + scale) + shift, y = silu(u) and du = dy·silu'(u), all gradients
+come from two sums over the rows of each picture and channel, A = Σ du and N = Σ du·n:
 
     dshift = A   dscale = weight·N + bias·A   dweight = Σ_b (1 + scale)·N   dbias = Σ_b (1 + scale)·A
     dx = rstd·(weight·(1 + scale)·du − mean_g(weight·(1 + scale)·A) − n·mean_g(weight·(1 + scale)·N))
@@ -43,7 +43,7 @@ def _tile(P, C, chunks, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr):
 
 @triton.jit(do_not_specialize=["P", "chunks"])
 def _moments_kernel(x_ptr, mean_ptr, square_ptr, P, C, chunks, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr):
-    """Mean and squared deviations from it of each block of rows and channel: reads x, writes 8/BLOCK_P bytes a value."""
+    """Mean and squared deviations of each block of rows and channel: reads x, writes 8/BLOCK_P bytes a value."""
     _, channels, places, mask = _tile(P, C, chunks, BLOCK_P, BLOCK_C)
     x = tl.load(x_ptr + places, mask=mask, other=0.0).to(tl.float32)
     count = tl.minimum(BLOCK_P, P - (tl.program_id(0) % chunks) * BLOCK_P).to(tl.float32)
@@ -197,9 +197,7 @@ def _group_sums_kernel(
 
 
 @triton.jit(do_not_specialize=["B"])
-def _weights_kernel(
-    wa_ptr, wn_ptr, dweight_ptr, dbias_ptr, B, C, BLOCK_B: tl.constexpr, BLOCK_C: tl.constexpr
-):
+def _weights_kernel(wa_ptr, wn_ptr, dweight_ptr, dbias_ptr, B, C, BLOCK_B: tl.constexpr, BLOCK_C: tl.constexpr):
     """dweight and dbias, sums over the batch: reads 8 bytes for each picture and channel."""
     channels = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
     total_a, total_n = tl.zeros([BLOCK_B, BLOCK_C], tl.float32), tl.zeros([BLOCK_B, BLOCK_C], tl.float32)
@@ -329,17 +327,18 @@ def group_norm_backward(
     scale_, scale_row = _rows(scale, weight)
     shift_, shift_row = _rows(shift, weight)
     grid = (B * chunks, triton.cdiv(C, block_c))
-    film_and_sizes = (
-        mean, rstd, weight, bias, scale_, shift_, scale_row, shift_row, P, C, width, chunks, film, silu, block_p, block_c
+    common = (
+        mean, rstd, weight, bias, scale_, shift_, scale_row, shift_row,
+        P, C, width, chunks, film, silu, block_p, block_c,
     )  # fmt: skip
     with torch.cuda.device_of(x):
-        _sums_kernel[grid](x, dy, a, n, *film_and_sizes, num_warps=8)
+        _sums_kernel[grid](x, dy, a, n, *common, num_warps=8)
         _group_sums_kernel[B, groups](
             a, n, wa, wn, group_a, group_n, dscale, dshift, weight, bias, scale_, scale_row, P, C, width, chunks,
             film, block_s, block_d,
         )  # fmt: skip
         _weights_kernel[triton.cdiv(C, 16),](wa, wn, dweight, dbias, B, C, 64, 16)
-        _inputs_kernel[grid](x, dy, dx, group_a, group_n, *film_and_sizes, num_warps=8)
+        _inputs_kernel[grid](x, dy, dx, group_a, group_n, *common, num_warps=8)
     return dx, dweight, dbias, dscale, dshift
 
 
@@ -350,9 +349,7 @@ def _fake_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
     del dy, mean, rstd, silu
     dx = torch.empty_like(x, memory_format=torch.channels_last)
-    dscale, dshift = (
-        x.new_empty(0) if part is None else part.new_empty(part.shape) for part in (scale, shift)
-    )
+    dscale, dshift = (x.new_empty(0) if part is None else part.new_empty(part.shape) for part in (scale, shift))
     return dx, weight.new_empty(weight.shape), bias.new_empty(bias.shape), dscale, dshift
 
 

@@ -246,7 +246,8 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B, C, H, W) → (B, C, H, W)."""
-        hidden = self.proj_in(group_norm(x, self.norm).permute(0, 2, 3, 1))  # (B, H, W, C), the memory order of channels_last
+        # (B, H, W, C), the memory order of channels_last
+        hidden = self.proj_in(group_norm(x, self.norm).permute(0, 2, 3, 1))
         normed = layer_norm(hidden, self.norm1)
         hidden = hidden + self.self_attn(normed, normed)
         hidden = hidden + self.cross_attn(layer_norm(hidden, self.norm2), context.tokens, context.mask)
