@@ -79,7 +79,7 @@ _kernel: Callable[[int, Tensor, int, int], Tensor] | None = None
 def use_kernel(kernel: Callable[[int, Tensor, int, int], Tensor] | None) -> None:
     """Let `kernel(seed, index, stream, count)` → (B, count) make the float32 numbers of `normal` on CUDA, or None.
 
-    It gets the lowest 64 bits of the seed as a signed integer, and must use the same words.
+    It must use the same words.
     """
     global _kernel  # noqa: PLW0603 - the switch of the process; this module knows of no kernel
     _kernel = kernel
@@ -92,8 +92,7 @@ def normal(seed: int, index: Tensor, shape: tuple[int, ...], stream: int, dtype:
     """
     count = math.prod(shape)
     if _kernel is not None and index.is_cuda and dtype == torch.float32:
-        signed = (seed & ((1 << 64) - 1)) - ((seed & (1 << 63)) << 1)  # the same 64 bits in the integers of operators
-        return _kernel(signed, index.to(torch.int64), stream, count).reshape(len(index), *shape)
+        return _kernel(seed, index, stream, count).reshape(len(index), *shape)
     words = _words(seed, index, stream, -(-count // 4))
     normals = []
     for radius_word, angle_word in (words[:2], words[2:]):

@@ -43,7 +43,7 @@ def _errors(device: torch.device) -> Iterator[tuple[str, float, float]]:
     """(what, largest error relative to the largest value, what is allowed) of all that is compared."""
     index = torch.tensor([0, 3, (1 << 40) + 5])
     plain = normal(_SEED, index, (2501,), 7)  # on the CPU, where no kernel is ever used
-    fast = normal_by_kernel(_SEED - (1 << 64), index.to(device), 7, 2501)
+    fast = normal_by_kernel(_SEED, index.to(device), 7, 2501)
     yield "normal", _distance(fast.cpu(), plain), _TOLERANCES[torch.float32]
     for dtype, tolerance in _TOLERANCES.items():
         for shape, film, silu in _CASES:

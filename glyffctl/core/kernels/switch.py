@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
+from torch import Tensor
 
 from glyffctl.core import noise
 
@@ -31,17 +32,21 @@ def enable(device: torch.device) -> str | None:
         return f"{VARIABLE}=0 turns the kernels off"
     if device not in _answers:
         _answers[device] = _try(device)
-    _on = all(answer is None for answer in _answers.values())
-    if _on:
-        noise.use_kernel(torch.ops.glyffctl.normal)
-    else:
-        noise.use_kernel(None)
-    return next((answer for answer in _answers.values() if answer is not None), None)
+    reason = next((answer for answer in _answers.values() if answer is not None), None)
+    _on = reason is None
+    noise.use_kernel(_normal if _on else None)
+    return reason
 
 
 def enabled() -> bool:
     """Whether `enable` was called, and all kernels were right."""
     return _on
+
+
+def _normal(seed: int, index: Tensor, stream: int, count: int) -> Tensor:
+    from glyffctl.core.kernels.triton_normal import normal  # noqa: PLC0415 - imports Triton
+
+    return normal(seed, index, stream, count)
 
 
 def _try(device: torch.device) -> str | None:

@@ -243,7 +243,7 @@ def _blocks(P: int, C: int, rows: int) -> tuple[int, int, int]:
 def _small_blocks(chunks: int, width: int) -> tuple[int, int]:
     """(BLOCK_S, BLOCK_D) of the passes over partial results."""
     block_d = min(64, triton.next_power_of_2(width))
-    return min(triton.next_power_of_2(chunks), _SMALL // block_d), block_d
+    return min(triton.next_power_of_2(chunks), max(1, _SMALL // block_d)), block_d
 
 
 def _rows(x: Tensor | None, default: Tensor) -> tuple[Tensor, int]:

@@ -35,9 +35,15 @@ def _normal_kernel(index_ptr, out_ptr, seed, stream, count, blocks, BLOCK: tl.co
     tl.store(out_ptr + sample * count + place, normals, mask=place < count)
 
 
+def normal(seed: int, index: Tensor, stream: int, count: int) -> Tensor:
+    """(B, count) float32 for the samples `index` (B,): see `noise.normal`, which takes any integer as a seed."""
+    signed = (seed & ((1 << 64) - 1)) - ((seed & (1 << 63)) << 1)  # the same 64 bits, as operators take integers
+    return normal_operator(signed, index.to(torch.int64), stream, count)
+
+
 @torch.library.custom_op("glyffctl::normal", mutates_args=())
-def normal(seed: int, index: torch.Tensor, stream: int, count: int) -> torch.Tensor:
-    """(B, count) float32 for the samples `index` (B,) int64. See `noise.normal`."""
+def normal_operator(seed: int, index: torch.Tensor, stream: int, count: int) -> torch.Tensor:
+    """`normal` for seeds from −2⁶³ to 2⁶³ − 1 and `index` int64."""
     index, out = index.contiguous(), _fake(seed, index, stream, count)
     if out.numel():
         blocks = triton.cdiv(count, 4 * _BLOCK)
@@ -46,7 +52,7 @@ def normal(seed: int, index: torch.Tensor, stream: int, count: int) -> torch.Ten
     return out
 
 
-@normal.register_fake
+@normal_operator.register_fake
 def _fake(seed: int, index: Tensor, stream: int, count: int) -> Tensor:
     del seed, stream
     return index.new_empty(index.shape[0], count, dtype=torch.float32)
