@@ -85,7 +85,7 @@ def assert_close(ours: list[Tensor], theirs: list[Tensor], tolerance: float) -> 
 @pytest.mark.parametrize(
     ("shape", "film", "silu"),
     [
-        ((3, 36, 3, 7), True, True),  # 4 groups of 9; 21 rows
+        ((2, 36, 3, 5), True, True),  # 4 groups of 9; 15 rows, blocks of 8 and of 4
         ((1, 134, 5, 5), False, True),  # 2 groups of 67: more than a block of the small passes
         ((2, 10, 1, 1), True, True),
         ((2, 6, 4, 6), True, False),
@@ -105,6 +105,7 @@ def test_group_norm_is_the_plain_one(
     assert_close(ours, theirs, 2e-5)
 
 
+@pytest.mark.thorough
 def test_real_block_sizes_too() -> None:
     case = Case(draw(0, 2, 72, 9, 17), film=True, silu=True)
     direction = draw(5, 2, 72, 9, 17)
@@ -113,16 +114,16 @@ def test_real_block_sizes_too() -> None:
 
 
 @pytest.mark.usefixtures("small_blocks")
-@pytest.mark.parametrize("mean", [100.0, 1e4])
-def test_a_large_mean_costs_the_variance_nothing(mean: float) -> None:
-    """A difference of mean squares would lose four and eight of seven digits."""
-    x = mean + draw(0, 2, 12, 6, 7)
+def test_a_large_mean_costs_the_variance_nothing() -> None:
+    """A difference of mean squares would lose four of seven digits."""
+    x = 100 + draw(0, 2, 12, 6, 7)
     _, means, rstd = group_norm(x, torch.ones(12), torch.zeros(12), None, None, 4, 1e-5, False)
     groups = x.double().reshape(2, 4, -1)
     assert torch.allclose(means.double(), groups.mean(2), rtol=3e-7, atol=0)
     assert torch.allclose(rstd.double(), (groups.var(2, correction=0) + 1e-5).rsqrt(), rtol=3e-6, atol=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("small_blocks")
 def test_any_order_of_memory_gives_the_same_bits() -> None:
     case = Case(draw(0, 2, 12, 5, 4), film=True, silu=True)
@@ -176,6 +177,7 @@ def test_empty_batches() -> None:
     assert normal(0, torch.zeros(0, dtype=torch.int64), 0, 5).shape == (0, 5)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("small_blocks")
 def test_they_are_operators_as_torch_wants_them() -> None:
     x = draw(0, 2, 6, 3, 2).requires_grad_()
@@ -193,7 +195,7 @@ CONFIG = UNetConfig(size=16, patch=4, channels=(10,), attention=(), head_width=1
 def unet_gradients(network: UNet, autocast: bool = False) -> dict[str, Tensor]:
     """The output of a U-Net and the gradients of its parameters."""
     z = draw(0, 2, 1, 16, 16)
-    mask = torch.tensor([[True, False], [True, True]])
+    mask = torch.tensor([[False, False], [True, True]])
     sigma = torch.tensor([0.5, 2.0], dtype=torch.float64)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         y = network(z, sigma, network.encode(Condition(draw(1, 2, 2, 6) * mask[..., None], mask)))
@@ -212,20 +214,26 @@ def network() -> UNet:
     return network
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("autocast", [False, True])
 def test_a_u_net_with_kernels_is_the_u_net(network: UNet, autocast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = unet_gradients(network, autocast)
     exact = unet_gradients(network) if autocast else plain
-    used: list[torch.dtype] = []
-    by_kernel = lambda x: not used.append(x.dtype)  # noqa: E731
+    used = set()
+
+    def by_kernel(x: Tensor) -> bool:
+        used.add(x.dtype)
+        return True
+
     monkeypatch.setattr(layers, "_by_kernel", by_kernel)
     ours = unet_gradients(network, autocast)
-    assert set(used) == ({torch.bfloat16} if autocast else {torch.float32})
+    assert used == ({torch.bfloat16} if autocast else {torch.float32})
     for name, expected in exact.items():
         error, usual = (float((found[name] - expected).norm() / expected.norm()) for found in (ours, plain))
         assert error < (1.5 * usual + 0.01 if autocast else 1e-4), name
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # torch asks itself
 def test_a_u_net_with_kernels_compiles_whole(network: UNet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layers, "_by_kernel", lambda _: True)
@@ -235,6 +243,7 @@ def test_a_u_net_with_kernels_compiles_whole(network: UNet, monkeypatch: pytest.
         assert torch.allclose(found, expected[name], rtol=1e-4, atol=1e-5), name
 
 
+@pytest.mark.thorough
 def test_the_check_finds_nothing_wrong_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "_CASES", (check._CASES[0], check._CASES[2]))
     assert check.mismatch(CPU) is None
