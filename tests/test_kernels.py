@@ -202,8 +202,8 @@ def test_shapes_types_and_memory_orders_are_known_without_running() -> None:
         y, mean, rstd = ours.group_norm(x, weight, weight, scale, scale, 4, 1e-5, True)
         assert (y.shape, y.dtype, y.device) == (x.shape, x.dtype, CUDA)
         assert y.is_contiguous(memory_format=torch.channels_last)
-        assert mean.shape == rstd.shape == (3, 4)
-        back = ours.group_norm_backward(y, x, mean, rstd, weight, weight, scale, scale, True)
+        assert mean.shape == rstd.shape == (3, 12)
+        back = ours.group_norm_backward(y, x, mean, rstd, weight, weight, scale, scale, 4, True)
         for gradient, tensor in zip(back, (x, weight, weight, scale, scale), strict=True):
             assert (gradient.shape, gradient.dtype, gradient.device) == (tensor.shape, tensor.dtype, CUDA)
         gated = ours.geglu(torch.empty(2, 3, 8, device="cuda", dtype=torch.bfloat16))

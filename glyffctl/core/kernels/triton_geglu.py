@@ -9,6 +9,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from glyffctl.core.kernels.launch import OPTIONS
+
 _ROWS, _COLUMNS = 8, 256
 
 
@@ -64,7 +66,7 @@ def geglu(x: torch.Tensor) -> torch.Tensor:
     if y.numel():
         grid, sizes = _sizes(x)
         with torch.cuda.device_of(x):
-            _forward_kernel[grid](x, y, *sizes)
+            _forward_kernel[grid](x, y, *sizes, **OPTIONS)
     return y
 
 
@@ -80,7 +82,7 @@ def geglu_backward(dy: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     if dy.numel():
         grid, sizes = _sizes(x)
         with torch.cuda.device_of(x):
-            _backward_kernel[grid](dy, x, dx, *sizes)
+            _backward_kernel[grid](dy, x, dx, *sizes, **OPTIONS)
     return dx
 
 

@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from glyffctl.core.kernels.launch import OPTIONS
+
 _BLOCK = 512  # counters of a program, four numbers each
 
 
@@ -18,7 +20,7 @@ def _pair(radius_word, angle_word):
     return radius * tl.cos(angle), radius * tl.sin(angle)
 
 
-@triton.jit(do_not_specialize=["seed", "stream", "count"])
+@triton.jit(do_not_specialize=["seed", "stream"])
 def _normal_kernel(index_ptr, out_ptr, seed, stream, count, blocks, BLOCK: tl.constexpr):
     """One sample's normals: writes 4 bytes for each and reads 8 for each sample."""
     sample, chunk = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks
@@ -48,7 +50,7 @@ def normal_operator(seed: int, index: torch.Tensor, stream: int, count: int) -> 
     if out.numel():
         blocks = triton.cdiv(count, 4 * _BLOCK)
         with torch.cuda.device_of(index):
-            _normal_kernel[len(index) * blocks,](index, out, seed, stream, count, blocks, _BLOCK)
+            _normal_kernel[len(index) * blocks,](index, out, seed, stream, count, blocks, _BLOCK, **OPTIONS)
     return out
 
 
