@@ -21,6 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from glyffctl.core import noise
 from glyffctl.core.kernels import layers, switch
+from glyffctl.core.kernels.launch import OPTIONS
 from glyffctl.core.networks.unet import Block, Context, UNetConfig
 from tests.pretended_gpu import pretended_gpu
 
@@ -212,3 +213,33 @@ def test_shapes_types_and_memory_orders_are_known_without_running() -> None:
         noise.use_kernel(switch._normal)
         drawn = noise.normal(1, torch.empty(3, dtype=torch.int64, device="cuda"), (2, 5), 0)
         assert (drawn.shape, drawn.dtype, drawn.device) == ((3, 2, 5), torch.float32, CUDA)
+
+
+@pytest.mark.thorough
+def test_they_compile_for_the_gpus_of_today(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Triton brings its whole compiler and needs no GPU for it; the interpreter takes what the compiler refuses."""
+    triton = pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    compiler, backends = importlib.import_module("triton.compiler"), importlib.import_module("triton.backends.compiler")
+    blocks = {"FILM": True, "SILU": True, "BLOCK_P": 128, "BLOCK_C": 64, "BLOCK_S": 8, "BLOCK_D": 4, "BLOCK_B": 64}
+    blocks |= {"BLOCK_R": 8, "BLOCK_W": 256, "BLOCK": 512}
+    types = {"eps": "fp32", "seed": "i64", "index_ptr": "*i64", "out_ptr": "*fp32"}
+    wide = {"mean_ptr", "rstd_ptr", "a_ptr", "n_ptr", "weight_ptr", "bias_ptr", "square_ptr", "wa_ptr", "wn_ptr"}
+    compiled = 0
+    for name in ("triton_group_norm", "triton_geglu", "triton_normal"):
+        module = importlib.import_module(f"glyffctl.core.kernels.{name}")
+        for kernel in (value for key, value in vars(module).items() if key.endswith("_kernel")):
+            signature, constants = {}, {}
+            for place, argument in enumerate(kernel.arg_names):
+                if argument in blocks:
+                    signature[argument], constants[(place,)] = "constexpr", blocks[argument]
+                elif argument.endswith("_ptr"):
+                    narrow = argument not in wide and not argument.startswith("group_")
+                    signature[argument] = types.get(argument, "*bf16" if narrow else "*fp32")
+                else:
+                    signature[argument] = types.get(argument, "i32")
+            source = compiler.ASTSource(kernel, signature, constants)
+            target = backends.GPUTarget("cuda", 90, 32)
+            assert triton.compile(source, target=target, options=OPTIONS).asm["cubin"]
+            compiled += 1
+    assert compiled == 10
