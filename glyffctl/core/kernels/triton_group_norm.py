@@ -3,11 +3,10 @@
 A picture is P = H·W rows of C numbers. Groups of 2 to 14 channels would waste most of each memory transaction, so a
 program owns a block of rows and a wide block of channels whatever its groups, and leaves partial results for each
 channel; a small pass puts together those of a group, and writes the result once for each channel, so that no reader
-has to know of groups. No atomics: the order of every sum is fixed, and the same input
-gives the same bits.
+has to know of groups. No atomics: the order of every sum is fixed, and the same input gives the same bits.
 
 The variance is never a difference of large numbers: each block takes its own mean first, and blocks are combined as
-Chan, Golub and LeVeque (1983, "Algorithms for computing the sample variance", eq. 2.1) do, for many blocks at once.
+Chan, Golub and LeVeque do (1983, "Algorithms for computing the sample variance"), for many blocks at once.
 
 With n = (x − mean)·rstd, u = (n·weight + bias)·(1 + scale) + shift, y = silu(u) and du = dy·silu'(u), all gradients
 come from two sums over the rows of each picture and channel, A = Σ du and N = Σ du·n:
