@@ -20,9 +20,10 @@ ALLOWED = {
     "core.device": {"core.errors"},
     "core.precision": {"core.errors", "core.device"},
     "core.io": {"core.errors"},
+    "core.kernels": {"core.noise"},
     "core.diffusion": set(),
     "core.codecs": {"core.errors", "core.io"},
-    "core.networks": {"core.errors", "core.io", "core.diffusion"},
+    "core.networks": {"core.errors", "core.kernels", "core.io", "core.diffusion"},
     "core.text": {"core.errors", "core.io", "core.diffusion"},
     "core.models": {
         *("core.errors", "core.noise", "core.precision", "core.io"),

@@ -11,6 +11,7 @@ As tensor operations it runs on CPU and GPU: with identical bits, and normals th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import IntEnum
 
 import torch
@@ -72,12 +73,26 @@ def uniform(seed: int, index: Tensor, stream: int) -> Tensor:
     return (_words(seed, index, stream, 1)[0][:, 0].double() + 0.5) * 2.0**-32
 
 
+_kernel: Callable[[int, Tensor, int, int], Tensor] | None = None
+
+
+def use_kernel(kernel: Callable[[int, Tensor, int, int], Tensor] | None) -> None:
+    """Let `kernel(seed, index, stream, count)` → (B, count) make the float32 numbers of `normal` on CUDA, or None.
+
+    It must use the same words.
+    """
+    global _kernel  # noqa: PLW0603 - the switch of the process; this module knows of no kernel
+    _kernel = kernel
+
+
 def normal(seed: int, index: Tensor, shape: tuple[int, ...], stream: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Standard normal numbers, (B, *shape) for the samples `index` (B,) int64, on the device of `index`.
 
     Box and Muller's transform of Philox words: two words make two normals; |z| < 6.77.
     """
     count = math.prod(shape)
+    if _kernel is not None and index.is_cuda and dtype == torch.float32:
+        return _kernel(seed, index, stream, count).reshape(len(index), *shape)
     words = _words(seed, index, stream, -(-count // 4))
     normals = []
     for radius_word, angle_word in (words[:2], words[2:]):

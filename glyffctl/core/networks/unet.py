@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.reading import short_repr
+from glyffctl.core.kernels.layers import geglu, group_norm, layer_norm
 from glyffctl.core.networks.network import NETWORKS, Network, NetworkConfig, NetworkKind
 
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
@@ -175,10 +176,10 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, inputs, H, W) and (B, embedding) → (B, outputs, H, W)."""
-        scale, shift = self.embed(embedding)[:, :, None, None].chunk(2, dim=1)
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        hidden = self.norm2(hidden) * (1 + scale) + shift
-        return self.skip(x) + self.conv2(self.dropout(F.silu(hidden)))
+        scale, shift = self.embed(embedding).chunk(2, dim=1)
+        hidden = self.conv1(group_norm(x, self.norm1, silu=True))
+        hidden = group_norm(hidden, self.norm2, scale, shift, silu=True)
+        return self.skip(x) + self.conv2(self.dropout(hidden))
 
 
 class Attention(nn.Module):
@@ -225,8 +226,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) → (B, H, W, C)."""
-        hidden, gate = self.up(x).chunk(2, dim=-1)
-        return self.down(hidden * F.gelu(gate))
+        return self.down(geglu(self.up(x)))
 
 
 class Transformer(nn.Module):
@@ -246,11 +246,12 @@ class Transformer(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B, C, H, W) → (B, C, H, W)."""
-        hidden = self.proj_in(self.norm(x).permute(0, 2, 3, 1))  # (B, H, W, C), the memory order of channels_last
-        normed = self.norm1(hidden)
+        # (B, H, W, C), the memory order of channels_last
+        hidden = self.proj_in(group_norm(x, self.norm).permute(0, 2, 3, 1))
+        normed = layer_norm(hidden, self.norm1)
         hidden = hidden + self.self_attn(normed, normed)
-        hidden = hidden + self.cross_attn(self.norm2(hidden), context.tokens, context.mask)
-        hidden = hidden + self.ff(self.norm3(hidden))
+        hidden = hidden + self.cross_attn(layer_norm(hidden, self.norm2), context.tokens, context.mask)
+        hidden = hidden + self.ff(layer_norm(hidden, self.norm3))
         return x + self.proj_out(hidden).permute(0, 3, 1, 2)
 
 
@@ -384,7 +385,7 @@ class UNet(Network):
                 h = block(torch.cat([h, skips.pop()], dim=1), embedding, context)
             if level < len(self.upsample):
                 h = self.upsample[level](F.interpolate(h, scale_factor=2.0, mode="nearest"))
-        return F.pixel_shuffle(self.conv_out(F.silu(self.norm_out(h))), self.config.patch)
+        return F.pixel_shuffle(self.conv_out(group_norm(h, self.norm_out, silu=True)), self.config.patch)
 
 
 NETWORKS["unet"] = NetworkKind(UNetConfig, UNet)

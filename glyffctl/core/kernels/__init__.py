@@ -1,0 +1,1 @@
+"""Kernels for CUDA that read and write each number as seldom as the mathematics allows, in Triton."""

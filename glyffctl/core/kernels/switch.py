@@ -1,0 +1,60 @@
+"""Whether this process computes with the kernels: only after they agreed with the plain code on its device."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+
+from glyffctl.core import noise
+
+VARIABLE = "GLYFFCTL_KERNELS"
+
+_answers: dict[torch.device, str | None] = {}
+_on = False
+
+
+def enable(device: torch.device) -> str | None:
+    """Compute with the kernels from now on if they are right on `device`; asked again, it remembers its answer.
+
+    The first call imports Triton, compiles the kernels for small inputs (seconds; Triton keeps them on disk) and
+    compares values and gradients with those of the plain code. One device on which they are not right turns them off
+    for the process. The environment variable GLYFFCTL_KERNELS=0 keeps them off.
+
+    Returns:
+        None where the kernels are on, otherwise the reason in one line.
+    """
+    global _on  # noqa: PLW0603 - the one switch of the process, a plain bool so that torch.compile can guard it
+    if device.type != "cuda":
+        return f"the kernels are for CUDA, not for {device.type}"
+    if os.environ.get(VARIABLE) == "0":
+        return f"{VARIABLE}=0 turns the kernels off"
+    if device not in _answers:
+        _answers[device] = _try(device)
+    reason = next((answer for answer in _answers.values() if answer is not None), None)
+    _on = reason is None
+    noise.use_kernel(_normal if _on else None)
+    return reason
+
+
+def enabled() -> bool:
+    """Whether `enable` was called, and all kernels were right."""
+    return _on
+
+
+def _normal(seed: int, index: Tensor, stream: int, count: int) -> Tensor:
+    from glyffctl.core.kernels.triton_normal import normal  # noqa: PLC0415 - imports Triton
+
+    return normal(seed, index, stream, count)
+
+
+def _try(device: torch.device) -> str | None:
+    """What is wrong with the kernels on `device`, in one line, or None."""
+    try:
+        from glyffctl.core.kernels.check import mismatch  # noqa: PLC0415 - imports Triton
+
+        return mismatch(device)
+    except Exception as error:  # Triton, its compiler, the driver: each has errors of its own, and none may stop a run
+        line = str(error).strip().partition("\n")[0][:200]
+        return f"{type(error).__name__}: {line}" if line else type(error).__name__
