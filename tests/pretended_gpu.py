@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._foreach_utils import _group_tensors_by_device_and_dtype
 
+from glyffctl.core.kernels import switch
+
 _WAITS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "unique"}
 
 
@@ -228,6 +230,7 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterat
         else:
             patch.setattr(torch.backends.mps, "is_available", lambda: True)
         patch.setattr(module, "synchronize", lambda *_: _waits("synchronize"))
+        patch.setenv(switch.VARIABLE, "0")  # Triton would ask for a real one
         patch.setattr(torch, "autocast", _Autocast)
         patch.setattr(torch, "is_autocast_enabled", lambda _=None, real=torch.is_autocast_enabled: real("cpu"))
         for user in (

@@ -27,7 +27,7 @@ def _gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def prepared(workshop: Workshop, **training: object) -> Trainer:
     trainer = make_trainer(workshop, GPU, **training)
-    assert finish(trainer.prepare()) is None, "steps are captured"
+    assert finish(trainer.prepare()) == (), "steps are captured"
     return trainer
 
 
@@ -121,8 +121,7 @@ def test_a_graph_that_fails_its_check_is_not_used(
     else:
         monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", lambda _: None)
     plain, trainer = make_trainer(workshop, GPU), make_trainer(workshop, GPU)
-    reason = finish(trainer.prepare())
-    assert reason is not None
+    (reason,) = finish(trainer.prepare())
     assert ("capture" in reason) if fault == "refused" else ("differ" in reason)
     assert_same_state(trainer, plain)
     for _ in range(2):

@@ -108,9 +108,7 @@ def test_one_device_on_which_they_are_wrong_turns_them_off(answer: Any, monkeypa
 def test_a_variable_keeps_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answering(monkeypatch, [None])
     monkeypatch.setenv(switch.VARIABLE, "0")
-    reason = switch.enable(CUDA)
-    assert reason is not None
-    assert switch.VARIABLE in reason
+    assert switch.enable(CUDA) is None
     assert not switch.enabled()
     assert not asked
 

@@ -31,7 +31,7 @@ ALLOWED = {
     },
     "core.data": {"core.errors", "core.noise", "core.io", "core.diffusion", "core.text"},
     "core.training": {
-        *("core.errors", "core.noise", "core.device", "core.precision", "core.io"),
+        *("core.errors", "core.kernels", "core.noise", "core.device", "core.precision", "core.io"),
         *("core.diffusion", "core.codecs", "core.networks", "core.models", "core.data"),
     },
     "core.evaluation": {"core.errors", "core.noise", "core.estimates", "core.io", "core.text", "core.data"},

@@ -11,9 +11,8 @@ scale of the data at every σ:
     x0           0             1
 
 Regressing F on (x0 − c_skip·x)/c_out gives the usual target of each, so there is one loss. The score of the noisy data
-is (D(x, σ) − x)/σ². Everything that depends on σ alone is computed in float64 where σ is. For samplers that is the CPU
-wherever x is: no device has to be waited for then, and not every device has float64. In training on a GPU σ is there
-like all else, since a step captured as a CUDA graph reads nothing from the CPU.
+is (D(x, σ) − x)/σ². Everything that depends on σ alone is computed in float64 where σ is: for samplers the CPU, as not
+every device has float64; in training the device, as a step captured as a CUDA graph reads nothing from the CPU.
 """
 
 from __future__ import annotations

@@ -23,13 +23,13 @@ def enable(device: torch.device) -> str | None:
     for the process. The environment variable GLYFFCTL_KERNELS=0 keeps them off.
 
     Returns:
-        None where the kernels are on, otherwise the reason in one line.
+        What is wrong with the kernels, in one line, or None: then they are on, unless the variable keeps them off.
     """
     global _on  # noqa: PLW0603 - the one switch of the process, a plain bool so that torch.compile can guard it
     if device.type != "cuda":
         return f"the kernels are for CUDA, not for {device.type}"
     if os.environ.get(VARIABLE) == "0":
-        return f"{VARIABLE}=0 turns the kernels off"
+        return None
     if device not in _answers:
         _answers[device] = _try(device)
     reason = next((answer for answer in _answers.values() if answer is not None), None)

@@ -14,6 +14,7 @@ from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.device import prefer_speed, send
 from glyffctl.core.errors import ModelError, TrainingError, UsageError
+from glyffctl.core.kernels import switch as kernels
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.config import Config
 from glyffctl.core.networks.network import build_network, parameter_count
@@ -201,17 +202,19 @@ class Trainer:
         losses = forward(*batch.values, length=batch.length, autocast=self.autocast)
         return losses.sum() * (self.group.size / samples)
 
-    def prepare(self) -> Generator[float, None, str | None]:
+    def prepare(self) -> Generator[float, None, tuple[str, ...]]:
         """Do now what the first steps would wait for: compile the network, and capture the step as CUDA graphs.
 
         Weights, moments and counters are as before. Yields how much is done, from 0 to 1.
 
         Returns:
-            On a GPU, why steps are not captured, or None if they are.
+            What makes training on a GPU slower than it could be, a line each.
         """
         cuda = self.device.type == "cuda"
         if not (cuda or self.config.training.compile):
-            return None
+            return ()
+        fault = kernels.enable(self.device) if cuda else None
+        cautions = [] if fault is None else [f"PyTorch's kernels are used in place of faster ones: {fault}"]
         self.network.train()
         batch = self._batch(self.objective.numbers(0))
         lengths = self.objective.lengths if cuda else (batch.length,)
@@ -224,16 +227,20 @@ class Trainer:
                 loss.backward()
             self.optimizer.zero_grad()
             yield number / len(lengths) / 2
-        if not cuda:
-            return None
-        if self.group.size > 1:
-            return "steps of several processes are not captured"
+        if not cuda or self.group.size > 1:  # NCCL's steps could be captured too, but nobody has tried
+            return tuple(cautions)
         if narrowed and self.autocast is not None and not self.config.training.compile:
             self._low_precision = LowPrecisionWeights(self.objective, narrowed, self.autocast)
-        return (yield from self._capture(batch))
+        fault = yield from self._capture(batch)
+        if fault is not None:
+            cautions.append(f"steps are launched kernel by kernel, not as CUDA graphs: {fault}")
+        return tuple(cautions)
 
     def _capture(self, batch: Batch) -> Generator[float, None, str | None]:
-        """Capture the step for all lengths of captions, and hold some captured steps against plain ones."""
+        """Capture the step for all lengths of captions, and hold some captured steps against plain ones.
+
+        Returns what is wrong with them, or None.
+        """
         lengths = self.objective.lengths
         tensors, counters = self.state()
         before = {name: tensor.clone() for name, tensor in tensors.items()}
@@ -252,12 +259,12 @@ class Trainer:
             replayed = [captured(given, *scalars.tolist()) for _ in range(_TRIED_STEPS)]
             difference = max(map(relative_difference, plain, replayed))
         except RuntimeError as error:  # what CUDA and torch raise, out of memory included
-            return f"CUDA cannot capture it ({next(iter(str(error).splitlines()), type(error).__name__)})"
+            return f"CUDA cannot capture them ({next(iter(str(error).splitlines()), type(error).__name__)})"
         finally:
             self.optimizer.zero_grad()
             self.restore(before, counters)
         if not difference < _ALIKE:
-            return f"captured steps differ from plain ones by {difference:.1%}"
+            return f"captured steps differ from others by {difference:.1%}"
         self._captured = captured
         return None
 
