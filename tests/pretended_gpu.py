@@ -93,11 +93,16 @@ def _waits(name: str) -> None:
     _State.waits[name] += 1
 
 
+def _leaves(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+    """All that a function is given, but for what a copy remembers: everything that was copied before."""
+    return leaves_of((args[:1] if getattr(func, "__name__", "") == "__deepcopy__" else args, kwargs))
+
+
 def _call(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = getattr(func, "__name__", str(func))
     owner = getattr(getattr(func, "__self__", None), "__name__", "")
     with torch._C.DisableTorchFunction():
-        leaves = [leaf for leaf in leaves_of((args, kwargs)) if isinstance(leaf, Tensor)]
+        leaves = [leaf for leaf in _leaves(func, args, kwargs) if isinstance(leaf, Tensor)]
         ours = [leaf for leaf in leaves if isinstance(leaf, OnGPU)]
         first = args[0] if args else None
         if name == "__get__" and isinstance(first, OnGPU):
@@ -188,7 +193,7 @@ class _Pretending(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
         kwargs = kwargs or {}
-        leaves = leaves_of((args, kwargs))
+        leaves = _leaves(func, args, kwargs)
         if any(isinstance(leaf, OnGPU) for leaf in leaves) or any(map(_names_device, leaves)):
             return _call(func, args, kwargs)
         return func(*args, **kwargs)

@@ -5,7 +5,8 @@ the first replay. A replay repeats the operations of the GPU alone, on the very 
 and the scalars of the CPU as they were. So what is wrong in a captured step shows as a difference from a step that is
 not: a rate that Python computes, a tensor that is made anew outside, moments that are made inside. What CUDA refuses is
 refused: waiting, copies between GPU and CPU, generators of torch, an optimizer that is not `capturable`. One thing is
-stricter: memory of before the capture must still be somebody's at a replay; CUDA would read whatever is there now.
+stricter: memory of before the capture must still be somebody's at a replay; CUDA would read whatever is there now. Not
+seen are the order between streams, and memory of a pool that several graphs write to.
 """
 
 from __future__ import annotations
