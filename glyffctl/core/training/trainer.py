@@ -190,6 +190,24 @@ class Trainer:
         warm = min(1.0, (self.images + training.batch) / max(1, training.warmup))
         return training.learning_rate * warm * (1 + math.cos(math.pi * min(1.0, progress))) / 2
 
+    def prepare(self) -> Generator[float, None, str | None]:
+        """Compile the network where `training.compile` asks for it: the first step would have to wait for that.
+
+        Weights and counters stay as they are.
+
+        Yields how much is done, from 0 to 1; returns a caution, or None.
+        """
+        training = self.config.training
+        if training.compile:
+            yield 0.0
+            self.network.train()
+            loss = self.loss(torch.arange(self.images, self.images + training.batch))
+            with self.group.collective():
+                loss.backward()
+            self.optimizer.zero_grad()
+            yield 1.0
+        return None
+
     def step(self, progress: float) -> TrainStep:
         """One optimizer step on the next batch.
 
@@ -216,6 +234,11 @@ class Trainer:
     def finite(self) -> bool:
         """Whether all gradients since the last `restore` were finite: to be asked before anything is saved."""
         return bool(self._finite)
+
+    @property
+    def finite_flag(self) -> Tensor:
+        """() bool on the device: `finite`, for whoever must not wait for the device. Steps change it."""
+        return self._finite
 
     def validate(self) -> Generator[float, None, dict[float, float]]:
         """`Objective.validate` of the averaged network."""
