@@ -10,26 +10,31 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from glyffctl.core.data import imagefolder
+from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.errors import DataError, Interrupted, OutputError
 from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.networks.unet import UNet
-from glyffctl.core.training.trainer import Trainer
+from glyffctl.core.training.trainer import Trainer, TrainStep
 from glyffctl.workflows import checkpoint_work, run
 from glyffctl.workflows.background import Background
+from glyffctl.workflows.checkpoint_work import has_room_beside_training, write_checkpoint
 from glyffctl.workflows.events import Event, Progress, finish
 from glyffctl.workflows.run_log import RunLog
+from glyffctl.workflows.streams import SideStream, StepsAhead
 from glyffctl.workflows.train import TrainOptions, train
 from tests.conftest import Workshop, crashed, follow, of_kind
 from tests.pretended_gpu import pretended_gpu
@@ -71,7 +76,6 @@ class Gate:
 def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """Training on the CPU with checkpoints beside it, as if it were a GPU."""
     gate = Gate()
-    honest = run.write_checkpoint
 
     def work(*arguments: Any) -> Generator[Any, None, Any]:
         gate.working += 1
@@ -79,7 +83,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
         try:
             if in_thread():
                 gate.hold()
-            return (yield from honest(*arguments))
+            return (yield from write_checkpoint(*arguments))
         finally:
             gate.working -= 1
 
@@ -121,7 +125,7 @@ def test_the_files_are_those_of_a_run_that_stops_for_them(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: Gate
 ) -> None:
     """Byte for byte after each checkpoint, though training went on for three steps before it was looked at."""
-    out, found = tmp_path / "run", []
+    out, found = tmp_path / "run", list[list[dict[str, object]]]()
     for beside in (False, True):
         shutil.rmtree(out, ignore_errors=True)
         gate.opened.clear()
@@ -257,7 +261,7 @@ def test_leaving_stops_the_thread_before_the_folder_is_unlocked(
     assert load_model(tmp_path / "run").identity == load_model(tiny_run).identity
 
 
-@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.thorough), "meanwhile"])
 def test_a_gpu_without_room_stops_for_its_checkpoints(
     workshop: Workshop, tmp_path: Path, tiny_run: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -277,14 +281,18 @@ def test_a_gpu_without_room_stops_for_its_checkpoints(
     assert load_model(tmp_path / "run").identity == load_model(tiny_run).identity
 
 
-def test_room_is_what_the_copy_and_drawing_need(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pretended_gpu(monkeypatch):
-        trainer = make_trainer(workshop, torch.device("cuda", 0), batch=64)
-        assert checkpoint_work.has_room_beside_training(trainer)
-        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 20 << 30)  # for 64 pictures: 10 for 32
-        for free, room in ((10, False), (11, True)):
-            monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _, free=free: (free << 30, 80 << 30))
-            assert checkpoint_work.has_room_beside_training(trainer) == room
+def test_room_is_what_the_copy_and_drawing_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 0
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 20 << 30)  # for 64 pictures: 10 for 32
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free << 30, 80 << 30))
+    state = {"weight": torch.empty(1 << 28, device="meta")}  # 1 GiB
+    trainer: Any = SimpleNamespace(
+        device=torch.device("cuda", 0),
+        config=SimpleNamespace(training=SimpleNamespace(batch=64)),
+        state=lambda: (state, {}),
+    )
+    for free, room in ((11, False), (12, True)):  # noqa: B007 (`mem_get_info` tells it)
+        assert has_room_beside_training(trainer) == room
 
 
 SMALL = """
@@ -297,7 +305,7 @@ head_width = 16
 context_width = 16
 
 [training]
-images = 48
+images = 32
 batch = 8
 precision = "fp32"
 holdout = 0.1
@@ -305,58 +313,78 @@ checkpoint_every = 16
 """
 
 
-def test_on_a_gpu_spoilt_weights_are_found_beside_training_and_never_saved(
-    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There no step raises: whoever writes the checkpoint reads the flag, and nothing else waits for it."""
+@pytest.fixture
+def on_gpu(workshop: Workshop, tmp_path: Path) -> TrainOptions:
+    """Options of a small training on a GPU."""
     config = tmp_path / "small.toml"
     config.write_text(SMALL, encoding="utf-8")
-    asked = TrainOptions(data=workshop.data, config=config, device="cuda", preset="cpu")
+    return TrainOptions(data=workshop.data, config=config, device="cuda", preset="cpu", out=tmp_path / "run")
+
+
+def test_on_a_gpu_spoilt_weights_are_found_beside_training_and_never_saved(
+    on_gpu: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There no step raises: whoever writes the checkpoint reads the flag, and nothing else waits for it."""
     threads = []
-    honest = run.write_checkpoint
 
     def work(*arguments: Any) -> Any:
         threads.append(in_thread())
-        return (yield from honest(*arguments))
+        validation = yield from write_checkpoint(*arguments)
+        state = load_state(tmp_path / "run")
+        assert state is not None and all(bool(tensor.isfinite().all()) for tensor in state[0].values())
+        return validation
 
     monkeypatch.setattr(run, "write_checkpoint", work)
+    poison(monkeypatch, [8, 24])
     with pretended_gpu(monkeypatch):
-        finish(train(replace(asked, out=tmp_path / "good")))
-        assert threads == [True, True, False]
-        poison(monkeypatch, [8, 24])
-        events, report = follow(train(replace(asked, out=tmp_path / "bad")))
+        events, report = follow(train(on_gpu))
     assert [event.facts["images"] for event in of_kind(events, "rolled-back")] == [0, 16]
-    assert report is not None and report.images == 48
-    assert load_model(tmp_path / "bad").identity == load_model(tmp_path / "good").identity
-    rows = log(tmp_path / "bad")
-    assert [row["images"] for row in rows if "validation" in row] == [16, 32, 48]
-    assert all(row.get("loss", 0.0) == row.get("loss", 0.0) for row in rows)
+    assert report is not None and report.images == 32
+    assert threads == [True, True, False]  # what was spoilt at the end was found before it came to that
+    rows = log(tmp_path / "run")
+    assert [row["images"] for row in rows if "validation" in row] == [16, 32]
+    assert "NaN" not in json.dumps(rows)
 
 
-def test_on_a_gpu_a_row_a_second_is_read(workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = tmp_path / "small.toml"
-    config.write_text(SMALL.replace("every = 16", "every = 1000"), encoding="utf-8")
+def test_on_a_gpu_a_row_a_second_is_read(on_gpu: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest, losses = Trainer.step, []
     monkeypatch.setattr(run, "LOG_EVERY", 8)
-    honest, rows = Trainer.step, {}
-    for device in ("cpu", "cuda"):
-        with stopped_clock(monkeypatch) as clock, monkeypatch.context() as patch:
+    with stopped_clock(monkeypatch) as clock, pretended_gpu(monkeypatch):
 
-            def step(self: Trainer, progress: float, clock: SimpleNamespace = clock) -> Any:
-                clock.now += 0.4
-                return honest(self, progress)
+        def step(self: Trainer, progress: float) -> TrainStep:
+            clock.now += 0.4
+            made = honest(self, progress)
+            losses.append(float(made.loss))
+            return made
 
-            patch.setattr(Trainer, "step", step)
-            asked = TrainOptions(data=workshop.data, config=config, device=device, preset="cpu", out=tmp_path / device)
-            if device == "cpu":
-                finish(train(asked))
-            else:
-                with pretended_gpu(patch):
-                    finish(train(asked))
-        rows[device] = [row for row in log(tmp_path / device) if "loss" in row]
-    assert [row["images"] for row in rows["cpu"]] == [8, 16, 24, 32, 40, 48]
-    assert [row["images"] for row in rows["cuda"]] == [24, 48]
-    means = [sum(float(row["loss"]) for row in rows["cpu"][i : i + 3]) / 3 for i in (0, 3)]
-    assert [row["loss"] for row in rows["cuda"]] == pytest.approx(means, rel=1e-4)
+        monkeypatch.setattr(Trainer, "step", step)
+        finish(train(replace(on_gpu, overrides={"images": 48, "checkpoint_every": 1000})))
+    rows = [row for row in log(tmp_path / "run") if "loss" in row]
+    assert [row["images"] for row in rows] == [24, 48]
+    assert [row["loss"] for row in rows] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3])
+
+
+def test_two_threads_read_the_pictures_that_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of files, which are kept once they were decoded: in one place each."""
+
+    def picture(path: Path, size: int) -> Any:
+        time.sleep(0.001)  # the other thread's turn
+        return np.full((size, size), int(path.name), dtype=np.uint8)
+
+    monkeypatch.setattr(imagefolder, "read_picture", picture)
+    names = imagefolder.StringList()
+    for number in range(60):
+        names.append(str(number))
+    rows = torch.arange(60)
+    table: Any = None
+    reader = imagefolder.PictureReader(tmp_path, names, 2)
+    glyphs = GlyphSet(2, [], [], [], table, rows, rows, reader, "")
+    threads = [threading.Thread(target=glyphs.images, args=(part,)) for part in (rows, rows.flip(0))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert glyphs.images(rows)[:, 0, 0, 0].tolist() == rows.tolist()
 
 
 def test_a_resumed_log_keeps_what_a_checkpoint_measured_however_late(tmp_path: Path) -> None:
@@ -455,6 +483,45 @@ def test_work_in_the_background_tells_in_order_returns_raises_and_stops() -> Non
     assert taken(background, wait=True) == ([0], "done")
 
 
+class Told:
+    """A stream, or an event: what was called on it, in the list that all share."""
+
+    calls: ClassVar[list[tuple[str, int]]] = []
+    made: ClassVar[int] = 0
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.number = Told.made
+        Told.made += 1
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *_: Told.calls.append((name, self.number))
+
+
+def test_a_stream_of_its_own_follows_the_first_and_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = torch.device("cuda", 0)
+    for name in ("Stream", "Event", "current_stream"):
+        monkeypatch.setattr(torch.cuda, name, Told)
+    used: list[object] = []
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext(used.append(stream)))
+    monkeypatch.setattr(Told, "calls", [])
+    side = SideStream(gpu)
+    side.follow()
+    with suppress(OutputError), side.use():
+        raise OutputError("full")
+    assert [name for name, _ in Told.calls] == ["wait_stream", "synchronize"] and len(used) == 1
+
+    monkeypatch.setattr(Told, "calls", [])
+    ahead = StepsAhead(gpu)
+    for _ in range(10):
+        ahead.asked()
+    recorded, waited = ([number for name, number in Told.calls if name == what] for what in ("record", "synchronize"))
+    assert len(recorded) == 10 and waited == recorded[:7]
+    monkeypatch.setattr(Told, "calls", [])
+    StepsAhead(torch.device("cpu")).asked()
+    SideStream(torch.device("cpu")).follow()
+    assert not Told.calls
+
+
 BESIDE = """
 import sys
 from glyffctl.workflows import run
@@ -491,6 +558,6 @@ def test_a_killed_process_goes_on_from_its_last_checkpoint(workshop: Workshop, t
     assert report is not None and report.images == images
     assert load_model(out).identity == load_model(alone).identity
     rows = log(out)
-    found = [row["images"] for row in rows if "validation" in row]
+    found = [int(str(row["images"])) for row in rows if "validation" in row]
     assert found == sorted(set(found))
     print(f"killed after checkpoints at {reached}")
