@@ -17,13 +17,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from glyffctl.core.data import imagefolder
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.errors import DataError, Interrupted, OutputError
 from glyffctl.core.models.checkpoint import load_model, load_state
@@ -364,27 +362,27 @@ def test_on_a_gpu_a_row_a_second_is_read(on_gpu: TrainOptions, tmp_path: Path, m
     assert [row["loss"] for row in rows] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3])
 
 
-def test_two_threads_read_the_pictures_that_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of files, which are kept once they were decoded: in one place each."""
+def test_pictures_are_read_by_one_thread_at_a_time() -> None:
+    """Readers keep what they have read, and are not made for two."""
+    inside: list[int] = []
+    most = []
 
-    def picture(path: Path, size: int) -> Any:
-        time.sleep(0.001)  # the other thread's turn
-        return np.full((size, size), int(path.name), dtype=np.uint8)
+    def pixels(index: Tensor) -> Tensor:
+        inside.append(1)
+        time.sleep(0.02)  # the other thread's turn
+        most.append(len(inside))
+        inside.pop()
+        return torch.zeros(len(index), 2, 2, dtype=torch.uint8)
 
-    monkeypatch.setattr(imagefolder, "read_picture", picture)
-    names = imagefolder.StringList()
-    for number in range(60):
-        names.append(str(number))
-    rows = torch.arange(60)
     table: Any = None
-    reader = imagefolder.PictureReader(tmp_path, names, 2)
-    glyphs = GlyphSet(2, [], [], [], table, rows, rows, reader, "")
-    threads = [threading.Thread(target=glyphs.images, args=(part,)) for part in (rows, rows.flip(0))]
+    rows = torch.arange(4)
+    glyphs = GlyphSet(2, [], [], [], table, rows, rows, pixels, "")
+    threads = [threading.Thread(target=glyphs.images, args=(rows,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert glyphs.images(rows)[:, 0, 0, 0].tolist() == rows.tolist()
+    assert most == [1, 1, 1]
 
 
 def test_a_resumed_log_keeps_what_a_checkpoint_measured_however_late(tmp_path: Path) -> None:
@@ -501,14 +499,13 @@ def test_a_stream_of_its_own_follows_the_first_and_is_waited_for(monkeypatch: py
     gpu = torch.device("cuda", 0)
     for name in ("Stream", "Event", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, Told)
-    used: list[object] = []
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext(used.append(stream)))
+    monkeypatch.setattr(torch.cuda, "stream", nullcontext)
     monkeypatch.setattr(Told, "calls", [])
     side = SideStream(gpu)
     side.follow()
     with suppress(OutputError), side.use():
         raise OutputError("full")
-    assert [name for name, _ in Told.calls] == ["wait_stream", "synchronize"] and len(used) == 1
+    assert [name for name, _ in Told.calls] == ["wait_stream", "synchronize"]
 
     monkeypatch.setattr(Told, "calls", [])
     ahead = StepsAhead(gpu)

@@ -393,9 +393,6 @@ class Run:
         except torch.OutOfMemoryError:  # not a second time: training pauses for the next one, which is due now
             self._room, self._saved_images = False, -self.origin.config.training.checkpoint_every
             return
-        finally:
-            if wait:
-                self._clock = time.perf_counter()
         if validation is not None:
             self.validation, self._rollbacks = validation, 0
 
