@@ -392,6 +392,7 @@ class Run:
             validation = yield from self._passed_on(self._background.take(wait=wait), bars=wait)
         except torch.OutOfMemoryError:  # not a second time: training pauses for the next one, which is due now
             self._room, self._saved_images = False, -self.origin.config.training.checkpoint_every
+            torch.cuda.empty_cache()  # of what the other stream keeps
             return
         if validation is not None:
             self.validation, self._rollbacks = validation, 0
