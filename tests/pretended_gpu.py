@@ -218,6 +218,25 @@ class _Autocast(torch.autocast):
         super().__init__("cpu" if _is_ours(device_type) else device_type, *args, **kwargs)
 
 
+class _Stream:
+    """A stream, and an event: what is asked of a pretended GPU is done at once."""
+
+    def __init__(self, *_: Any, **__: Any) -> None: ...
+
+    def record(self, *_: Any) -> None: ...
+
+    def wait_stream(self, *_: Any) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+@contextmanager
+def _on_stream(_: _Stream) -> Iterator[None]:
+    """Threads that use a stream of their own hear of every function, too: modes belong to a thread."""
+    with _Pretending():
+        yield
+
+
 @contextmanager
 def pretended_gpu(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterator[Counter[str]]:
     """A block in which PyTorch finds one GPU of `kind`, "cuda" or "mps"; what waited for it is counted."""
@@ -231,7 +250,12 @@ def pretended_gpu(monkeypatch: pytest.MonkeyPatch, kind: str = "cuda") -> Iterat
             patch.setattr(torch.cuda, "set_device", lambda _: None)
             patch.setattr(torch.cuda, "get_device_name", lambda _: "a pretended GPU")
             patch.setattr(torch.cuda, "is_bf16_supported", lambda *_: True)
-            patch.setattr(torch.cuda, "mem_get_info", lambda *_: (16 * 2**30, 24 * 2**30))
+            patch.setattr(torch.cuda, "Stream", _Stream)
+            patch.setattr(torch.cuda, "Event", _Stream)
+            patch.setattr(torch.cuda, "stream", _on_stream)
+            patch.setattr(torch.cuda, "current_stream", _Stream)
+            patch.setattr(torch.cuda, "memory_reserved", lambda *_: 0)
+            patch.setattr(torch.cuda, "mem_get_info", lambda *_: (80 << 30, 80 << 30))
         else:
             patch.setattr(torch.backends.mps, "is_available", lambda: True)
         patch.setattr(module, "synchronize", lambda *_: _waits("synchronize"))

@@ -11,22 +11,16 @@ import torch
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.images import near_square, save_png, sheet
-from glyffctl.core.models.checkpoint import EncoderInfo, Origin
+from glyffctl.core.models.checkpoint import EncoderInfo
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.training.objective import Objective
-from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.checkpoint_metrics import FEWEST_REAL, CheckpointEvaluator
 from glyffctl.workflows.events import Caution, Event, Progress, with_progress
 
 SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
 SHEET_COUNT = 16
-
-
-def checkpoint_drawer(trainer: Trainer, origin: Origin) -> Drawer:
-    """A drawer with the present averaged weights."""
-    return Drawer.of(trainer.model(origin), trainer.device, precision=trainer.precision)
 
 
 def draw_samples(drawer: Drawer, objective: Objective, images: int, path: Path) -> Generator[Event, None, None]:

@@ -46,7 +46,6 @@ NoteKind = Literal[
     "weights-loaded",
     "weight-averaging",
     "precision-chosen",
-    "network-compiling",
     "training-forecast",
     "checkpoint",
     "samples-still-noisy",
@@ -95,6 +94,7 @@ CautionKind = Literal[
     "encoder-changed",
     "budget-too-small",
     "rolled-back",
+    "slower-steps",
     "metrics-skipped",
     # the model and the prompts
     "few-epochs",

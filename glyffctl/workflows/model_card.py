@@ -9,8 +9,19 @@ from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.trainer import Trainer
 
 
-def model_card(folder: Path, origin: Origin, trainer: Trainer, seconds: float, validation: dict[float, float]) -> str:
-    """A model card in Markdown for the model in `folder`, after `seconds` of training; `validation` is loss by σ."""
+def model_card(
+    folder: Path, origin: Origin, trainer: Trainer, images: int, seconds: float, validation: dict[float, float]
+) -> str:
+    """A model card in Markdown for the model in `folder`.
+
+    Args:
+        folder: of the run.
+        origin: what the run is made of.
+        trainer: of the run, which may be further on.
+        images: pictures that the model was trained on in this run,
+        seconds: in so much time.
+        validation: its loss on held-out characters by σ.
+    """
     config = origin.config
     losses = "\n".join(f"| {sigma:g} | {loss:.4f} |" for sigma, loss in validation.items())
     before = f", starting from weights that had seen {trainer.images_before:,}" if trainer.images_before else ""
@@ -22,8 +33,8 @@ A glyffctl model: English definition → glyph, {config.codec.size}×{config.cod
 
 - {parameter_count(trainer.network):,} parameters
 - {config.diffusion.prediction} prediction, {config.diffusion.schedule} schedule
-- trained on {trainer.images:,} pictures in {seconds / 60:.0f} minutes{before}
-- {trainer.epoch_size:,} glyphs, so {trainer.images / trainer.epoch_size:.1f} epochs
+- trained on {images:,} pictures in {seconds / 60:.0f} minutes{before}
+- {trainer.epoch_size:,} glyphs, so {images / trainer.epoch_size:.1f} epochs
 - fonts: {fonts}
 - text encoder: {origin.encoder.name}
 {table}

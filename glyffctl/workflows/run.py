@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,25 +14,33 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.errors import Interrupted, ModelError, TrainingError
-from glyffctl.core.io.atomic import write_text
 from glyffctl.core.io.reading import short_repr
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin
 from glyffctl.core.models.config import BUDGETS
-from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import NotFiniteError, Trainer, TrainStep
+from glyffctl.workflows.background import Background
 from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
-from glyffctl.workflows.checkpoint_samples import checkpoint_drawer, draw_samples, load_evaluator
-from glyffctl.workflows.events import Caution, Event, Note, Progress, with_fraction
+from glyffctl.workflows.checkpoint_samples import load_evaluator
+from glyffctl.workflows.checkpoint_work import (
+    Snapshot,
+    has_room_beside_training,
+    save,
+    save_state,
+    snapshot,
+    works_beside_training,
+    write_checkpoint,
+)
+from glyffctl.workflows.events import Caution, Event, Note, Progress, Result
 from glyffctl.workflows.forecast import Pace, forecast, is_measurable
-from glyffctl.workflows.model_card import model_card
-from glyffctl.workflows.run_log import RunLog
+from glyffctl.workflows.run_log import LogRow, RunLog
 from glyffctl.workflows.signals import collected_signals
+from glyffctl.workflows.streams import SideStream, StepsAhead
 
-LOG_EVERY = 1000  # pictures between rows of the log
+LOG_EVERY = 1000  # pictures between rows of the log,
+_LOG_SECONDS = 1.0  # and seconds, on a GPU
 MAX_ROLLBACKS = 3  # without a checkpoint between them
 _REMARK_EVERY = 1.0  # seconds between updates of the remark, where reading a loss costs nothing
-_STROKES_APPEAR = 15_000  # pictures until samples show strokes, with the `cpu` preset: see examples/LOG.md
 _CHANGEABLE = ("checkpoint_every", "evaluate", *BUDGETS, "compile")  # settings that a resumed run may change
 
 
@@ -77,6 +86,11 @@ class Run:
         self.log = RunLog(out, tensorboard=tensorboard)
         self.evaluator: CheckpointEvaluator | None = None
         self._rollbacks = 0  # since the last checkpoint
+        self._works_beside = works_beside_training(trainer)
+        self._room: bool | None = None  # whether memory allows it; not known yet
+        self._stream = SideStream(trainer.device)
+        self._background: Background[Event | LogRow, dict[float, float]] = Background(self._stream.use)
+        self._steps_ahead = StepsAhead(trainer.device)
         self._first_step: Pace | None = None  # where this session's first step ended
         self._forecast_made = False
         self._reset_counters()
@@ -185,17 +199,8 @@ class Run:
         if not self.group.is_main:
             self.trainer.restore(tensors, counters)
 
-    def _save_state(self) -> None:
-        tensors, counters = self.trainer.state()
-        own = {"seconds": self.seconds, "validation": {str(k): v for k, v in self.validation.items()}}
-        checkpoint.save_state(self.out, tensors, counters | own)
-
-    def save(self) -> None:
-        """Write the state, then the model and its card, which can be made from the state."""
-        self._save_state()
-        checkpoint.save_model(self.out / checkpoint.MODEL_FILE, self.trainer.model(self.origin))
-        card = model_card(self.out, self.origin, self.trainer, self.seconds, self.validation)
-        write_text(self.out / "README.md", card)
+    def _snapshot(self, *, copied: bool = False) -> Snapshot:
+        return snapshot(self.trainer, self.origin, self.seconds, copied=copied)
 
     # The loop -------------------------------------------------------------------------------------------------------
 
@@ -207,51 +212,92 @@ class Run:
             TrainingError: gradients were not finite `MAX_ROLLBACKS` times; the last checkpoint is good.
         """
         yield from self._prepare()
-        trainer, every = self.trainer, self.origin.config.training.checkpoint_every
-        start = trainer.images
+        start = self.trainer.images
         with collected_signals() as received:
-            while True:
-                progress, signal = self.group.synchronize(self.done / self.total, max(received, default=0))
-                self._log_steps(now=progress >= 1)
-                yield from self._forecast()
-                if progress < 1 or trainer.images > start:
-                    unit = "s" if self.origin.config.training.minutes else "pictures"
-                    yield Progress("Training", min(self.done, self.total), self.total, unit, self._remark)
-                if signal:
-                    self._save_and_stop(signal)
-                try:
-                    if trainer.images - self._saved_images >= (1 if progress >= 1 else every):
-                        yield from self._checkpoint()
-                    if progress >= 1:
-                        break
-                    self._unlogged.append(trainer.step(progress))
-                except NotFiniteError as error:
-                    yield self._roll_back(error)
-                    continue
-                now = time.perf_counter()
-                self.seconds, self._clock = self.seconds + now - self._clock, now
-                self._first_step = self._first_step or Pace(trainer.images, self.seconds)
-            if self.group.broadcast(not (self.out / checkpoint.MODEL_FILE).exists()):
-                yield from self._checkpoint()
-            elif trainer.images == start:
-                yield Note(f"{self.out} has spent its whole budget; give it a larger one to continue", "budget-spent")
+            try:
+                ended = False
+                while not ended:
+                    try:
+                        ended = yield from self._advance(start, received)
+                    except NotFiniteError as error:
+                        with suppress(NotFiniteError):
+                            yield from self._collect(wait=True)
+                        yield self._roll_back(error)
+                if self.group.broadcast(not (self.out / checkpoint.MODEL_FILE).exists()):
+                    yield from self._checkpoint(beside=False)
+                elif self.trainer.images == start:
+                    yield Note(
+                        f"{self.out} has spent its whole budget; give it a larger one to continue", "budget-spent"
+                    )
+            except Exception:
+                with suppress(Exception):  # the first error counts
+                    yield from self._collect(wait=True)
+                raise
+            finally:
+                self._background.stop()
+
+    def _advance(self, start: int, received: list[int]) -> Generator[Event, None, bool]:
+        """Do what is due and then a step, or find that the budget is spent: the answer.
+
+        Args:
+            start: the number of pictures at which this session began.
+            received: signals so far.
+        """
+        trainer, every = self.trainer, self.origin.config.training.checkpoint_every
+        progress, signal = self.group.synchronize(self.done / self.total, max(received, default=0))
+        # What was not finite is found before it is logged; and nothing is left to do beside the end.
+        yield from self._collect(wait=progress >= 1)
+        self._log_steps(now=progress >= 1)
+        yield from self._forecast()
+        if progress < 1 or trainer.images > start:
+            yield self._progress(self._remark)
+        if signal:
+            yield from self._save_and_stop(signal)
+        if trainer.images - self._saved_images >= (1 if progress >= 1 else every):
+            yield from self._checkpoint(beside=progress < 1)
+        if progress >= 1:
+            return True
+        self._unlogged.append(trainer.step(progress))
+        self._steps_ahead.asked()
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        self._first_step = self._first_step or Pace(trainer.images, self.seconds)
+        return False
+
+    def _progress(self, remark: str) -> Progress:
+        unit = "s" if self.origin.config.training.minutes else "pictures"
+        return Progress("Training", min(self.done, self.total), self.total, unit, remark)
 
     def _prepare(self) -> Generator[Event, None, None]:
-        """Choose the precision, load what evaluates checkpoints, and save a state to roll back to."""
+        """Choose the precision, load what evaluates checkpoints, save a state to roll back to, and compile."""
         if self.trainer.precision == "auto":
             yield Progress("Trying bfloat16", 0, 1)
             chosen = self.trainer.choose_precision()
             yield Progress("Trying bfloat16", 1, 1)
             why = "faster here" if chosen == "bf16" else "bfloat16 is not faster here"
             yield Note(f"computing in {chosen}: {why}", "precision-chosen", {"precision": chosen})
-        if self.origin.config.training.compile:
-            yield Note("compiling the network: the first step takes about a minute", "network-compiling")
         if self.group.is_main:
             if self.origin.config.training.evaluate and self.evaluator is None:
                 self.evaluator = yield from load_evaluator(self.trainer.objective, self.origin.encoder)
             if not (self.out / checkpoint.STATE_FILE).exists():
-                self._save_state()  # also shows that the disk has room before any work can be lost
+                # Also shows that the disk has room before any work can be lost.
+                save_state(self.out, self._snapshot(), self.validation)
+        if self.group.broadcast(self.done < self.total):
+            yield from self._compile()
         self._reset_counters()
+
+    def _compile(self) -> Generator[Event, None, None]:
+        """Prepare the trainer. The time of that belongs to no budget."""
+        preparing = self.trainer.prepare()
+        cautions: tuple[str, ...] = ()
+        while True:
+            try:
+                yield Progress("Compiling", next(preparing), 1)
+            except StopIteration as stop:
+                cautions = stop.value
+                break
+        for caution in cautions:
+            yield Caution(caution, "slower-steps")
 
     def _reset_counters(self) -> None:
         """Count from the present state: it is the last checkpoint, and nothing after it is unlogged."""
@@ -279,9 +325,11 @@ class Run:
             f"{error}; resuming from the last checkpoint, at {images:,} pictures", "rolled-back", {"images": images}
         )
 
-    def _save_and_stop(self, signal: int) -> NoReturn:
+    def _save_and_stop(self, signal: int) -> Generator[Event, None, NoReturn]:
+        with suppress(NotFiniteError):  # then nothing is saved here, either
+            yield from self._collect(wait=True)
         if self.trainer.finite and self.group.is_main:
-            self.save()
+            save(self.out, self._snapshot(), self.trainer, self.validation)
         self.group.barrier()  # the first process to end ends the others: wait until the state is saved
         raise Interrupted(
             f"stopped at {self.trainer.images:,} pictures, everything is saved in {self.out}; "
@@ -304,51 +352,65 @@ class Run:
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 
-    def _checkpoint(self) -> Generator[Event, None, None]:
-        """Validate, save, and draw samples in the first process, while the others wait."""
-        if not self.trainer.finite:
+    def _checkpoint(self, *, beside: bool) -> Generator[Event, None, None]:
+        """Validate, save, and draw samples in the first process, while the others wait.
+
+        Args:
+            beside: training will go on; where it can, it does so meanwhile.
+        """
+        yield from self._collect(wait=True)
+        if self._room is None and beside:
+            self._room = self._works_beside and has_room_beside_training(self.trainer)
+        beside = beside and bool(self._room)
+        if not beside and not self.trainer.finite:
             raise NotFiniteError(self.trainer.images)
-        self._rollbacks = 0
         if self.group.is_main:
-            yield from self._validate_and_save()
-            yield from self._draw_and_measure()
+            moment = self._snapshot(copied=beside)
+            work = write_checkpoint(self.out, moment, self.trainer, self.evaluator)
+            if beside:
+                self._stream.follow()
+                self._background.start(work)
+            else:
+                self._rollbacks = 0
+                self.validation = yield from self._passed_on(work, bars=True)
         self.group.barrier()
         self._saved_images = self.trainer.images
-        self._clock = time.perf_counter()  # the time that a checkpoint takes is not part of the budget
+        self._clock = time.perf_counter()  # the time that a checkpoint takes, or waits, is not part of the budget
 
-    def _validate_and_save(self) -> Generator[Event, None, None]:
-        self.validation = yield from with_fraction(self.trainer.validate(), "Checking held-out characters")
-        yield Progress("Saving", 0, 1)
-        self.save()
-        yield Progress("Saving", 1, 1)
-        if self.validation:
-            normal = self._reference()
-            errors = {"reference": normal.error} if normal is not None else {}
-            self._write({"images": self.trainer.images, "validation": self.validation, **errors})
+    def _collect(self, *, wait: bool) -> Generator[Event, None, None]:
+        """Pass on what the checkpoint in the background has to tell; with `wait`, until it is done.
 
-    def _draw_and_measure(self) -> Generator[Event, None, None]:
-        trainer, images = self.trainer, self.trainer.images
-        path = self.out / "samples" / f"{images:09d}.png"
-        drawer = checkpoint_drawer(trainer, self.origin)
-        yield from draw_samples(drawer, trainer.objective, images, path)
-        losses, held_out = self.validation.values(), ""
-        if losses:
-            held_out = f", loss on held-out characters {sum(losses) / len(losses):.4f}"
-            if (normal := self._reference()) is not None:
-                held_out += f" ({normal.verdict(self.validation)})"
-        facts = {"images": images, "validation": self.validation, "samples": path}
-        yield Note(f"{images:,} pictures{held_out}: {path}", "checkpoint", facts)
-        if trainer.images_before + images < _STROKES_APPEAR:
-            text = f"before some {_STROKES_APPEAR:,} pictures samples look like noise, then like smudges"
-            yield Note(text, "samples-still-noisy", {"until_images": _STROKES_APPEAR})
-        if self.evaluator is not None:
-            metrics = yield from self.evaluator(drawer)
-            self._write({"images": images, "evaluation": metrics.as_dict()})
-            yield Note(metrics.summary(), "checkpoint-metrics", metrics.as_dict())
+        Raises:
+            NotFiniteError: it was not worth saving.
+            OutputError: it cannot be written.
+        """
+        if not self._background.busy:
+            return
+        if wait:
+            yield self._progress("waiting for the checkpoint")
+        try:
+            validation = yield from self._passed_on(self._background.take(wait=wait), bars=wait)
+        except torch.OutOfMemoryError:  # not a second time: training pauses for the next one, which is due now
+            self._room, self._saved_images = False, -self.origin.config.training.checkpoint_every
+            torch.cuda.empty_cache()  # of what the other stream keeps
+            return
+        if validation is not None:
+            self.validation, self._rollbacks = validation, 0
 
-    def _reference(self) -> Reference | None:
-        """What is normal for such a run after as many pictures."""
-        return reference(self.origin.config.codec.size, self.trainer.config.training.batch, self.trainer.images)
+    def _passed_on(
+        self, work: Generator[Event | LogRow, None, Result], *, bars: bool
+    ) -> Generator[Event, None, Result]:
+        """Run `work`, write its rows into the log, and pass on its other events, progress only with `bars`."""
+        while True:
+            try:
+                item = next(work)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            if isinstance(item, LogRow):
+                self._write(item.values)
+            elif bars or not isinstance(item, Progress):
+                yield item
 
     # The log --------------------------------------------------------------------------------------------------------
 
@@ -358,7 +420,10 @@ class Run:
             return
         count = self.trainer.images - self._logged_images
         speed = count / max(1e-9, self.seconds - self._logged_seconds)
-        if count < LOG_EVERY and not now:
+        # A GPU would be waited for at every other step. In a job all must read at once, and their clocks differ.
+        timed = self.trainer.device.type != "cpu" and self.group.size == 1
+        soon = timed and self.seconds - self._logged_seconds < _LOG_SECONDS
+        if (count < LOG_EVERY or soon) and not now:
             if self.trainer.device.type == "cpu" and self.seconds - self._remark_seconds > _REMARK_EVERY:
                 self._update_remark(float(self._unlogged_loss()), speed)
             return

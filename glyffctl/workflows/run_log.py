@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ from glyffctl.core.io.reading import LARGEST_RECORD, parse_json, read_bytes
 
 LOG_FILE = "log.jsonl"
 TENSORBOARD = "tensorboard"
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """A row for the log, on its way to whoever may write it."""
+
+    values: dict[str, Any]
 
 
 class RunLog:
@@ -36,7 +44,10 @@ class RunLog:
         write_text(self._path, "")
 
     def rewind(self, images: int) -> None:
-        """Drop the rows after `images` pictures: a resumed run repeats those steps."""
+        """Drop the rows after `images` pictures: a resumed run repeats those steps.
+
+        What a checkpoint measures may come after rows of later steps, so all rows are looked at.
+        """
         path = self._path
         text = read_bytes(path, ModelError, LARGEST_RECORD).decode("utf-8", "replace") if path.exists() else ""
         kept = []

@@ -72,15 +72,9 @@ def operations(config: Config, glyphs: GlyphSet, embeddings: Embeddings) -> int:
 
 
 def _measured(
-    name: str,
-    variant: str,
-    config: Config,
-    glyphs: GlyphSet,
-    embeddings: Embeddings,
-    repeats: int,
-    flops: int,
-    peak: float,
+    variant: str, config: Config, glyphs: GlyphSet, embeddings: Embeddings, repeats: int, flops: int, name: str
 ) -> Row:
+    """The variant of a step of `flops` operations."""
     cuda = device().type == "cuda"
     peak = peak_flops(torch.bfloat16 if cuda else torch.float32)
     if cuda:

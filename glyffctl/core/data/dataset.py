@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,6 +34,7 @@ class PictureStatistics(NamedTuple):
     """Distinct pictures among those that are not blank."""
 
 
+_READING = threading.Lock()  # readers keep what they have read, and a checkpoint may read beside training
 _VISIBLE = 8  # of 255 greys: a smaller range between the darkest and the lightest pixel is not seen
 
 
@@ -72,7 +74,8 @@ class GlyphSet:
         index = index.cpu()
         if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(self):
             raise IndexError(f"glyph index outside 0…{len(self) - 1}")
-        return self.pixels(index).unsqueeze(1)
+        with _READING:
+            return self.pixels(index).unsqueeze(1)
 
     def sample(self, count: int) -> GlyphSet:
         """At most `count` of the glyphs, in their order: a random sample, always the same."""

@@ -314,6 +314,11 @@ class Trainer:
         """Whether all gradients since the last `restore` were finite: to be asked before anything is saved."""
         return bool(self._finite)
 
+    @property
+    def finite_flag(self) -> Tensor:
+        """() bool on the device: `finite`, for whoever must not wait for the device. Steps change it."""
+        return self._finite
+
     def validate(self) -> Generator[float, None, dict[float, float]]:
         """`Objective.validate` of the averaged network."""
         return self.objective.validate(self.ema.network, self.autocast)

@@ -1,0 +1,154 @@
+"""A checkpoint of a run: check it on held-out characters, save it, draw with it and measure that.
+
+All of it works on a `Snapshot`, so that training may go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glyffctl.core.io.atomic import write_text
+from glyffctl.core.models import checkpoint
+from glyffctl.core.models.checkpoint import Origin, TrainedModel
+from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.training.learning_curve import Reference, reference
+from glyffctl.core.training.trainer import NotFiniteError, Trainer
+from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
+from glyffctl.workflows.checkpoint_samples import draw_samples
+from glyffctl.workflows.events import Event, Note, Progress, with_fraction
+from glyffctl.workflows.model_card import model_card
+from glyffctl.workflows.run_log import LogRow
+
+_STROKES_APPEAR = 15_000  # pictures until samples show strokes, with the `cpu` preset: see examples/LOG.md
+_AT_ONCE = 32  # pictures that go through the network together: in validation, and in drawing 16 with guidance
+_HANDLES = 1 << 29  # bytes of what cuBLAS and cuDNN keep for another stream, generously
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Snapshot:
+    """A moment of a run.
+
+    Attributes:
+        tensors, counters: what `Trainer.state` returned, and the seconds of training.
+        model: the averaged network.
+        finite: () bool on the device, `Trainer.finite_flag`.
+        images: pictures trained on.
+        seconds: spent in training.
+    """
+
+    tensors: dict[str, Tensor]
+    counters: dict[str, Any]
+    model: TrainedModel
+    finite: Tensor
+    images: int
+    seconds: float
+
+
+def snapshot(trainer: Trainer, origin: Origin, seconds: float, *, copied: bool) -> Snapshot:
+    """The present moment. Unless `copied`, it holds the very tensors that the next step changes.
+
+    Nothing here waits for a GPU: the copies are made when it comes to them, between two steps.
+    """
+    tensors, counters = trainer.state()
+    network, finite = trainer.ema.network, trainer.finite_flag
+    if copied:
+        tensors = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        network, finite = copy.deepcopy(network), finite.clone()
+    return Snapshot(
+        tensors=tensors,
+        counters=counters,
+        model=trainer.objective.model(network, origin, trainer.images_before + trainer.images, trainer.epochs),
+        finite=finite,
+        images=trainer.images,
+        seconds=seconds,
+    )
+
+
+def works_beside_training(trainer: Trainer) -> bool:
+    """Whether a checkpoint can be written while training goes on: on a GPU, which a CPU only has to keep busy.
+
+    Not in a job, whose processes all have to wait for the same things.
+    """
+    return trainer.device.type == "cuda" and trainer.group.size == 1
+
+
+def has_room_beside_training(trainer: Trainer) -> bool:
+    """Whether a GPU has memory for a copy of the state, and for drawing while training goes on.
+
+    What training has reserved, for a batch of pictures, bounds what fewer of them need.
+    """
+    if trainer.device.type != "cuda":
+        return True
+    copied = sum(tensor.nbytes for tensor in trainer.state()[0].values())
+    drawing = torch.cuda.memory_reserved(trainer.device) * _AT_ONCE / trainer.config.training.batch
+    free, _ = torch.cuda.mem_get_info(trainer.device)
+    return bool(free > copied + drawing + _HANDLES)
+
+
+def save_state(out: Path, moment: Snapshot, validation: dict[float, float]) -> None:
+    """Write all that resuming needs; `validation` is the last loss on held-out characters by σ."""
+    own = {"seconds": moment.seconds, "validation": {str(k): v for k, v in validation.items()}}
+    checkpoint.save_state(out, moment.tensors, moment.counters | own)
+
+
+def save(out: Path, moment: Snapshot, trainer: Trainer, validation: dict[float, float]) -> None:
+    """Write the state, then the model and its card, which can be made from the state."""
+    save_state(out, moment, validation)
+    checkpoint.save_model(out / checkpoint.MODEL_FILE, moment.model)
+    card = model_card(out, moment.model.origin, trainer, moment.images, moment.seconds, validation)
+    write_text(out / "README.md", card)
+
+
+def write_checkpoint(
+    out: Path, moment: Snapshot, trainer: Trainer, evaluator: CheckpointEvaluator | None
+) -> Generator[Event | LogRow, None, dict[float, float]]:
+    """Validate and save `moment`, draw samples, and measure with `evaluator` if there is one.
+
+    Returns the loss on held-out characters by σ. Of `trainer` only that is read which no step changes.
+
+    Raises:
+        NotFiniteError: a gradient before `moment` was not finite, and nothing of it is written.
+        OutputError: the folder cannot be written.
+    """
+    if not bool(moment.finite):
+        raise NotFiniteError(moment.images)
+    model, images = moment.model, moment.images
+    validation = yield from with_fraction(
+        trainer.objective.validate(model.network, trainer.autocast), "Checking held-out characters"
+    )
+    yield Progress("Saving", 0, 1)
+    save(out, moment, trainer, validation)
+    yield Progress("Saving", 1, 1)
+    normal = reference(model.origin.config.codec.size, trainer.config.training.batch, images) if validation else None
+    if validation:
+        errors = {"reference": normal.error} if normal is not None else {}
+        yield LogRow({"images": images, "validation": validation, **errors})
+
+    path = out / "samples" / f"{images:09d}.png"
+    drawer = Drawer.of(model, trainer.device, precision=trainer.precision)
+    yield from draw_samples(drawer, trainer.objective, images, path)
+    facts = {"images": images, "validation": validation, "samples": path}
+    yield Note(f"{images:,} pictures{_in_words(validation, normal)}: {path}", "checkpoint", facts)
+    if model.images < _STROKES_APPEAR:
+        text = f"before some {_STROKES_APPEAR:,} pictures samples look like noise, then like smudges"
+        yield Note(text, "samples-still-noisy", {"until_images": _STROKES_APPEAR})
+    if evaluator is not None:
+        metrics = yield from evaluator(drawer)
+        yield LogRow({"images": images, "evaluation": metrics.as_dict()})
+        yield Note(metrics.summary(), "checkpoint-metrics", metrics.as_dict())
+    return validation
+
+
+def _in_words(validation: dict[float, float], normal: Reference | None) -> str:
+    if not validation:
+        return ""
+    losses = validation.values()
+    verdict = f" ({normal.verdict(validation)})" if normal is not None else ""
+    return f", loss on held-out characters {sum(losses) / len(losses):.4f}{verdict}"
