@@ -163,9 +163,10 @@ def _shared_glyphs(
     trials = [(face, [min(members)]) for face, _ in jobs for _, members in face.shared]
     placeholders: _Placeholders = {}
     for drawn in workers.draw(trials, look.size, look.fit):
-        if drawn.picture is not None:
+        [codepoint], [outcome] = drawn.codepoints, drawn.outcomes
+        if isinstance(outcome, int):
             for glyph, members in drawn.face.shared:
-                if drawn.codepoint in members:
+                if codepoint in members:
                     placeholders.setdefault((drawn.face.file, drawn.face.index), set()).update(members)
                     yield _placeholder_caution(drawn.face, members, f"has one glyph for, number {glyph}", glyph)
     return placeholders

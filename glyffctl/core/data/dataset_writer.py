@@ -13,6 +13,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -49,15 +50,10 @@ class Kept(NamedTuple):
     """Each as a PNG file, where they become files."""
 
 
-class KeepInShards(NamedTuple):
-    """Writes pictures (B, size, size) uint8 into shards, at the row where they are expected."""
-
-    files: ShardFiles
-
-    def __call__(self, row: int, pictures: Picture) -> Kept:
-        """Write them from `row` on."""
-        self.files.write(row, pictures)
-        return Kept(row, _histogram(pictures))
+def keep_in_shards(files: ShardFiles, row: int, pictures: Picture) -> Kept:
+    """Write pictures (B, size, size) uint8 into shards, from `row` on."""
+    files.write(row, pictures)
+    return Kept(row, _histogram(pictures))
 
 
 def keep_as_files(row: int, pictures: Picture) -> Kept:
@@ -105,7 +101,7 @@ class Writer(ABC):
     def add(self, character: Character, font: Font, picture: Picture) -> None:
         """Add one glyph: `picture` is (size, size) uint8, 255 is paper."""
         kept = self.keep(self.count, picture[None])
-        self.add_kept([character], font, [zlib.crc32(np.ascontiguousarray(picture))], kept)
+        self.add_kept([character], font, [zlib.crc32(np.ascontiguousarray(picture).data)], kept)
 
     def add_kept(self, characters: Sequence[Character], font: Font, sums: Sequence[int], kept: Kept) -> None:
         """Add the glyphs of a font whose pictures `keep` took.
@@ -169,7 +165,7 @@ class GlyphWriter(Writer):
     def __init__(self, folder: Path, size: int, expected: int | None = None) -> None:
         super().__init__(folder, size)
         self._files = ShardFiles(folder, size, max(1, min(SHARD_ROWS, SHARD_BYTES // size**2)), expected)
-        self.keep = KeepInShards(self._files)
+        self.keep = partial(keep_in_shards, self._files)
         self._tables: dict[str, list[int]] = {name: [] for name in TABLES}
         self._shards: list[dict[str, Any]] = []
         self._lines: list[str] = []
@@ -191,8 +187,8 @@ class GlyphWriter(Writer):
             if row == len(self._lines):
                 self._lines.append(_json_line(_character_fields(character)))
         added = {"sums": sums, "character": rows, "font": [font_row] * len(rows)}
-        for name, table in self._tables.items():
-            table += added[name]
+        for name, values in added.items():
+            self._tables[name].extend(values)
         while len(self._tables["font"]) >= self._files.rows:
             self._finish_shard()
 

@@ -35,7 +35,8 @@ SECONDS = 60.0
 CHUNK, CHUNK_BYTES = 128, 1 << 21
 """Limits of the glyphs, and their bytes, in one task: 128 of 128×128, two of 1024×1024."""
 _PREFETCH = 3  # tasks in flight for each worker, whose results the parent may have to hold
-_Part, _Result = TypeVar("_Part"), TypeVar("_Result")
+_Part = TypeVar("_Part")
+_Result = TypeVar("_Result")
 
 
 class DrawnChunk(NamedTuple):
@@ -70,7 +71,7 @@ class FontWorkers:
         return map(_collect, tasks)
 
     def _read(self, file: Path, weight: int | None) -> tuple[Future[Any], Future[list[Future[Any]]]]:
-        """The task for the first face, which also counts them, and those for the others, which begin when it is done."""
+        """The task for the first face, which also counts them, and those for the others, which begin after it."""
         others: Future[list[Future[Any]]] = Future()
 
         def begin(task: Future[Any]) -> None:
@@ -82,9 +83,10 @@ class FontWorkers:
                 for start in range(1, count, length or 1):
                     some = range(start, min(start + length, count))
                     slices.append(self._pool.schedule(_read_some, (file, some, weight), timeout=SECONDS))
-            except BaseException:  # noqa: BLE001 (that of the task, or of a pool that is stopped, is raised elsewhere)
-                pass
-            others.set_result(slices)
+            except BaseException as error:  # of the task, where it is raised first; or of a pool that has stopped
+                others.set_exception(error)
+            else:
+                others.set_result(slices)
 
         first = self._pool.schedule(read_face, (file, 0, weight), timeout=SECONDS)
         first.add_done_callback(begin)
@@ -161,7 +163,7 @@ class _Worker(SpawnProcess):
 
 
 class _Context(SpawnContext):
-    Process = _Worker  # type: ignore[assignment] (a class in every context, and so it is used)
+    Process = _Worker
 
 
 class _Pool(ProcessPool):

@@ -52,7 +52,7 @@ class ShardFiles:
         for path, place, part in self._pieces(row, len(pictures)):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
             try:
-                _write_at(descriptor, memoryview(np.ascontiguousarray(pictures[part])).cast("B"), place)
+                _write_at(descriptor, np.ascontiguousarray(pictures[part]).data.cast("B"), place)
             finally:
                 os.close(descriptor)
 
@@ -62,7 +62,7 @@ class ShardFiles:
         for path, place, part in self._pieces(row, count):
             with path.open("rb") as file:
                 file.seek(place)
-                file.readinto(memoryview(pictures[part]).cast("B"))
+                file.readinto(pictures[part].data.cast("B"))
         return pictures
 
     def finish(self, shard: int, tables: Mapping[str, np.ndarray[Any, Any]], count: int) -> bytes:
@@ -80,14 +80,11 @@ class ShardFiles:
             OSError: the disk is full, or cannot be written.
         """
         head = _head(tables, (count, self.size, self.size))
-        if len(head) != self._place(shard):
-            pictures = self.read(shard * self.rows, count)
-        else:
-            pictures = None
+        pictures = self.read(shard * self.rows, count) if len(head) != self._place(shard) else None
         descriptor = os.open(self.path(shard), os.O_WRONLY)
         try:
             if pictures is not None:
-                _write_at(descriptor, memoryview(pictures).cast("B"), len(head))
+                _write_at(descriptor, pictures.data.cast("B"), len(head))
             _write_at(descriptor, memoryview(head), 0)
             os.ftruncate(descriptor, len(head) + count * self.size**2)
         finally:
@@ -101,7 +98,7 @@ class ShardFiles:
             shard += 1
 
     def _pieces(self, row: int, count: int) -> Iterator[tuple[Path, int, slice]]:
-        """For each shard that has some of `count` rows: its file, their offset in it, and which of the rows they are."""
+        """For each shard with some of `count` rows: its file, their offset in it, and which of the rows they are."""
         done = 0
         while done < count:
             shard, first = divmod(row + done, self.rows)
