@@ -84,7 +84,9 @@ def test_embedding_gives_the_vectors_of_the_cpu(
 def test_embedding_does_not_wait_for_each_batch(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counts, tokens, batches = [], [], []
+    counts: list[int] = []
+    batches: list[int] = []
+    tokens: list[torch.Tensor] = []
     folder = Path(shutil.copytree(workshop.data, tmp_path / "data"))
     captions = open_glyphs(folder).captions
     _encode_ids = PretrainedEncoder.encode_ids
