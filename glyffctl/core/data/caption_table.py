@@ -45,7 +45,7 @@ def captions_of(character: Character) -> tuple[str, ...]:
 
 def caption_table(characters: Iterable[Character]) -> tuple[list[str], CaptionTable]:
     """The distinct captions of `characters`, and which of them belong to which character."""
-    import torch  # noqa: PLC0415 (`prepare` needs captions and no tensors: torch would take a third of its time)
+    import torch  # noqa: PLC0415 (`prepare` needs captions and no tensors, and torch takes a second)
 
     texts = list(map(captions_of, characters))
     captions, rows = distinct([text for each in texts for text in each])

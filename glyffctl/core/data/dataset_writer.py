@@ -62,7 +62,7 @@ def keep_as_files(row: int, pictures: Picture) -> Kept:
 
 
 def _histogram(pictures: Picture) -> list[int]:
-    """How often each grey 0…255 occurs in pictures (B, size, size): ten times as fast as numpy's bincount."""
+    """How often each grey 0…255 occurs in pictures (B, size, size)."""
     if not len(pictures):
         return [0] * 256
     return Image.fromarray(pictures.reshape(-1, pictures.shape[-1])).histogram()
