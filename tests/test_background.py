@@ -25,6 +25,7 @@ from torch import Tensor
 from glyffctl.core.errors import DataError, Interrupted, OutputError
 from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.networks.unet import UNet
+from glyffctl.core.training.objective import Batch
 from glyffctl.core.training.trainer import Trainer, TrainStep
 from glyffctl.workflows import checkpoint_work, run
 from glyffctl.workflows.checkpoint_work import write_checkpoint
@@ -196,15 +197,15 @@ def test_what_goes_wrong_with_a_checkpoint_ends_the_run_with_its_error(
 def test_an_error_of_training_leaves_the_checkpoint_that_was_begun(
     workshop: Workshop, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = Trainer.loss
+    honest = Trainer._batch
 
-    def loss(self: Trainer, number: Tensor) -> Tensor:
-        if int(number[0]) == 40:
+    def batch(self: Trainer, number: Tensor) -> Batch:
+        if self.images == 40:
             gate.open()
             raise DataError("a picture is gone")
         return honest(self, number)
 
-    monkeypatch.setattr(Trainer, "loss", loss)
+    monkeypatch.setattr(Trainer, "_batch", batch)
     with pytest.raises(DataError, match="a picture is gone"):
         finish(train(options(workshop, tmp_path / "run")))
     assert gate.held.is_set() and images_of(tmp_path / "run") == load_model(tmp_path / "run").images == 32
@@ -361,10 +362,10 @@ def test_preparing_changes_nothing_and_is_in_no_budget(
     honest = Trainer.prepare
     with stopped_clock(monkeypatch) as clock:
 
-        def slow(self: Trainer) -> Generator[float, None, str]:
+        def slow(self: Trainer) -> Generator[float, None, tuple[str, ...]]:
             clock.now += 1000
             yield from honest(self)
-            return "it cannot be compiled here"
+            return ("it cannot be compiled here",)
 
         monkeypatch.setattr(Trainer, "prepare", slow)
         events, report = follow(train(options(workshop, tmp_path / "run", compile=True)))

@@ -14,10 +14,10 @@ from glyffctl.core.codecs.pixels import to_pixels, to_unit
 from glyffctl.core.data import dataset_writer
 from glyffctl.core.data.caption_table import captions_digest
 from glyffctl.core.data.character import Character, Font
-from glyffctl.core.data.dataset import pixel_moments
 from glyffctl.core.data.dataset_writer import GlyphWriter, PictureWriter, Writer
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.manifest import add_digest
+from glyffctl.core.data.moments import pixel_moments
 from glyffctl.core.errors import DataError
 
 SIZE, COUNT = 16, 23

@@ -12,13 +12,16 @@ import torch
 from PIL import Image
 from torch import nn
 
-from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.data.embeddings import FILE_NAME, load_embeddings
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import choose_device
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.generate import Recipe
+from glyffctl.core.text.encoder import PretrainedEncoder
+from glyffctl.workflows import embed as embedding
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.noise_model import load_prompted_model
@@ -66,6 +69,7 @@ def test_the_pretended_gpu_is_as_strict_as_a_real_one(kind: str, monkeypatch: py
 def test_embedding_gives_the_vectors_of_the_cpu(
     kind: str, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(embedding, "GPU_BATCH_TOKENS", embedding.BATCH_TOKENS)  # sums depend on the sizes of products
     for encoder in (BUNDLED, str(workshop.encoder)):
         here, there = (shutil.copytree(workshop.data, tmp_path / name, dirs_exist_ok=True) for name in ("a", "b"))
         finish(embed(EmbedOptions(here, encoder, device="cpu")))
@@ -75,6 +79,38 @@ def test_embedding_gives_the_vectors_of_the_cpu(
         ours, theirs = load_embeddings(here, captions), load_embeddings(there, captions)
         assert ours.fingerprint == theirs.fingerprint
         assert torch.equal(ours.tokens, theirs.tokens) and torch.equal(ours.offsets, theirs.offsets)
+
+
+def test_embedding_does_not_wait_for_each_batch(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    batches: list[int] = []
+    tokens: list[torch.Tensor] = []
+    folder = Path(shutil.copytree(workshop.data, tmp_path / "data"))
+    captions = open_glyphs(folder).captions
+    _encode_ids = PretrainedEncoder.encode_ids
+
+    def counted(self: PretrainedEncoder, ids: list[list[int]]) -> Condition:
+        assert torch.backends.cuda.matmul.allow_tf32
+        batches[-1] += 1
+        return _encode_ids(self, ids)
+
+    monkeypatch.setattr(PretrainedEncoder, "encode_ids", counted)
+    for size, held in ((1 << 15, 1 << 28), (20, 1 << 28), (20, 0)):
+        monkeypatch.setattr(embedding, "GPU_BATCH_TOKENS", size)
+        monkeypatch.setattr(embedding, "GPU_HELD_BYTES", held)
+        (folder / FILE_NAME).unlink(missing_ok=True)
+        batches.append(0)
+        with pretended_gpu(monkeypatch) as waits:
+            finish(embed(EmbedOptions(folder, BUNDLED, device="cuda")))
+        counts.append(sum(waits.values()))
+        tokens.append(load_embeddings(folder, captions).tokens)
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert batches[0] == 1 and batches[1] == batches[2] > 5
+    assert counts[0] == counts[1] and counts[2] == counts[1] + batches[2] - 1
+    for others in tokens[1:]:
+        torch.testing.assert_close(others, tokens[0], atol=2e-3, rtol=2e-3)
 
 
 SMALL = """

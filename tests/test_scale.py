@@ -194,7 +194,7 @@ def test_prepare_holds_little_for_each_font(tmp_path: Path, noto_sans: Path) -> 
     with font_workers() as workers:
         for count in (1, 5):
             tracemalloc.start()
-            jobs, _ = finish(read_fonts(workers, fonts[:count], characters, "best"))
+            jobs, _ = finish(read_fonts(workers.read(fonts[:count]), count, characters, "best"))
             gc.collect()
             held.append(tracemalloc.get_traced_memory()[0])
             tracemalloc.stop()

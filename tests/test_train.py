@@ -28,6 +28,7 @@ from glyffctl.core.errors import (
 )
 from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.models.generate import Recipe
+from glyffctl.core.training.objective import Batch
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
@@ -327,15 +328,17 @@ def test_a_model_of_another_width_is_no_start(workshop: Workshop, tmp_path: Path
 
 def poison(monkeypatch: pytest.MonkeyPatch, moments: list[int]) -> None:
     """Make the gradient at these numbers of pictures NaN, once for each time a number is there."""
-    honest = Trainer.loss
+    honest = Trainer._batch
 
-    def loss(self: Trainer, number: Tensor) -> Tensor:
-        bad = int(number[0]) in moments
-        if bad:
-            moments.remove(int(number[0]))
-        return honest(self, number) * (math.nan if bad else 1.0)
+    def batch(self: Trainer, number: Tensor) -> Batch:
+        drawn = honest(self, number)
+        if self.images not in moments:
+            return drawn
+        moments.remove(self.images)
+        *values, weight = drawn.values
+        return Batch((*values, weight * math.nan), drawn.length)
 
-    monkeypatch.setattr(Trainer, "loss", loss)
+    monkeypatch.setattr(Trainer, "_batch", batch)
 
 
 def test_a_gradient_that_is_no_number_is_gone_back_from(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from glyffctl.core.data.embeddings import FILE_NAME, Embeddings, load_embeddings, save_embeddings, to_half
 from glyffctl.core.data.folder import open_glyphs
-from glyffctl.core.device import choose_device
+from glyffctl.core.device import choose_device, send
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.bundled import BUNDLED
@@ -22,8 +23,10 @@ from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.words import shorten
 
-BATCH_TOKENS = 2048
-"""Tokens that are encoded at once."""
+BATCH_TOKENS, GPU_BATCH_TOKENS = 1 << 11, 1 << 15
+"""Tokens that are encoded at once: on a CPU what fits its caches, on a GPU enough for all its processors."""
+GPU_HELD_BYTES = 1 << 28
+"""Vectors that stay on a GPU until they are fetched together, so that it does not wait after each batch."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
     ids = encoder.tokenize(captions)
     yield from _warn_of_lost_text(encoder, captions, ids)
     lengths = torch.tensor([len(row) for row in ids])
-    tokens = yield from _encode(encoder, ids, lengths)
+    tokens = yield from _encode(encoder, ids, lengths, device)
     embeddings = save_embeddings(
         options.data,
         captions,
@@ -150,30 +153,62 @@ def _comparable(text: str) -> str:
     return "".join(letter for letter in plain if not unicodedata.combining(letter) and not letter.isspace())
 
 
-def _encode(encoder: TextEncoder, ids: list[list[int]], lengths: Tensor) -> Generator[Event, None, Tensor]:
+def _encode(
+    encoder: TextEncoder, ids: list[list[int]], lengths: Tensor, device: torch.device
+) -> Generator[Event, None, Tensor]:
     """The vectors (N, D) of all captions, float16 on the CPU, in their order."""
     starts = lengths.cumsum(0) - lengths
     # At least one row for `Embeddings.batch` to point at, even if all captions are empty.
     tokens = torch.zeros(max(1, int(lengths.sum())), encoder.width, dtype=torch.float16)
+    batch_tokens, held_bytes = (BATCH_TOKENS, 0) if device.type == "cpu" else (GPU_BATCH_TOKENS, GPU_HELD_BYTES)
     began, done = time.monotonic(), 0
-    for rows in _batches(lengths):
-        batch = encoder.encode_ids([ids[row] for row in rows])
-        mask = batch.mask.cpu()
-        place = starts[rows, None] + torch.arange(mask.shape[1])
-        tokens[place[mask]] = to_half(batch.tokens).cpu()[mask]
+    waiting: list[tuple[Tensor, Tensor]] = []  # rows of `tokens`, and what goes there, still on the device
+    for rows in _batches(lengths, batch_tokens):
+        with _short_products(device):
+            batch = encoder.encode_ids([ids[row] for row in rows])
+        # From the lengths, which the CPU knows: to ask the device for the mask would be to wait for it.
+        position = torch.arange(batch.tokens.shape[1])
+        mask = position < lengths[rows, None]
+        place = mask.flatten().nonzero().squeeze(1)
+        filled = to_half(batch.tokens).flatten(0, 1).index_select(0, send(place, batch.tokens.device))
+        waiting.append(((starts[rows, None] + position)[mask], filled))
         done += len(rows)
+        if done < len(ids) and sum(vectors.nbytes for _, vectors in waiting) <= held_bytes:
+            continue
+        vectors = torch.cat([vectors for _, vectors in waiting]) if len(waiting) > 1 else waiting[0][1]
+        tokens[torch.cat([places for places, _ in waiting])] = vectors.cpu()
+        waiting.clear()
         speed = done / (time.monotonic() - began)
         yield Progress("encoding captions", done, len(ids), "captions", f"{speed:,.0f} captions/s")
     return tokens
 
 
-def _batches(lengths: Tensor) -> Iterator[list[int]]:
-    """Rows of captions of similar length, longest first, so that batches have little padding."""
+@contextmanager
+def _short_products(device: torch.device) -> Iterator[None]:
+    """Matrix products of TF32 on a CUDA GPU: with the ten bits of mantissa that float16 stores, and float32's range.
+
+    bfloat16 would lose three of them, so that captions differ from prompts, which are encoded in float32; and in
+    float16 the products of large T5 encoders overflow.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    settings = torch.backends.cuda.matmul
+    before, settings.allow_tf32 = settings.allow_tf32, True
+    try:
+        yield
+    finally:
+        settings.allow_tf32 = before
+
+
+def _batches(lengths: Tensor, tokens: int) -> Iterator[list[int]]:
+    """Rows of captions of similar length, longest first, so that batches of `tokens` have little padding."""
     rows = lengths.argsort(descending=True, stable=True).tolist()
-    while rows:
-        count = max(1, BATCH_TOKENS // max(1, int(lengths[rows[0]])))
-        yield rows[:count]
-        rows = rows[count:]
+    first = 0
+    while first < len(rows):
+        count = max(1, tokens // max(1, int(lengths[rows[first]])))
+        yield rows[first : first + count]
+        first += count
 
 
 def _report(options: EmbedOptions, embeddings: Embeddings, *, reused: bool) -> EmbedReport:

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from glyffctl.core.data import embeddings
 from glyffctl.core.data.dataset_writer import Format, write_rows
 from glyffctl.core.data.definitions import cache_file, download_unihan, installed_definitions, radical_files
 from glyffctl.core.data.font_tables import LARGEST_FONT
 from glyffctl.core.data.font_workers import font_workers
 from glyffctl.core.data.fonts import HEAVIEST, LIGHTEST, Fit, find_font_files, system_fonts
+from glyffctl.core.data.manifest import EMBEDDINGS
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
 from glyffctl.core.io.atomic import atomic_folder, check_writable
 from glyffctl.core.io.names import check_name, utf8_name
@@ -106,9 +106,12 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
     if previous is not None and not options.overwrite:
         return _up_to_date(options, previous, record, start)
     with atomic_folder(options.out) as folder, font_workers() as workers:
-        captions = yield from load_captions(table, options.ranges, alternates=options.alternate_captions)
+        reading = workers.read(font_files, options.weight)  # which begins now: definitions take as long
+        captions = yield from load_captions(
+            table, options.ranges, alternates=options.alternate_captions, spread=workers.map
+        )
         characters = captions.characters
-        jobs, unusable = yield from read_fonts(workers, font_files, characters, options.faces, options.weight)
+        jobs, unusable = yield from read_fonts(reading, len(font_files), characters, options.faces, options.weight)
         omissions = [*captions.omissions, *unusable]
         covered = set[int]().union(*(codepoints for _, codepoints in jobs), (each.codepoint for each in unusable))
         omissions += [Omission(c, NOT_COVERED) for c in characters if c not in covered]
@@ -219,7 +222,7 @@ def _up_to_date(
         glyphs_of={font.name: count for font, count in zip(glyphs.fonts, of_font, strict=True)},
         left_out=previous["left_out"],
         in_cjk=sum(character.codepoint in CJK for character in glyphs.characters),
-        embeddings_kept=(options.out / embeddings.FILE_NAME).is_file(),
+        embeddings_kept=(options.out / EMBEDDINGS).is_file(),
         up_to_date=True,
         seconds=time.monotonic() - start,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,12 @@ from glyffctl.workflows.events import Caution, Event
 from glyffctl.workflows.omissions import NO_DEFINITION, NOTHING_LEFT, OUT_OF_RANGE, TOO_LONG, Omission
 
 LONGEST_DEFINITION = 2000  # characters; Unihan's longest has under 400. Cleaning takes longer than linear time
+_PART = 512  # definitions that are cleaned at once, in some 20 ms
+_Row = tuple[int, str, int | None, str]
+"""Code point, definition and radical of a character, and what its radical means."""
+_CleanRow = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""Text, rules and alternate captions, see `Cleaned` and `alternate_captions`."""
+Spread = Callable[[Callable[[list[_Row]], list[_CleanRow]], Iterable[list[_Row]]], Iterable[list[_CleanRow]]]
 _FEW = 0.1
 """Up to this share, definitions without English are only counted in the report."""
 
@@ -53,13 +59,17 @@ def parse_ranges(text: str) -> list[range]:
     return ranges
 
 
-def load_captions(table: Path, ranges: str | None, *, alternates: bool) -> Generator[Event, None, CaptionedCharacters]:
+def load_captions(
+    table: Path, ranges: str | None, *, alternates: bool, spread: Spread = map
+) -> Generator[Event, None, CaptionedCharacters]:
     """Load definitions and clean them into captions.
 
     Args:
         table: the file of definitions.
         ranges: see `parse_ranges`; None takes all characters.
         alternates: whether to add alternate captions.
+        spread: applies a function to parts of the definitions, as `map` does, such as in other processes; a few
+            definitions are not worth it.
 
     Raises:
         UsageError: no character in `ranges` has a definition.
@@ -75,9 +85,9 @@ def load_captions(table: Path, ranges: str | None, *, alternates: bool) -> Gener
             "4E00-9FFF, or U+3400-U+9FFF,U+9502"
         )
     readable = {c: e for c, e in defined.items() if len(e.definition) <= LONGEST_DEFINITION}
-    cleaned = {codepoint: clean(entry.definition) for codepoint, entry in readable.items()}
+    cleaned, others = _clean_all(readable, entries if alternates else {}, spread if len(readable) > _PART else map)
     characters = {
-        codepoint: Character(codepoint, chr(codepoint), text, inside[codepoint].radical)
+        codepoint: Character(codepoint, chr(codepoint), text, inside[codepoint].radical, others[codepoint])
         for codepoint, (text, _) in sorted(cleaned.items())
         if text
     }
@@ -91,8 +101,6 @@ def load_captions(table: Path, ranges: str | None, *, alternates: bool) -> Gener
             "definitions-skipped",
             {"skipped": lost, "total": len(readable)},
         )
-    if alternates:
-        characters = _with_alternate_captions(characters, entries)
     omissions = [Omission(c, OUT_OF_RANGE) for c in entries if c not in inside]
     omissions += [Omission(c, NO_DEFINITION) for c in inside if c not in defined]
     omissions += [Omission(c, TOO_LONG) for c in defined if c not in readable]
@@ -100,25 +108,43 @@ def load_captions(table: Path, ranges: str | None, *, alternates: bool) -> Gener
     return CaptionedCharacters(entries, cleaned, characters, omissions)
 
 
-def _with_alternate_captions(characters: Mapping[int, Character], entries: Mapping[int, Entry]) -> dict[int, Character]:
-    """Add alternate captions; the meaning of a radical is the definition of its own character."""
-    known = {character.radical for character in characters.values() if character.radical is not None}
+def _clean_all(
+    readable: Mapping[int, Entry], entries: Mapping[int, Entry], spread: Spread
+) -> tuple[dict[int, Cleaned], dict[int, tuple[str, ...]]]:
+    """Every definition cleaned, and its alternate captions, if there are `entries` to take the radicals' meaning from.
+
+    The meaning of a radical is the definition of its own character.
+    """
+    known = {entry.radical for entry in readable.values() if entry.radical is not None}
     meaning = {
         radical: clean(entries[ord(character)].definition).text
         for radical in known
         if len(character := radical_character(radical)) == 1 and ord(character) in entries
     }
-    return {
-        codepoint: character._replace(
-            alternate_captions=alternate_captions(
-                character.definition,
-                codepoint,
-                character.radical,
-                meaning.get(character.radical, "") if character.radical is not None else "",
-            )
-        )
-        for codepoint, character in characters.items()
-    }
+    rows = [
+        (codepoint, entry.definition, entry.radical, meaning.get(entry.radical, "") if entry.radical else "")
+        for codepoint, entry in readable.items()
+    ]
+    parts = [rows[start : start + _PART] for start in range(0, len(rows), _PART)]
+    cleaned: dict[int, Cleaned] = {}
+    others: dict[int, tuple[str, ...]] = {}
+    function = _clean_with_alternates if entries else _clean_alone
+    for part, results in zip(parts, spread(function, parts), strict=True):
+        for (codepoint, *_), (text, rules, alternates) in zip(part, results, strict=True):
+            cleaned[codepoint], others[codepoint] = Cleaned(text, rules), alternates
+    return cleaned, others
+
+
+def _clean_alone(rows: list[_Row]) -> list[_CleanRow]:
+    return [(*clean(definition), ()) for _, definition, _, _ in rows]
+
+
+def _clean_with_alternates(rows: list[_Row]) -> list[_CleanRow]:
+    results: list[_CleanRow] = []
+    for codepoint, definition, radical, meaning in rows:
+        text, rules = clean(definition)
+        results.append((text, rules, alternate_captions(text, codepoint, radical, meaning) if text else ()))
+    return results
 
 
 def _no_caption(table: Path, defined: int, lost: int, ranges: str | None) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from glyffctl.core.data.character import Character, Font
 from glyffctl.core.data.dataset_writer import Format, GlyphWriter, PictureWriter, Writer
-from glyffctl.core.data.font_workers import FontWorkers
+from glyffctl.core.data.font_workers import DrawnChunk, FontWorkers
 from glyffctl.core.data.fonts import MOST_ALIKE, Face, Fit, choose_faces, count_unrelated
 from glyffctl.core.errors import FontError
 from glyffctl.core.io.names import LONGEST_NAME, utf8_name
@@ -33,8 +33,8 @@ class Look:
 
 
 def read_fonts(
-    workers: FontWorkers,
-    files: list[Path],
+    read: Iterable[tuple[Path, list[Face] | FontError]],
+    files: int,
     characters: Mapping[int, Character],
     which: Literal["best", "all"],
     weight: int | None = None,
@@ -42,6 +42,13 @@ def read_fonts(
     """The faces to draw with the characters of each, and omissions where character maps name missing glyphs.
 
     A file that cannot be used is a Caution.
+
+    Args:
+        read: the faces of each file, or why it cannot be read; see `FontWorkers.read`.
+        files: their number.
+        characters: to draw.
+        which: see `choose_faces`.
+        weight: that was asked for.
 
     Raises:
         FontError: no file can be used.
@@ -51,11 +58,11 @@ def read_fonts(
     failures: list[tuple[Path, FontError]] = []
     remarks: list[tuple[Path, str]] = []
     names = Counter[str]()
-    for number, (file, read) in enumerate(workers.read(files, weight), start=1):
+    for number, (file, found) in enumerate(read, start=1):
         try:
-            if isinstance(read, FontError):
-                raise read
-            for face in choose_faces(read, characters.keys(), which):
+            if isinstance(found, FontError):
+                raise found
+            for face in choose_faces(found, characters.keys(), which):
                 # Sets would take twenty times the memory: a gigabyte for a hundred fonts.
                 codepoints = array("I", (c for c in characters if c in face.codepoints))
                 name = _unique_name(face.name, names)
@@ -67,7 +74,7 @@ def read_fonts(
                 jobs.append((bare, codepoints))
         except FontError as error:
             failures.append((file, error))
-        yield Progress("reading fonts", number, len(files), "files", file.name)
+        yield Progress("reading fonts", number, files, "files", file.name)
     if not jobs:
         more = f" (and {len(failures) - 1} more fonts fail too)" if len(failures) > 1 else ""
         raise FontError(f"{failures[0][1]}{more}")
@@ -156,9 +163,10 @@ def _shared_glyphs(
     trials = [(face, [min(members)]) for face, _ in jobs for _, members in face.shared]
     placeholders: _Placeholders = {}
     for drawn in workers.draw(trials, look.size, look.fit):
-        if drawn.picture is not None:
+        [codepoint], [outcome] = drawn.codepoints, drawn.outcomes
+        if isinstance(outcome, int):
             for glyph, members in drawn.face.shared:
-                if drawn.codepoint in members:
+                if codepoint in members:
                     placeholders.setdefault((drawn.face.file, drawn.face.index), set()).update(members)
                     yield _placeholder_caution(drawn.face, members, f"has one glyph for, number {glyph}", glyph)
     return placeholders
@@ -183,42 +191,55 @@ def _draw_once(
     placeholders: _Placeholders,
 ) -> Generator[Event, None, tuple[Drawing, _Placeholders]]:
     """Draw all but `placeholders`; returns what was drawn, and further placeholders among it."""
-    writer = (GlyphWriter if look.format == "glyphs" else PictureWriter)(folder, look.size)
-    drawing = Drawing(writer, sum(len(codepoints) for _, codepoints in jobs))
     labels = _labels({face.file: None for face, _ in jobs})
-    found: _Placeholders = {}
-    alike: dict[int, list[int]] = {}
-    done, last, lacking = 0, None, None
+    omissions: list[Omission] = []
     remaining = []
     for face, codepoints in jobs:
         without = placeholders.get((face.file, face.index), set())
-        drawing.omissions += [Omission(c, PLACEHOLDER, face.name) for c in codepoints if c in without]
-        done += sum(c in without for c in codepoints)
+        omissions += [Omission(c, PLACEHOLDER, face.name) for c in codepoints if c in without]
         remaining.append((face, array("I", (c for c in codepoints if c not in without)) if without else codepoints))
-    for drawn in workers.draw(remaining, look.size, look.fit):
+    total = sum(len(codepoints) for _, codepoints in jobs)
+    expected = sum(len(codepoints) for _, codepoints in remaining)
+    writer = (GlyphWriter if look.format == "glyphs" else PictureWriter)(folder, look.size, expected)
+    drawing = Drawing(writer, total, omissions=omissions)
+    found: _Placeholders = {}
+    alike: dict[int, list[int]] = {}
+    done, last, lacking = total - expected, None, None
+    for drawn in workers.draw(remaining, look.size, look.fit, writer.keep):
         face = drawn.face
         if last is not None and face is not last:
             yield from _find_placeholders(last, alike, lacking, found)
             alike, lacking = {}, None
         last = face
-        done += 1
-        if drawn.picture is not None:
-            writer.add(characters[drawn.codepoint], Font(labels[face.file], face.index, face.name), drawn.picture)
-            drawing.glyphs_of[face.name] += 1
-            alike.setdefault(drawn.checksum, []).append(drawn.codepoint)
-            lacking = drawn.checksum if drawn.is_notdef else lacking
-        elif drawn.failure is not None:
-            drawing.omissions.append(Omission(drawn.codepoint, NOT_DRAWABLE, face.name))
-            drawing.failures.setdefault(face.file, drawn.failure)
-            drawing.failed[face.file] += 1
-        else:
-            blank = NO_OUTLINE if face.has_bitmaps else BLANK
-            drawing.omissions.append(Omission(drawn.codepoint, blank, face.name))
-        if done % PROGRESS_EVERY == 0:
+        sums = _sort_out(drawn, drawing, alike)
+        lacking = drawn.notdef if drawn.notdef in sums.values() else lacking
+        font = Font(labels[face.file], face.index, face.name)
+        if sums:
+            writer.add_kept([characters[c] for c in sums], font, list(sums.values()), drawn.kept)
+            drawing.glyphs_of[face.name] += len(sums)
+        before, done = done, done + len(drawn.codepoints)
+        if done // PROGRESS_EVERY > before // PROGRESS_EVERY:
             yield Progress("drawing", done, drawing.total, "glyphs", face.name)
     if last is not None:
         yield from _find_placeholders(last, alike, lacking, found)
     return drawing, found
+
+
+def _sort_out(drawn: DrawnChunk, drawing: Drawing, alike: dict[int, list[int]]) -> dict[int, int]:
+    """The checksum of each character that has a picture, added to `alike`; others go to the omissions of `drawing`."""
+    face = drawn.face
+    sums: dict[int, int] = {}
+    for codepoint, outcome in zip(drawn.codepoints, drawn.outcomes, strict=True):
+        if isinstance(outcome, int):
+            sums[codepoint] = outcome
+            alike.setdefault(outcome, []).append(codepoint)
+        elif outcome is not None:
+            drawing.omissions.append(Omission(codepoint, NOT_DRAWABLE, face.name))
+            drawing.failures.setdefault(face.file, FontError(outcome))
+            drawing.failed[face.file] += 1
+        else:
+            drawing.omissions.append(Omission(codepoint, NO_OUTLINE if face.has_bitmaps else BLANK, face.name))
+    return sums
 
 
 def _find_placeholders(

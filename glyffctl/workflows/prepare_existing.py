@@ -6,15 +6,15 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from glyffctl.core.data import embeddings
-from glyffctl.core.data.dataset import GlyphSet
-from glyffctl.core.data.folder import open_glyphs
-from glyffctl.core.data.manifest import GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST
+from glyffctl.core.data.manifest import EMBEDDINGS, GLYPHS_FORMAT, IMAGEFOLDER_FORMAT, MANIFEST
 from glyffctl.core.errors import DataError, OutputError, UsageError
 from glyffctl.core.io.reading import read_json
 from glyffctl.workflows.prepare_captions import parse_ranges
+
+if TYPE_CHECKING:
+    from glyffctl.core.data.dataset import GlyphSet
 
 
 def replaceable_manifest(out: Path) -> dict[str, Any] | None:
@@ -58,6 +58,8 @@ def open_existing(out: Path, previous: Mapping[str, Any], record: Mapping[str, A
     Raises:
         OutputError: it was made with other settings, or is damaged.
     """
+    from glyffctl.core.data.folder import open_glyphs  # noqa: PLC0415 (imports torch, which new data does not need)
+
     count = previous.get("count")
     held = f"{out} holds {f'{count:,} ' if isinstance(count, int) else ''}glyphs"
     advice = "add --overwrite to replace them, or name another folder with --out"
@@ -98,7 +100,7 @@ def _same_ranges(there: object, wanted: str | None) -> bool:
 
 def keep_embeddings(out: Path, previous: dict[str, Any] | None, folder: Path, digest: str) -> bool:
     """Copy cached embeddings into the folder that replaces `out`, if they belong to the same captions."""
-    if previous is None or previous.get("captions_sha256") != digest or not (out / embeddings.FILE_NAME).is_file():
+    if previous is None or previous.get("captions_sha256") != digest or not (out / EMBEDDINGS).is_file():
         return False
-    shutil.copy2(out / embeddings.FILE_NAME, folder / embeddings.FILE_NAME)
+    shutil.copy2(out / EMBEDDINGS, folder / EMBEDDINGS)
     return True

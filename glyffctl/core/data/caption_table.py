@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, NamedTuple
 
 from glyffctl.core.data.character import Character
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class CaptionTable(NamedTuple):
@@ -38,9 +38,16 @@ def distinct(texts: Sequence[str]) -> tuple[list[str], list[int]]:
     return list(rows), row_of
 
 
+def captions_of(character: Character) -> tuple[str, ...]:
+    """The captions of a character, its definition first."""
+    return character.definition, *character.alternate_captions
+
+
 def caption_table(characters: Iterable[Character]) -> tuple[list[str], CaptionTable]:
     """The distinct captions of `characters`, and which of them belong to which character."""
-    texts = [(character.definition, *character.alternate_captions) for character in characters]
+    import torch  # noqa: PLC0415 (`prepare` needs captions and no tensors, and torch takes a second)
+
+    texts = list(map(captions_of, characters))
     captions, rows = distinct([text for each in texts for text in each])
     counts = torch.tensor([0, *map(len, texts)])
     return captions, CaptionTable(torch.tensor(rows), counts.cumsum(0))

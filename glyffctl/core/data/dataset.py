@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from glyffctl.core.data.caption_table import CaptionTable
 from glyffctl.core.data.character import Character, Font
+from glyffctl.core.data.moments import pixel_moments
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.noise import permutation
 
@@ -129,11 +130,3 @@ class GlyphSet:
             white += int((empty & (low > 255 - _VISIBLE)).sum())
             distinct |= {hash(image.tobytes()) for image in images[~empty].numpy()}
         return PictureStatistics(*pixel_moments(counts.tolist()), len(sampled), blank, white, len(distinct))
-
-
-def pixel_moments(counts: Sequence[int]) -> tuple[float, float]:
-    """Mean and standard deviation in [-1, 1] from how often each pixel value 0…255 occurs."""
-    total = sum(counts)
-    mean = sum(n * value for value, n in enumerate(counts)) / total
-    variance = sum(n * (value - mean) ** 2 for value, n in enumerate(counts)) / total
-    return mean / 127.5 - 1, variance**0.5 / 127.5

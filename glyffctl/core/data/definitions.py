@@ -22,6 +22,7 @@ import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -73,10 +74,7 @@ def read_definitions(path: Path) -> dict[int, Entry]:
     """
     check_file(path, DefinitionsError, LARGEST_TABLE)
     try:
-        if zipfile.is_zipfile(path):
-            entries = _read_zip(path)
-        else:
-            entries = _parse(_read_text(path), map(_read_text, radical_files(path)), path)
+        entries = _read_zip(path) if zipfile.is_zipfile(path) else _read_files(path)
     except OSError as error:
         raise DefinitionsError(f"cannot read {path}: {reason(error)}; get the file again") from error
     except (ValueError, EOFError, zlib.error, zipfile.BadZipFile, *_ZIP_ERRORS) as error:
@@ -87,6 +85,14 @@ def read_definitions(path: Path) -> dict[int, Entry]:
             "definition (TSV, CSV or JSON lines)"
         )
     return entries
+
+
+def _read_files(path: Path) -> dict[int, Entry]:
+    beside = radical_files(path)
+    with ThreadPoolExecutor(1) as aside:  # unpacking takes longer than parsing, and another core can do half of it
+        ahead = [aside.submit(_read_text, file) for file in beside[:1]]  # further ones are rarely needed
+        radicals = itertools.chain((task.result() for task in ahead), map(_read_text, beside[1:]))
+        return _parse(_read_text(path), radicals, path)
 
 
 def radical_files(path: Path) -> list[Path]:

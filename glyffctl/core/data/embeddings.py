@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.data.caption_table import captions_digest
+from glyffctl.core.data.manifest import EMBEDDINGS
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.tensors import load_tensors, save_tensors
 
-FILE_NAME = "embeddings.safetensors"
+FILE_NAME = EMBEDDINGS
 KIND = "glyffctl-embeddings/1"
 
 

@@ -8,6 +8,7 @@ weight, and at the default of their other axes.
 from __future__ import annotations
 
 import io
+import itertools
 import math
 import re
 import subprocess
@@ -140,17 +141,22 @@ def read_faces(path: Path, weight: int | None = None) -> list[Face]:
         FontError: the format is not supported, the file is damaged, has no outlines or no character map, or its axis
             of weight does not include `weight`.
     """
-    first, count = _read_face(path, 0, weight)
-    faces, sets = [first], {first.codepoints: first.codepoints}
-    for index in range(1, count):
-        face, _ = _read_face(path, index, weight)
-        # Faces of a collection mostly cover the same characters: share one set, also when pickled.
-        faces.append(replace(face, codepoints=sets.setdefault(face.codepoints, face.codepoints)))
-    return faces
+    first, count = read_face(path, 0, weight)
+    others = (read_face(path, index, weight)[0] for index in range(1, count))
+    return share_sets(itertools.chain([first], others))
 
 
-def _read_face(path: Path, index: int, weight: int | None) -> tuple[Face, int]:
-    """One face, and the number of faces in its file."""
+def share_sets(faces: Iterable[Face]) -> list[Face]:
+    """The same faces with one set where they cover the same characters, as most of a collection do; also pickled."""
+    shared: list[Face] = []
+    sets: dict[frozenset[int], frozenset[int]] = {}
+    for face in faces:
+        shared.append(replace(face, codepoints=sets.setdefault(face.codepoints, face.codepoints)))
+    return shared
+
+
+def read_face(path: Path, index: int, weight: int | None = None) -> tuple[Face, int]:
+    """Parse one face, and count the faces in its file; see `read_faces`."""
     with open_face(path, index) as font:
         found = character_map(font)
         check_outlines(font, found.glyphs.values())

@@ -11,6 +11,7 @@ from glyffctl.core.io.reading import read_json, short_repr
 
 MANIFEST = "manifest.json"
 CHARACTERS = "characters.jsonl"
+EMBEDDINGS = "embeddings.safetensors"
 GLYPHS_FORMAT = "glyffctl-glyphs"
 IMAGEFOLDER_FORMAT = "glyffctl-imagefolder"
 OLD_CAPTIONS_KEY = "wordings"

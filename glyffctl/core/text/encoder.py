@@ -104,12 +104,16 @@ class PretrainedEncoder(TextEncoder):
         lengths = torch.tensor([len(row) for row in ids])
         length = max(1, int(lengths.max()))
         # The padding's id does not matter, since it is masked: not every tokenizer has one.
-        padded = torch.tensor([row + [0] * (length - len(row)) for row in ids]).to(device)
-        mask = (torch.arange(length) < lengths[:, None]).to(device)
-        tokens = torch.zeros(len(ids), length, self.width, device=device)
-        filled = lengths.nonzero().squeeze(1).to(device)  # attention over no token at all is undefined
-        if len(filled):
-            tokens[filled] = last_hidden_state(self._model, padded[filled], mask[filled])
+        lazily = device.type == "cuda"  # what is sent waits for nothing that the GPU still does
+        padded = torch.tensor([row + [0] * (length - len(row)) for row in ids]).to(device, non_blocking=lazily)
+        mask = (torch.arange(length) < lengths[:, None]).to(device, non_blocking=lazily)
+        if bool(lengths.all()):
+            tokens = last_hidden_state(self._model, padded, mask)
+        else:  # attention over no token at all is undefined
+            tokens = torch.zeros(len(ids), length, self.width, device=device)
+            filled = lengths.nonzero().squeeze(1).to(device, non_blocking=lazily)
+            if len(filled):
+                tokens[filled] = last_hidden_state(self._model, padded[filled], mask[filled])
         return Condition(tokens.masked_fill(~mask[..., None], 0.0), mask)
 
     @contextmanager

@@ -226,7 +226,7 @@ class Trainer:
             with self.group.collective():
                 loss.backward()
             self.optimizer.zero_grad()
-            yield number / len(lengths) / 2
+            yield number / len(lengths) / (2 if cuda else 1)
         if not cuda or self.group.size > 1:  # NCCL's steps could be captured too, but nobody has tried
             return tuple(cautions)
         if narrowed and self.autocast is not None and not self.config.training.compile:
