@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ class Stream:
 
     def __init__(self, *_: Any, **__: Any) -> None:
         self.device = torch.device("cuda", 0)
+        self._modes = ExitStack()
         self.waited_for: list[object] = []
         """What it has been told to wait for: streams and events."""
 
@@ -59,9 +60,11 @@ class Stream:
 
     def __enter__(self) -> Stream:
         _now.streams.append(self)
+        self._modes.enter_context(pretended_gpu._Pretending())  # modes belong to a thread, and streams come to threads
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._modes.close()
         _now.streams.pop()
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.training.low_precision import LowPrecisionWeights, layers_under_autocast
 from glyffctl.core.training.trainer import Trainer
-from glyffctl.workflows.events import finish
-from tests.conftest import Workshop
+from glyffctl.workflows.events import Progress, finish
+from glyffctl.workflows.train import TrainOptions, train
+from tests.conftest import Workshop, follow, of_kind
 from tests.pretended_gpu import no_waiting, pretended_gpu
 from tests.recorded_graph import recorded_graphs
+from tests.test_gpu import SMALL
 from tests.test_training import make_trainer, weights
 
 GPU = torch.device("cuda", 0)
@@ -158,3 +163,22 @@ def test_a_narrowed_copy_gives_the_gradients_of_autocast() -> None:
         for name, parameter in module.named_parameters():
             assert parameter.grad is not None and parameter.grad.dtype == torch.float32
             assert torch.equal(parameter.grad, expected[name]), (turn, name)  # type: ignore[arg-type]
+
+
+def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(workshop: Workshop, tmp_path: Path) -> None:
+    """Captured steps, checkpoints beside them, and a process that comes back: to the last bit, as the kernels are."""
+    config = tmp_path / "small.toml"
+    config.write_text(SMALL, encoding="utf-8")
+    options = TrainOptions(data=workshop.data, config=config, device="cuda", preset="cpu", out=tmp_path / "whole")
+    cut = replace(options, out=tmp_path / "cut")
+    events, report = follow(train(options))
+    assert report is not None and report.images == 24
+    assert not of_kind(events, "slower-steps")
+    running = train(cut)
+    next(event for event in running if isinstance(event, Progress) and event.task == "Training" and event.done == 16)
+    next(event for event in running if of_kind([event], "checkpoint"))
+    running.close()
+    assert load_model(tmp_path / "cut").images == 16
+    finish(train(cut))
+    assert load_model(tmp_path / "cut").images == 24
+    assert load_model(tmp_path / "cut").identity == load_model(tmp_path / "whole").identity

@@ -122,8 +122,7 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
     # The text encoder decides the width later; any will do to complain about sizes before minutes are spent on it.
     config = fit_to_data(sections, glyphs.size, sections["network"].get("text_width", NetworkConfig.text_width))
-    if device.type == "cpu":
-        check_memory(config, group.size)
+    check_memory(config, group.size, device)
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
         yield from embed(EmbedOptions(options.data, options.encoder or BUNDLED, device=str(device)))
     group.barrier()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Generator
 from typing import Any, NamedTuple, get_args
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings
-from glyffctl.core.device import prefer_speed, send
+from glyffctl.core.device import memory_free, prefer_speed, send
 from glyffctl.core.errors import ModelError, TrainingError, UsageError
 from glyffctl.core.kernels import switch as kernels
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
@@ -46,8 +45,8 @@ class TrainStep(NamedTuple):
     learning_rate: float
 
 
-def check_memory(config: Config, processes: int) -> None:
-    """Refuse settings that need more memory than this machine has, before the system kills the process.
+def check_memory(config: Config, processes: int, device: torch.device) -> None:
+    """Refuse settings that need more memory than there is, before the system kills the process or a GPU runs full.
 
     Counts what is certain: five numbers for each parameter (weight, gradient, two moments, average) and four for each
     value of a process's share of a batch (x0, ε, z, F). Activations come on top.
@@ -55,21 +54,23 @@ def check_memory(config: Config, processes: int) -> None:
     Args:
         config: all settings of the run.
         processes: that share a batch, on any machine.
+        device: where this process computes.
 
     Raises:
-        TrainingError: that alone is more than the memory of this machine.
+        TrainingError: that alone is more than the memory of this machine, or than what is free on the GPU.
     """
     with torch.device("meta"):
         parameters = parameter_count(build_network(config.network))
     batch, size = config.training.batch // processes, config.codec.size
     values = math.prod(config.codec.build().shape)
     needed = 4 * (5 * parameters + 4 * batch * values)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_free(device)
     if needed > memory:
+        where = "the GPU has {:,.0f} free" if device.type == "cuda" else "this machine has {:,.0f}"
         raise TrainingError(
             f"{parameters / 1e6:,.1f} million parameters and {batch:,} pictures of {size}×{size} at a time need "
-            f"{needed / 2**30:,.0f} GiB at least, this machine has {memory / 2**30:,.0f}; make the network or "
-            "training.batch smaller"
+            f"{needed / 2**30:,.0f} GiB at least, {where.format(memory / 2**30)}; make the network or training.batch "
+            "smaller"
         )
 
 
