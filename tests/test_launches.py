@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -12,9 +13,10 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.models.config import Config, fit_to_data, read_preset
 from glyffctl.core.networks.unet import UNetConfig
 from glyffctl.core.training.trainer import Trainer
+from glyffctl.workflows.events import finish
 from tests.conftest import Workshop
 from tests.pretended_gpu import pretended_gpu
-from tests.recorded_graph import counted_launches, recorded_graphs
+from tests.recorded_graph import recorded_graphs
 
 
 def narrow(config: Config) -> Config:
@@ -23,21 +25,22 @@ def narrow(config: Config) -> Config:
     assert isinstance(network, UNetConfig)
     channels = tuple(8 * (level + 1) for level in range(len(network.channels)))
     network = replace(network, channels=channels, head_width=8, context_width=8)
-    training = replace(config.training, batch=2, precision="fp32", compile=False)
+    training = replace(config.training, batch=2, precision="bf16", compile=False)
     return replace(config, network=network, training=training)
 
 
-@pytest.mark.parametrize(("preset", "most"), [("cpu", 2500), ("gpu", 2050)])
-def test_a_step_launches_no_more_than_it_did(
+@pytest.mark.parametrize(("preset", "most"), [("cpu", 1560), ("gpu", 1285)])
+def test_a_captured_step_launches_no_more_than_it_did(
     preset: str, most: int, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without the kernels of `core.kernels`, which save more; an operation on a list of tensors counts as one."""
     glyphs = open_glyphs(workshop.data)
     embeddings = load_embeddings(workshop.data, glyphs.captions)
     config = narrow(fit_to_data(read_preset(preset), glyphs.size, embeddings.width))
     with pretended_gpu(monkeypatch), recorded_graphs(monkeypatch):
         trainer = Trainer(config, glyphs, embeddings, torch.device("cuda", 0))
-        trainer.step(0.5)  # brings the pictures over, and makes the moments
-        with counted_launches() as launches:
-            trainer.step(0.5)
+        assert finish(trainer.prepare()) == () and trainer._captured is not None
+        graph = next(iter(trainer._captured._graphs.values()))
+    launches: Counter[str] = graph.launches  # type: ignore[attr-defined]  # the stand-in's
     assert launches["convolution"] == launches["convolution_backward"] > 20  # both passes were seen
     assert launches.total() <= most, launches.most_common(12)

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glyffctl.core.training.muon import Muon, orthogonalized
+from glyffctl.core.training.muon import Muon, orthogonalized, orthogonalized_together
+from tests.pretended_gpu import pretended_gpu
 
 SHAPES = [(48, 432), (64, 64), (96, 64), (160, 16), (8, 200)]
 
@@ -65,10 +66,44 @@ def test_directions_do_not_depend_on_length_and_are_about_one_long(
     assert float(torch.linalg.svdvals(found).max()) < 1.3
 
 
-def test_matrices_of_one_shape_may_go_through_together() -> None:
-    several = torch.stack([random_matrix((24, 200), seed) for seed in range(3)])
-    for one, together in zip(several, orthogonalized(several), strict=True):
-        torch.testing.assert_close(together, orthogonalized(one), rtol=1e-4, atol=1e-6)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-3)])
+def test_matrices_of_like_shapes_go_through_together(dtype: torch.dtype, tolerance: float) -> None:
+    shapes = [(24, 200), (24, 130), (200, 24), (24, 24), (24, 30), (31, 24), (24, 200)]
+    matrices = [random_matrix(shape, seed).to(dtype) for seed, shape in enumerate(shapes)]
+    scales = torch.arange(1, 8, dtype=dtype)[:, None, None]
+    together = orthogonalized_together(matrices, scales=scales)
+    for scale, x, found in zip(scales.flatten().tolist(), matrices, together, strict=True):
+        expected = scale * plainly(x)
+        assert found.shape == x.shape and found.dtype == dtype
+        assert float((found - expected).norm() / expected.norm()) < tolerance
+
+
+def test_in_bfloat16_together_is_as_near_as_one_by_one() -> None:
+    matrices = [random_matrix(shape, seed) for seed, shape in enumerate([(48, 432), (432, 48), (48, 200)])]
+    for x, found in zip(matrices, orthogonalized_together(matrices, torch.bfloat16), strict=True):
+        exact, alone = plainly(x), orthogonalized(x, torch.bfloat16)
+        assert found.dtype == torch.float32
+        assert float((found - exact).norm()) < 1.1 * float((alone - exact).norm()) < 0.05 * float(exact.norm())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_step_on_a_gpu_is_a_step_on_the_cpu(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    here = [torch.nn.Parameter(random_matrix(s)) for s in (shape, shape[::-1], shape)]
+    first = Muon(here, weight_decay=0.1)
+    for seed in range(2):
+        for parameter in here:
+            parameter.grad = random_matrix(tuple(parameter.shape), seed)
+        first.step(1e-2)
+    with pretended_gpu(monkeypatch):
+        there = [torch.nn.Parameter(random_matrix(s).to("cuda")) for s in (shape, shape[::-1], shape)]
+        second = Muon(there, weight_decay=0.1)
+        for seed in range(2):
+            for parameter in there:
+                parameter.grad = random_matrix(tuple(parameter.shape), seed).to("cuda")
+            second.step(torch.tensor(1e-2).to("cuda"))
+        there_now = [parameter.detach().cpu() for parameter in there]
+    for one, other in zip(here, there_now, strict=True):
+        torch.testing.assert_close(other, one.detach(), rtol=0, atol=2e-5)
 
 
 def test_nothing_is_nothing() -> None:

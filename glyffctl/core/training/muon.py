@@ -32,6 +32,7 @@ class Muon:
     def __init__(self, parameters: Sequence[Tensor], *, weight_decay: float) -> None:
         self._parameters, self._weight_decay = parameters, weight_decay
         self.state: dict[Tensor, dict[str, Tensor]] = {}
+        self._scales: dict[tuple[int, ...], Tensor] = {}
 
     @torch.no_grad()
     def step(self, learning_rate: float | Tensor, dtype: torch.dtype | None = None) -> None:
@@ -53,22 +54,60 @@ class Muon:
         torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
         updates = torch._foreach_lerp(gradients, momenta, MOMENTUM)
         torch._foreach_mul_(moving, 1 - learning_rate * self._weight_decay)
-        by_shape: defaultdict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for parameter, update in zip(moving, updates, strict=True):
-            by_shape[parameter.shape].append((parameter, update))
-        for shape, pairs in by_shape.items():
-            parameters = [parameter for parameter, _ in pairs]
-            rate = learning_rate * (-0.2 * math.sqrt(max(shape)))
-            torch._foreach_add_(parameters, _steps([update for _, update in pairs], rate, dtype))
+        if moving[0].device.type == "cpu":
+            # Products of many matrices at once are slower on a CPU: MKL's take seven times as long as one by one.
+            directions = [orthogonalized(update, dtype) for update in updates]
+            for parameter, direction in zip(moving, directions, strict=True):
+                parameter.add_(direction.to(parameter.dtype) * (learning_rate * -_scale(parameter)))
+            return
+        alike: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+        for place, parameter in enumerate(moving):
+            alike[_likeness(parameter)].append(place)
+        for places in alike.values():
+            group = [moving[place] for place in places]
+            rates = self._scales_of(group) * learning_rate
+            torch._foreach_add_(group, orthogonalized_together([updates[place] for place in places], dtype, rates))
+
+    def _scales_of(self, group: list[Tensor]) -> Tensor:
+        """(len(group), 1, 1): −`_scale` of each, made once: a captured step takes nothing from the CPU."""
+        key = tuple(map(id, group))
+        if key not in self._scales:
+            self._scales[key] = torch.tensor([-_scale(parameter) for parameter in group]).to(group[0])[:, None, None]
+        return self._scales[key]
 
 
-def _steps(updates: list[Tensor], rate: float | Tensor, dtype: torch.dtype | None) -> list[Tensor]:
-    """`rate` times each of the updates, which have one shape, orthogonalized."""
-    if updates[0].device.type == "cpu":
-        # Products of many matrices at once are slower on a CPU: MKL's take seven times as long as one by one.
-        return [orthogonalized(update, dtype).to(update.dtype) * rate for update in updates]
-    together = orthogonalized(torch.stack(updates), dtype).to(updates[0].dtype) * rate
-    return list(together.contiguous().unbind())  # in the memory order of the parameters all are added at once
+def _scale(parameter: Tensor) -> float:
+    """0.2·√max(m, n): how long a step is beside one of AdamW's rate."""
+    return 0.2 * math.sqrt(max(parameter.shape))
+
+
+def _likeness(parameter: Tensor) -> tuple[int, int]:
+    """What matrices that go through together have in common: the shorter side, and the ratio of sides within four."""
+    short, long = sorted(parameter.shape)
+    return short, int(math.log(long / short, 4))
+
+
+def orthogonalized_together(
+    matrices: list[Tensor], dtype: torch.dtype | None = None, scales: Tensor | float = 1.0
+) -> list[Tensor]:
+    """`scales` times `orthogonalized` of matrices with the same shorter side, in their own precision.
+
+    A GPU takes as long for many small products one after the other as for large ones. Zeros at the end of a wide
+    matrix stay zeros, and change nothing else.
+
+    Args:
+        matrices: k of them, (m, n) or (n, m) with one m, n ≥ m.
+        dtype: of the iteration; None is that of the matrices.
+        scales: (k, 1, 1), or one number.
+    """
+    wide = [x if x.shape[0] <= x.shape[1] else x.mT for x in matrices]
+    longest = max(x.shape[1] for x in wide)
+    nothing = wide[0].new_zeros(wide[0].shape[0], longest)
+    parts = [part for x in wide for part in (x, nothing[:, : longest - x.shape[1]])]
+    stacked = torch.cat(parts, dim=1).to(dtype or wide[0].dtype).unflatten(1, (len(wide), longest)).transpose(0, 1)
+    answers = (orthogonalized(stacked).to(wide[0].dtype) * scales).unbind()
+    cut = [y[:, : x.shape[1]] for x, y in zip(wide, answers, strict=True)]
+    return [y if x.shape == y.shape else y.mT for x, y in zip(matrices, cut, strict=True)]
 
 
 def orthogonalized(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
