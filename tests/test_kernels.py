@@ -246,11 +246,9 @@ class Launches:
         """The name of every variant's kernel, and what Triton compiles it to."""
         compiler = importlib.import_module("triton.compiler")
         for kernel, bound, specialization, options in self.variants.values():
-            parsed, signature, constants, attributes = kernel._pack_args(
-                self._backend, {}, bound, specialization, options
-            )
-            source = compiler.ASTSource(kernel, signature, constants, attributes)
-            yield kernel.__name__, compiler.compile(source, target=HOPPER(), options=vars(parsed))
+            parsed = kernel._pack_args(self._backend, options, bound, specialization, options)
+            source = compiler.ASTSource(kernel, *parsed[1:])
+            yield kernel.__name__, compiler.compile(source, target=HOPPER(), options=options)
 
 
 class Launcher:

@@ -33,8 +33,8 @@ from torch import Tensor
 from glyffctl.core.kernels.launch import OPTIONS
 
 # 64 channels of bfloat16 are 128 bytes, one transaction. Rows are as many as registers hold: what a program does once,
-# shuffles of a sum and loads for each channel, costs as much as what it does for 32 values a thread. Small pictures have
-# fewer.
+# shuffles of a sum and loads for each channel, costs as much as what it does for 32 values a thread. Pictures of few rows
+# get blocks of few.
 _ROWS_MOMENTS, _ROWS, _FEW_ROWS, _CHANNELS, _VALUES_OF_A_WARP = 256, 128, 64, 64, 1024
 _SMALL = (16, 16)  # blocks of rows and channels of a group that a program of the small passes holds at a time
 
@@ -249,7 +249,7 @@ def _blocks(P: int, rows: int) -> tuple[int, int, int]:
 
 
 def _rows(x: Tensor | None, default: Tensor) -> tuple[Tensor, int]:
-    """(B, C) with unit stride along C, and its stride along B; `default` in place of None, of its type and never read."""
+    """(B, C) with unit stride along C, and its stride along B; for None `default`, never read, whose type it would have."""
     if x is None:
         return default, 0
     x = x if x.stride(1) == 1 else x.contiguous()
