@@ -33,8 +33,8 @@ from torch import Tensor
 from glyffctl.core.kernels.launch import OPTIONS
 
 # 64 channels of bfloat16 are 128 bytes, one transaction. Rows are as many as registers hold: what a program does once,
-# shuffles of a sum and loads for each channel, costs as much as what it does for 32 values a thread. Pictures of few rows
-# get blocks of few.
+# shuffles of a sum and loads for each channel, costs as much as what it does for 32 values a thread. Few rows get
+# blocks of few.
 _ROWS_MOMENTS, _ROWS, _FEW_ROWS, _CHANNELS, _VALUES_OF_A_WARP = 256, 128, 64, 64, 1024
 _SMALL = (16, 16)  # blocks of rows and channels of a group that a program of the small passes holds at a time
 
@@ -119,7 +119,7 @@ def _affine(
     return mean, rstd, factor * scale, summand * scale + shift
 
 
-@triton.jit(do_not_specialize=["P", "chunks", "scale_row", "shift_row", "film", "silu"])
+@triton.jit(do_not_specialize=["P", "chunks", "film", "silu"])
 def _apply_kernel(
     x_ptr, y_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr, scale_row, shift_row,
     P, C, chunks, film, silu, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
@@ -146,7 +146,7 @@ def _slope(x, dy, mask, mean, rstd, factor, summand, silu):
     return n, tl.where(silu != 0, du * gate * (1.0 + u * (1.0 - gate)), du)
 
 
-@triton.jit(do_not_specialize=["P", "chunks", "scale_row", "shift_row", "film", "silu"])
+@triton.jit(do_not_specialize=["P", "chunks", "film", "silu"])
 def _sums_kernel(
     x_ptr, dy_ptr, a_ptr, n_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr, scale_row, shift_row,
     P, C, chunks, film, silu, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
@@ -222,7 +222,7 @@ def _weights_kernel(wa_ptr, wn_ptr, dweight_ptr, dbias_ptr, B, C, BLOCK_B: tl.co
     tl.store(dbias_ptr + channels, dbias.to(dbias_ptr.dtype.element_ty), mask=channels < C)
 
 
-@triton.jit(do_not_specialize=["P", "chunks", "scale_row", "shift_row", "film", "silu"])
+@triton.jit(do_not_specialize=["P", "chunks", "film", "silu"])
 def _inputs_kernel(
     x_ptr, dy_ptr, dx_ptr, group_a_ptr, group_n_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr,
     scale_row, shift_row, P, C, chunks, film, silu, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
@@ -249,7 +249,7 @@ def _blocks(P: int, rows: int) -> tuple[int, int, int]:
 
 
 def _rows(x: Tensor | None, default: Tensor) -> tuple[Tensor, int]:
-    """(B, C) with unit stride along C, and its stride along B; for None `default`, never read, whose type it would have."""
+    """(B, C) with unit stride along C, and its stride along B; for None `default`, of its type and never read."""
     if x is None:
         return default, 0
     x = x if x.stride(1) == 1 else x.contiguous()
