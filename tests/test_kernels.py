@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,31 +21,34 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from glyffctl.core import noise
+from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.kernels import layers, switch
-from glyffctl.core.kernels.launch import OPTIONS
+from glyffctl.core.models.config import fit_to_data, read_preset
+from glyffctl.core.networks.network import build_network, channels_last
 from glyffctl.core.networks.unet import Block, Context, UNetConfig
 from tests.pretended_gpu import pretended_gpu
 
 ROOT = Path(__file__).parents[1]
 CUDA = torch.device("cuda", 0)
+MODULES = [f"glyffctl.core.kernels.triton_{name}" for name in ("group_norm", "geglu", "normal")]
 
 
 @pytest.fixture(autouse=True)
 def untouched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that was not asked yet, and is as before afterwards."""
     monkeypatch.setattr(switch, "_answers", {})
-    monkeypatch.setattr(switch, "_on", False)
+    monkeypatch.setattr(switch, "_on", ())
     monkeypatch.delenv(switch.VARIABLE, raising=False)
     yield
     noise.use_kernel(None)
 
 
-def answering(monkeypatch: pytest.MonkeyPatch, answers: list[Any]) -> list[torch.device]:
-    """Let the check on the device give these answers, or raise them; the devices that it was asked about."""
-    asked: list[torch.device] = []
+def answering(monkeypatch: pytest.MonkeyPatch, answers: list[Any]) -> list[tuple[torch.device, torch.dtype]]:
+    """Let the check on the device give these answers, or raise them; the devices and types that it was asked about."""
+    asked: list[tuple[torch.device, torch.dtype]] = []
 
-    def mismatch(device: torch.device) -> str | None:
-        asked.append(device)
+    def mismatch(device: torch.device, dtype: torch.dtype) -> str | None:
+        asked.append((device, dtype))
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -75,19 +79,23 @@ def test_the_kernels_as_operators_in_networks_and_in_any_order_of_memory() -> No
 def test_without_cuda_nothing_is_imported() -> None:
     code = (
         "import sys, torch; from glyffctl.core.kernels.switch import enable, enabled; "
-        "import glyffctl.core.networks.unet; reason = enable(torch.device('cpu')); "
-        "assert reason and not enabled(); assert 'triton' not in sys.modules"
+        "import glyffctl.core.networks.unet; reason = enable(torch.device('cpu'), torch.float32); "
+        "assert reason and not enabled(torch.float32); assert 'triton' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_they_are_on_after_the_check_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = answering(monkeypatch, [None])
-    assert not switch.enabled()
-    assert switch.enable(CUDA) is None
-    assert switch.enabled()
-    assert switch.enable(CUDA) is None
-    assert asked == [CUDA]
+def test_they_are_on_after_the_check_and_for_its_type_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = answering(monkeypatch, [None, None])
+    assert not switch.enabled(torch.float32)
+    for _ in range(2):
+        assert switch.enable(CUDA, torch.bfloat16) is None
+        assert switch.enabled(torch.bfloat16)
+        assert not switch.enabled(torch.float32)
+    assert switch.enable(CUDA, torch.float32) is None
+    assert switch.enabled(torch.bfloat16)
+    assert switch.enabled(torch.float32)
+    assert asked == [(CUDA, torch.bfloat16), (CUDA, torch.float32)]
 
 
 @pytest.mark.parametrize(
@@ -95,21 +103,21 @@ def test_they_are_on_after_the_check_alone(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_one_device_on_which_they_are_wrong_turns_them_off(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, [None, answer])
-    assert switch.enable(CUDA) is None
-    reason = switch.enable(torch.device("cuda", 1))
+    assert switch.enable(CUDA, torch.bfloat16) is None
+    reason = switch.enable(torch.device("cuda", 1), torch.bfloat16)
     assert reason is not None
     assert str(answer).partition("\n")[0] in reason
     assert "\n" not in reason
-    assert not switch.enabled()
-    assert switch.enable(CUDA) == reason
+    assert not switch.enabled(torch.bfloat16)
+    assert switch.enable(CUDA, torch.bfloat16) == reason
     assert noise._kernel is None
 
 
 def test_a_variable_keeps_them_off(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = answering(monkeypatch, [None])
     monkeypatch.setenv(switch.VARIABLE, "0")
-    assert switch.enable(CUDA) is None
-    assert not switch.enabled()
+    assert switch.enable(CUDA, torch.float32) is None
+    assert not switch.enabled(torch.float32)
     assert not asked
 
 
@@ -159,7 +167,7 @@ def operators(function: Callable[..., Tensor], *inputs: Tensor) -> list[str]:
 def test_a_block_on_cuda_is_traced_into_kernels(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton")
     importlib.import_module("glyffctl.core.kernels.check")
-    monkeypatch.setattr(switch, "_on", True)
+    monkeypatch.setattr(switch, "_on", (torch.float32, torch.bfloat16))
     block = Block(12, 24, 16, UNetConfig(channels=(24,), attention=(0,), head_width=8, context_width=8), attends=True)
     names = list(dict(block.named_parameters()))
 
@@ -181,7 +189,7 @@ def test_a_block_on_cuda_is_traced_into_kernels(dtype: torch.dtype, monkeypatch:
 
 
 def test_exported_graphs_have_no_operators_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(switch, "_on", True)
+    monkeypatch.setattr(switch, "_on", (torch.float32, torch.bfloat16))
     monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
     norm = nn.GroupNorm(4, 12, affine=False)
     with FakeTensorMode(), torch.no_grad():
@@ -213,31 +221,88 @@ def test_shapes_types_and_memory_orders_are_known_without_running() -> None:
         assert (drawn.shape, drawn.dtype, drawn.device) == ((3, 2, 5), torch.float32, CUDA)
 
 
+class Launches:
+    """Stands in for all kernels: what would be compiled for the launches, by Triton's own rules, and nothing computed.
+
+    A variant is a kernel with the type and divisibility of its arguments, its constants and options.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.variants: dict[str, tuple[Any, ...]] = {}
+        jit = importlib.import_module("triton.runtime.jit")
+        compiler = importlib.import_module("triton.compiler.compiler")
+        self._backend = compiler.make_backend(HOPPER())
+        for module in map(importlib.import_module, MODULES):
+            for name, kernel in list(vars(module).items()):
+                if name.endswith("_kernel"):
+                    bind = jit.create_function_from_signature(kernel.signature, kernel.params, self._backend)
+                    monkeypatch.setattr(module, name, Launcher(partial(self._note, kernel, bind)))
+
+    def _note(self, kernel: Any, bind: Any, *arguments: Any, **options: Any) -> None:
+        bound, specialization, options = bind(*arguments, debug=False, **options)
+        self.variants[f"{kernel.__name__} {specialization} {options}"] = (kernel, bound, specialization, options)
+
+    def compiled(self) -> Iterator[tuple[str, Any]]:
+        """The name of every variant's kernel, and what Triton compiles it to."""
+        compiler = importlib.import_module("triton.compiler")
+        for kernel, bound, specialization, options in self.variants.values():
+            parsed = kernel._pack_args(self._backend, options, bound, specialization, options)
+            source = compiler.ASTSource(kernel, *parsed[1:])
+            yield kernel.__name__, compiler.compile(source, target=HOPPER(), options=options)
+
+
+class Launcher:
+    def __init__(self, note: Callable[..., None]) -> None:
+        self._note = note
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        return self._note
+
+
+def HOPPER() -> Any:  # noqa: N802 - a constant, of a module that may not be there
+    return importlib.import_module("triton.backends.compiler").GPUTarget("cuda", 90, 32)
+
+
+def launches_of_the_check(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> Launches:
+    launches = Launches(monkeypatch)
+    check = importlib.import_module("glyffctl.core.kernels.check")
+    monkeypatch.setattr(check, "_distance", lambda *_: 0.0)  # nothing was computed
+    assert check.mismatch(torch.device("cpu"), dtype) is None
+    return launches
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_few_variants_are_compiled_and_all_of_them_checked(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each costs the first step on a new machine half a second."""
+    pytest.importorskip("triton")
+    launches = launches_of_the_check(dtype, monkeypatch)
+    checked = set(launches.variants)
+    assert len(checked) <= 14
+    launches.variants.clear()
+    monkeypatch.setattr(layers, "_by_kernel", lambda x: x.dtype == dtype)
+    for preset in ("gpu", "cpu"):
+        config = fit_to_data(read_preset(preset), 128, 64)
+        network = channels_last(build_network(config.network))
+        condition = Condition(torch.zeros(1, 2, 64), torch.ones(1, 2, dtype=torch.bool))
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            y = network(torch.zeros(1, 1, 128, 128), torch.ones(1, dtype=torch.float64), network.encode(condition))
+        y.float().sum().backward()
+    noise_kernel = importlib.import_module("glyffctl.core.kernels.triton_normal")
+    noise_kernel.normal(0, torch.arange(2), 1, 128 * 128)
+    assert {key.partition(" ")[0] for key in launches.variants} == {key.partition(" ")[0] for key in checked}
+    assert not set(launches.variants) - checked
+
+
 @pytest.mark.thorough
-def test_they_compile_for_the_gpus_of_today(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_they_compile_for_the_gpus_of_today(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Triton brings its whole compiler and needs no GPU for it; the interpreter takes what the compiler refuses."""
-    triton = pytest.importorskip("triton")
+    pytest.importorskip("triton")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
-    compiler, backends = importlib.import_module("triton.compiler"), importlib.import_module("triton.backends.compiler")
-    blocks = {"FILM": True, "SILU": True, "BLOCK_P": 128, "BLOCK_C": 64, "BLOCK_S": 8, "BLOCK_D": 4, "BLOCK_B": 64}
-    blocks |= {"BLOCK_R": 8, "BLOCK_W": 256, "BLOCK": 512}
-    types = {"eps": "fp32", "seed": "i64", "index_ptr": "*i64", "out_ptr": "*fp32"}
-    wide = {"mean_ptr", "rstd_ptr", "a_ptr", "n_ptr", "weight_ptr", "bias_ptr", "square_ptr", "wa_ptr", "wn_ptr"}
-    compiled = 0
-    for name in ("triton_group_norm", "triton_geglu", "triton_normal"):
-        module = importlib.import_module(f"glyffctl.core.kernels.{name}")
-        for kernel in (value for key, value in vars(module).items() if key.endswith("_kernel")):
-            signature, constants = {}, {}
-            for place, argument in enumerate(kernel.arg_names):
-                if argument in blocks:
-                    signature[argument], constants[(place,)] = "constexpr", blocks[argument]
-                elif argument.endswith("_ptr"):
-                    narrow = argument not in wide and not argument.startswith("group_")
-                    signature[argument] = types.get(argument, "*bf16" if narrow else "*fp32")
-                else:
-                    signature[argument] = types.get(argument, "i32")
-            source = compiler.ASTSource(kernel, signature, constants)
-            target = backends.GPUTarget("cuda", 90, 32)
-            assert triton.compile(source, target=target, options=OPTIONS).asm["cubin"]
-            compiled += 1
-    assert compiled == 10
+    launches = launches_of_the_check(dtype, monkeypatch)
+    for name, compiled in launches.compiled():
+        assert compiled.asm["cubin"]
+        if name in ("_moments_kernel", "_apply_kernel", "_sums_kernel", "_inputs_kernel", "_forward_kernel"):
+            assert re.search(r"ld\.global\S*\.v4\.b32", compiled.asm["ptx"]), f"{name} loads less than 128 bits"

@@ -83,7 +83,8 @@ def _measured(
     began = time.perf_counter()
     trainer = Trainer(config, glyphs, embeddings, device())
     cautions = finish(trainer.prepare()) if variant in ("captured", "compiled") else ()
-    if variant == "kernels" and cuda and (fault := switch.enable(device())) is not None:
+    dtype = trainer.autocast or trainer.objective.dtype
+    if variant == "kernels" and cuda and (fault := switch.enable(device(), dtype)) is not None:
         cautions = (fault,)
     trainer.step(0.5)
     synchronize(device())

@@ -10,11 +10,9 @@ from torch.nn import functional as F
 
 from glyffctl.core.kernels.switch import enabled
 
-_DTYPES = (torch.float32, torch.bfloat16)  # those that `check` compares
-
 
 def _by_kernel(x: Tensor) -> bool:
-    return x.is_cuda and enabled() and x.dtype in _DTYPES and not torch.compiler.is_exporting()
+    return x.is_cuda and enabled(x.dtype) and not torch.compiler.is_exporting()
 
 
 def group_norm(

@@ -15,6 +15,10 @@ come from two sums over the rows of each picture and channel, A = Σ du and N = 
     dx = rstd·(weight·(1 + scale)·du − mean_g(weight·(1 + scale)·A) − n·mean_g(weight·(1 + scale)·N))
 
 where mean_g sums over the channels of a group and divides by their values, P·C/groups.
+
+Each variant of a kernel takes Triton some half a second to compile, one after the other, before the first step. So
+whether there is FiLM and SiLU, the sizes of groups and how many blocks there are are arguments at run time, and there
+are two heights of blocks. What C is divisible by stays known when compiling: it makes loads of 128 bits.
 """
 
 from __future__ import annotations
@@ -29,9 +33,10 @@ from torch import Tensor
 from glyffctl.core.kernels.launch import OPTIONS
 
 # 64 channels of bfloat16 are 128 bytes, one transaction. Rows are as many as registers hold: what a program does once,
-# shuffles of a sum and loads for each channel, costs as much as what it does for 32 values a thread.
-_ROWS_MOMENTS, _ROWS, _CHANNELS, _VALUES_OF_A_WARP = 256, 128, 64, 1024
-_SMALL = 1024  # values that a program of the small passes holds
+# shuffles of a sum and loads for each channel, costs as much as what it does for 32 values a thread. Few rows get
+# blocks of few.
+_ROWS_MOMENTS, _ROWS, _FEW_ROWS, _CHANNELS, _VALUES_OF_A_WARP = 256, 128, 64, 64, 1024
+_SMALL = (16, 16)  # blocks of rows and channels of a group that a program of the small passes holds at a time
 
 
 @triton.jit
@@ -58,12 +63,12 @@ def _moments_kernel(x_ptr, mean_ptr, square_ptr, P, C, chunks, BLOCK_P: tl.const
     tl.store(square_ptr + out, tl.sum(away * away, axis=0), mask=channels < C)
 
 
-@triton.jit(do_not_specialize=["P", "width", "chunks"])
+@triton.jit(do_not_specialize=["P", "width", "chunks", "block_rows"])
 def _statistics_kernel(
-    mean_ptr, square_ptr, group_mean_ptr, group_rstd_ptr, P, C, width, chunks, eps,
-    BLOCK_P: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
+    mean_ptr, square_ptr, group_mean_ptr, group_rstd_ptr, P, C, width, chunks, block_rows, eps,
+    BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
-    """Mean and 1/deviation of a group of `width` channels from those of its blocks: reads 8/BLOCK_P bytes a value of x.
+    """Mean and 1/deviation of a group of `width` channels from those of its blocks: reads 8/block_rows bytes a value.
 
     Twice, which the caches serve: the mean must be known before deviations from it are summed.
     """
@@ -71,7 +76,7 @@ def _statistics_kernel(
     total = tl.zeros([BLOCK_S, BLOCK_D], tl.float32)
     for s in range(0, chunks, BLOCK_S):
         chunk = s + tl.arange(0, BLOCK_S)
-        count = tl.minimum(BLOCK_P, P - chunk * BLOCK_P).to(tl.float32)
+        count = tl.minimum(block_rows, P - chunk * block_rows).to(tl.float32)
         for d in range(0, width, BLOCK_D):
             inside = d + tl.arange(0, BLOCK_D)
             mask = (chunk < chunks)[:, None] & (inside < width)[None, :]
@@ -81,7 +86,7 @@ def _statistics_kernel(
     total = tl.zeros([BLOCK_S, BLOCK_D], tl.float32)
     for s in range(0, chunks, BLOCK_S):
         chunk = s + tl.arange(0, BLOCK_S)
-        count = tl.minimum(BLOCK_P, P - chunk * BLOCK_P).to(tl.float32)
+        count = tl.minimum(block_rows, P - chunk * block_rows).to(tl.float32)
         for d in range(0, width, BLOCK_D):
             inside = d + tl.arange(0, BLOCK_D)
             mask = (chunk < chunks)[:, None] & (inside < width)[None, :]
@@ -100,8 +105,7 @@ def _statistics_kernel(
 
 @triton.jit
 def _affine(
-    picture, channels, C, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr, scale_row, shift_row,
-    FILM: tl.constexpr,
+    picture, channels, C, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr, scale_row, shift_row, film,
 ):  # fmt: skip
     """What happens to a channel: mean, 1/deviation, and the factor and summand after them."""
     mask = channels < C
@@ -109,67 +113,62 @@ def _affine(
     mean, rstd = tl.load(mean_ptr + place, mask=mask, other=0.0), tl.load(rstd_ptr + place, mask=mask, other=0.0)
     factor = tl.load(weight_ptr + channels, mask=mask, other=0.0).to(tl.float32)
     summand = tl.load(bias_ptr + channels, mask=mask, other=0.0).to(tl.float32)
-    if FILM:
-        row = picture.to(tl.int64)
-        scale = 1.0 + tl.load(scale_ptr + row * scale_row + channels, mask=mask, other=0.0).to(tl.float32)
-        shift = tl.load(shift_ptr + row * shift_row + channels, mask=mask, other=0.0).to(tl.float32)
-        factor, summand = factor * scale, summand * scale + shift
-    return mean, rstd, factor, summand
+    row, modulated = picture.to(tl.int64), channels < film * C  # 0 without FiLM: nothing is read, and 0 stands for it
+    scale = 1.0 + tl.load(scale_ptr + row * scale_row + channels, mask=modulated, other=0.0).to(tl.float32)
+    shift = tl.load(shift_ptr + row * shift_row + channels, mask=modulated, other=0.0).to(tl.float32)
+    return mean, rstd, factor * scale, summand * scale + shift
 
 
-@triton.jit(do_not_specialize=["P", "chunks"])
+@triton.jit(do_not_specialize=["P", "chunks", "film", "silu"])
 def _apply_kernel(
     x_ptr, y_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr, scale_row, shift_row,
-    P, C, chunks, FILM: tl.constexpr, SILU: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+    P, C, chunks, film, silu, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """y from x and the statistics: reads x once and writes y once, 4 bytes a value in bfloat16."""
     picture, channels, places, mask = _tile(P, C, chunks, BLOCK_P, BLOCK_C)
     mean, rstd, factor, summand = _affine(
         picture, channels, C, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr,
-        scale_row, shift_row, FILM,
+        scale_row, shift_row, film,
     )  # fmt: skip
     x = tl.load(x_ptr + places, mask=mask, other=0.0).to(tl.float32)
     u = (x - mean[None, :]) * (rstd * factor)[None, :] + summand[None, :]
-    if SILU:
-        u = u * tl.sigmoid(u)
+    u = tl.where(silu != 0, u * tl.sigmoid(u), u)
     tl.store(y_ptr + places, u.to(y_ptr.dtype.element_ty), mask=mask)
 
 
 @triton.jit
-def _slope(x, dy, mask, mean, rstd, factor, summand, SILU: tl.constexpr):
+def _slope(x, dy, mask, mean, rstd, factor, summand, silu):
     """n and du of the module's docstring, both 0 outside."""
     n = tl.where(mask, (x.to(tl.float32) - mean[None, :]) * rstd[None, :], 0.0)
     du = dy.to(tl.float32)
-    if SILU:
-        u = n * factor[None, :] + summand[None, :]
-        gate = tl.sigmoid(u)
-        du = du * gate * (1.0 + u * (1.0 - gate))
-    return n, du
+    u = n * factor[None, :] + summand[None, :]
+    gate = tl.sigmoid(u)
+    return n, tl.where(silu != 0, du * gate * (1.0 + u * (1.0 - gate)), du)
 
 
-@triton.jit(do_not_specialize=["P", "chunks"])
+@triton.jit(do_not_specialize=["P", "chunks", "film", "silu"])
 def _sums_kernel(
     x_ptr, dy_ptr, a_ptr, n_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr, scale_row, shift_row,
-    P, C, chunks, FILM: tl.constexpr, SILU: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+    P, C, chunks, film, silu, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """A and N of each block of rows and channel: reads x and dy, writes 8/BLOCK_P bytes a value."""
     picture, channels, places, mask = _tile(P, C, chunks, BLOCK_P, BLOCK_C)
     mean, rstd, factor, summand = _affine(
         picture, channels, C, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr,
-        scale_row, shift_row, FILM,
+        scale_row, shift_row, film,
     )  # fmt: skip
     x, dy = tl.load(x_ptr + places, mask=mask, other=0.0), tl.load(dy_ptr + places, mask=mask, other=0.0)
-    n, du = _slope(x, dy, mask, mean, rstd, factor, summand, SILU)
+    n, du = _slope(x, dy, mask, mean, rstd, factor, summand, silu)
     out = tl.program_id(0).to(tl.int64) * C + channels
     tl.store(a_ptr + out, tl.sum(du, axis=0), mask=channels < C)
     tl.store(n_ptr + out, tl.sum(du * n, axis=0), mask=channels < C)
 
 
-@triton.jit(do_not_specialize=["P", "width", "chunks"])
+@triton.jit(do_not_specialize=["P", "width", "chunks", "scale_row", "film"])
 def _group_sums_kernel(
     a_ptr, n_ptr, wa_ptr, wn_ptr, group_a_ptr, group_n_ptr, dscale_ptr, dshift_ptr,
-    weight_ptr, bias_ptr, scale_ptr, scale_row, P, C, width, chunks,
-    FILM: tl.constexpr, BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
+    weight_ptr, bias_ptr, scale_ptr, scale_row, P, C, width, chunks, film,
+    BLOCK_S: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """From A and N of blocks to those of a picture: dscale, dshift, the summands of dweight and dbias, and mean_g."""
     picture, group = tl.program_id(0).to(tl.int64), tl.program_id(1)
@@ -186,15 +185,14 @@ def _group_sums_kernel(
             block_n += tl.load(n_ptr + places, mask=mask, other=0.0)
         a, n = tl.sum(block_a, axis=0), tl.sum(block_n, axis=0)
         some = inside < width
+        modulated = inside < film * width
         weight = tl.load(weight_ptr + channels, mask=some, other=0.0).to(tl.float32)
+        bias = tl.load(bias_ptr + channels, mask=modulated, other=0.0).to(tl.float32)
+        scale = 1.0 + tl.load(scale_ptr + picture * scale_row + channels, mask=modulated, other=0.0).to(tl.float32)
         out = picture * C + channels
-        if FILM:
-            bias = tl.load(bias_ptr + channels, mask=some, other=0.0).to(tl.float32)
-            dscale = (weight * n + bias * a).to(dscale_ptr.dtype.element_ty)
-            tl.store(dscale_ptr + out, dscale, mask=some)
-            tl.store(dshift_ptr + out, a.to(dshift_ptr.dtype.element_ty), mask=some)
-            scale = 1.0 + tl.load(scale_ptr + picture * scale_row + channels, mask=some, other=0.0).to(tl.float32)
-            a, n = a * scale, n * scale
+        tl.store(dscale_ptr + out, (weight * n + bias * a).to(dscale_ptr.dtype.element_ty), mask=modulated)
+        tl.store(dshift_ptr + out, a.to(dshift_ptr.dtype.element_ty), mask=modulated)
+        a, n = a * scale, n * scale
         tl.store(wa_ptr + out, a, mask=some)
         tl.store(wn_ptr + out, n, mask=some)
         total_a += weight * a
@@ -224,20 +222,19 @@ def _weights_kernel(wa_ptr, wn_ptr, dweight_ptr, dbias_ptr, B, C, BLOCK_B: tl.co
     tl.store(dbias_ptr + channels, dbias.to(dbias_ptr.dtype.element_ty), mask=channels < C)
 
 
-@triton.jit(do_not_specialize=["P", "chunks"])
+@triton.jit(do_not_specialize=["P", "chunks", "film", "silu"])
 def _inputs_kernel(
     x_ptr, dy_ptr, dx_ptr, group_a_ptr, group_n_ptr, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr,
-    scale_row, shift_row, P, C, chunks,
-    FILM: tl.constexpr, SILU: tl.constexpr, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
+    scale_row, shift_row, P, C, chunks, film, silu, BLOCK_P: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
     """dx: reads x and dy once and writes dx once, 6 bytes a value in bfloat16."""
     picture, channels, places, mask = _tile(P, C, chunks, BLOCK_P, BLOCK_C)
     mean, rstd, factor, summand = _affine(
         picture, channels, C, mean_ptr, rstd_ptr, weight_ptr, bias_ptr, scale_ptr, shift_ptr,
-        scale_row, shift_row, FILM,
+        scale_row, shift_row, film,
     )  # fmt: skip
     x, dy = tl.load(x_ptr + places, mask=mask, other=0.0), tl.load(dy_ptr + places, mask=mask, other=0.0)
-    n, du = _slope(x, dy, mask, mean, rstd, factor, summand, SILU)
+    n, du = _slope(x, dy, mask, mean, rstd, factor, summand, silu)
     place = picture.to(tl.int64) * C + channels
     mean_a = tl.load(group_a_ptr + place, mask=channels < C, other=0.0)
     mean_n = tl.load(group_n_ptr + place, mask=channels < C, other=0.0)
@@ -245,21 +242,14 @@ def _inputs_kernel(
     tl.store(dx_ptr + places, dx.to(dx_ptr.dtype.element_ty), mask=mask)
 
 
-def _blocks(P: int, C: int, rows: int) -> tuple[int, int, int, int]:
-    """(chunks, BLOCK_P, BLOCK_C, warps) for pictures of P rows: few rows make room for more channels."""
-    block_p = min(rows, triton.next_power_of_2(P))
-    block_c = min(triton.next_power_of_2(C), max(_CHANNELS, 2048 // block_p))
-    return triton.cdiv(P, block_p), block_p, block_c, max(1, min(8, block_p * block_c // _VALUES_OF_A_WARP))
-
-
-def _small_blocks(chunks: int, width: int) -> tuple[int, int]:
-    """(BLOCK_S, BLOCK_D) of the passes over partial results."""
-    block_d = min(64, triton.next_power_of_2(width))
-    return min(triton.next_power_of_2(chunks), max(1, _SMALL // block_d)), block_d
+def _blocks(P: int, rows: int) -> tuple[int, int, int]:
+    """(chunks, BLOCK_P, warps) for pictures of P rows, in blocks of `rows`, or of few if there are not more."""
+    block_p = rows if P > _FEW_ROWS else _FEW_ROWS
+    return triton.cdiv(P, block_p), block_p, max(1, min(8, block_p * _CHANNELS // _VALUES_OF_A_WARP))
 
 
 def _rows(x: Tensor | None, default: Tensor) -> tuple[Tensor, int]:
-    """(B, C) with unit stride along C, and its stride along B; `default` in place of None, never read."""
+    """(B, C) with unit stride along C, and its stride along B; for None `default`, of its type and never read."""
     if x is None:
         return default, 0
     x = x if x.stride(1) == 1 else x.contiguous()
@@ -286,22 +276,21 @@ def group_norm(
     y, mean, rstd = _fake(x, weight, bias, scale, shift, groups, eps, silu)
     if not x.numel():
         return y, mean, rstd
-    scale_, scale_row = _rows(scale, weight)
-    shift_, shift_row = _rows(shift, weight)
+    scale_, scale_row = _rows(scale, x)
+    shift_, shift_row = _rows(shift, x)
     with torch.cuda.device_of(x):
-        chunks, block_p, block_c, warps = _blocks(P, C, _ROWS_MOMENTS)
-        block_s, block_d = _small_blocks(chunks, C // groups)
+        chunks, block_p, warps = _blocks(P, _ROWS_MOMENTS)
         means, squares = x.new_empty(2, B, chunks, C, dtype=torch.float32).unbind()
-        _moments_kernel[B * chunks, triton.cdiv(C, block_c)](
-            x, means, squares, P, C, chunks, block_p, block_c, num_warps=warps, **OPTIONS
+        _moments_kernel[B * chunks, triton.cdiv(C, _CHANNELS)](
+            x, means, squares, P, C, chunks, block_p, _CHANNELS, num_warps=warps, **OPTIONS
         )
         _statistics_kernel[B, groups](
-            means, squares, mean, rstd, P, C, C // groups, chunks, eps, block_p, block_s, block_d, **OPTIONS
+            means, squares, mean, rstd, P, C, C // groups, chunks, block_p, eps, *_SMALL, **OPTIONS
         )
-        chunks, block_p, block_c, warps = _blocks(P, C, _ROWS)
-        _apply_kernel[B * chunks, triton.cdiv(C, block_c)](
+        chunks, block_p, warps = _blocks(P, _ROWS)
+        _apply_kernel[B * chunks, triton.cdiv(C, _CHANNELS)](
             x, y, mean, rstd, weight, bias, scale_, shift_, scale_row, shift_row, P, C, chunks,
-            scale is not None, silu, block_p, block_c, num_warps=warps, **OPTIONS,
+            int(scale is not None), int(silu), block_p, _CHANNELS, num_warps=warps, **OPTIONS,
         )  # fmt: skip
     return y, mean, rstd
 
@@ -336,24 +325,23 @@ def group_norm_backward(
     dx, dweight, dbias, dscale, dshift = _fake_backward(dy, x, mean, rstd, weight, bias, scale, shift, groups, silu)
     if not x.numel():
         return dx, dweight.zero_(), dbias.zero_(), dscale.zero_(), dshift.zero_()
-    film, width = scale is not None, C // groups
-    chunks, block_p, block_c, warps = _blocks(P, C, _ROWS)
-    block_s, block_d = _small_blocks(chunks, width)
+    film, width = int(scale is not None), C // groups
+    chunks, block_p, warps = _blocks(P, _ROWS)
     a, n = x.new_empty(2, B, chunks, C, dtype=torch.float32).unbind()
     wa, wn = x.new_empty(2, B, C, dtype=torch.float32).unbind()
     group_a, group_n = torch.empty_like(mean), torch.empty_like(mean)
-    scale_, scale_row = _rows(scale, weight)
-    shift_, shift_row = _rows(shift, weight)
-    grid = (B * chunks, triton.cdiv(C, block_c))
+    scale_, scale_row = _rows(scale, x)
+    shift_, shift_row = _rows(shift, x)
+    grid = (B * chunks, triton.cdiv(C, _CHANNELS))
     common = (
         mean, rstd, weight, bias, scale_, shift_, scale_row, shift_row,
-        P, C, chunks, film, silu, block_p, block_c,
+        P, C, chunks, film, int(silu), block_p, _CHANNELS,
     )  # fmt: skip
     with torch.cuda.device_of(x):
         _sums_kernel[grid](x, dy, a, n, *common, num_warps=warps, **OPTIONS)
         _group_sums_kernel[B, groups](
             a, n, wa, wn, group_a, group_n, dscale, dshift, weight, bias, scale_, scale_row, P, C, width, chunks,
-            film, block_s, block_d, **OPTIONS,
+            film, *_SMALL, **OPTIONS,
         )  # fmt: skip
         _weights_kernel[triton.cdiv(C, 16),](wa, wn, dweight, dbias, B, C, 64, 16, **OPTIONS)
         _inputs_kernel[grid](x, dy, dx, group_a, group_n, *common, num_warps=warps, **OPTIONS)

@@ -20,8 +20,8 @@ def _pair(radius_word, angle_word):
     return radius * tl.cos(angle), radius * tl.sin(angle)
 
 
-@triton.jit(do_not_specialize=["seed", "stream"])
-def _normal_kernel(index_ptr, out_ptr, seed, stream, count, blocks, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=["seed", "stream", "blocks"])
+def _normal_kernel(index_ptr, out_ptr, seed: tl.int64, stream, count, blocks, BLOCK: tl.constexpr):
     """One sample's normals: writes 4 bytes for each and reads 8 for each sample."""
     sample, chunk = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks
     index = tl.load(index_ptr + sample)

@@ -214,7 +214,7 @@ class Trainer:
         cuda = self.device.type == "cuda"
         if not (cuda or self.config.training.compile):
             return ()
-        fault = kernels.enable(self.device) if cuda else None
+        fault = kernels.enable(self.device, self.autocast or self.objective.dtype) if cuda else None
         cautions = [] if fault is None else [f"PyTorch's kernels are used in place of faster ones: {fault}"]
         self.network.train()
         batch = self._batch(self.objective.numbers(0))
