@@ -1,5 +1,7 @@
 """`glyffctl prepare` with fonts that are not what they seem, and with four fonts of all of Unihan."""
 
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -81,3 +83,9 @@ def test_four_noto_files_stay_within_time_and_shards(tmp_path, noto_folder, unih
     assert omissions.PLACEHOLDER not in report.left_out
     shards = sorted(Path(tmp_path / "data").glob("*.safetensors"))
     assert [len(load_file(shard)["font"]) for shard in shards[:-1]] == [4096] * (len(shards) - 1)
+
+
+def test_preparing_does_not_import_torch() -> None:
+    """That takes a second, on one core however many there are."""
+    script = "import glyffctl.workflows.prepare, sys; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=60).returncode == 0
