@@ -330,10 +330,21 @@ class graph:  # noqa: N801 (torch's name)
         self._graph.capture_begin(self._pool)
 
     def __exit__(self, *error: object) -> None:
-        try:
-            self._graph.capture_end()
-        finally:
-            self._stream.__exit__()
+        self._stream._modes.close()
+        self._graph.capture_end()  # where that fails the stream stays current, as with torch's own
+        _now.streams.pop()
+
+
+@contextmanager
+def _on(stream: Stream) -> Iterator[None]:
+    """A block on `stream`; at its end the stream of before is current again, whatever was left current inside."""
+    before = len(_now.streams)
+    _now.streams.append(stream)
+    try:
+        with pretended_gpu._Pretending():  # modes belong to a thread, and streams come to threads
+            yield
+    finally:
+        del _now.streams[before:]
 
 
 def graph_pool_handle() -> object:
@@ -402,7 +413,7 @@ def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             "graph": graph,
             "graph_pool_handle": graph_pool_handle,
             "is_current_stream_capturing": _capturing,
-            "stream": lambda stream: stream,
+            "stream": _on,
         }
         for name, stand_in in stand_ins.items():
             patch.setattr(torch.cuda, name, stand_in)
@@ -414,7 +425,10 @@ def recorded_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         patch.setattr(pretended_gpu, "_call", _heard(pretended_gpu._call))
         patch.setattr(pretended_gpu, "_move", _refusing_moves(pretended_gpu._move))
         patch.setattr(pretended_gpu, "_waits", _refusing_waits(pretended_gpu._waits))
-        yield
+        try:
+            yield
+        finally:
+            del _now.streams[1:]  # that of a capture that failed
 
 
 @contextmanager

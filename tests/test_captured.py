@@ -6,10 +6,12 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
 
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
@@ -118,6 +120,40 @@ def test_a_captured_gradient_that_is_no_number_is_seen_afterwards(workshop: Work
             trainer.restore(tensors, counters)
             finite.append(trainer.finite)
     assert finite == [True, False, True, True]
+
+
+def test_passes_of_before_a_capture_leave_no_nodes_behind(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that adds to a gradient belongs to the stream it was made on, and CUDA refuses that one in a capture."""
+    trainer = plain(workshop)
+    parameters = list(trainer.network.parameters())
+    runs, calls, honest = list[tuple[int, int]](), list[int](), Trainer._loss
+
+    def watched(self: Trainer, *arguments: Any) -> Tensor:
+        loss = honest(self, *arguments)
+        calls.append(len(calls))
+        if calls[-1] < len(trainer.objective.lengths):
+            with torch._C.DisableTorchFunction():
+                for parameter in parameters:
+                    node = get_gradient_edge(parameter).node
+                    node.register_prehook(lambda _, made=calls[-1]: runs.append((made, calls[-1])))
+        return loss
+
+    monkeypatch.setattr(Trainer, "_loss", watched)
+    assert finish(trainer.prepare()) == ()
+    assert runs and all(made == now for made, now in runs)
+    assert len(calls) > 2 * len(trainer.objective.lengths)
+
+
+def test_a_capture_that_fails_leaves_the_stream_as_it_was(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: torch.cuda.CUDAGraph) -> None:
+        end(self)
+        raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    end = torch.cuda.CUDAGraph.capture_end
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "capture_end", failing)
+    before = torch.cuda.current_stream()
+    (reason,) = finish(plain(workshop).prepare())
+    assert "capture" in reason and torch.cuda.current_stream() is before
 
 
 @pytest.mark.parametrize("fault", ["refused", "wrong"])

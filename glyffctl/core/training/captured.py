@@ -70,7 +70,8 @@ class CapturedUpdate:
         graph = torch.cuda.CUDAGraph()
         # All graphs share memory: they run one after the other, and what is read afterwards lies outside of it.
         pool = next((other.pool() for other in self._graphs.values()), None)
-        with torch.cuda.graph(graph, pool=pool):
+        # torch's own block leaves the stream of the capture current where the capture fails.
+        with torch.cuda.stream(torch.cuda.current_stream(self._rate.device)), torch.cuda.graph(graph, pool=pool):
             outcome = self._update(Batch(self._values, length), self._rate, self._share)
             for kept, found in zip(self._outcome, outcome, strict=True):
                 kept.copy_(found)

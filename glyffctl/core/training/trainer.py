@@ -222,11 +222,7 @@ class Trainer:
         yield 0.0
         for number, length in enumerate(lengths, start=1):
             given = batch._replace(length=length).to(self.device)
-            with layers_under_autocast(self.network, self.device) as narrowed:
-                loss = self._loss(given, self.config.training.batch, self._forward)
-            with self.group.collective():
-                loss.backward()
-            self.optimizer.zero_grad()
+            narrowed = self._pass(given)
             yield number / len(lengths) / (2 if cuda else 1)
         if not cuda or self.group.size > 1:  # NCCL's steps could be captured too, but nobody has tried
             return tuple(cautions)
@@ -236,6 +232,19 @@ class Trainer:
         if fault is not None:
             cautions.append(f"steps are launched kernel by kernel, not as CUDA graphs: {fault}")
         return tuple(cautions)
+
+    def _pass(self, batch: Batch) -> set[nn.Module]:
+        """Go forward and backward once, and return the layers that autocast narrows the weights of.
+
+        Nothing of it is kept. A loss that lives on holds what adds gradients to weights, with the stream that it was
+        made on; backward passes in a capture would use the same, on that other stream, which CUDA refuses.
+        """
+        with layers_under_autocast(self.network, self.device) as narrowed:
+            loss = self._loss(batch, self.config.training.batch, self._forward)
+        with self.group.collective():
+            loss.backward()
+        self.optimizer.zero_grad()
+        return narrowed
 
     def _capture(self, batch: Batch) -> Generator[float, None, str | None]:
         """Capture the step for all lengths of captions, and hold some captured steps against plain ones.
