@@ -200,7 +200,7 @@ class _Recorder(TorchDispatchMode):
             new = self._new(func, {_key(x) for x in tensors}, answer)
             waits = torch.Tag.data_dependent_output in func.tags
             if "empty" not in func._schema.name and (new or written or waits):  # empty memory and views need no work
-                self.launches[_kind(func)] += 1
+                self.launches[_kind(func)] += _launches(func, args)
                 if self.capturing:
                     self.operations.append(Operation(func, given, named, [_same_memory(x) for x in new]))
             return answer
@@ -256,6 +256,21 @@ class _Recorder(TorchDispatchMode):
 def _kind(func: Any) -> str:
     """The name of an operation, in place or not."""
     return func._schema.name.removeprefix("aten::").rstrip("_")
+
+
+def _order(x: Tensor) -> tuple[int, ...]:
+    """The strides of dimensions that have more than one place: those of others are not the same on a GPU."""
+    return tuple(stride for stride, size in zip(x.stride(), x.shape, strict=True) if size > 1)
+
+
+def _launches(func: Any, args: tuple[Any, ...]) -> int:
+    """1; for lists of tensors as many as there are, unless all that are computed with each other lie in one order."""
+    lists = [value for value in args if isinstance(value, list | tuple) and all(isinstance(x, Tensor) for x in value)]
+    if "_foreach_" not in func._schema.name or not lists:
+        return 1
+    together = all(len({_order(x) for x in alike}) == 1 for alike in zip(*lists, strict=True))
+    dense = all(torch.ops.aten.is_non_overlapping_and_dense(x) for list_ in lists for x in list_)
+    return 1 if together and dense else len(lists[0])
 
 
 def _written(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
@@ -436,8 +451,8 @@ def counted_launches() -> Iterator[Counter[str]]:
     """A block inside that of `recorded_graphs` whose work on the GPU is counted, by the names of ATen.
 
     What is counted are operations that need at least one kernel, and copies between CPU and GPU. An operation on a list
-    (`_foreach_…`, `_fused_…`) counts as one, whatever the length; normalization and its gradient are two or three
-    kernels on a real GPU, and count as one.
+    (`_foreach_…`, `_fused_…`) counts as one where all lie in one order of memory, else each; normalization and its
+    gradient are two or three kernels on a real GPU, and count as one.
     """
     assert _now.recorder is None
     _now.recorder = recorder = _Recorder(capturing=False)

@@ -37,34 +37,34 @@ class Background(Generic[Item, Result]):
         """`around` makes a context in which each piece of work runs, in its thread."""
         self._around = around
         self._queue: SimpleQueue[Item | _End[Result]] = SimpleQueue()
+        self._works: SimpleQueue[Generator[Item, None, Result] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-
-    @property
-    def busy(self) -> bool:
+        self.busy = False
         """Whether there is work whose end was not taken yet."""
-        return self._thread is not None
 
     def start(self, work: Generator[Item, None, Result]) -> None:
         """Run `work`; the work before it must have been taken to its end."""
         assert not self.busy
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, args=(work,), name="checkpoint")
-        self._thread.start()
+        self.busy = True
+        if self._thread is None:
+            # One for all work: what cuDNN found out about the shapes that it meets belongs to a thread.
+            self._thread = threading.Thread(target=self._run, name="checkpoint")
+            self._thread.start()
+        self._works.put(work)
 
     def take(self, *, wait: bool) -> Generator[Item, None, Result | None]:
         """Yield what the work has yielded since the last call; with `wait`, until it has ended.
 
         Returns what the work returned, or None if it has not ended; raises what it raised.
         """
-        while self._thread is not None:
+        while self.busy:
             try:
                 item = self._queue.get(block=wait)
             except Empty:
                 return None
             if isinstance(item, _End):
-                self._thread.join()
-                self._thread = None
+                self.busy = False
                 if item.error is not None:
                     raise item.error
                 return item.result
@@ -75,18 +75,22 @@ class Background(Generic[Item, Result]):
         """End the work where it yields next, wait for that, and forget what it has left to tell."""
         self._stop.set()
         if self._thread is not None:
+            self._works.put(None)
             self._thread.join()
             self._thread = None
-        self._queue = SimpleQueue()
+        self._queue, self.busy = SimpleQueue(), False
+        self._stop.clear()
 
-    def _run(self, work: Generator[Item, None, Result]) -> None:
-        try:
-            with self._around(), closing(work):
-                end = _End(finish(work, self._hand_on))
-        except BaseException as error:
-            end = _End(error=error)
-        del work  # and the memory that it holds, before the main loop hears of the end
-        self._queue.put(end)
+    def _run(self) -> None:
+        while (work := self._works.get()) is not None:
+            try:
+                with self._around(), closing(work):
+                    end = _End(finish(work, self._hand_on))
+            except BaseException as error:
+                end = _End(error=error)
+            del work  # and the memory that it holds, before the main loop hears of the end
+            self._queue.put(end)
+            del end
 
     def _hand_on(self, item: Item) -> None:
         if self._stop.is_set():

@@ -114,10 +114,11 @@ def write_checkpoint(
     Returns the loss on held-out characters by σ. Of `trainer` only that is read which no step changes.
 
     Raises:
-        NotFiniteError: a gradient before `moment` was not finite, and nothing of it is written.
+        NotFiniteError: a gradient before `moment` or a number in it is not finite, and nothing of it is written.
         OutputError: the folder cannot be written.
     """
-    if not bool(moment.finite):
+    norms = torch._foreach_norm([tensor for tensor in moment.tensors.values() if tensor.is_floating_point()])
+    if not bool(moment.finite & torch.stack([norm.to(moment.finite.device) for norm in norms]).isfinite().all()):
         raise NotFiniteError(moment.images)
     model, images = moment.model, moment.images
     validation = yield from with_fraction(

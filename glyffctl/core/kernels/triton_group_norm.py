@@ -361,6 +361,7 @@ def _fake_backward(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, weight, bias, scale, shift, ctx.groups, _, ctx.silu = inputs
+    ctx.set_materialize_grads(False)  # mean and deviation have none
     ctx.save_for_backward(x, output[1], output[2], weight, bias, scale, shift)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import torch
@@ -50,31 +50,35 @@ Update = Callable[[Batch, Tensor, Tensor], Outcome]
 class CapturedUpdate:
     """An update that is captured for each length of captions."""
 
-    def __init__(self, update: Update, batch: Batch) -> None:
+    def __init__(self, batch: Batch) -> None:
         """Take memory for batches like `batch`, on the device."""
-        self._update = update
         self._values = tuple(value.clone() for value in batch.values)
         device = batch.values[0].device
         self._rate, self._share = torch.zeros((), device=device), torch.zeros((), device=device)
         self._outcome = Outcome(torch.zeros((), device=device), torch.zeros((), device=device))
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+        # All graphs share memory: they run one after the other, and what is read afterwards lies outside of it.
+        self._pool = torch.cuda.graph_pool_handle()
 
-    def capture(self, length: int) -> None:
-        """Record the update for captions padded to `length`. Nothing is computed.
+    def capture(self, update: Update, length: int) -> None:
+        """Record `update` for captions padded to `length`. Nothing is computed.
 
-        The update must have run before, so that all it keeps exists: moments, workspaces, chosen algorithms.
+        It must have run before, so that all it keeps exists: moments, workspaces, chosen algorithms. It is not kept.
 
         Raises:
             RuntimeError: CUDA cannot capture it.
         """
-        graph = torch.cuda.CUDAGraph()
-        # All graphs share memory: they run one after the other, and what is read afterwards lies outside of it.
-        pool = next((other.pool() for other in self._graphs.values()), None)
-        # torch's own block leaves the stream of the capture current where the capture fails.
-        with torch.cuda.stream(torch.cuda.current_stream(self._rate.device)), torch.cuda.graph(graph, pool=pool):
-            outcome = self._update(Batch(self._values, length), self._rate, self._share)
-            for kept, found in zip(self._outcome, outcome, strict=True):
-                kept.copy_(found)
+        graph, device = torch.cuda.CUDAGraph(), self._rate.device
+        try:
+            # torch's own block leaves the stream of the capture current where the capture fails,
+            with torch.cuda.stream(torch.cuda.current_stream(device)), torch.cuda.graph(graph, pool=self._pool):
+                outcome = update(Batch(self._values, length), self._rate, self._share)
+                for kept, found in zip(self._outcome, outcome, strict=True):
+                    kept.copy_(found)
+        except RuntimeError:
+            with suppress(RuntimeError, AttributeError):  # and its allocator in the pool.
+                torch._C._cuda_endAllocateToPool(device.index, self._pool)
+            raise
         self._graphs[length] = graph
 
     def __call__(self, batch: Batch, learning_rate: float, share: float) -> Outcome:

@@ -80,7 +80,8 @@ class Denoising(Objective):
         """(B,) int64: the global samples of the optimizer step number `step` (from 0).
 
         Samples of eight steps are sorted by the length of their captions, in classes of up to 16, 32, 64… tokens, and
-        keep their order in a class. Most batches then need no padding for the few long captions that there are.
+        keep their order in a class. Most batches then need no padding for the few long captions that there are, which
+        come in another one of the eight each time.
         """
         window, place = divmod(step, _SORTED_STEPS)
         batch = self.config.training.batch
@@ -89,6 +90,7 @@ class Denoising(Objective):
             _, caption, keep = self._captions(number)
             class_ = torch.bucketize(self._tokens[caption] * keep, torch.tensor(_paddings(int(self._tokens.max()))))
             self._window = window, number[class_.argsort(stable=True)]
+        place = (place + window) % _SORTED_STEPS
         return self._window[1][place * batch : (place + 1) * batch]
 
     def batch(self, number: Tensor) -> Batch:

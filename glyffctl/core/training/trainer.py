@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple, get_args
 
 import torch
@@ -25,8 +26,7 @@ from glyffctl.core.training.low_precision import LowPrecisionWeights, layers_und
 from glyffctl.core.training.objective import OBJECTIVES, Batch, TrainingData
 from glyffctl.core.training.optimizer import Optimizer
 
-_TRIED_STEPS = 3  # captured steps that are held against plain ones before they are used
-_ALIKE = 0.02  # relative difference of their losses and gradients: kernels that add in any order differ by less
+_ALIKE = 0.02  # relative difference of losses and gradients: kernels that add in any order differ by less
 
 
 class NotFiniteError(TrainingError):
@@ -43,6 +43,13 @@ class TrainStep(NamedTuple):
     loss: Tensor  # () weighted loss of the batch, or of this process's share of it
     gradient: Tensor  # () norm of the gradient before clipping
     learning_rate: float
+
+
+def _first_cause(error: BaseException) -> str:
+    """The first line of the error that led to `error`: the end of a capture that failed raises one of its own."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def check_memory(config: Config, processes: int, device: torch.device) -> None:
@@ -239,7 +246,10 @@ class Trainer:
         Nothing of it is kept. A loss that lives on holds what adds gradients to weights, with the stream that it was
         made on; backward passes in a capture would use the same, on that other stream, which CUDA refuses.
         """
-        with layers_under_autocast(self.network, self.device) as narrowed:
+        watching: AbstractContextManager[set[nn.Module]] = nullcontext(set())
+        if not self.config.training.compile:  # with hooks, another network would be compiled
+            watching = layers_under_autocast(self.network, self.device)
+        with watching as narrowed:
             loss = self._loss(batch, self.config.training.batch, self._forward)
         with self.group.collective():
             loss.backward()
@@ -252,24 +262,25 @@ class Trainer:
         Returns what is wrong with them, or None.
         """
         lengths = self.objective.lengths
+        order = (*lengths, *reversed(lengths))  # each graph after each of its neighbours
         tensors, counters = self.state()
         before = {name: tensor.clone() for name, tensor in tensors.items()}
         scalars = send(torch.tensor([self.config.training.learning_rate, self.ema.share(0)]), self.device)
-        given = batch._replace(length=lengths[-1]).to(self.device)
+        given = batch.to(self.device)
         try:
             with side_stream(self.device):
-                plain = [self._update(given, *scalars.unbind()) for _ in range(_TRIED_STEPS)]
+                plain = [self._update(given._replace(length=length), *scalars.unbind()) for length in order]
             self.restore(before, counters)
             self.optimizer.zero_grad()
-            captured = CapturedUpdate(self._update, given)
+            captured = CapturedUpdate(given)
             for number, length in enumerate(lengths, start=1):
-                captured.capture(length)
+                captured.capture(self._update, length)
                 self.optimizer.zero_grad()
                 yield (1 + number / len(lengths)) / 2
-            replayed = [captured(given, *scalars.tolist()) for _ in range(_TRIED_STEPS)]
+            replayed = [captured(given._replace(length=length), *scalars.tolist()) for length in order]
             difference = max(map(relative_difference, plain, replayed))
         except RuntimeError as error:  # what CUDA and torch raise, out of memory included
-            return f"CUDA cannot capture them ({next(iter(str(error).splitlines()), type(error).__name__)})"
+            return f"CUDA cannot capture them ({_first_cause(error)})"
         finally:
             self.optimizer.zero_grad()
             self.restore(before, counters)
@@ -367,6 +378,8 @@ class Trainer:
             self.ema.network.load_state_dict(parts["ema"])
             for name, parameter in self.network.named_parameters():
                 self.optimizer.restore(parameter, moments.get(name, {}))
+        except torch.AcceleratorError:  # the fault of a GPU, not of the state
+            raise
         except (RuntimeError, KeyError, ValueError) as error:
             raise ModelError("its tensors do not fit the network of these settings") from error
         images: Any = counters.get("images")
