@@ -12,6 +12,7 @@ from glyffctl.core.errors import ModelError
 from glyffctl.core.io.tensors import load_tensors, save_tensors
 from glyffctl.core.models.config import fit_to_data, merge, read_preset, read_toml
 from glyffctl.core.training.distributed import process_group, process_info
+from glyffctl.core.training.objective import Batch
 from glyffctl.core.training.trainer import Trainer
 
 
@@ -28,13 +29,13 @@ def main(data: Path, toml: Path, out: Path, first: Path | None) -> None:
         if first is not None:
             tensors, counters = load_tensors(first, "job", ModelError)
             trainer.restore(tensors, counters)
-        draw = trainer.objective.sample_glyphs
+        draw = trainer.objective.batch
 
-        def noted(number: torch.Tensor) -> torch.Tensor:
+        def noted(number: torch.Tensor) -> Batch:
             seen.extend(number.tolist())
             return draw(number)
 
-        trainer.objective.sample_glyphs = noted  # type: ignore[method-assign]
+        trainer.objective.batch = noted  # type: ignore[method-assign]
         losses = [float(group.all_reduce_mean(trainer.step(step / 40).loss)) for step in range(20)]
         tensors, counters = trainer.state()
         save_tensors(out / f"{group.rank}.safetensors", "job", tensors, {**counters, "seen": seen, "losses": losses})

@@ -22,7 +22,7 @@ from glyffctl.core.noise import Stream, normal, uniform
 from glyffctl.core.training.objective import OBJECTIVES, Batch, Objective, TrainingData
 
 _SHORTEST = 16  # tokens, of the captions of a batch on a GPU; others are padded to twice, four times … as many
-_SORTED_STEPS = 8  # whose samples are sorted by the length of their captions
+_SORTED_STEPS, _SORTED_SAMPLES = 8, 1 << 14  # at most, that are sorted together by the length of their captions
 VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
 _VALIDATION_BATCH = 32
 
@@ -83,14 +83,15 @@ class Denoising(Objective):
         keep their order in a class. Most batches then need no padding for the few long captions that there are, which
         come in another one of the eight each time.
         """
-        window, place = divmod(step, _SORTED_STEPS)
         batch = self.config.training.batch
+        steps = max(1, min(_SORTED_STEPS, _SORTED_SAMPLES // batch))
+        window, place = divmod(step, steps)
         if self._window is None or self._window[0] != window:
-            number = torch.arange(window * _SORTED_STEPS * batch, (window + 1) * _SORTED_STEPS * batch)
+            number = torch.arange(window * steps * batch, (window + 1) * steps * batch)
             _, caption, keep = self._captions(number)
             class_ = torch.bucketize(self._tokens[caption] * keep, torch.tensor(_paddings(int(self._tokens.max()))))
             self._window = window, number[class_.argsort(stable=True)]
-        place = (place + window) % _SORTED_STEPS
+        place = (place + window) % steps
         return self._window[1][place * batch : (place + 1) * batch]
 
     def batch(self, number: Tensor) -> Batch:

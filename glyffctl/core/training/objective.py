@@ -123,8 +123,9 @@ class Objective(nn.Module, ABC):
         """(B,) the glyph of each global sample number: every glyph once in an epoch, each epoch in its own order."""
         epoch, place = number // self.epoch_size, number % self.epoch_size
         row = torch.empty_like(number)
-        for e in epoch.unique().tolist():
-            row[epoch == e] = self._order(e)[place[epoch == e]]
+        epochs, counts = epoch.unique(return_counts=True)
+        for e, those in zip(epochs.tolist(), epoch.argsort(stable=True).split(counts.tolist()), strict=True):
+            row[those] = self._order(e)[place[those]]
         return self.train_index[row]
 
     def _order(self, epoch: int) -> Tensor:
