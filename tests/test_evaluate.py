@@ -175,11 +175,13 @@ def test_tables_fit_the_terminal(outcome: tuple[list[Any], EvaluateReport], colu
 def test_the_command(few: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.sampler_comparison.STEPS", (2, 4))
     out = tmp_path / "figures.json"
-    line = ["evaluate", "--data", few, "--model", tiny_run, "--count", 1, "--pictures", 16, "--steps", 1, "--out", out]
+    line = ["evaluate", "--data", few, "--model", tiny_run, "--count", 1, "--pictures", 16, "--out", out]
     done = CliRunner().invoke(app, [*map(str, line), "--steps-table"])
     assert done.exit_code == 0, done.output
     assert "the radical asked for" in done.stdout and str(out) in done.stdout
     plain = json.loads(out.read_text(encoding="utf-8"))
+    recipe = load_model(tiny_run).recipe
+    assert Recipe.from_plain(plain["recipe"]) == recipe and recipe.summary() in " ".join(done.stdout.split())
     assert {row["sampler"] for row in plain["steps"]} == set(SAMPLERS)
     twice = {(row["sampler"], row["steps"]): row["passes"] for row in plain["steps"]}
     assert twice["dpmpp-2m", 4] == 8 and twice["heun", 4] == 14  # with guidance two passes for each question
