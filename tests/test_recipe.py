@@ -103,7 +103,7 @@ def test_guidance_alone_leaves_the_steps(runs: dict[str, Path]) -> None:
     assert choose_recipe(model, Recipe(steps=9), None) == Recipe(steps=9)
     for wrong in ({"recipe": Recipe(steps=5000), "guidance": None}, {"recipe": None, "guidance": math.nan}):
         with pytest.raises(UsageError):
-            choose_recipe(model, **wrong)  # type: ignore[arg-type]
+            choose_recipe(model, **wrong)
 
 
 def test_a_recipe_survives_json() -> None:
