@@ -104,7 +104,7 @@ Steps = Annotated[
     int | None,
     whole(
         "--steps",
-        "Sampler steps, 1 to 1000. Default: 10, guided at σ ≥ 1 only; with --sampler, or a model whose schedule is not "
+        "Sampler steps, 1 to 1000. Default: 12, guided at σ ≥ 1 only; with --sampler, or a model whose schedule is not "
         "karras, 20, all guided.",
         1,
         1000,

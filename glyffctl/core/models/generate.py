@@ -72,7 +72,7 @@ class Recipe:
         )
 
     def summary(self) -> str:
-        """The recipe in words, such as "10 steps of dpmpp-2m, guidance 4 at σ ≥ 1"."""
+        """The recipe in words, such as "12 steps of dpmpp-2m, guidance 4 at σ ≥ 1"."""
         low, high = self.interval
         where = f" at σ ≥ {low:g}" if low > 0 else ""
         if math.isfinite(high):
@@ -92,9 +92,9 @@ class Recipe:
             raise UsageError(str(error)) from error
 
 
-FEW_STEPS = Recipe(steps=10, interval=(1.0, math.inf))
-"""18 passes instead of the 40 of `Recipe()`, for pictures as good: measured with the karras schedule, where below σ = 1
-guidance changes next to nothing (guidance in an interval: Kynkäänniemi et al. 2024, arXiv 2404.07724).
+FEW_STEPS = Recipe(steps=12, interval=(1.0, math.inf))
+"""21 passes instead of the 40 of `Recipe()`, for nearly the same pictures: measured with the bundled model, whose
+schedule is karras. Fewer steps leave greyer strokes. Guidance in an interval: Kynkäänniemi et al. 2024, arXiv 2404.07724.
 """
 
 
