@@ -94,7 +94,8 @@ class Recipe:
 
 FEW_STEPS = Recipe(steps=12, interval=(1.0, math.inf))
 """21 passes instead of the 40 of `Recipe()`, for nearly the same pictures: measured with the bundled model, whose
-schedule is karras. Fewer steps leave greyer strokes. Guidance in an interval: Kynkäänniemi et al. 2024, arXiv 2404.07724.
+schedule is karras. Fewer steps leave greyer strokes. Guidance in an interval: Kynkäänniemi et al. 2024, arXiv
+2404.07724.
 """
 
 
