@@ -72,7 +72,7 @@ class GlyphModel:
             prompts: an English word or phrase, or several; "" draws without a prompt.
             count: pictures of each prompt.
             seed: picture k of a prompt depends on seed + k alone.
-            recipe: sampler, steps and guidance; the default is that of the command.
+            recipe: sampler, steps and guidance; None is the model's own, `model.recipe`, as for the command.
             negative: what to be guided away from.
 
         Returns:
@@ -88,7 +88,7 @@ class GlyphModel:
         encoded, away = drawer.encode(texts), drawer.encode([negative])
         rows = torch.arange(len(texts)).repeat_interleave(count)
         seeds = seed + torch.arange(count).repeat(len(texts))
-        drawing = drawer.draw(recipe or Recipe(), encoded.rows(rows), seeds, negative=away)
+        drawing = drawer.draw(recipe or self.model.recipe, encoded.rows(rows), seeds, negative=away)
         return [Image.fromarray(picture.numpy()) for picture in finish(drawing)]
 
     def denoise(
@@ -105,7 +105,7 @@ class GlyphModel:
         steps = generate(
             drawer.denoiser,
             drawer.schedule,
-            recipe or Recipe(),
+            recipe or self.model.recipe,
             condition,
             away,
             seeds,

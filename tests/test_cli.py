@@ -216,6 +216,7 @@ NUMBERS = [
     for option in command.params
     if option.param_type_name == "option" and isinstance(option.default, int | float) and not option.is_flag
 ] + [("train", name) for name in ("--epochs", "--images", "--minutes", "--batch", "--checkpoint-every", "--seed")]
+NUMBERS += [("sample", "--steps"), ("evaluate", "--steps")]  # without a default of their own
 ANY_SIZE = ("--epochs", "--minutes")
 
 

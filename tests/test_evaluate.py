@@ -119,7 +119,7 @@ def test_the_file_holds_what_the_report_says(outcome: tuple[list[Any], EvaluateR
     assert [row["name"] for row in plain["figures"] if row["name"] in FIGURES] == FIGURES
     assert plain["figures"][0]["model"]["value"] == report.figures[0].model.value
     assert plain["recipe"].pop("precision") in ("fp32", "bf16")
-    assert plain["recipe"] == {"sampler": "dpmpp-2m", "steps": 2, "guidance": 4.0, "count": 2, "seed": 0}
+    assert plain["recipe"] == {**Recipe(steps=2).as_plain(), "count": 2, "seed": 0}
     assert plain["classifier"]["accuracy"] > 0.9
     assert plain["plot"] is None
 
@@ -175,11 +175,13 @@ def test_tables_fit_the_terminal(outcome: tuple[list[Any], EvaluateReport], colu
 def test_the_command(few: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("glyffctl.workflows.sampler_comparison.STEPS", (2, 4))
     out = tmp_path / "figures.json"
-    line = ["evaluate", "--data", few, "--model", tiny_run, "--count", 1, "--pictures", 16, "--steps", 1, "--out", out]
+    line = ["evaluate", "--data", few, "--model", tiny_run, "--count", 1, "--pictures", 16, "--out", out]
     done = CliRunner().invoke(app, [*map(str, line), "--steps-table"])
     assert done.exit_code == 0, done.output
     assert "the radical asked for" in done.stdout and str(out) in done.stdout
     plain = json.loads(out.read_text(encoding="utf-8"))
+    recipe = load_model(tiny_run).recipe
+    assert Recipe.from_plain(plain["recipe"]) == recipe and recipe.summary() in " ".join(done.stdout.split())
     assert {row["sampler"] for row in plain["steps"]} == set(SAMPLERS)
     twice = {(row["sampler"], row["steps"]): row["passes"] for row in plain["steps"]}
     assert twice["dpmpp-2m", 4] == 8 and twice["heun", 4] == 14  # with guidance two passes for each question
@@ -206,6 +208,8 @@ def test_drawings_are_kept_and_taken_again(
         assert [event.facts for event in of_kind(events, "drawings-reused")] == [{"file": chosen.drawings}]
         with pytest.raises(AssertionError):
             finish(evaluate(replace(chosen, seed=1)))
+        with pytest.raises(AssertionError):
+            finish(evaluate(replace(chosen, recipe=Recipe(steps=2, interval=(1.0, 2.0)))))
     assert (tmp_path / "drawn.safetensors").read_bytes() == before
     events, other = follow(evaluate(replace(chosen, seed=1)))
     assert [event.facts["changed"] for event in of_kind(events, "drawings-replaced")] == [("seed",)]

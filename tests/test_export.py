@@ -81,13 +81,13 @@ def texts(model: Model) -> Condition:
 
 
 def drawn(model: Model, noise_seeds: Tensor, prompt: str) -> Tensor:
-    """What `sample` draws in `STEPS` steps, before it is rounded to greys."""
+    """What `sample` draws in `STEPS` steps, guided as it is by default, before it is rounded to greys."""
     encoder = load_encoder(model.encoder.name, max_tokens=model.encoder.max_tokens)
     count = len(noise_seeds)
     *_, last = generate(
         Denoiser(model.network, model.prediction),
         model.schedule,
-        Recipe(steps=STEPS),
+        replace(model.recipe, steps=STEPS),
         encoder.encode([prompt] * count),
         Condition.none(count, encoder.width),
         noise_seeds,

@@ -18,6 +18,7 @@ from glyffctl.cli.options import (
     Precision,
     Sampler,
     Steps,
+    given_recipe,
     real,
     whole,
 )
@@ -38,9 +39,9 @@ def evaluate(
         int,
         whole("--pictures", "Pictures of held-out definitions (at most), and as many without a prompt.", 16, 100_000),
     ] = 256,
-    steps: Steps = 20,
+    steps: Steps = None,
     guidance: Annotated[float, real("--guidance", "Guidance γ, as in `sample`.", -100, 100)] = 4.0,
-    sampler: Sampler = "dpmpp-2m",
+    sampler: Sampler = None,
     seed: Annotated[int, whole("--seed", SEED, 0, MOST)] = 0,
     batch: Batch = 16,
     precision: Precision = "auto",
@@ -104,7 +105,6 @@ def evaluate(
                 say(f"{figure.value:.1%} of held-out characters right in {name}")
             say(f"{learned.out}: {learned.accuracy.value:.1%} right")
         return
-    from glyffctl.core.models.generate import Recipe
     from glyffctl.workflows import evaluate as workflow
 
     options = workflow.EvaluateOptions(
@@ -113,7 +113,8 @@ def evaluate(
         encoder=encoder,
         classifier=classifier,
         prompts=prompts,
-        recipe=Recipe(sampler=sampler, steps=steps, guidance=guidance),
+        recipe=given_recipe(sampler, steps, guidance),
+        guidance=guidance,
         count=count,
         pictures=pictures,
         seed=seed,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from glyffctl.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from glyffctl.core.models.generate import Recipe
 
 MOST = 2**62 - 1
 """Upper limit of whole numbers that have no other; torch counts in 64 bits."""
@@ -67,6 +70,17 @@ def choice(option: str, value: str, *choices: str) -> Any:
     return value
 
 
+def given_recipe(
+    sampler: str | None, steps: int | None, guidance: float, interval: tuple[float, float] | None = None
+) -> Recipe | None:
+    """The recipe of these options; None, which is the model's own, if only guidance is left to say."""
+    from glyffctl.core.models.generate import Recipe
+
+    given = {"sampler": sampler, "steps": steps, "interval": interval}
+    given = {name: value for name, value in given.items() if value is not None}
+    return Recipe(guidance=guidance, **given) if given else None  # type: ignore[arg-type]
+
+
 DEFAULT_MODEL = "Default: the newest run under runs/ trained for at least one epoch, otherwise bundled."
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result on stdout as one line of JSON.")]
@@ -86,10 +100,24 @@ Device = Annotated[
     str,
     typer.Option(help="auto (a CUDA GPU if there is one, otherwise the CPU), cpu, cuda, cuda:1, or mps (Apple GPUs)."),
 ]
-Steps = Annotated[int, whole("--steps", "Sampler steps, 1 to 1000.", 1, 1000)]
+Steps = Annotated[
+    int | None,
+    whole(
+        "--steps",
+        "Sampler steps, 1 to 1000. Default: 12, guided at σ ≥ 1 only; with --sampler, or a model whose schedule is not "
+        "karras, 20, all guided.",
+        1,
+        1000,
+        show_default=False,
+    ),
+]
 Batch = Annotated[int, whole("--batch", "Pictures drawn at once.", 1, 1024)]
 Sampler = Annotated[
-    str, typer.Option(help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde, heun, or one that was added.")
+    str | None,
+    typer.Option(
+        help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde, heun, or one that was added. Default: dpmpp-2m.",
+        show_default=False,
+    ),
 ]
 Precision = Annotated[
     str, typer.Option(help="Precision of the network: fp32, bf16, or auto (bf16 if it is faster on this machine).")

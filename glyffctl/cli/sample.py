@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from glyffctl.cli.options import DEFAULT_MODEL, MOST, Batch, Device, Json, Precision, Sampler, Steps, real, whole
+from glyffctl.cli.options import (
+    DEFAULT_MODEL,
+    MOST,
+    Batch,
+    Device,
+    Json,
+    Precision,
+    Sampler,
+    Steps,
+    given_recipe,
+    real,
+    whole,
+)
 from glyffctl.cli.output import run, say
 from glyffctl.core.errors import UsageError
 
@@ -28,7 +39,7 @@ def sample(
         Path | None, typer.Option(help="Read prompts from a text file, one per line.", show_default=False)
     ] = None,
     count: Annotated[int, whole("--count", "Pictures per prompt.", 1, 10_000)] = 16,
-    steps: Steps = 20,
+    steps: Steps = None,
     guidance: Annotated[
         float,
         real(
@@ -45,7 +56,7 @@ def sample(
     ] = None,
     negative: Annotated[str, typer.Option(help="Negative prompt: guide away from it.")] = "",
     seed: Annotated[int, whole("--seed", "Seed of the first picture; picture k uses seed + k.", 0, MOST)] = 0,
-    sampler: Sampler = "dpmpp-2m",
+    sampler: Sampler = None,
     model: Annotated[
         Path | None,
         typer.Option(
@@ -71,7 +82,7 @@ def sample(
     gif: Annotated[
         Path | None,
         typer.Option(
-            help="Also write an animation of the denoising. Default name: the picture's, with .gif.",
+            help="Also write an animation of the denoising, a frame a step. Default name: the picture's, with .gif.",
             metavar="[FILE.gif]",
             show_default=False,
         ),
@@ -94,7 +105,6 @@ def sample(
             raise UsageError(f"--again takes {' and '.join(refused)} from the picture; leave {_pronoun(refused)} out")
     if prompts and from_file:
         raise UsageError("give prompts or --from-file, not both")
-    from glyffctl.core.models.generate import Recipe
     from glyffctl.workflows import sample as workflow
     from glyffctl.workflows import sample_options
 
@@ -107,7 +117,8 @@ def sample(
             prompts=sample_options.read_prompts(from_file) if from_file else tuple(prompts or ()),
             model=model,
             encoder=encoder,
-            recipe=Recipe(sampler=sampler, steps=steps, guidance=guidance, interval=interval or (0.0, math.inf)),
+            recipe=given_recipe(sampler, steps, guidance, interval),
+            guidance=guidance,
             negative=negative,
             seed=seed,
             count=count,

@@ -9,6 +9,7 @@ from rich.table import Table
 from glyffctl.core.data.captions import radical_character
 from glyffctl.core.estimates import Estimate
 from glyffctl.core.evaluation.report import EvaluateReport
+from glyffctl.core.models.generate import Recipe
 from glyffctl.display.console import plain
 
 _NOTES = (
@@ -54,7 +55,8 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 
 def _figures(report: EvaluateReport) -> Table:
-    table = _table("Figures, with 95 % intervals", "", "this model", "real glyphs")
+    how = Recipe.from_plain(report.recipe).summary()
+    table = _table(f"Figures, with 95 % intervals ({how})", "", "this model", "real glyphs")
     names = {row.name for row in report.figures}
     legends = dict.fromkeys(row.legend for row in report.figures if row.legend)
     table.caption = " ".join([*(note for name, note in _NOTES if name in names), *legends])

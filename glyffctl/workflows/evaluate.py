@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ from glyffctl.workflows.evaluate_rows import (
     novelty,
 )
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
-from glyffctl.workflows.models import find_model, load_any, load_text_encoder
+from glyffctl.workflows.models import choose_recipe, find_model, load_any, load_text_encoder
 from glyffctl.workflows.sampler_comparison import compare_samplers
 from glyffctl.workflows.words import warn_of_unknown_words
 
@@ -63,7 +63,8 @@ class EvaluateOptions:
         model: a run folder or model file; None is the default of `models.find_model`.
         encoder: the model's text encoder, if it was moved.
         classifier: a file of `make_classifier`; None is the bundled classifier.
-        recipe: sampler, steps and guidance.
+        recipe: sampler, steps and guidance; None is the model's own, `Model.recipe`.
+        guidance: γ instead of the recipe's; None leaves that.
         prompts: a file of `core.evaluation.prompts.read_prompts`; None is the bundled prompts.
         count: pictures of each prompt.
         pictures: the most pictures of definitions of held-out characters; as many are drawn without a prompt.
@@ -82,7 +83,8 @@ class EvaluateOptions:
     model: Path | None = None
     encoder: str | None = None
     classifier: Path | None = None
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe | None = None
+    guidance: float | None = None
     prompts: Path | None = None
     count: int = 16
     pictures: int = 256
@@ -120,7 +122,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     device = choose_device(options.device)
     path, why = yield from find_model(options.model, hub=True)
     model = load_any(path)
-    options.recipe.levels(model.schedule)  # raise errors before slow work
+    recipe = choose_recipe(model, options.recipe, options.guidance)  # raise errors before slow work
     real = _RealGlyphs.open(options.data, model.codec.size, options.pictures)
     yield Note(
         f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
@@ -140,16 +142,9 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     texts = [*(prompt.text for prompt in prompts), *definitions]
     text = encode_prompts(encoder, texts)
     drawer = Drawer.of(model, device, options.batch, options.precision)
-    recipe = {
-        "sampler": options.recipe.sampler,
-        "steps": options.recipe.steps,
-        "guidance": options.recipe.guidance,
-        "precision": drawer.precision,
-        "count": options.count,
-        "seed": options.seed,
-    }
-    made = recipe | {"model": model.identity, "encoder": encoder.fingerprint, "texts": texts_digest(texts)}
-    prompted, defined, empty = yield from _draw_or_reuse(drawer, options, text, len(prompts), made)
+    drawing = recipe.as_plain() | {"precision": drawer.precision, "count": options.count, "seed": options.seed}
+    made = drawing | {"model": model.identity, "encoder": encoder.fingerprint, "texts": texts_digest(texts)}
+    prompted, defined, empty = yield from _draw_or_reuse(drawer, recipe, options, text, len(prompts), made)
 
     classifier.to(device)
     predictions = yield from _classify(classifier, real, prompts, prompted, defined, empty)
@@ -164,7 +159,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     if options.steps_table:
         first = text.rows(torch.arange(len(prompts)))
         table = yield from compare_samplers(
-            drawer, options.recipe, first, prompts, classifier, predictions["held"].features, options.seed
+            drawer, recipe.guidance, first, prompts, classifier, predictions["held"].features, options.seed
         )
         plot = options.out.with_name(f"{options.out.stem}-steps.png")
         save_sampler_comparison(plot, table)
@@ -174,7 +169,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
         model={"path": str(model_name(path)), "weights": model.identity, "pictures": getattr(model, "images", None)},
         data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
         classifier={name: header[name] for name in ("accuracy", "fonts", "seed") if name in header},
-        recipe=recipe,
+        recipe=drawing,
         figures=rows,
         prompts=by_prompt(prompts, answers, accuracy),
         copy_threshold=threshold,
@@ -314,11 +309,11 @@ def _classify(
 
 
 def _draw_or_reuse(
-    drawer: Drawer, options: EvaluateOptions, text: Condition, prompts: int, made: dict[str, Any]
+    drawer: Drawer, recipe: Recipe, options: EvaluateOptions, text: Condition, prompts: int, made: dict[str, Any]
 ) -> Generator[Event, None, tuple[Tensor, Tensor, Tensor]]:
     """The pictures of `_draw`, from the cache if it has them."""
     if options.drawings is None:
-        return (yield from _draw(drawer, options, text, prompts))
+        return (yield from _draw(drawer, recipe, options, text, prompts))
     kept, other = load_drawings(options.drawings, made)
     if kept is not None:
         yield Note(
@@ -331,29 +326,29 @@ def _draw_or_reuse(
             "drawings-replaced",
             {"file": options.drawings, "changed": tuple(other)},
         )
-    pictures = yield from _draw(drawer, options, text, prompts)
+    pictures = yield from _draw(drawer, recipe, options, text, prompts)
     save_drawings(options.drawings, dict(zip(("prompted", "defined", "empty"), pictures, strict=True)), made)
     return pictures
 
 
 def _draw(
-    drawer: Drawer, options: EvaluateOptions, text: Condition, prompts: int
+    drawer: Drawer, recipe: Recipe, options: EvaluateOptions, text: Condition, prompts: int
 ) -> Generator[Event, None, tuple[Tensor, Tensor, Tensor]]:
     """Draw pictures of the prompts (P·count, H, W), of the definitions that follow in `text`, and as many of none."""
     rows = torch.arange(prompts).repeat_interleave(options.count)
     definitions = torch.arange(prompts, len(text.mask))
     jobs = [
-        (options.recipe, text.rows(rows)),
-        (options.recipe, text.rows(definitions)),
-        (replace(options.recipe, guidance=1.0), Condition.none(len(definitions), drawer.text_width)),
+        (recipe, text.rows(rows)),
+        (recipe, text.rows(definitions)),
+        (replace(recipe, guidance=1.0), Condition.none(len(definitions), drawer.text_width)),
     ]
     total = sum(len(batch.mask) for _, batch in jobs)
     drawn: list[Tensor] = []
-    for recipe, batch in jobs:
+    for job, batch in jobs:
         before = sum(map(len, drawn))
         seeds = options.seed + before + torch.arange(len(batch.mask))
         pictures = yield from with_progress(
-            drawer.draw(recipe, batch, seeds), Progress("Drawing", before, total, "pictures")
+            drawer.draw(job, batch, seeds), Progress("Drawing", before, total, "pictures")
         )
         drawn.append(pictures)
     return drawn[0], drawn[1], drawn[2]

@@ -29,7 +29,6 @@ from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.diffusers_files import NETWORK, UNET_WEIGHTS
 from glyffctl.core.io.names import check_name
 from glyffctl.core.models.checkpoint import EXPORT_FILE, TrainedModel, load_model
-from glyffctl.core.models.generate import Recipe
 from glyffctl.core.text.encoder import PretrainedEncoder
 from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Note, Progress
@@ -122,7 +121,7 @@ def _check_output(out: Path) -> None:
 
 def _about(model: TrainedModel, encoder: PretrainedEncoder, format: Format) -> dict[str, Any]:
     """What a program needs to draw with the model, and where the model comes from."""
-    recipe, origin = Recipe(), model.origin
+    origin = model.origin
     return {
         "glyffctl": __version__,
         "format": format,
@@ -136,12 +135,7 @@ def _about(model: TrainedModel, encoder: PretrainedEncoder, format: Format) -> d
             "fingerprint": encoder.fingerprint,
         },
         "schedule": {"name": origin.config.diffusion.schedule, "sigmas": model.schedule.sigmas.tolist()},
-        "sampling": {
-            "sampler": recipe.sampler,
-            "steps": recipe.steps,
-            "guidance": recipe.guidance,
-            "clip": model.codec.limit,
-        },
+        "sampling": {**model.recipe.as_plain(), "clip": model.codec.limit},
     }
 
 
@@ -158,7 +152,7 @@ def _write_diffusers(
     save_file({name: t.contiguous() for name, t in text_weights(network).items()}, folder / TEXT_FILE)
     kind = encoder.save_model(folder / "text_encoder")
     encoder.save_tokenizer(folder / "tokenizer")
-    page = diffusers_page(network.config, kind, encoder.max_tokens)
+    page = diffusers_page(network.config, model.recipe, kind, encoder.max_tokens)
     (folder / "README.md").write_text(page, encoding="utf-8")
     try:
         difference = compare(network, unet_config(network), folder / "unet" / UNET_WEIGHTS)

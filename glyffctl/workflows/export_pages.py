@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glyffctl.core.models.generate import Recipe
 from glyffctl.core.networks.unet import UNetConfig
 
 _ONNX = '''# A glyffctl model as ONNX
@@ -31,6 +32,7 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 about = json.load(open("glyffctl.json", encoding="utf-8"))
+sampling = about["sampling"]
 tokenizer = Tokenizer.from_file("tokenizer/tokenizer.json")
 tokenizer.no_padding()
 tokenizer.enable_truncation(about["text"]["max_tokens"])
@@ -47,7 +49,7 @@ def encode(prompt, count):
     return text_encoder.run(None, {"ids": ids, "mask": mask})[0], mask
 
 
-def draw(prompt, noise, steps=20, guidance=4.0):
+def draw(prompt, noise, steps=sampling["steps"], guidance=sampling["guidance"], guided_from=sampling["interval"][0]):
     """Pictures in [−1, 1], (count, 1, size, size), from standard normal noise of that shape."""
     table = np.array(about["schedule"]["sigmas"])
     levels = [table[round(len(table) * k / steps) - 1] for k in range(steps, 0, -1)] + [0.0]
@@ -60,8 +62,11 @@ def draw(prompt, noise, steps=20, guidance=4.0):
     x = (noise * math.sqrt(1 + levels[0] ** 2)).astype(np.float32)
     before, before_h = None, 0.0
     for sigma, target in zip(levels, levels[1:]):
-        x0 = denoise(x, sigma, empty)
-        x0 = np.clip(x0 + guidance * (denoise(x, sigma, caption) - x0), -1, 1)
+        x0 = denoise(x, sigma, caption)
+        if sigma >= guided_from:
+            away = denoise(x, sigma, empty)
+            x0 = away + guidance * (x0 - away)
+        x0 = np.clip(x0, -1, 1)
         h = math.log(sigma / target) if target > 0 else math.inf
         direction = x0
         if before is not None and target > 0:
@@ -114,7 +119,7 @@ def encode(prompt):
 {pooled}
 
 @torch.no_grad()
-def draw(prompt, noise, steps=20, guidance=4.0):
+def draw(prompt, noise, steps={steps}, guidance={guidance:g}, guided_from={guided_from:g}):
     """Pictures in [−1, 1], (count, 1, {size}, {size}), from standard normal noise of that shape."""
 
     def predict(z, label, text):
@@ -125,9 +130,12 @@ def draw(prompt, noise, steps=20, guidance=4.0):
     scheduler.set_timesteps(steps)
     for t in scheduler.timesteps:
         alpha_bar = scheduler.alphas_cumprod[t].double()
-        label = (125 * ((1 - alpha_bar) / alpha_bar).log()).float()
-        prediction = predict(z, label, empty)
-        prediction = prediction + guidance * (predict(z, label, caption) - prediction)
+        variance = (1 - alpha_bar) / alpha_bar  # σ²
+        label = (125 * variance.log()).float()
+        prediction = predict(z, label, caption)
+        if variance >= guided_from**2:
+            away = predict(z, label, empty)
+            prediction = away + guidance * (prediction - away)
         z = scheduler.step(prediction, t, z).prev_sample
     return z
 
@@ -160,7 +168,7 @@ def onnx_page() -> str:
     return _ONNX
 
 
-def diffusers_page(config: UNetConfig, kind: str, max_tokens: int) -> str:
+def diffusers_page(config: UNetConfig, recipe: Recipe, kind: str, max_tokens: int) -> str:
     """README.md of an export for diffusers; `kind` is the class of the text encoder in transformers."""
     return _DIFFUSERS.format(
         outside=_OUTSIDE.format(patch=config.patch) + (_POOLED if config.pooled_text else ""),
@@ -169,4 +177,7 @@ def diffusers_page(config: UNetConfig, kind: str, max_tokens: int) -> str:
         pooled=_RETURN_POOLED if config.pooled_text else _RETURN,
         size=config.size,
         patch=config.patch,
+        steps=recipe.steps,
+        guidance=recipe.guidance,
+        guided_from=recipe.interval[0],
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 
 from glyffctl.core.errors import EmbeddingError, ModelError
@@ -12,6 +13,7 @@ from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.io.diffusers_files import is_pipeline
 from glyffctl.core.models.checkpoint import MODEL_FILE, Model, epochs_seen, load_model
+from glyffctl.core.models.generate import Recipe
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.hub import pipeline_folder
 from glyffctl.core.text.loading import load_encoder
@@ -101,6 +103,19 @@ def load_any(path: Path) -> Model:
     if is_export(path):
         return load_exported(path)
     return load_diffusers(path) if path.is_dir() and is_pipeline(path) else load_model(path)
+
+
+def choose_recipe(model: Model, recipe: Recipe | None, guidance: float | None) -> Recipe:
+    """The recipe to draw with: `recipe` if given, else the model's own; `guidance`, if given, replaces its γ.
+
+    Raises:
+        UsageError: the model's schedule has fewer levels than the recipe has steps; or `guidance` is not finite.
+    """
+    chosen = recipe or model.recipe
+    if guidance is not None:
+        chosen = replace(chosen, guidance=guidance)
+    chosen.levels(model.schedule)
+    return chosen
 
 
 def load_text_encoder(

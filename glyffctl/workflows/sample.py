@@ -25,8 +25,9 @@ from glyffctl.core.io.bundled import BUNDLED, model_name
 from glyffctl.core.io.images import near_square, save_gif, save_png, sheet
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.models.generate import Recipe
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
-from glyffctl.workflows.models import find_model, load_any, load_text_encoder
+from glyffctl.workflows.models import choose_recipe, find_model, load_any, load_text_encoder
 from glyffctl.workflows.sample_options import GIF_BESIDE_PICTURE, SampleOptions, to_settings
 from glyffctl.workflows.words import shorten, warn_of_unknown_words
 
@@ -74,28 +75,29 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
                 "redraw it"
             )
         raise ModelError(f"the model at {model_name(path)} has other weights than the one that drew the picture")
-    options.recipe.levels(model.schedule)  # raise errors before slow work
+    recipe = choose_recipe(model, options.recipe, options.guidance)  # raise errors before slow work
     yield Note(
         f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
     )
     with _thread_count(options.threads):
-        return (yield from _sample(options, model, path, device))
+        return (yield from _sample(options, recipe, model, path, device))
 
 
 def _sample(
-    options: SampleOptions, model: Model, path: Path, device: torch.device
+    options: SampleOptions, recipe: Recipe, model: Model, path: Path, device: torch.device
 ) -> Generator[Event, None, SampleReport]:
     drawer = yield from _make_drawer(options, model, device)
     started = time.perf_counter()
     yield from _warn_of_rounding(options, device)
-    pictures, frames = yield from _draw(options, drawer)
+    pictures, frames = yield from _draw(options, recipe, drawer)
     seconds = time.perf_counter() - started
     made = replace(options, precision=drawer.precision, threads=torch.get_num_threads(), drawn_on=device.type)
-    files = _write(made, model, path, pictures, frames)
+    files = _write(made, recipe, model, path, pictures, frames)
     yield Note(
-        f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s",
+        f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s: "
+        f"{recipe.summary()}",
         "pictures-drawn",
-        {"pictures": len(pictures), "seconds": seconds},
+        {"pictures": len(pictures), "seconds": seconds, **recipe.as_plain()},
     )
     return SampleReport(files, model_name(path), seconds)
 
@@ -169,9 +171,10 @@ def _make_drawer(options: SampleOptions, model: Model, device: torch.device) -> 
     return Drawer.of(model, device, options.batch, options.precision, encoder)
 
 
-def _draw(options: SampleOptions, drawer: Drawer) -> Generator[Event, None, tuple[Tensor, list[Tensor]]]:
+def _draw(
+    options: SampleOptions, recipe: Recipe, drawer: Drawer
+) -> Generator[Event, None, tuple[Tensor, list[Tensor]]]:
     """Draw pictures (P·count, H, W) uint8, prompt after prompt, and for a GIF its frames, each of the same shape."""
-    recipe = options.recipe
     prompts, negative = drawer.encode(options.prompts), drawer.encode([options.negative])
     prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
     seeds = options.seed + torch.arange(options.count).repeat(len(options.prompts))
@@ -188,7 +191,9 @@ def _draw(options: SampleOptions, drawer: Drawer) -> Generator[Event, None, tupl
     return pictures, [torch.cat(parts) for parts in frames.values()] if options.gif else []
 
 
-def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, frames: list[Tensor]) -> list[Path]:
+def _write(
+    options: SampleOptions, recipe: Recipe, model: Model, path: Path, pictures: Tensor, frames: list[Tensor]
+) -> list[Path]:
     """Write the sheet or the single pictures, and the GIF; the paths of the files written."""
     encoder = options.encoder or model.encoder.name
     out = options.out or _unused(
@@ -202,11 +207,11 @@ def _write(options: SampleOptions, model: Model, path: Path, pictures: Tensor, f
             name = f"{prompt:03d}-" if len(options.prompts) > 1 else ""
             file = out / f"{name}{_slug(options.prompts[prompt])}-{options.seed + number}.png"
             one = replace(options, only=k)
-            save_png(file, Image.fromarray(picture.numpy()), to_settings(one, path, encoder, model.identity))
+            save_png(file, Image.fromarray(picture.numpy()), to_settings(one, recipe, path, encoder, model.identity))
             files.append(file)
     else:
         image = _sheet(options, pictures, font)
-        save_png(out, image, to_settings(options, path, encoder, model.identity))
+        save_png(out, image, to_settings(options, recipe, path, encoder, model.identity))
         files.append(out)
     if options.gif is not None:
         gif = _gif_path(out, options) if options.gif == GIF_BESIDE_PICTURE else options.gif

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,8 @@ class SampleOptions:
         model: a model file, a run folder, or a diffusers model: its folder, or its name on the Hugging Face hub. None
             is the newest run under runs/ that has trained for an epoch, or else the bundled model.
         encoder: where the model's text encoder is now; None is where it was in training.
-        recipe: sampler, steps and guidance.
+        recipe: sampler, steps and guidance; None is the model's own, `Model.recipe`.
+        guidance: γ instead of the recipe's; None leaves that.
         negative: the prompt that guidance leads away from; "" is the empty prompt.
         seed: the noise of picture k of a prompt has the seed `seed + k`.
         count: pictures per prompt.
@@ -54,7 +54,8 @@ class SampleOptions:
     prompts: tuple[str, ...]
     model: Path | None = None
     encoder: str | None = None
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Recipe | None = None
+    guidance: float | None = None
     negative: str = ""
     seed: int = 0
     count: int = 16
@@ -94,17 +95,15 @@ class SampleOptions:
             check_prompt(prompt)
 
 
-def to_settings(options: SampleOptions, model: Path, encoder: str, weights: str) -> dict[str, Any]:
-    """What redrawing the pictures of `options` needs, as JSON for a PNG."""
-    recipe = asdict(options.recipe)
-    recipe["interval"] = [end if math.isfinite(end) else None for end in options.recipe.interval]  # JSON has no ∞
+def to_settings(options: SampleOptions, recipe: Recipe, model: Path, encoder: str, weights: str) -> dict[str, Any]:
+    """What redrawing the pictures of `options` by `recipe` needs, as JSON for a PNG."""
     return {
         "glyffctl": __version__,
         "prompts": list(options.prompts),
         "negative": options.negative,
         "seed": options.seed,
         "count": options.count,
-        "recipe": recipe,
+        "recipe": recipe.as_plain(),
         "batch": options.batch,
         "precision": options.precision,
         "threads": options.threads,
@@ -147,19 +146,12 @@ def options_from_picture(
     """
     settings = read_settings(file)
     try:
-        recipe = settings["recipe"]
-        low, high = (math.inf if end is None else float(end) for end in recipe["interval"])
         return SampleOptions(
             prompts=tuple(str(prompt) for prompt in settings["prompts"]),
             negative=str(settings["negative"]),
             seed=int(settings["seed"]),
             count=int(settings["count"]),
-            recipe=Recipe(
-                sampler=str(recipe["sampler"]),
-                steps=int(recipe["steps"]),
-                guidance=float(recipe["guidance"]),
-                interval=(low, high),
-            ),
+            recipe=Recipe.from_plain(settings["recipe"]),
             batch=int(settings["batch"]),
             precision=str(settings.get("precision", "fp32")),  # pictures that do not record it were drawn in fp32
             only=None if settings["only"] is None else int(settings["only"]),

@@ -41,7 +41,7 @@ class _CountingNetwork:
 
 def compare_samplers(
     drawer: Drawer,
-    recipe: Recipe,
+    guidance: float,
     text: Condition,
     prompts: list[Prompt],
     classifier: RadicalClassifier,
@@ -52,7 +52,7 @@ def compare_samplers(
 
     Args:
         drawer: draws with the model.
-        recipe: its guidance is used.
+        guidance: γ, at every step.
         text: (P, L, D) the prompts, encoded.
         prompts: P prompts with their radicals.
         classifier: measures whether they were followed.
@@ -67,7 +67,7 @@ def compare_samplers(
         for steps in STEPS:
             network = _CountingNetwork(drawer.denoiser.network)
             counting = replace(drawer, denoiser=replace(drawer.denoiser, network=network))
-            drawing = counting.draw(replace(recipe, sampler=sampler, steps=steps), text, seeds)
+            drawing = counting.draw(Recipe(sampler=sampler, steps=steps, guidance=guidance), text, seeds)
             started = time.perf_counter()
             bar = Progress("Comparing samplers", done, total, "steps", sampler)
             pictures = yield from with_progress(drawing, bar, steps / len(prompts))

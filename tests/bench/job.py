@@ -38,7 +38,7 @@ def rows(repeats: int) -> Iterator[Row]:
     )
     yield Row(
         group="job",
-        name=f"{COUNT} pictures, sampler and steps as they come (20)",
+        name=f"{COUNT} pictures, sampler and steps as they come",
         ours=times["default"],
         note="start-up included",
     )

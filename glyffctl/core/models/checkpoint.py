@@ -27,6 +27,7 @@ from glyffctl.core.io.reading import read_json
 from glyffctl.core.io.tensors import check_tensors, digest, load_tensors, read_header, save_tensors
 from glyffctl.core.models import places as model_places
 from glyffctl.core.models.config import Config, as_dict, parse
+from glyffctl.core.models.generate import FEW_STEPS, Recipe
 from glyffctl.core.networks.network import AnyNetwork, Network, NetworkConfig, build_network, channels_last
 from glyffctl.version import __version__
 
@@ -106,6 +107,11 @@ class Model:
     identity: str = ""
     history: str = ""
 
+    @property
+    def recipe(self) -> Recipe:
+        """How it draws unless asked otherwise."""
+        return Recipe()
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrainedModel(Model):
@@ -120,6 +126,11 @@ class TrainedModel(Model):
     origin: Origin
     images: int
     epochs: float | None
+
+    @property
+    def recipe(self) -> Recipe:
+        """How it draws unless asked otherwise."""
+        return FEW_STEPS if self.origin.config.diffusion.schedule == "karras" else Recipe()
 
 
 def trained_model(
