@@ -36,6 +36,7 @@ from glyffctl.core.evaluation.prompts import read_prompts
 from glyffctl.core.evaluation.report import EvaluateReport, PromptRow, Row
 from glyffctl.core.io.images import SETTINGS_KEY, read_settings, save_png
 from glyffctl.core.io.names import printable, utf8_name
+from glyffctl.core.models.generate import Recipe
 from glyffctl.workflows import classifier as classifier_workflow
 from glyffctl.workflows import evaluate as evaluate_workflow
 from glyffctl.workflows import noise_demo as noise_workflow
@@ -318,7 +319,8 @@ def test_names_in_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     rows = [PromptRow(prompt.text, list(prompt.radicals), figure, None)
             for prompt in read_prompts(hostile_prompts(tmp_path / "prompts.toml"))]  # fmt: skip
     out = tmp_path / "\x1b[2J[red].json"
-    evaluation = EvaluateReport(out, out, {}, {}, {}, {}, [Row("ink", figure, figure, "share", "")], rows, 1.0, [], 1.0)
+    how, figures = Recipe().as_plain(), [Row("ink", figure, figure, "share", "")]
+    evaluation = EvaluateReport(out, out, {}, {}, {}, how, figures, rows, 1.0, [], 1.0)
     judged = ClassifierReport(out, 100, figure, dict.fromkeys(NAMES, figure), 1.0)
     claims = CheckReport(
         [CheckedClaim(name, name, name, "does not hold", name, {}, {}) for name in NAMES], NAMES[22], 1.0
