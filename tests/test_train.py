@@ -26,6 +26,7 @@ from glyffctl.core.errors import (
     TrainingError,
     UsageError,
 )
+from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.models.generate import Recipe
 from glyffctl.core.training.objective import Batch
@@ -339,6 +340,18 @@ def poison(monkeypatch: pytest.MonkeyPatch, moments: list[int]) -> None:
         return Batch((*values, weight * math.nan), drawn.length)
 
     monkeypatch.setattr(Trainer, "_batch", batch)
+
+
+def test_weights_that_are_no_numbers_are_given_up_after_some_tries(workshop: Workshop, tmp_path: Path) -> None:
+    """A state from elsewhere may hold them where no gradient shows it: each checkpoint refuses, and so does the run."""
+    out = tmp_path / "run"
+    finish(train(options(workshop, out, images=16)))
+    tensors, counters = checkpoint.load_state(out) or ({}, {})
+    name = next(name for name in tensors if name.startswith("ema.") and name.endswith("conv_out.bias"))
+    tensors[name].fill_(math.nan)
+    checkpoint.save_state(out, tensors, counters)
+    with pytest.raises(TrainingError, match="3 times in a row"):
+        finish(train(options(workshop, out, images=64)))
 
 
 def test_a_gradient_that_is_no_number_is_gone_back_from(

@@ -371,8 +371,8 @@ class Run:
                 self._stream.follow()
                 self._background.start(work)
             else:
-                self._rollbacks = 0
                 self.validation = yield from self._passed_on(work, bars=True)
+                self._rollbacks = 0
         self.group.barrier()
         self._saved_images = self.trainer.images
         self._clock = time.perf_counter()  # the time that a checkpoint takes, or waits, is not part of the budget

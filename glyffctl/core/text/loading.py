@@ -117,9 +117,11 @@ def _load(folder: Path, shown: str, max_tokens: int, device: torch.device | str)
     if type(layers) is not int or layers > _MOST_LAYERS:
         raise EmbeddingError(f"cannot use {folder / 'config.json'}: it asks for {reading.short_repr(layers)} layers")
     tokenizer = _load_tokenizer(folder, shown, config)
-    _check_length(
-        shown, max_tokens, min(tokenizer.model_max_length, getattr(config, "max_position_embeddings", math.inf))
-    )
+    limits = [tokenizer.model_max_length, getattr(config, "max_position_embeddings", math.inf)]
+    for limit in limits:
+        if isinstance(limit, bool) or not isinstance(limit, int | float):
+            raise EmbeddingError(f"cannot use {shown}: its longest text is {reading.short_repr(limit)}, not a number")
+    _check_length(shown, max_tokens, min(limits))
     model, missing = _load_model(folder, shown, config)
     fingerprint = _fingerprint(tokenizer, model, missing)
     if model.config.is_encoder_decoder:
