@@ -156,10 +156,10 @@ def test_going_on_from_a_state_is_going_on(workshop: Workshop) -> None:
 @pytest.mark.thorough
 def test_the_loss_falls(workshop: Workshop) -> None:
     trainer = make_trainer(workshop, learning_rate=2e-3)
-    before = finish(trainer.validate())
+    before = finish(trainer.objective.validate(trainer.ema.network, trainer.autocast))
     for _ in range(60):
         trainer.step(0.0)
-    after = finish(trainer.validate())
+    after = finish(trainer.objective.validate(trainer.ema.network, trainer.autocast))
     assert before.keys() == after.keys() and len(after) == 8
     assert sum(after.values()) < 0.8 * sum(before.values())
 

@@ -117,9 +117,11 @@ def write_checkpoint(
         NotFiniteError: a gradient before `moment` or a number in it is not finite, and nothing of it is written.
         OutputError: the folder cannot be written.
     """
-    norms = torch._foreach_norm([tensor for tensor in moment.tensors.values() if tensor.is_floating_point()])
-    if not bool(moment.finite & torch.stack([norm.to(moment.finite.device) for norm in norms]).isfinite().all()):
+    if not bool(moment.finite):
         raise NotFiniteError(moment.images)
+    norms = torch._foreach_norm([tensor for tensor in moment.tensors.values() if tensor.is_floating_point()])
+    if not bool(torch.stack([norm.to(moment.finite.device) for norm in norms]).isfinite().all()):
+        raise NotFiniteError(moment.images, "a weight")
     model, images = moment.model, moment.images
     validation = yield from with_fraction(
         trainer.objective.validate(model.network, trainer.autocast), "Checking held-out characters"

@@ -15,7 +15,6 @@ from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.device import memory_free, prefer_speed, send
 from glyffctl.core.errors import ModelError, TrainingError, UsageError
 from glyffctl.core.kernels import switch as kernels
-from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.config import Config
 from glyffctl.core.networks.network import build_network, parameter_count
 from glyffctl.core.precision import Precision, autocast_dtype
@@ -30,10 +29,10 @@ _ALIKE = 0.02  # relative difference of losses and gradients: kernels that add i
 
 
 class NotFiniteError(TrainingError):
-    """A gradient that is not a finite number. What is in memory may be spoilt, what was saved is not."""
+    """A gradient or a weight that is not a finite number. What is in memory may be spoilt, what was saved is not."""
 
-    def __init__(self, images: int) -> None:
-        super().__init__(f"the gradient was not a finite number after {images:,} pictures")
+    def __init__(self, images: int, what: str = "the gradient") -> None:
+        super().__init__(f"{what} was not a finite number after {images:,} pictures")
 
 
 class TrainStep(NamedTuple):
@@ -167,10 +166,6 @@ class Trainer:
     def autocast(self) -> torch.dtype | None:
         """The lower precision for the inside of the network, if there is one."""
         return torch.bfloat16 if self.precision == "bf16" else None
-
-    def model(self, origin: Origin) -> TrainedModel:
-        """The averaged network as it is saved and drawn with."""
-        return self.objective.model(self.ema.network, origin, self.images_before + self.images, self.epochs)
 
     def choose_precision(self) -> Precision:
         """Replace "auto" with what `precision.autocast_dtype` finds faster on the main process, for all processes."""
@@ -339,10 +334,6 @@ class Trainer:
     def finite_flag(self) -> Tensor:
         """() bool on the device: `finite`, for whoever must not wait for the device. Steps change it."""
         return self._finite
-
-    def validate(self) -> Generator[float, None, dict[float, float]]:
-        """`Objective.validate` of the averaged network."""
-        return self.objective.validate(self.ema.network, self.autocast)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that resuming needs, as tensors and counters."""
