@@ -131,10 +131,16 @@ print(held("VmHWM"), held("RssAnon"))
 
 
 def trained(data: Path, embeddings: Path, toml: Path) -> list[int]:
-    """Bytes in memory at most, and not mapped in the end, after a step of training on `data`."""
-    done = subprocess.run([sys.executable, "-c", MEASURED, data, embeddings, toml], check=True, capture_output=True,
-                          text=True, env=ENVIRONMENT, timeout=300)  # fmt: skip
-    return [int(number) for number in done.stdout.split()]
+    """Bytes in memory at most, and not mapped in the end, after a step of training on `data`.
+
+    The least of three processes: an allocator keeps some 8 MB more or not, whatever the data.
+    """
+    command = [sys.executable, "-c", MEASURED, str(data), str(embeddings), str(toml)]
+    lines = [
+        subprocess.run(command, check=True, capture_output=True, text=True, env=ENVIRONMENT, timeout=300).stdout
+        for _ in range(3)
+    ]
+    return [min(numbers) for numbers in zip(*([int(number) for number in line.split()] for line in lines), strict=True)]
 
 
 @pytest.mark.thorough
