@@ -114,7 +114,7 @@ def choose_recipe(model: Model, recipe: Recipe | None, guidance: float | None) -
     chosen = recipe or model.recipe
     if guidance is not None:
         chosen = replace(chosen, guidance=guidance)
-    chosen.levels(model.schedule)
+    model.levels(chosen)
     return chosen
 
 
