@@ -110,7 +110,7 @@ def save(out: Path, moment: Snapshot, trainer: Trainer, validation: dict[float, 
     if model.few_step is not None:
         save_few_step(out / FEW_STEP_FILE, model.few_step, model.identity)
     if model.few_step is None or not file.exists():  # the teacher of a student stays as it is
-        checkpoint.save_model(file, model)
+        checkpoint.save_model(file, model, model.stored)
     card = model_card(out, moment.model.origin, trainer, moment.images, moment.seconds, validation)
     write_text(out / "README.md", card)
 
@@ -138,7 +138,7 @@ def write_checkpoint(
     yield Progress("Saving", 0, 1)
     save(out, moment, trainer, validation)
     yield Progress("Saving", 1, 1)
-    compared = validation and trainer.config.training.objective == "denoising"
+    compared = validation and trainer.objective.validated == "σ"
     normal = reference(model.origin.config.codec.size, trainer.config.training.batch, images) if compared else None
     if validation:
         errors = {"reference": normal.error} if normal is not None else {}

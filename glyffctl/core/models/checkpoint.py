@@ -148,11 +148,13 @@ class TrainedModel(Model):
         origin: what it was trained with.
         images: pictures shown in training.
         epochs: how often it has seen its data; None where the file does not say.
+        stored: the precision of the weights in the file that it was read from.
     """
 
     origin: Origin
     images: int
     epochs: float | None
+    stored: torch.dtype = torch.float32
 
     @property
     def full_recipe(self) -> Recipe:
@@ -215,12 +217,13 @@ def load_model(path: Path) -> TrainedModel:
     identity = digest(weights)
     origin = Origin.parse(header, Path(model_label(file)))
     schedule = _schedule(weights.pop(SIGMAS, None), file)
+    stored = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float32)
     network = load_weights(build_without_init(origin.config.network), weights, file)
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {model_label(file)}: it does not say how many pictures it was trained on")
     model = trained_model(network, schedule, origin, images=images, epochs=_epochs(header), identity=identity)
-    return replace(model, few_step=load_few_step(file.with_name(FEW_STEP_FILE), network, identity))
+    return replace(model, stored=stored, few_step=load_few_step(file.with_name(FEW_STEP_FILE), network, identity))
 
 
 def _schedule(sigmas: Tensor | None, file: Path) -> Schedule:

@@ -121,6 +121,7 @@ class Distillation(Objective):
     """
 
     validated = "passes"
+    new = False
 
     def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
         """Build a student that answers as its teacher. The arguments are those of `Objective`.
