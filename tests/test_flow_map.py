@@ -170,7 +170,7 @@ def test_a_student_of_the_loss_tends_to_the_flow_map(passes: int) -> None:
         return total
 
     before = float(loss().detach())
-    optimizer.step(loss)  # type: ignore[no-untyped-call]
+    optimizer.step(loss)
     assert float(loss().detach()) < before / 100
     with torch.no_grad():
         drawn = last(jumps(FlowMap(student, "x0"), states[:, 0], LEVELS[::stride], 1.0, None, None))

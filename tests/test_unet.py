@@ -27,7 +27,8 @@ from glyffctl.core.interop.diffusers_export import diffusers_name, unet_config, 
 from glyffctl.core.models.config import CodecConfig, Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.networks.network import build_network, channels_last, parameter_count
-from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig, sinusoid
+from glyffctl.core.networks.sinusoid import sinusoid
+from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig
 from glyffctl.core.training.trainer import Trainer
 
 SMALL = UNetConfig(
