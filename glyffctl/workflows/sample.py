@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.data.fonts import system_fonts
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.samplers import Step
@@ -224,6 +223,8 @@ def _title_font(prompts: tuple[str, ...]) -> Path | None:
     """A font for the prompts as titles: the system's Chinese font if a prompt has letters beyond Latin."""
     if all(character < "\u0250" for prompt in prompts for character in prompt):
         return None
+    from glyffctl.core.data.fonts import system_fonts  # noqa: PLC0415 - imports fontTools
+
     try:
         return system_fonts()[0]
     except FontError:
