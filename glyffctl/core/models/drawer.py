@@ -16,6 +16,7 @@ from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import ModelError
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.networks.narrowed import NarrowedNetwork
 from glyffctl.core.precision import Precision, autocast_dtype
 from glyffctl.core.text.encoder import TextEncoder
 
@@ -49,8 +50,13 @@ class Drawer:
         precision: str = "auto",
         encoder: TextEncoder | None = None,
     ) -> Drawer:
-        """A drawer for a model, which is moved to `device`. `precision` is as in `precision.autocast_dtype`."""
-        denoiser = Denoiser(model.network.to(device), model.prediction, autocast_dtype(precision, device))
+        """A drawer for a model as it is now, which is moved to `device`.
+
+        `precision` is as in `precision.autocast_dtype`.
+        """
+        network, dtype = model.network.to(device), autocast_dtype(precision, device)
+        cheaper = network if dtype is None else NarrowedNetwork(network, dtype)
+        denoiser = Denoiser(cheaper, model.prediction, dtype)
         return Drawer(denoiser, model.schedule, model.codec, model.text_width, device, batch, encoder)
 
     @property

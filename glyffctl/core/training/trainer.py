@@ -16,12 +16,13 @@ from glyffctl.core.device import memory_free, prefer_speed, send
 from glyffctl.core.errors import ModelError, TrainingError, UsageError
 from glyffctl.core.kernels import switch as kernels
 from glyffctl.core.models.config import Config
+from glyffctl.core.networks.narrowed import layers_under_autocast
 from glyffctl.core.networks.network import build_network, parameter_count
 from glyffctl.core.precision import Precision, autocast_dtype
 from glyffctl.core.training.captured import CapturedUpdate, Outcome, relative_difference, side_stream
 from glyffctl.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from glyffctl.core.training.ema import EMA
-from glyffctl.core.training.low_precision import LowPrecisionWeights, layers_under_autocast
+from glyffctl.core.training.low_precision import LowPrecisionWeights
 from glyffctl.core.training.objective import OBJECTIVES, Batch, TrainingData
 from glyffctl.core.training.optimizer import Optimizer
 
