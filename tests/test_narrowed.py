@@ -62,7 +62,7 @@ def test_what_needs_float32_keeps_it() -> None:
     torch.manual_seed(0)
     network, z, sigma = Mixed(), torch.randn(5, 6), torch.ones(5)
     narrowed = NarrowedNetwork(network, torch.bfloat16)  # type: ignore[arg-type]
-    context = narrowed.encode(z)
+    context = narrowed.encode(z)  # type: ignore[arg-type]
     assert context.dtype == torch.float32
     with torch.autocast("cpu", torch.bfloat16):
         expected = network(z, sigma, context)

@@ -90,7 +90,8 @@ def _sample(
     yield from _warn_of_rounding(options, device)
     pictures, frames = yield from _draw(options, recipe, drawer)
     seconds = time.perf_counter() - started
-    made = replace(options, precision=drawer.precision, threads=torch.get_num_threads(), drawn_on=device.type)
+    threads = torch.get_num_threads()
+    made = replace(options, batch=drawer.batch, precision=drawer.precision, threads=threads, drawn_on=device.type)
     files = _write(made, recipe, model, path, pictures, frames)
     yield Note(
         f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s: "

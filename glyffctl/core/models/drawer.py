@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.codecs.codec import Codec
+from glyffctl.core.device import memory_free
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.samplers import Step
@@ -17,10 +20,12 @@ from glyffctl.core.errors import ModelError
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.networks.narrowed import NarrowedNetwork
+from glyffctl.core.networks.network import Network
 from glyffctl.core.precision import Precision, autocast_dtype
 from glyffctl.core.text.encoder import TextEncoder
 
 _ENCODED_AT_ONCE = 64  # texts
+_SAMPLER_HOLDS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +57,17 @@ class Drawer:
     ) -> Drawer:
         """A drawer for a model as it is now, which is moved to `device`.
 
-        `precision` is as in `precision.autocast_dtype`.
+        Args:
+            model: what to draw with.
+            device: where to draw.
+            batch: pictures to draw at once, or fewer: as many as half of the memory that is free now has room for.
+            precision: as in `precision.autocast_dtype`.
+            encoder: of prompts.
         """
         network, dtype = model.network.to(device), autocast_dtype(precision, device)
         cheaper = network if dtype is None else NarrowedNetwork(network, dtype)
         denoiser = Denoiser(cheaper, model.prediction, dtype)
+        batch = min(batch, most_at_once(network, model.codec, memory_free(device)))
         return Drawer(denoiser, model.schedule, model.codec, model.text_width, device, batch, encoder)
 
     @property
@@ -130,6 +141,17 @@ class Drawer:
             pictures.append(self.pictures(x))
             done += len(rows)
         return torch.cat(pictures)
+
+
+def most_at_once(network: Network, codec: Codec, memory: int) -> int:
+    """Pictures, at least 1, that can be drawn at once in half of `memory` bytes.
+
+    With guidance each is two rows of a pass. A sampler and its random numbers hold some 40 numbers for each of x.
+    """
+    row = network.numbers_a_row()
+    if row is None:
+        return sys.maxsize
+    return max(1, memory // 2 // (4 * (2 * row + _SAMPLER_HOLDS * math.prod(codec.shape))))
 
 
 def encode_prompts(encoder: TextEncoder, prompts: Sequence[str]) -> Condition:

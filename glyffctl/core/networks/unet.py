@@ -23,6 +23,7 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.io.reading import short_repr
 from glyffctl.core.kernels.layers import geglu, group_norm, layer_norm
 from glyffctl.core.networks.network import NETWORKS, Network, NetworkConfig, NetworkKind
+from glyffctl.core.networks.pass_size import unet_numbers_a_row
 
 _LARGE_GRID = 1024  # positions from which PyTorch takes another kernel for group norms, GroupNormKernel.cpp
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
@@ -356,6 +357,11 @@ class UNet(Network):
         weights = mask.to(tokens.dtype)
         mean = (tokens * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)
         return Context(tokens, mask[:, None, None, :], self.embed_text(mean))
+
+    def numbers_a_row(self) -> int:
+        """See `Network`."""
+        config = self.config
+        return unet_numbers_a_row(config.size // config.patch, config.channels, config.blocks, config.attention)
 
     def forward(self, z: Tensor, sigma: Tensor, context: Context) -> Tensor:
         """z and the result (B, in_channels, size, size); sigma (B,) float64; context from `encode`."""

@@ -64,7 +64,7 @@ def check_memory(config: Config, processes: int, device: torch.device) -> None:
         device: where this process computes.
 
     Raises:
-        TrainingError: that alone is more than the memory of this machine, or than what is free on the GPU.
+        TrainingError: that alone is more than the memory that is free.
     """
     with torch.device("meta"):
         parameters = parameter_count(build_network(config.network))
@@ -73,11 +73,11 @@ def check_memory(config: Config, processes: int, device: torch.device) -> None:
     needed = 4 * (5 * parameters + 4 * batch * values)
     memory = memory_free(device)
     if needed > memory:
-        where = "the GPU has {:,.0f} free" if device.type == "cuda" else "this machine has {:,.0f}"
+        where = "GPU" if device.type == "cuda" else "machine"
         raise TrainingError(
             f"{parameters / 1e6:,.1f} million parameters and {batch:,} pictures of {size}×{size} at a time need "
-            f"{needed / 2**30:,.0f} GiB at least, {where.format(memory / 2**30)}; make the network or training.batch "
-            "smaller"
+            f"{needed / 2**30:,.0f} GiB at least, this {where} has {memory / 2**30:,.0f} free; make the network or "
+            "training.batch smaller"
         )
 
 
