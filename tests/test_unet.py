@@ -24,6 +24,7 @@ from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import UsageError
 from glyffctl.core.interop.diffusers_export import diffusers_name, unet_config, unet_weights
+from glyffctl.core.interop.diffusers_model import DiffusersNetwork
 from glyffctl.core.models.config import CodecConfig, Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.networks.network import build_network, channels_last, parameter_count
@@ -398,6 +399,14 @@ def test_bfloat16_is_the_same_network_rounded(name: str) -> None:
     for exact, rounded in zip(answer(torch.float32), answer(torch.bfloat16), strict=True):
         # Each rounding is one in 256, and processors sum in different orders; a wrong way is off by about one.
         assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.1
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_pass_holds_as_much_with_diffusers(name: str) -> None:
+    with torch.device("meta"):
+        ours = UNet(CONFIGS[name])
+        theirs = UNet2DConditionModel(**unet_config(ours))
+    assert DiffusersNetwork(theirs, torch.ones(1)).numbers_a_row() == ours.numbers_a_row() > 0
 
 
 @pytest.mark.parametrize("gradients", [False, True])

@@ -16,16 +16,17 @@ def unet_numbers_a_row(side: int, channels: Sequence[int], blocks: int, attentio
         side: of the grid of the first level.
         channels: of each level.
         blocks: residual blocks of a level on the way down.
-        attention: levels with transformers.
+        attention: levels with transformers; the middle, on the grid of the last level, has one in any case.
     """
     areas = [(side >> level) ** 2 for level in range(len(channels))]
+    last = len(channels) - 1
     kept = channels[0] * areas[0]
     widest = 0
     for level, (width, area) in enumerate(zip(channels, areas, strict=True)):
         kept += blocks * width * area
-        if level + 1 < len(channels):
+        if level < last:
             kept += width * areas[level + 1]
-        below = channels[min(level + 1, len(channels) - 1)]
         # A block on the way up takes its level's features beside those from below; a feed-forward is 8 times as wide.
-        widest = max(widest, (below + width) * area, 8 * width * area if level in attention else 0)
+        attends = level == last or level in attention
+        widest = max(widest, (channels[min(level + 1, last)] + width) * area, 8 * width * area if attends else 0)
     return 2 * kept + 4 * widest
