@@ -54,11 +54,11 @@ class NarrowedNetwork:
         self._dtype = dtype
         self._narrowed: Network | None = None
 
-    def __call__(self, z: Tensor, sigma: Tensor, context: Any) -> Tensor:
-        """F, as `Network.forward`; under autocast."""
+    def __call__(self, z: Tensor, sigma: Tensor, context: Any, *others: Any) -> Tensor:
+        """F, as the network's `forward`; under autocast."""
         if self._narrowed is not None:
-            return self._narrowed(z, sigma, context)
+            return self._narrowed(z, sigma, context, *others)
         with layers_under_autocast(self._network, z.device) as layers:
-            result: Tensor = self._network(z, sigma, context)
+            result: Tensor = self._network(z, sigma, context, *others)
         self._narrowed = narrow(self._network, layers, self._dtype)
         return result
