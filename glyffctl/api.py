@@ -138,7 +138,7 @@ def load(
             "bundled". None takes the newest run under runs/ that has seen its data once, else the bundled model.
         device: "auto" (a CUDA GPU where there is one), "cpu", "cuda", "cuda:1" or "mps".
         precision: of the network: "fp32", "bf16", or "auto", which is bfloat16 where this machine is faster with it.
-        batch: pictures drawn at once.
+        batch: most pictures drawn at once, fewer where memory is short.
         encoder: where the model's text encoder is, if it moved since training.
         on_event: is called with progress and cautions.
 

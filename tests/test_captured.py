@@ -17,7 +17,8 @@ from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.config import fit_to_data, merge, read_preset
-from glyffctl.core.training.low_precision import LowPrecisionWeights, layers_under_autocast
+from glyffctl.core.networks.narrowed import layers_under_autocast
+from glyffctl.core.training.low_precision import LowPrecisionWeights
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Progress, finish
 from glyffctl.workflows.train import TrainOptions, train

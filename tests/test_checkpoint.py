@@ -1,15 +1,30 @@
 """Models on disk: what they hold, and what is refused."""
 
 import json
+import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from glyffctl.core.errors import ModelError
-from glyffctl.core.io.tensors import load_tensors, save_tensors
-from glyffctl.core.models.checkpoint import MODEL_KIND, SIGMAS, load_model, load_origin, load_state, save_model
+from glyffctl.core.io import tensors as checked_files
+from glyffctl.core.io.bundled import pretrained
+from glyffctl.core.io.tensors import digest, load_tensors, save_tensors
+from glyffctl.core.models.checkpoint import (
+    MODEL_FILE,
+    MODEL_KIND,
+    SIGMAS,
+    load_model,
+    load_origin,
+    load_state,
+    load_weights,
+    save_model,
+)
+from glyffctl.core.networks.network import channels_last
 
 
 def test_a_model_knows_all_that_sampling_needs(tiny_run: Path) -> None:
@@ -38,6 +53,40 @@ def test_sixteen_bits_are_half_the_size_and_nearly_the_same(tiny_run: Path, tmp_
     for name, tensor in model.network.state_dict().items():
         torch.testing.assert_close(half.network.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
     assert half.identity != model.identity
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (4, 3, 2, 2)])
+def test_one_number_that_is_not_finite_is_found_in_any_place(shape: tuple[int, ...], number: float) -> None:
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(shape))
+
+    for place in range(math.prod(shape)):
+        weight = torch.linspace(-1, 1, math.prod(shape)).reshape(shape).half()
+        loaded = load_weights(Bare(), {"weight": weight}, Path("x"))
+        assert torch.equal(loaded.weight, weight.float())
+        weight.view(-1)[place] = number
+        with pytest.raises(ModelError, match="not finite"):
+            load_weights(Bare(), {"weight": weight}, Path("x"))
+
+
+def test_a_model_is_digested_and_copied_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both take as long as the weights are large, at every start."""
+    digests: list[int] = []
+
+    def counting(tensors: Mapping[str, Tensor]) -> str:
+        digests.append(len(tensors))
+        return digest(tensors)
+
+    monkeypatch.setattr(checked_files, "digest", counting)
+    model = load_model(pretrained(MODEL_FILE))
+    assert len(digests) == 1
+    kernels = [weight for weight in model.network.parameters() if weight.ndim == 4]
+    assert kernels and all(weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels)
+    before = [weight.data_ptr() for weight in kernels]
+    assert [weight.data_ptr() for weight in channels_last(model.network).parameters() if weight.ndim == 4] == before
 
 
 def test_files_that_are_refused(tiny_run: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ ALLOWED = {
     "core.noise": set(),
     "core.estimates": set(),
     "core.linalg": set(),
-    "core.device": {"core.errors"},
+    "core.device": {"core.errors", "core.io"},
     "core.precision": {"core.errors", "core.device"},
     "core.io": {"core.errors"},
     "core.kernels": {"core.noise"},
@@ -26,7 +26,7 @@ ALLOWED = {
     "core.networks": {"core.errors", "core.kernels", "core.io", "core.diffusion"},
     "core.text": {"core.errors", "core.io", "core.diffusion"},
     "core.models": {
-        *("core.errors", "core.noise", "core.precision", "core.io"),
+        *("core.errors", "core.noise", "core.device", "core.precision", "core.io"),
         *("core.diffusion", "core.codecs", "core.networks", "core.text"),
     },
     "core.data": {"core.errors", "core.noise", "core.io", "core.diffusion", "core.text"},

@@ -24,11 +24,12 @@ from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import UsageError
 from glyffctl.core.interop.diffusers_export import diffusers_name, unet_config, unet_weights
+from glyffctl.core.interop.diffusers_model import DiffusersNetwork
 from glyffctl.core.models.config import CodecConfig, Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
 from glyffctl.core.models.generate import Recipe, generate
 from glyffctl.core.networks.network import build_network, channels_last, parameter_count
 from glyffctl.core.networks.sinusoid import sinusoid
-from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig
+from glyffctl.core.networks.unet import GroupNorm, Pointwise, UNet, UNetConfig
 from glyffctl.core.training.trainer import Trainer
 
 SMALL = UNetConfig(
@@ -399,6 +400,30 @@ def test_bfloat16_is_the_same_network_rounded(name: str) -> None:
     for exact, rounded in zip(answer(torch.float32), answer(torch.bfloat16), strict=True):
         # Each rounding is one in 256, and processors sum in different orders; a wrong way is off by about one.
         assert 0 < float((rounded - exact).norm() / exact.norm()) < 0.1
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_pass_holds_as_much_with_diffusers(name: str) -> None:
+    with torch.device("meta"):
+        ours = UNet(CONFIGS[name])
+        theirs = UNet2DConditionModel(**unet_config(ours))
+    assert DiffusersNetwork(theirs, torch.ones(1)).numbers_a_row() == ours.numbers_a_row() > 0
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("side", [8, 31, 32, 40])
+def test_group_norm_in_bfloat16_is_the_exact_one_rounded(side: int, gradients: bool) -> None:
+    """Three ways lead there, by size and by whether gradients are wanted."""
+    torch.manual_seed(0)
+    norm = GroupNorm(96)
+    nn.init.uniform_(norm.weight)
+    nn.init.uniform_(norm.bias)
+    x = (3 * torch.randn(2, 96, side, side) + 1).to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    exact = nn.functional.group_norm(x.double(), 32, norm.weight.double(), norm.bias.double())
+    with torch.set_grad_enabled(gradients), torch.autocast("cpu", torch.bfloat16):
+        rounded = norm(x)
+    assert rounded.dtype == torch.bfloat16 and rounded.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(rounded.detach().double(), exact, rtol=2**-8, atol=1e-6)
 
 
 def test_a_single_picture_passes_a_level_of_one_position() -> None:

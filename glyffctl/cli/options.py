@@ -131,7 +131,7 @@ Steps = Annotated[
         show_default=False,
     ),
 ]
-Batch = Annotated[int, whole("--batch", "Pictures drawn at once.", 1, 1024)]
+Batch = Annotated[int, whole("--batch", "Most pictures drawn at once; fewer where memory is short.", 1, 1024)]
 Sampler = Annotated[
     str | None,
     typer.Option(

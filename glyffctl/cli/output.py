@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 
@@ -14,6 +15,9 @@ def run(workflow: Any, *, as_json: bool) -> Any:
     """
     from glyffctl.display.console import Display, emit_json
 
+    if not gc.isenabled():  # by `main`, while all of this was imported
+        gc.freeze()
+        gc.enable()
     result = Display(quiet=as_json).run(workflow)
     if as_json and result is not None:
         emit_json(result)

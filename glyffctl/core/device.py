@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.errors import DeviceError, UsageError
+from glyffctl.core.io.memory import usable_memory
 
 CPU = torch.device("cpu")
 _LEAST_FREE = 256 * 2**20  # the libraries for matrices and convolutions alone take a hundred megabytes
@@ -119,12 +120,12 @@ def memory_free(device: torch.device) -> int:
     """Bytes that this process can still use on `device`.
 
     On a CUDA GPU: what no program has, and what PyTorch keeps to use again. On the CPU, and on Apple's GPUs, which
-    share its memory: all that the machine has, since the system can make room.
+    share its memory: see `usable_memory`.
     """
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return usable_memory()
 
 
 def send(x: Tensor, device: torch.device) -> Tensor:

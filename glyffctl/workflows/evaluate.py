@@ -69,7 +69,7 @@ class EvaluateOptions:
         count: pictures of each prompt.
         pictures: the most pictures of definitions of held-out characters; as many are drawn without a prompt.
         seed: picture k of all pictures has seed + k.
-        batch: pictures drawn at once.
+        batch: most pictures drawn at once, fewer where memory is short.
         precision: of the network, as in `sample`.
         device: where to draw and classify, see `core.device.choose_device`.
         ids: a table of ideographic description sequences, for metrics of the parts of glyphs.

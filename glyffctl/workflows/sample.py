@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.data.fonts import system_fonts
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.samplers import Step
@@ -91,7 +90,8 @@ def _sample(
     yield from _warn_of_rounding(options, device)
     pictures, frames = yield from _draw(options, recipe, drawer)
     seconds = time.perf_counter() - started
-    made = replace(options, precision=drawer.precision, threads=torch.get_num_threads(), drawn_on=device.type)
+    threads = torch.get_num_threads()
+    made = replace(options, batch=drawer.batch, precision=drawer.precision, threads=threads, drawn_on=device.type)
     files = _write(made, recipe, model, path, pictures, frames)
     yield Note(
         f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s: "
@@ -228,6 +228,8 @@ def _title_font(prompts: tuple[str, ...]) -> Path | None:
     """A font for the prompts as titles: the system's Chinese font if a prompt has letters beyond Latin."""
     if all(character < "\u0250" for prompt in prompts for character in prompt):
         return None
+    from glyffctl.core.data.fonts import system_fonts  # noqa: PLC0415 - imports fontTools
+
     try:
         return system_fonts()[0]
     except FontError:

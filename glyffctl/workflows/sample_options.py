@@ -40,7 +40,8 @@ class SampleOptions:
         out: a .png file for one sheet, or a folder for single pictures; None names a file after the prompts.
         gif: a .gif file that shows the denoising; GIF_BESIDE_PICTURE names it after the picture; None writes none.
         fps: frames per second of the GIF, above 0 and up to 50.
-        batch: pictures drawn at once; changes memory and speed, and the pictures only by rounding.
+        batch: most pictures drawn at once, fewer where memory is short; changes memory and speed, and the pictures only
+            by rounding.
         precision: precision inside the network, "fp32", "bf16", or "auto" for the faster one here; changes speed, and
             the pictures only by rounding.
         device: see `core.device.choose_device`.

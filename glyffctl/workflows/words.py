@@ -5,8 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Generator, Sequence
 
-from glyffctl.core.data.cleaning import clean
-from glyffctl.core.data.definitions import installed_definitions, read_definitions
 from glyffctl.core.errors import DefinitionsError
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.han import HAN
@@ -74,6 +72,9 @@ def _with_its_word(part: str, prompt: str) -> str:
 
 def _definition_hints(encoder: TextEncoder, characters: Sequence[str]) -> dict[str, str]:
     """The definitions of those of `characters` whose definition the encoder knows."""
+    from glyffctl.core.data.cleaning import clean  # noqa: PLC0415 - a tenth of a second, for few prompts
+    from glyffctl.core.data.definitions import installed_definitions, read_definitions  # noqa: PLC0415
+
     file = installed_definitions()
     if file is None:
         return {}

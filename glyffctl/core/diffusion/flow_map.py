@@ -30,7 +30,7 @@ class JumpNetwork(Protocol):
         """Return `condition` as `__call__` takes it."""
         ...
 
-    def __call__(self, z: Tensor, sigma: Tensor, context: Any, target: Tensor, guidance: Tensor) -> Tensor:
+    def __call__(self, z: Tensor, sigma: Tensor, context: Any, target: Tensor, guidance: Tensor, /) -> Tensor:
         """F: z and the result (B, C, H, W); sigma, target and guidance (B,) float64."""
         ...
 

@@ -30,6 +30,7 @@ from glyffctl.core.io.diffusers_files import NETWORK, read_weights
 from glyffctl.core.io.tensors import digest
 from glyffctl.core.models.checkpoint import EncoderInfo, Model
 from glyffctl.core.networks.network import Network
+from glyffctl.core.networks.pass_size import unet_numbers_a_row
 
 
 class DiffusersNetwork(Network):
@@ -46,6 +47,15 @@ class DiffusersNetwork(Network):
         self.sigmas = sigmas
         self.log_sigmas = sigmas.log()
         self.rising = self.log_sigmas.cummax(0).values  # rescaled tables fall at their very end
+
+    def numbers_a_row(self) -> int | None:
+        """See `Network`; known where the settings say all that it depends on."""
+        config: Any = self.unet.config
+        side, blocks = config.sample_size, config.layers_per_block
+        if type(side) is not int or type(blocks) is not int:
+            return None
+        attention = [level for level, kind in enumerate(config.down_block_types) if "CrossAttn" in kind]
+        return unet_numbers_a_row(side, config.block_out_channels, blocks, attention)
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """(B,) float64 on the CPU: the place of σ in the table; between two levels, linear in ln σ."""

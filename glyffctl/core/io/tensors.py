@@ -53,8 +53,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return state.hexdigest()
 
 
-def _file_digest(header: str, tensors: Mapping[str, Tensor]) -> str:
-    return hashlib.blake2b(f"{digest(tensors)} {header}".encode(), digest_size=16).hexdigest()
+def _file_digest(header: str, of_tensors: str) -> str:
+    return hashlib.blake2b(f"{of_tensors} {header}".encode(), digest_size=16).hexdigest()
 
 
 def save_tensors(path: Path, kind: str, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
@@ -72,7 +72,7 @@ def save_tensors(path: Path, kind: str, tensors: Mapping[str, Tensor], header: M
     check_name(path, OutputError)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps(header, ensure_ascii=False)
-    metadata = {"kind": kind, "header": text, "blake2b": _file_digest(text, held)}
+    metadata = {"kind": kind, "header": text, "blake2b": _file_digest(text, digest(held))}
     with atomic_file(path) as temporary:
         try:
             save_file(held, temporary, metadata)
@@ -113,12 +113,18 @@ def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[s
     Raises:
         error: there is no such file, it is of another kind or version, cut short, or damaged.
     """
+    return load_digested(path, kind, error)[:2]
+
+
+def load_digested(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+    """`load_tensors`, and the `digest` of the tensors, which checking the file takes anyway."""
     check_tensors(path, error)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = _metadata(path, file, kind, error)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        intact = _file_digest(metadata["header"], tensors) == metadata["blake2b"]
+        found = digest(tensors)
+        intact = _file_digest(metadata["header"], found) == metadata["blake2b"]
         header = parse_json(metadata["header"]) if intact else None
     except OSError as cause:
         raise error(f"cannot read {path}: {reason(cause)}") from cause
@@ -126,4 +132,4 @@ def load_tensors(path: Path, kind: str, error: type[GlyffError]) -> tuple[dict[s
         raise error(f"cannot read {path}: it is cut short or not a safetensors file ({str(cause)[:200]})") from cause
     if not isinstance(header, dict):
         raise error(f"cannot use {path}: it was damaged after it was written")
-    return tensors, header
+    return tensors, header, found

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from glyffctl.core.codecs.codec import Codec
+from glyffctl.core.device import memory_free
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.flow_map import FlowMap
@@ -18,10 +22,13 @@ from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.few_step import FewStep
 from glyffctl.core.models.generate import FEW_STEP, Recipe, generate, generate_few_step
+from glyffctl.core.networks.narrowed import NarrowedNetwork
+from glyffctl.core.networks.network import Network
 from glyffctl.core.precision import Precision, autocast_dtype
 from glyffctl.core.text.encoder import TextEncoder
 
 _ENCODED_AT_ONCE = 64  # texts
+_SAMPLER_HOLDS = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +60,19 @@ class Drawer:
         precision: str = "auto",
         encoder: TextEncoder | None = None,
     ) -> Drawer:
-        """A drawer for a model, which is moved to `device`. `precision` is as in `precision.autocast_dtype`."""
-        denoiser = Denoiser(model.network.to(device), model.prediction, autocast_dtype(precision, device))
+        """A drawer for a model as it is now, which is moved to `device`.
+
+        Args:
+            model: what to draw with.
+            device: where to draw.
+            batch: pictures to draw at once, or fewer: as many as half of the memory that is free now has room for.
+            precision: as in `precision.autocast_dtype`.
+            encoder: of prompts.
+        """
+        network, dtype = model.network.to(device), autocast_dtype(precision, device)
+        cheaper = network if dtype is None else NarrowedNetwork(network, dtype)
+        denoiser = Denoiser(cheaper, model.prediction, dtype)
+        batch = min(batch, most_at_once(network, model.codec, memory_free(device)))
         return Drawer(denoiser, model.schedule, model.codec, model.text_width, device, batch, encoder, model.few_step)
 
     @property
@@ -89,10 +107,15 @@ class Drawer:
             return generate(self.denoiser, self.schedule, recipe, condition, negative, seeds, shape, limit)
         if self.few_step is None:
             raise UsageError("this model has no few-step student; make one with `glyffctl train --preset few-step`")
-        network = self.few_step.network.to(self.device)
-        flow = FlowMap(network, self.denoiser.prediction, self.denoiser.autocast)
         levels = self.few_step.levels_of(recipe.steps)
-        return generate_few_step(flow, levels, recipe.guidance, condition, seeds, shape, limit)
+        return generate_few_step(self._flow, levels, recipe.guidance, condition, seeds, shape, limit)
+
+    @cached_property
+    def _flow(self) -> FlowMap:
+        """What the student draws with, made when it is first needed."""
+        assert self.few_step is not None
+        network, dtype = self.few_step.network.to(self.device), self.denoiser.autocast
+        return FlowMap(network if dtype is None else NarrowedNetwork(network, dtype), self.denoiser.prediction, dtype)
 
     def draw(
         self,
@@ -135,6 +158,17 @@ class Drawer:
             pictures.append(self.pictures(x))
             done += len(rows)
         return torch.cat(pictures)
+
+
+def most_at_once(network: Network, codec: Codec, memory: int) -> int:
+    """Pictures, at least 1, that can be drawn at once in half of `memory` bytes.
+
+    With guidance each is two rows of a pass. A sampler and its random numbers hold some 40 numbers for each of x.
+    """
+    row = network.numbers_a_row()
+    if row is None:
+        return sys.maxsize
+    return max(1, memory // 2 // (4 * (2 * row + _SAMPLER_HOLDS * math.prod(codec.shape))))
 
 
 def encode_prompts(encoder: TextEncoder, prompts: Sequence[str]) -> Condition:

@@ -68,6 +68,13 @@ class Network(nn.Module):
         """
         return condition
 
+    def numbers_a_row(self) -> int | None:
+        """Numbers, at most, that a pass without gradients holds at once for each row of z; None is not known.
+
+        Where this is known, as many pictures are drawn at once as there is memory for.
+        """
+        return None
+
     def forward(self, z: Tensor, sigma: Tensor, context: Any) -> Tensor:
         """F: z and the result (B, in_channels, size, size), context from `encode`.
 

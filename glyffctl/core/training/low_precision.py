@@ -7,31 +7,12 @@ same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-
-
-@contextmanager
-def layers_under_autocast(module: nn.Module, device: torch.device) -> Iterator[set[nn.Module]]:
-    """A block, with a pass of `module` inside; the set then has the layers that autocast narrows the weights of."""
-    inside, outside = set[nn.Module](), set[nn.Module]()
-
-    def note(layer: nn.Module, _: Any) -> None:
-        (inside if torch.is_autocast_enabled(device.type) else outside).add(layer)
-
-    layers = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
-    try:
-        yield inside
-    finally:
-        for hook in hooks:
-            hook.remove()
-        inside -= outside
 
 
 class LowPrecisionWeights:

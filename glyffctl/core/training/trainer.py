@@ -17,12 +17,13 @@ from glyffctl.core.errors import ModelError, TrainingError, UsageError
 from glyffctl.core.kernels import switch as kernels
 from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.config import Config
+from glyffctl.core.networks.narrowed import layers_under_autocast
 from glyffctl.core.networks.network import build_network, parameter_count
 from glyffctl.core.precision import Precision, autocast_dtype
 from glyffctl.core.training.captured import CapturedUpdate, Outcome, relative_difference, side_stream
 from glyffctl.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from glyffctl.core.training.ema import EMA
-from glyffctl.core.training.low_precision import LowPrecisionWeights, layers_under_autocast
+from glyffctl.core.training.low_precision import LowPrecisionWeights
 from glyffctl.core.training.objective import OBJECTIVES, Batch, TrainingData
 from glyffctl.core.training.optimizer import Optimizer
 
@@ -64,7 +65,7 @@ def check_memory(config: Config, processes: int, device: torch.device) -> None:
         device: where this process computes.
 
     Raises:
-        TrainingError: that alone is more than the memory of this machine, or than what is free on the GPU.
+        TrainingError: that alone is more than the memory that is free.
     """
     with torch.device("meta"):
         parameters = parameter_count(build_network(config.network))
@@ -73,11 +74,11 @@ def check_memory(config: Config, processes: int, device: torch.device) -> None:
     needed = 4 * (5 * parameters + 4 * batch * values)
     memory = memory_free(device)
     if needed > memory:
-        where = "the GPU has {:,.0f} free" if device.type == "cuda" else "this machine has {:,.0f}"
+        where = "GPU" if device.type == "cuda" else "machine"
         raise TrainingError(
             f"{parameters / 1e6:,.1f} million parameters and {batch:,} pictures of {size}×{size} at a time need "
-            f"{needed / 2**30:,.0f} GiB at least, {where.format(memory / 2**30)}; make the network or training.batch "
-            "smaller"
+            f"{needed / 2**30:,.0f} GiB at least, this {where} has {memory / 2**30:,.0f} free; make the network or "
+            "training.batch smaller"
         )
 
 
