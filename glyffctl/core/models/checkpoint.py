@@ -24,7 +24,8 @@ from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.io.atomic import write_text
 from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.reading import read_json
-from glyffctl.core.io.tensors import check_tensors, digest, load_tensors, read_header, save_tensors
+from glyffctl.core.io.tensor_files import check_tensors, read_header
+from glyffctl.core.io.tensors import digest, load_tensors, save_tensors
 from glyffctl.core.models import places as model_places
 from glyffctl.core.models.config import Config, as_dict, parse
 from glyffctl.core.models.generate import FEW_STEPS, Recipe

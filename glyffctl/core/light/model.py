@@ -1,0 +1,125 @@
+"""The bundled model's few-step student, read with NumPy from the files that `models.checkpoint` reads with PyTorch.
+
+Whatever is unusual or wrong with a file is not for this wing to describe: it declines, and the way through PyTorch
+draws or says what to do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glyffctl.core.errors import ModelError
+from glyffctl.core.io.arrays import load_arrays
+from glyffctl.core.light.unet_graph import UNetSizes
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_MODEL_KIND, _STUDENT_KIND = "glyffctl-model/2", "glyffctl-few-step/1"
+_PASSES = (1, 2, 4, 8)
+
+
+class Declined(Exception):  # noqa: N818 - no error: another way is taken
+    """This wing cannot draw with a model as it is."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LightModel:
+    """A model with its few-step student's weights merged in, float32.
+
+    Attributes:
+        weights: of the student's network and its jump, by name.
+        sizes: of the network.
+        text_width: D of the token vectors that it takes.
+        encoder: the name and fingerprint of its text encoder, and the most tokens of a text.
+        levels: (n+1,) float64, descending to 0: of the most passes, n.
+        passes: unless asked otherwise.
+        images: pictures that the model was trained on.
+        epochs: how often it has seen its data.
+        identity: a digest of all numbers that pictures depend on.
+    """
+
+    weights: dict[str, Array]
+    sizes: UNetSizes
+    text_width: int
+    encoder: tuple[str, str, int]
+    levels: Array
+    passes: int
+    images: int
+    epochs: float | None
+    identity: str
+
+    def levels_of(self, passes: int) -> Array:
+        """(passes+1,) float64: the levels of so many passes.
+
+        Raises:
+            Declined: it cannot draw in so many.
+        """
+        most = len(self.levels) - 1
+        if passes not in _PASSES or passes > most:
+            raise Declined
+        return self.levels[:: most // passes]
+
+
+def load_light(model: Path, student: Path) -> LightModel:
+    """Load a model and its student from their files.
+
+    Raises:
+        Declined: a file is missing, damaged or not what this wing can draw with.
+    """
+    try:
+        base, few = load_arrays(model, _MODEL_KIND, ModelError), load_arrays(student, _STUDENT_KIND, ModelError)
+        return _merge(base.tensors, base.header, few.tensors, few.header, (base.digest, few.digest))
+    except (ModelError, KeyError, TypeError, ValueError, AttributeError) as cause:
+        raise Declined from cause
+
+
+def _merge(
+    weights: dict[str, Array], header: dict[str, Any], differences: dict[str, Array], few: dict[str, Any],
+    digests: tuple[str, str],
+) -> LightModel:
+    if few["base"] != digests[0]:
+        raise Declined
+    config = header["config"]
+    network, codec, encoder = config["network"], config["codec"], header["encoder"]
+    if (network["kind"], codec["kind"], config["diffusion"]["prediction"]) != ("unet", "pixels", "x0"):
+        raise Declined
+    if not network["pooled_text"] or network["size"] != codec["size"] or network["in_channels"] != 1:
+        raise Declined
+    sizes = UNetSizes(
+        size=network["size"],
+        in_channels=network["in_channels"],
+        patch=network["patch"],
+        channels=tuple(network["channels"]),
+        blocks=network["blocks"],
+        attention=tuple(network["attention"]),
+        head_width=network["head_width"],
+        context_width=network["context_width"],
+    )
+    del weights["schedule.sigmas"]
+    merged = {name: value.astype(np.float32) for name, value in weights.items()}
+    for name, value in differences.items():
+        part, _, key = name.partition(".")
+        if part == "whole":
+            merged[key.replace("/", ".")] += value
+        elif part == "left":
+            target = merged[key.replace("/", ".")]
+            target += (value.astype(np.float32) @ differences[f"right.{key}"].astype(np.float32)).reshape(target.shape)
+        elif part == "embed_jump":
+            merged[name] = value.astype(np.float32)
+    if not all(np.isfinite(value).all() for value in merged.values()):
+        raise Declined
+    return LightModel(
+        weights=merged,
+        sizes=sizes,
+        text_width=network["text_width"],
+        encoder=(encoder["name"], encoder["fingerprint"], encoder["max_tokens"]),
+        levels=differences["levels"],
+        passes=few["passes"],
+        images=header["images"],
+        epochs=header["epochs"],
+        identity="+".join(digests),
+    )
