@@ -16,7 +16,7 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.models.generate import Recipe
 from glyffctl.workflows import embed as _embed
 from glyffctl.workflows import prepare as _prepare
 from glyffctl.workflows import train as _train
@@ -102,16 +102,7 @@ class GlyphModel:
         drawer = self._ready([prompt, negative])
         condition, away = (drawer.encode([text]).to(drawer.device) for text in (prompt, negative))
         seeds = torch.tensor([seed], device=drawer.device)
-        steps = generate(
-            drawer.denoiser,
-            drawer.schedule,
-            recipe or self.model.recipe,
-            condition,
-            away,
-            seeds,
-            drawer.codec.shape,
-            drawer.codec.limit,
-        )
+        steps = drawer.steps(recipe or self.model.recipe, condition, away, seeds)
         for step in steps:
             # The DDPM view of x has the scale of a picture at every noise level.
             noisy = self._image(step.x / math.sqrt(1 + step.sigma**2))

@@ -71,12 +71,21 @@ def choice(option: str, value: str, *choices: str) -> Any:
 
 
 def given_recipe(
-    sampler: str | None, steps: int | None, guidance: float, interval: tuple[float, float] | None = None
+    sampler: str | None,
+    steps: int | None,
+    guidance: float,
+    interval: tuple[float, float] | None = None,
+    passes: int | None = None,
 ) -> Recipe | None:
     """The recipe of these options; None, which is the model's own, if only guidance is left to say."""
-    from glyffctl.core.models.generate import Recipe
+    from glyffctl.core.models.generate import FEW_STEP, Recipe
 
     given = {"sampler": sampler, "steps": steps, "interval": interval}
+    if passes is not None:
+        others = [f"--{name}" for name, value in given.items() if value is not None]
+        if others:
+            raise UsageError(f"--passes is for the few-step student, {others[0]} for the whole model; leave one out")
+        return Recipe(sampler=FEW_STEP, steps=passes, guidance=guidance)
     given = {name: value for name, value in given.items() if value is not None}
     return Recipe(guidance=guidance, **given) if given else None  # type: ignore[arg-type]
 
@@ -100,12 +109,23 @@ Device = Annotated[
     str,
     typer.Option(help="auto (a CUDA GPU if there is one, otherwise the CPU), cpu, cuda, cuda:1, or mps (Apple GPUs)."),
 ]
+Passes = Annotated[
+    int | None,
+    whole(
+        "--passes",
+        "Passes of the few-step student that comes with the bundled model or from `train --preset few-step`: 1, 2, 4 "
+        "or 8. Default: the student's own number, if the model has one and no other option needs the whole model.",
+        1,
+        1000,
+        show_default=False,
+    ),
+]
 Steps = Annotated[
     int | None,
     whole(
         "--steps",
-        "Sampler steps, 1 to 1000. Default: 12, guided at σ ≥ 1 only; with --sampler, or a model whose schedule is not "
-        "karras, 20, all guided.",
+        "Draw with the whole model, in so many sampler steps, 1 to 1000. Default without a student: 12, guided at σ ≥ "
+        "1 only; with --sampler, or a model whose schedule is not karras, 20, all guided.",
         1,
         1000,
         show_default=False,

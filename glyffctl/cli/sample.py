@@ -13,6 +13,7 @@ from glyffctl.cli.options import (
     Batch,
     Device,
     Json,
+    Passes,
     Precision,
     Sampler,
     Steps,
@@ -39,6 +40,7 @@ def sample(
         Path | None, typer.Option(help="Read prompts from a text file, one per line.", show_default=False)
     ] = None,
     count: Annotated[int, whole("--count", "Pictures per prompt.", 1, 10_000)] = 16,
+    passes: Passes = None,
     steps: Steps = None,
     guidance: Annotated[
         float,
@@ -117,7 +119,7 @@ def sample(
             prompts=sample_options.read_prompts(from_file) if from_file else tuple(prompts or ()),
             model=model,
             encoder=encoder,
-            recipe=given_recipe(sampler, steps, guidance, interval),
+            recipe=given_recipe(sampler, steps, guidance, interval, passes),
             guidance=guidance,
             negative=negative,
             seed=seed,

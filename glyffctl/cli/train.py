@@ -28,7 +28,11 @@ def train(
     device: Device = "auto",
     preset: Annotated[
         str | None,
-        typer.Option(help="cpu, gpu or glyffuser. Default: chosen for the machine.", show_default=False),
+        typer.Option(
+            help="cpu, gpu, glyffuser, or few-step: a student of the model --from that draws in a few passes. Default: "
+            "chosen for the machine.",
+            show_default=False,
+        ),
     ] = None,
     config: Annotated[
         Path | None,

@@ -31,6 +31,7 @@ class Stream(IntEnum):
     DROP = 2
     ORDER = 3
     CAPTION = 4
+    GUIDANCE = 5
     STEP = 16
     """The first stream of samplers: draw i of a sampling run uses stream STEP + i."""
 

@@ -18,6 +18,8 @@ from glyffctl.core.io.atomic import write_text
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.models.few_step import FEW_STEP_FILE, save_few_step
+from glyffctl.core.networks.network import Network
 from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import NotFiniteError, Trainer
 from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
@@ -37,7 +39,8 @@ class Snapshot:
 
     Attributes:
         tensors, counters: what `Trainer.state` returned, and the seconds of training.
-        model: the averaged network.
+        network: the average in training.
+        model: what it is saved as and drawn with.
         finite: () bool on the device, `Trainer.finite_flag`.
         images: pictures trained on.
         seconds: spent in training.
@@ -45,6 +48,7 @@ class Snapshot:
 
     tensors: dict[str, Tensor]
     counters: dict[str, Any]
+    network: Network
     model: TrainedModel
     finite: Tensor
     images: int
@@ -64,6 +68,7 @@ def snapshot(trainer: Trainer, origin: Origin, seconds: float, *, copied: bool) 
     return Snapshot(
         tensors=tensors,
         counters=counters,
+        network=network,
         model=trainer.objective.model(network, origin, trainer.images_before + trainer.images, trainer.epochs),
         finite=finite,
         images=trainer.images,
@@ -101,7 +106,11 @@ def save_state(out: Path, moment: Snapshot, validation: dict[float, float]) -> N
 def save(out: Path, moment: Snapshot, trainer: Trainer, validation: dict[float, float]) -> None:
     """Write the state, then the model and its card, which can be made from the state."""
     save_state(out, moment, validation)
-    checkpoint.save_model(out / checkpoint.MODEL_FILE, moment.model)
+    model, file = moment.model, out / checkpoint.MODEL_FILE
+    if model.few_step is not None:
+        save_few_step(out / FEW_STEP_FILE, model.few_step, model.identity)
+    if model.few_step is None or not file.exists():  # the teacher of a student stays as it is
+        checkpoint.save_model(file, model, model.stored)
     card = model_card(out, moment.model.origin, trainer, moment.images, moment.seconds, validation)
     write_text(out / "README.md", card)
 
@@ -124,12 +133,13 @@ def write_checkpoint(
         raise NotFiniteError(moment.images, "a weight")
     model, images = moment.model, moment.images
     validation = yield from with_fraction(
-        trainer.objective.validate(model.network, trainer.autocast), "Checking held-out characters"
+        trainer.objective.validate(moment.network, trainer.autocast), "Checking held-out characters"
     )
     yield Progress("Saving", 0, 1)
     save(out, moment, trainer, validation)
     yield Progress("Saving", 1, 1)
-    normal = reference(model.origin.config.codec.size, trainer.config.training.batch, images) if validation else None
+    compared = validation and trainer.objective.validated == "σ"
+    normal = reference(model.origin.config.codec.size, trainer.config.training.batch, images) if compared else None
     if validation:
         errors = {"reference": normal.error} if normal is not None else {}
         yield LogRow({"images": images, "validation": validation, **errors})

@@ -143,7 +143,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     text = encode_prompts(encoder, texts)
     drawer = Drawer.of(model, device, options.batch, options.precision)
     drawing = recipe.as_plain() | {"precision": drawer.precision, "count": options.count, "seed": options.seed}
-    made = drawing | {"model": model.identity, "encoder": encoder.fingerprint, "texts": texts_digest(texts)}
+    made = drawing | {"model": model.identity_of(recipe), "encoder": encoder.fingerprint, "texts": texts_digest(texts)}
     prompted, defined, empty = yield from _draw_or_reuse(drawer, recipe, options, text, len(prompts), made)
 
     classifier.to(device)
@@ -166,7 +166,11 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     report = EvaluateReport(
         out=options.out,
         plot=plot,
-        model={"path": str(model_name(path)), "weights": model.identity, "pictures": getattr(model, "images", None)},
+        model={
+            "path": str(model_name(path)),
+            "weights": model.identity_of(recipe),
+            "pictures": getattr(model, "images", None),
+        },
         data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
         classifier={name: header[name] for name in ("accuracy", "fonts", "seed") if name in header},
         recipe=drawing,

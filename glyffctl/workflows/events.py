@@ -44,6 +44,7 @@ NoteKind = Literal[
     "training-setup",
     "run-resumed",
     "weights-loaded",
+    "teacher-loaded",
     "weight-averaging",
     "precision-chosen",
     "training-forecast",

@@ -135,7 +135,7 @@ def _about(model: TrainedModel, encoder: PretrainedEncoder, format: Format) -> d
             "fingerprint": encoder.fingerprint,
         },
         "schedule": {"name": origin.config.diffusion.schedule, "sigmas": model.schedule.sigmas.tolist()},
-        "sampling": {**model.recipe.as_plain(), "clip": model.codec.limit},
+        "sampling": {**model.full_recipe.as_plain(), "clip": model.codec.limit},
     }
 
 
@@ -152,7 +152,7 @@ def _write_diffusers(
     save_file({name: t.contiguous() for name, t in text_weights(network).items()}, folder / TEXT_FILE)
     kind = encoder.save_model(folder / "text_encoder")
     encoder.save_tokenizer(folder / "tokenizer")
-    page = diffusers_page(network.config, model.recipe, kind, encoder.max_tokens)
+    page = diffusers_page(network.config, model.full_recipe, kind, encoder.max_tokens)
     (folder / "README.md").write_text(page, encoding="utf-8")
     try:
         difference = compare(network, unet_config(network), folder / "unet" / UNET_WEIGHTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from glyffctl.core.models.checkpoint import Origin
+from glyffctl.core.models.generate import FEW_STEP
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.trainer import Trainer
 
@@ -24,12 +25,16 @@ def model_card(
     """
     config = origin.config
     losses = "\n".join(f"| {sigma:g} | {loss:.4f} |" for sigma, loss in validation.items())
+    few = trainer.config.training.objective == FEW_STEP
+    kind = "a few-step student of a glyffctl model" if few else "a glyffctl model"
     before = f", starting from weights that had seen {trainer.images_before:,}" if trainer.images_before else ""
-    table = f"\n| σ | loss on held-out characters |\n|---|---|\n{losses}\n" if losses else ""
+    table = (
+        f"\n| {trainer.objective.validated} | loss on held-out characters |\n|---|---|\n{losses}\n" if losses else ""
+    )
     fonts = ", ".join(font.name for font in trainer.objective.data.glyphs.fonts) or "not recorded"
     return f"""# {folder.name}
 
-A glyffctl model: English definition → glyph, {config.codec.size}×{config.codec.size} pixels.
+{kind[0].upper()}{kind[1:]}: English definition → glyph, {config.codec.size}×{config.codec.size} pixels.
 
 - {parameter_count(trainer.network):,} parameters
 - {config.diffusion.prediction} prediction, {config.diffusion.schedule} schedule

@@ -7,13 +7,13 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
-from glyffctl.core.errors import EmbeddingError, ModelError
+from glyffctl.core.errors import EmbeddingError, ModelError, UsageError
 from glyffctl.core.interop.diffusers_model import load_diffusers, unet_class
 from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.io.diffusers_files import is_pipeline
 from glyffctl.core.models.checkpoint import MODEL_FILE, Model, epochs_seen, load_model
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.generate import FEW_STEP, Recipe
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.hub import pipeline_folder
 from glyffctl.core.text.loading import load_encoder
@@ -105,16 +105,36 @@ def load_any(path: Path) -> Model:
     return load_diffusers(path) if path.is_dir() and is_pipeline(path) else load_model(path)
 
 
-def choose_recipe(model: Model, recipe: Recipe | None, guidance: float | None) -> Recipe:
+def choose_recipe(model: Model, recipe: Recipe | None, guidance: float | None, *, negative: bool = False) -> Recipe:
     """The recipe to draw with: `recipe` if given, else the model's own; `guidance`, if given, replaces its γ.
 
+    A few-step student has learned a range of γ, and no negative prompts. Where it is not asked for by name, the whole
+    model draws what it cannot.
+
+    Args:
+        model: to draw with.
+        recipe: what was asked for, or None.
+        guidance: γ, or None.
+        negative: there is a negative prompt.
+
     Raises:
-        UsageError: the model's schedule has fewer levels than the recipe has steps; or `guidance` is not finite.
+        UsageError: the model cannot draw by that recipe, or `guidance` is not finite.
     """
     chosen = recipe or model.recipe
     if guidance is not None:
         chosen = replace(chosen, guidance=guidance)
-    chosen.levels(model.schedule)
+    if chosen.sampler == FEW_STEP and model.few_step is not None:
+        low, high = model.few_step.guidance
+        learned = low <= chosen.guidance <= high
+        if recipe is None and (negative or not learned):
+            chosen = replace(model.full_recipe, guidance=chosen.guidance)
+        elif negative:
+            raise UsageError("--passes knows no negative prompt; leave --negative out, or take --steps")
+        elif not learned:
+            raise UsageError(
+                f"--passes knows guidance from {low:g} to {high:g}, not {chosen.guidance:g}; for any other take --steps"
+            )
+    model.levels(chosen)
     return chosen
 
 

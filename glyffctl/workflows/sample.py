@@ -68,14 +68,14 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     yield Progress("Loading the model", 0, 1)
     model = load_any(path)
     yield Progress("Loading the model", 1, 1)
-    if options.weights not in (None, model.identity):
+    recipe = choose_recipe(model, options.recipe, options.guidance, negative=bool(options.negative.strip()))
+    if options.weights not in (None, model.identity_of(recipe)):
         if model_name(path) == Path(BUNDLED):
             raise ModelError(
                 "the picture was drawn with the bundled weights of another version of glyffctl; only that version can "
                 "redraw it"
             )
         raise ModelError(f"the model at {model_name(path)} has other weights than the one that drew the picture")
-    recipe = choose_recipe(model, options.recipe, options.guidance)  # raise errors before slow work
     yield Note(
         f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
     )
@@ -207,11 +207,15 @@ def _write(
             name = f"{prompt:03d}-" if len(options.prompts) > 1 else ""
             file = out / f"{name}{_slug(options.prompts[prompt])}-{options.seed + number}.png"
             one = replace(options, only=k)
-            save_png(file, Image.fromarray(picture.numpy()), to_settings(one, recipe, path, encoder, model.identity))
+            save_png(
+                file,
+                Image.fromarray(picture.numpy()),
+                to_settings(one, recipe, path, encoder, model.identity_of(recipe)),
+            )
             files.append(file)
     else:
         image = _sheet(options, pictures, font)
-        save_png(out, image, to_settings(options, recipe, path, encoder, model.identity))
+        save_png(out, image, to_settings(options, recipe, path, encoder, model.identity_of(recipe)))
         files.append(out)
     if options.gif is not None:
         gif = _gif_path(out, options) if options.gif == GIF_BESIDE_PICTURE else options.gif

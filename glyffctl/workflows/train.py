@@ -20,6 +20,7 @@ from glyffctl.core.io.bundled import BUNDLED, model_path
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import EncoderInfo, Origin, TrainedModel
 from glyffctl.core.models.config import DECIDED, as_dict, fit_to_data, merge, parse, read_preset, read_toml
+from glyffctl.core.models.generate import FEW_STEP
 from glyffctl.core.networks.network import NetworkConfig, parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
 from glyffctl.core.training.trainer import Trainer, check_memory
@@ -138,7 +139,8 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         raise TrainingError(f"{out} is the run to start from; name another folder for the new one with --out")
     make_folder(out)
     with lock_folder(out):
-        run = _make_run(sections, glyphs, cached, device, group, out, tensorboard=options.tensorboard)
+        teacher = _teacher(sections, start, out)
+        run = _make_run(sections, glyphs, cached, device, group, out, teacher, tensorboard=options.tensorboard)
         trainer, origin = run.trainer, run.origin
         parameters = parameter_count(trainer.network)
         yield Note(
@@ -151,7 +153,13 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         if run.resume():
             yield Note(f"resuming at {trainer.images:,} pictures", "run-resumed", {"images": trainer.images})
         else:
-            if start is not None:
+            if teacher is not None:
+                yield Note(
+                    f"learning from {options.start or out}, {teacher.history}",
+                    "teacher-loaded",
+                    {"model": options.start},
+                )
+            elif start is not None:
                 trainer.start_from(start.network, start.images, start.epochs)
                 yield Note(
                     f"starting from the weights of {options.start}, trained on {start.images:,} pictures",
@@ -172,6 +180,21 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         )
 
 
+def _teacher(sections: dict[str, dict[str, Any]], start: TrainedModel | None, out: Path) -> TrainedModel | None:
+    """The model that a few-step run learns from, whose identity is put into `sections`; None for other objectives.
+
+    It is `start`, or the copy that a run which goes on has beside its student.
+    """
+    if sections["training"].get("objective") != FEW_STEP:
+        return None
+    if start is None and (out / checkpoint.MODEL_FILE).exists():
+        start = checkpoint.load_model(out)
+    if start is None:
+        raise UsageError("a few-step student learns from a model: name it with --from, such as --from bundled")
+    sections["few_step"]["teacher"] = start.identity
+    return start
+
+
 def _same_run(out: Path, start: Path) -> bool:
     """Whether the model `start` is the one that a run in `out` writes."""
     model = model_path(start)
@@ -185,6 +208,8 @@ def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> T
         return None
     model = checkpoint.load_model(model_path(options.start))
     settings = as_dict(model.origin.config)
+    if sections["training"].get("objective") == FEW_STEP:
+        sections["diffusion"] = settings["diffusion"]  # a student draws what its teacher does
     for section in ("network", "codec"):
         kind = settings[section]["kind"]
         if sections[section].get("kind", kind) != kind:
@@ -216,12 +241,13 @@ def _make_run(
     device: torch.device,
     group: ProcessGroup,
     out: Path,
+    teacher: TrainedModel | None = None,
     *,
     tensorboard: bool = False,
 ) -> Run:
     config = fit_to_data(sections, glyphs.size, cached.width)
     encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
-    trainer = Trainer(config, glyphs, cached, device, group)
+    trainer = Trainer(config, glyphs, cached, device, group, teacher=teacher)
     return Run(out, Origin(config, encoder, glyphs.fingerprint()), trainer, tensorboard=tensorboard)
 
 

@@ -15,7 +15,7 @@ def guide(
     denoiser: Denoiser,
     condition: Condition,
     negative: Condition,
-    scale: float,
+    scale: float | Tensor,
     interval: tuple[float, float] = (0.0, math.inf),
 ) -> Denoise:
     """Classifier-free guidance: D_negative + γ·(D_condition − D_negative) (Ho and Salimans 2022, arXiv 2207.12598).
@@ -26,12 +26,12 @@ def guide(
         denoiser: D, for both rows.
         condition: B rows, such as B prompts. The denoiser that is returned takes batches of B.
         negative: B rows to be guided away from; usually without a caption (an all-False mask).
-        scale: γ; 1 is no guidance and costs one evaluation instead of two.
+        scale: γ; 1 is no guidance and costs one evaluation instead of two. A tensor (B, 1, 1, 1) has one for each row.
         interval: the σ (both ends included) at which guidance applies; elsewhere it is D_condition alone
             (Kynkäänniemi et al. 2024, arXiv 2404.07724).
     """
     alone = denoiser.network.encode(condition)
-    if scale == 1:
+    if not isinstance(scale, Tensor) and scale == 1:
         return lambda x, sigma: denoiser(x, sigma, alone)
     both = denoiser.network.encode(Condition.cat([negative, condition]))
 

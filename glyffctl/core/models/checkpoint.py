@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from glyffctl.core.codecs.codec import Codec
 from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import Schedule
-from glyffctl.core.errors import GlyffError, ModelError
+from glyffctl.core.errors import GlyffError, ModelError, UsageError
 from glyffctl.core.io.atomic import write_text
 from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.reading import read_json
@@ -28,7 +28,8 @@ from glyffctl.core.io.tensor_files import check_tensors, read_header
 from glyffctl.core.io.tensors import digest, load_tensors, save_tensors
 from glyffctl.core.models import places as model_places
 from glyffctl.core.models.config import Config, as_dict, parse
-from glyffctl.core.models.generate import FEW_STEPS, Recipe
+from glyffctl.core.models.few_step import FEW_STEP_FILE, FewStep, load_few_step
+from glyffctl.core.models.generate import FEW_STEP, FEW_STEPS, Recipe
 from glyffctl.core.networks.network import AnyNetwork, Network, NetworkConfig, build_network, channels_last
 from glyffctl.version import __version__
 
@@ -96,6 +97,7 @@ class Model:
             network has a learned token.
         identity: a digest of the weights and the noise levels.
         history: where it comes from, in words.
+        few_step: a student that draws in a few passes, if there is one.
     """
 
     network: Network
@@ -107,11 +109,36 @@ class Model:
     encodes_empty: bool = False
     identity: str = ""
     history: str = ""
+    few_step: FewStep | None = None
 
     @property
     def recipe(self) -> Recipe:
         """How it draws unless asked otherwise."""
+        if self.few_step is not None:
+            return Recipe(sampler=FEW_STEP, steps=self.few_step.passes)
+        return self.full_recipe
+
+    @property
+    def full_recipe(self) -> Recipe:
+        """How it draws without a student."""
         return Recipe()
+
+    def levels(self, recipe: Recipe) -> Tensor:
+        """The noise levels that `recipe` visits: (steps + 1,) float64, descending to 0.
+
+        Raises:
+            UsageError: the model cannot draw by it.
+        """
+        if recipe.sampler != FEW_STEP:
+            return recipe.levels(self.schedule)
+        if self.few_step is None:
+            raise UsageError("this model has no few-step student; make one with `glyffctl train --preset few-step`")
+        return self.few_step.levels_of(recipe.steps)
+
+    def identity_of(self, recipe: Recipe) -> str:
+        """A digest of all numbers that pictures by `recipe` depend on."""
+        few = self.few_step
+        return self.identity if recipe.sampler != FEW_STEP or few is None else f"{self.identity}+{few.identity}"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -122,15 +149,17 @@ class TrainedModel(Model):
         origin: what it was trained with.
         images: pictures shown in training.
         epochs: how often it has seen its data; None where the file does not say.
+        stored: the precision of the weights in the file that it was read from.
     """
 
     origin: Origin
     images: int
     epochs: float | None
+    stored: torch.dtype = torch.float32
 
     @property
-    def recipe(self) -> Recipe:
-        """How it draws unless asked otherwise."""
+    def full_recipe(self) -> Recipe:
+        """How it draws without a student."""
         return FEW_STEPS if self.origin.config.diffusion.schedule == "karras" else Recipe()
 
 
@@ -189,11 +218,13 @@ def load_model(path: Path) -> TrainedModel:
     identity = digest(weights)
     origin = Origin.parse(header, Path(model_label(file)))
     schedule = _schedule(weights.pop(SIGMAS, None), file)
+    stored = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float32)
     network = load_weights(build_without_init(origin.config.network), weights, file)
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {model_label(file)}: it does not say how many pictures it was trained on")
-    return trained_model(network, schedule, origin, images=images, epochs=_epochs(header), identity=identity)
+    model = trained_model(network, schedule, origin, images=images, epochs=_epochs(header), identity=identity)
+    return replace(model, stored=stored, few_step=load_few_step(file.with_name(FEW_STEP_FILE), network, identity))
 
 
 def _schedule(sigmas: Tensor | None, file: Path) -> Schedule:

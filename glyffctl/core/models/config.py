@@ -155,6 +155,44 @@ class CodecConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FewStepConfig:
+    """What a few-step student learns, where `training.objective` is "few-step"; see `training.distillation`.
+
+    Attributes:
+        rank: of the differences of matrices from the teacher's.
+        passes: that it draws with unless asked otherwise: a power of two.
+        substeps: steps of the teacher's solver for each jump of the shortest kind.
+        guidance_low, guidance_high: the least and the largest γ that it learns, both at least 1.
+        guided_from: the least σ at which the teacher is guided.
+        softness: c of the loss √(d² + c²) − c, in units of pictures in −1…1.
+        teacher: the identity of the model that it learns from, which the program sets.
+    """
+
+    rank: int = 32
+    passes: int = 4
+    substeps: int = 2
+    guidance_low: float = 1.0
+    guidance_high: float = 8.0
+    guided_from: float = 1.0
+    softness: float = 0.1
+    teacher: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        if not (1 <= self.rank <= _LARGEST_SIZE and 1 <= self.substeps <= _LARGEST_SIZE):
+            raise UsageError("few_step.rank and few_step.substeps must be at least 1")
+        if self.passes not in PASSES:
+            raise UsageError(f"few_step.passes must be one of {', '.join(map(str, PASSES))}, not {self.passes}")
+        if not 1 <= self.guidance_low <= self.guidance_high <= _LARGEST_GUIDANCE:
+            raise UsageError(
+                f"few_step.guidance_low and few_step.guidance_high must ascend in 1…{_LARGEST_GUIDANCE:g}, not "
+                f"{self.guidance_low} and {self.guidance_high}"
+            )
+        if not (0 <= self.guided_from < math.inf and 0 < self.softness < math.inf):
+            raise UsageError("few_step.guided_from must not be negative, and few_step.softness positive")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A whole training run."""
 
@@ -162,12 +200,16 @@ class Config:
     codec: CodecConfig = field(default_factory=CodecConfig)
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(minutes=60))
+    few_step: FewStepConfig = field(default_factory=FewStepConfig)
 
 
-SECTIONS = ("network", "codec", "diffusion", "training")
-_KINDS = {"codec": CodecConfig, "diffusion": DiffusionConfig, "training": TrainingConfig}
+SECTIONS = ("network", "codec", "diffusion", "training", "few_step")
+_KINDS = {"codec": CodecConfig, "diffusion": DiffusionConfig, "training": TrainingConfig, "few_step": FewStepConfig}
+PASSES = (1, 2, 4, 8)
+"""Numbers of passes that a few-step student can draw with."""
 BUDGETS = ("epochs", "images", "minutes")
 _LARGEST_SIZE = 1 << 16
+_LARGEST_GUIDANCE = 100.0
 LARGEST = 2**63  # the first number that is none of 64 bits
 
 

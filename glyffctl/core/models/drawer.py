@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor
 from glyffctl.core.codecs.codec import Codec
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.flow_map import FlowMap
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.diffusion.schedule import Schedule
-from glyffctl.core.errors import ModelError
+from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.models.checkpoint import Model
-from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.models.few_step import FewStep
+from glyffctl.core.models.generate import FEW_STEP, Recipe, generate, generate_few_step
 from glyffctl.core.precision import Precision, autocast_dtype
 from glyffctl.core.text.encoder import TextEncoder
 
@@ -31,6 +33,7 @@ class Drawer:
         device: where to draw.
         batch: pictures drawn at once.
         encoder: of prompts; without it only conditions that are encoded already can be drawn.
+        few_step: a student that draws recipes of few passes, if the model has one.
     """
 
     denoiser: Denoiser
@@ -40,6 +43,7 @@ class Drawer:
     device: torch.device
     batch: int = 16
     encoder: TextEncoder | None = None
+    few_step: FewStep | None = None
 
     @staticmethod
     def of(
@@ -51,7 +55,7 @@ class Drawer:
     ) -> Drawer:
         """A drawer for a model, which is moved to `device`. `precision` is as in `precision.autocast_dtype`."""
         denoiser = Denoiser(model.network.to(device), model.prediction, autocast_dtype(precision, device))
-        return Drawer(denoiser, model.schedule, model.codec, model.text_width, device, batch, encoder)
+        return Drawer(denoiser, model.schedule, model.codec, model.text_width, device, batch, encoder, model.few_step)
 
     @property
     def precision(self) -> Precision:
@@ -73,6 +77,22 @@ class Drawer:
     def pictures(self, x: Tensor) -> Tensor:
         """(B, size, size) uint8 on the CPU: what is diffused (B, C, H, W), decoded."""
         return self.codec.decode(x).cpu()
+
+    def steps(self, recipe: Recipe, condition: Condition, negative: Condition, seeds: Tensor) -> Iterator[Step]:
+        """Draw B samples step by step; all arguments have B rows, on `device`, see `generate`.
+
+        Raises:
+            UsageError: the model cannot draw by this recipe.
+        """
+        shape, limit = self.codec.shape, self.codec.limit
+        if recipe.sampler != FEW_STEP:
+            return generate(self.denoiser, self.schedule, recipe, condition, negative, seeds, shape, limit)
+        if self.few_step is None:
+            raise UsageError("this model has no few-step student; make one with `glyffctl train --preset few-step`")
+        network = self.few_step.network.to(self.device)
+        flow = FlowMap(network, self.denoiser.prediction, self.denoiser.autocast)
+        levels = self.few_step.levels_of(recipe.steps)
+        return generate_few_step(flow, levels, recipe.guidance, condition, seeds, shape, limit)
 
     def draw(
         self,
@@ -103,16 +123,7 @@ class Drawer:
         for rows in torch.arange(len(seeds)).split(self.batch):
             towards = condition.rows(rows).to(self.device)
             away = (negative or Condition.none(1, self.text_width)).rows(torch.zeros_like(rows)).to(self.device)
-            steps = generate(
-                self.denoiser,
-                self.schedule,
-                recipe,
-                towards,
-                away,
-                seeds[rows].to(self.device),
-                codec.shape,
-                codec.limit,
-            )
+            steps = self.steps(recipe, towards, away, seeds[rows].to(self.device))
             x = torch.empty(0)
             for step in steps:
                 x = step.x

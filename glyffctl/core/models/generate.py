@@ -15,11 +15,15 @@ from torch import Tensor
 
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.flow_map import FlowMap, jumps
 from glyffctl.core.diffusion.guidance import clamp, guide
 from glyffctl.core.diffusion.samplers import SAMPLERS, Step
 from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import UsageError
 from glyffctl.core.noise import Stream, normal
+
+FEW_STEP = "few-step"
+"""The name of a student's passes among samplers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,8 +31,8 @@ class Recipe:
     """How pictures are drawn.
 
     Attributes:
-        sampler: a name in `samplers.SAMPLERS`.
-        steps: steps of the sampler; `Sampler.evaluations` says what one costs.
+        sampler: a name in `samplers.SAMPLERS`, or `FEW_STEP` for the model's few-step student.
+        steps: steps of the sampler; `Sampler.evaluations` says what one costs. Of a student: its passes.
         guidance: γ of `guidance.guide`; 1 is off.
         interval: the noise levels between which guidance acts.
     """
@@ -40,7 +44,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
-        if self.sampler not in SAMPLERS:
+        if self.sampler not in (*SAMPLERS, FEW_STEP):
             raise UsageError(f"there is no sampler {self.sampler!r}; there are {', '.join(SAMPLERS)}")
         if self.steps < 1:
             raise UsageError(f"`steps` must be at least 1, not {self.steps}")
@@ -73,6 +77,9 @@ class Recipe:
 
     def summary(self) -> str:
         """The recipe in words, such as "12 steps of dpmpp-2m, guidance 4 at σ ≥ 1"."""
+        if self.sampler == FEW_STEP:
+            passes = "1 pass" if self.steps == 1 else f"{self.steps} passes"
+            return f"{FEW_STEP}, {passes}, guidance {self.guidance:g}"
         low, high = self.interval
         where = f" at σ ≥ {low:g}" if low > 0 else ""
         if math.isfinite(high):
@@ -126,11 +133,39 @@ def generate(
         UsageError: the schedule has fewer levels than the recipe has steps.
     """
     sigmas = recipe.levels(schedule)
-    # DDPM's start, z ~ N(0, 1) at the noisiest level, is √(1+σ²)·ε here.
-    x = normal(0, seeds, shape, Stream.EPS) * math.sqrt(1 + float(sigmas[0]) ** 2)
+    x = _start(sigmas, seeds, shape)
     denoise = guide(denoiser, condition, negative, recipe.guidance, recipe.interval)
     if limit is not None:
         denoise = clamp(denoise, limit)
     sampler = SAMPLERS[recipe.sampler]
     # `yield from`, not `return`: no_grad holds while this body runs, and the sampler runs only as it is iterated.
     yield from sampler(denoise, x, sigmas, lambda i: normal(0, seeds, shape, Stream.STEP + i))
+
+
+@torch.no_grad()
+def generate_few_step(
+    flow: FlowMap,
+    levels: Tensor,
+    guidance: float,
+    condition: Condition,
+    seeds: Tensor,
+    shape: tuple[int, ...],
+    limit: float | None = 1.0,
+) -> Iterator[Step]:
+    """Draw B samples with one pass a step, from the noise that `generate` starts from.
+
+    Args:
+        flow: of the student.
+        levels: (n+1,) float64, descending to 0.
+        guidance: γ.
+        condition: B rows, as in `generate`.
+        seeds: (B,) int64, one for each sample, on the device to draw on.
+        shape: (C, H, W) of a sample.
+        limit: guesses of x0 are held in ±limit; None leaves them as they are.
+    """
+    yield from jumps(flow, _start(levels, seeds, shape), levels, guidance, flow.network.encode(condition), limit)
+
+
+def _start(sigmas: Tensor, seeds: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """(B, *shape): noise of the first level. DDPM's start, z ~ N(0, 1) at the noisiest, is √(1+σ²)·ε here."""
+    return normal(0, seeds, shape, Stream.EPS) * math.sqrt(1 + float(sigmas[0]) ** 2)

@@ -51,6 +51,15 @@ class Network(nn.Module):
     """
 
     config: NetworkConfig
+    shift_width: int = 0
+    """Numbers of what `shifted` takes; 0 is a network that cannot be shifted, and so has no students."""
+
+    def shifted(self, context: Any, shift: Tensor) -> Any:
+        """`context` with `shift` (B, shift_width) added to what the blocks are told beside σ.
+
+        For what else there is to say to a network than σ and a condition, such as where to jump to (`student`).
+        """
+        raise NotImplementedError
 
     def encode(self, condition: Condition) -> Any:
         """Return `condition` as `forward` takes it: B rows, as in z. Called once for a prompt, `forward` at every step.

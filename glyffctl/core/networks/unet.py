@@ -278,7 +278,7 @@ class UNet(Network):
         super().__init__()
         self.config = config
         widths, pixels = config.channels, config.in_channels * config.patch**2
-        embedding = 4 * widths[0]
+        self.shift_width = embedding = 4 * widths[0]
 
         self.embed_sigma = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         # Encoders differ in scale by orders of magnitude; a norm makes any of them fit.
@@ -350,6 +350,10 @@ class UNet(Network):
         weights = mask.to(tokens.dtype)
         mean = (tokens * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)
         return Context(tokens, mask[:, None, None, :], self.embed_text(mean))
+
+    def shifted(self, context: Context, shift: Tensor) -> Context:
+        """See `Network.shifted`."""
+        return context._replace(pooled=shift if context.pooled is None else context.pooled + shift)
 
     def forward(self, z: Tensor, sigma: Tensor, context: Context) -> Tensor:
         """z and the result (B, in_channels, size, size); sigma (B,) float64; context from `encode`."""

@@ -1,3 +1,4 @@
 """Training: objectives and the table of them, optimizers, averages, processes."""
 
 import glyffctl.core.training.denoising
+import glyffctl.core.training.distillation

@@ -36,10 +36,12 @@ class TrainingData:
     Attributes:
         glyphs: the pictures with their captions.
         embeddings: of the captions, on the device of the run.
+        teacher: the model that a student learns from, if it has one.
     """
 
     glyphs: GlyphSet
     embeddings: Embeddings
+    teacher: TrainedModel | None = None
 
 
 class Batch(NamedTuple):
@@ -71,9 +73,15 @@ class Objective(nn.Module, ABC):
         train_index, validation_index: glyphs that are learned from, and some of those held out.
         epoch_size: glyphs in an epoch.
         lengths: all that `Batch.length` can be on a GPU, in increasing order.
+        autocast: what is computed in `batch` by a network, is so in this; the trainer sets it.
+        validated: what `validate` measures by.
+        new: what is learned is not known at the start: a budget that shows most glyphs not once is too small.
     """
 
     lengths: tuple[int, ...] = (0,)
+    autocast: torch.dtype | None = None
+    validated: str = "σ"
+    new: bool = True
 
     network: Network
 
@@ -112,7 +120,8 @@ class Objective(nn.Module, ABC):
     def validate(self, network: Network, autocast: torch.dtype | None) -> Generator[float, None, dict[float, float]]:
         """Measure `network`, an average of the one in training, on glyphs that are held out.
 
-        Yields how much is done, from 0 to 1; returns a loss for each noise level, empty where nothing is held out.
+        Yields how much is done, from 0 to 1; returns a loss for each noise level, or whatever `validated` says, empty
+        where nothing is held out.
         """
 
     @abstractmethod

@@ -15,6 +15,7 @@ from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.device import memory_free, prefer_speed, send
 from glyffctl.core.errors import ModelError, TrainingError, UsageError
 from glyffctl.core.kernels import switch as kernels
+from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.config import Config
 from glyffctl.core.networks.network import build_network, parameter_count
 from glyffctl.core.precision import Precision, autocast_dtype
@@ -95,6 +96,7 @@ class Trainer:
         device: torch.device,
         group: ProcessGroup = SINGLE_PROCESS,
         dtype: torch.dtype = torch.float32,
+        teacher: TrainedModel | None = None,
     ) -> None:
         """Build a fresh run.
 
@@ -105,6 +107,7 @@ class Trainer:
             device: where to compute.
             group: the processes that train together.
             dtype: of weights and pictures; float64 shows what is rounding and what is not.
+            teacher: the model that a student learns from.
 
         Raises:
             TrainingError: nothing is left to train on, or a batch has fewer pictures than there are processes.
@@ -119,7 +122,7 @@ class Trainer:
             )
         if training.objective not in OBJECTIVES:
             raise UsageError(f"training.objective must be one of {', '.join(OBJECTIVES)}, not {training.objective!r}")
-        data = TrainingData(glyphs, embeddings.to(device))
+        data = TrainingData(glyphs, embeddings.to(device), teacher)
         self.objective = OBJECTIVES[training.objective](config, data, device, dtype)
         self.network = self.objective.network
         self.images = 0
@@ -198,6 +201,7 @@ class Trainer:
 
     def _batch(self, number: Tensor) -> Batch:
         """This process's share of the samples `number` (B,)."""
+        self.objective.autocast = self.autocast
         return self.objective.batch(self.group.shard(number))
 
     def _loss(self, batch: Batch, samples: int, forward: Callable[..., Tensor]) -> Tensor:

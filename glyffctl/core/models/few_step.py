@@ -1,0 +1,137 @@
+"""A few-step student beside its model: what it is, and its file.
+
+`few-step.safetensors` lies beside the `model.safetensors` that it belongs to, and holds only what differs from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.errors import ModelError, UsageError
+from glyffctl.core.io.bundled import model_label
+from glyffctl.core.io.tensors import digest, load_tensors, save_tensors
+from glyffctl.core.models.config import PASSES
+from glyffctl.core.networks.network import Network
+from glyffctl.core.networks.student import MergedStudent, Student
+from glyffctl.version import __version__
+
+FEW_STEP_FILE = "few-step.safetensors"
+_KIND = "glyffctl-few-step/1"
+_LEVELS = "levels"  # the tensor beside the weights
+_FINEST = (40.0, 20.0, 12.0, 8.0, 4.0, 1.9, 0.5)  # σ of pictures of 128×128, after the noisiest level
+_SIZE = 128
+
+
+def finest_levels(schedule: Schedule, size: int) -> Tensor:
+    """The levels of `max(PASSES)` passes: (n+1,) float64, from the noisiest of `schedule` down to 0.
+
+    They lie where the guesses of a picture of 128×128 move most: by half of their way above σ = 15, by a tenth below 2
+    (measured with the bundled model). A shape n times as wide survives n times the noise: smaller pictures take smaller
+    levels.
+    """
+    top = float(schedule.sigmas[-1])
+    scale = min(size / _SIZE, top / (2 * _FINEST[0]))
+    return torch.tensor([top, *(level * scale for level in _FINEST), 0.0], dtype=torch.float64)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FewStep:
+    """A student that draws in a few passes.
+
+    Attributes:
+        student: the network.
+        levels: (n+1,) float64, descending to 0: of the most passes, n.
+        passes: unless asked otherwise.
+        guidance: the least and the largest γ that it has learned.
+        images: jumps that it was shown in training.
+        identity: a digest of its numbers, where it was read from a file.
+    """
+
+    student: Student
+    levels: Tensor
+    passes: int
+    guidance: tuple[float, float]
+    images: int
+    identity: str = ""
+
+    @cached_property
+    def network(self) -> MergedStudent:
+        """The network to draw with."""
+        return self.student.merged()
+
+    def levels_of(self, passes: int) -> Tensor:
+        """(passes+1,) float64: the levels of so many passes.
+
+        Raises:
+            UsageError: it cannot draw in so many.
+        """
+        most = len(self.levels) - 1
+        if passes not in PASSES or passes > most:
+            offered = ", ".join(str(number) for number in PASSES if number <= most)
+            raise UsageError(f"--passes must be one of {offered}, not {passes}")
+        return self.levels[:: most // passes]
+
+
+def save_few_step(path: Path, few: FewStep, base: str) -> None:
+    """Write a student of the model whose identity is `base`, in half precision: the numbers are small differences."""
+    header = {
+        "glyffctl": __version__,
+        "base": base,
+        "rank": few.student.rank,
+        "passes": few.passes,
+        "guidance": list(few.guidance),
+        "images": few.images,
+    }
+    weights = {name: tensor.half() for name, tensor in few.student.state_dict().items()}
+    save_tensors(path, _KIND, {_LEVELS: few.levels, **weights}, header)
+
+
+def load_few_step(path: Path, network: Network, base: str) -> FewStep | None:
+    """Read the student of the model with this network and identity; None where there is no file.
+
+    Raises:
+        ModelError: it is cut short, damaged, of another version, or of another model.
+    """
+    if not path.exists():
+        return None
+    label = model_label(path)
+    tensors, header = load_tensors(path, _KIND, ModelError)
+    if header.get("base") != base:
+        raise ModelError(f"{label} belongs to another model than the one beside it; move it away")
+    identity = digest(tensors)
+    levels = tensors.pop(_LEVELS, None)
+    try:
+        rank, passes, images = (_whole(header[name]) for name in ("rank", "passes", "images"))
+        low, high = (float(end) for end in header["guidance"])
+        student = Student(network, rank)
+        student.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"cannot use {label}: its numbers do not fit its model") from error
+    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise ModelError(f"cannot use {label}: it holds numbers that are not finite")
+    if (
+        levels is None
+        or (levels.dtype, levels.ndim) != (torch.float64, 1)
+        or len(levels) - 1 not in PASSES
+        or not bool((levels.diff() < 0).all() and levels[-1] == 0 and levels.isfinite().all())
+        or passes not in PASSES
+        or not 1 <= low <= high
+    ):
+        raise ModelError(f"cannot use {label}: its levels, passes or guidance make no sense")
+    student.eval().requires_grad_(False)
+    return FewStep(
+        student=student, levels=levels, passes=passes, guidance=(low, high), images=images, identity=identity
+    )
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise TypeError(f"not a whole number: {value!r}")
+    return value

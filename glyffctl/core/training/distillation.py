@@ -1,0 +1,249 @@
+"""The objective of a few-step student: in one pass, what its teacher's solver reaches in several.
+
+The teacher draws captions of the data, with guidance drawn at random, from pure noise through all levels of the finest
+grid, with steps between them. The student learns every jump between levels that one of its numbers of passes makes:
+from 8 to 4, 2 and 1. This is progressive distillation (Salimans and Ho 2022, arXiv 2202.00512; Meng et al. 2023,
+arXiv 2210.03142) with the teacher's own solution as the target of all lengths at once, so that no student learns from
+a student.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Generator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from glyffctl.core.data.subset import evenly_spaced
+from glyffctl.core.device import send
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.flow_map import FlowMap, guess_of_jump, jumps
+from glyffctl.core.diffusion.guidance import clamp, guide
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.errors import TrainingError
+from glyffctl.core.models.checkpoint import Origin, TrainedModel
+from glyffctl.core.models.config import Config, FewStepConfig
+from glyffctl.core.models.few_step import FewStep, finest_levels
+from glyffctl.core.networks.network import Network
+from glyffctl.core.networks.student import Student
+from glyffctl.core.noise import Stream, normal, uniform
+from glyffctl.core.training.objective import OBJECTIVES, Batch, Objective, TrainingData
+
+_SOLVER = SAMPLERS["dpmpp-2m"]
+_LAST = 0.02  # the level that the teacher's steps into 0 are spaced towards: below it nothing of a picture changes
+_AT_ONCE = 32  # pictures that the teacher draws together
+_VALIDATED = 32  # pictures
+
+
+def jump_table(levels: int) -> list[tuple[int, int]]:
+    """From which level to which, by place, the jumps of all numbers of passes lead; the last place, `levels`, is σ = 0.
+
+    `levels` is a power of two: with half as many passes, every second level is left out.
+    """
+    return [(i, i + stride) for stride in _strides(levels) for i in range(0, levels, stride)]
+
+
+def _strides(levels: int) -> list[int]:
+    return [2**k for k in range(levels.bit_length())]
+
+
+def teacher_levels(levels: Tensor, substeps: int) -> tuple[Tensor, list[int]]:
+    """Levels of the teacher's solver between `levels` (n+1,), which end in 0, and after which steps those are reached.
+
+    `substeps` to each jump, evenly in ln σ; twice as many to the last, as if it ended at `_LAST`: there lines become
+    sharp, and a step without guidance costs half.
+    """
+    ends = torch.cat([levels[:-1], levels.new_tensor([min(_LAST, float(levels[-2]) / 2)])]).log()
+    counts = [substeps] * (len(levels) - 2) + [2 * substeps]
+    parts = [
+        ends[i] + (ends[i + 1] - ends[i]) * torch.arange(count, dtype=torch.float64) / count
+        for i, count in enumerate(counts)
+    ]
+    steps = list(itertools.accumulate(counts))
+    return torch.cat([torch.cat(parts).exp(), levels.new_zeros(1)]), [step - 1 for step in steps]
+
+
+@torch.no_grad()
+def trajectory(
+    teacher: Denoiser,
+    condition: Condition,
+    seeds: Tensor,
+    guidance: Tensor,
+    levels: Tensor,
+    config: FewStepConfig,
+    shape: tuple[int, ...],
+    limit: float | None,
+) -> Tensor:
+    """(B, n+1, *shape): where the teacher's guided flow is at each of `levels` (n+1,).
+
+    Args:
+        teacher: a denoiser.
+        condition: B rows.
+        seeds: (B,) int64 of the noise that each starts from.
+        guidance: (B,) γ of each.
+        levels: descending to 0.
+        config: steps between levels, and where guidance acts.
+        shape: (C, H, W).
+        limit: guesses of x0 are held in ±limit; None leaves them as they are.
+    """
+    away = Condition.none(1, condition.tokens.shape[-1]).to(seeds.device).rows(torch.zeros_like(seeds))
+    scale = guidance.to(condition.tokens.dtype).to(seeds.device).reshape(-1, 1, 1, 1)
+    denoise = guide(teacher, condition, away, scale, (config.guided_from, math.inf))
+    if limit is not None:
+        denoise = clamp(denoise, limit)
+    x = normal(0, seeds, shape, Stream.EPS) * math.sqrt(1 + float(levels[0]) ** 2)
+    sigmas, kept = teacher_levels(levels, config.substeps)
+    steps = _SOLVER(denoise, x, sigmas, lambda _: x)
+    return torch.stack([x, *(step.x for step in steps if step.i in kept)], dim=1)
+
+
+def _error(guess: Tensor, target: Tensor, softness: float) -> Tensor:
+    """(B,): the mean over pixels of √(d² + c²) − c, which far from 0 is |d| (Song and Dhariwal 2024, arXiv 2310.14189).
+
+    Where a student cannot tell black from white, the square would make it answer grey.
+    """
+    difference = (guess - target).float()
+    return ((difference**2 + softness**2).sqrt() - softness).flatten(1).mean(1)
+
+
+class Distillation(Objective):
+    """Jumps of a student against the flow of its teacher.
+
+    A batch takes one jump from each of as many trajectories, and as many batches as there are jumps share them.
+
+    Attributes:
+        teacher: the model whose flow is learned.
+        levels: (n+1,) float64, descending to 0: the levels of most passes.
+    """
+
+    validated = "passes"
+    new = False
+
+    def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
+        """Build a student that answers as its teacher. The arguments are those of `Objective`.
+
+        Raises:
+            TrainingError: no teacher, or one that cannot have students; or nothing to train on.
+        """
+        super().__init__(config, data, device, dtype)
+        if data.teacher is None:
+            raise TrainingError("a few-step student learns from a model: name it with --from")
+        self.teacher = data.teacher
+        network = self.teacher.network.to(device, dtype)
+        if not network.shift_width:
+            raise TrainingError("this kind of network cannot be made a few-step student")
+        self.codec = config.codec.build()
+        self.levels = finest_levels(self.teacher.schedule, config.codec.size)
+        torch.manual_seed(config.training.seed)
+        self.network = Student(network, config.few_step.rank).to(device)
+        self._jumps = jump_table(len(self.levels) - 1)
+        self._tokens = data.embeddings.lengths.cpu()
+        self.lengths = (max(1, int(self._tokens.max())),)
+        self._drawn: tuple[tuple[int, ...], Tensor] | None = None
+        self._reference: Tensor | None = None  # the teacher's trajectories of validation
+
+    def _trajectories(self, number: Tensor, caption: Tensor, keep: Tensor, guidance: Tensor) -> Tensor:
+        """(B, n+1, C, H, W) on the device, of the trajectories `number` (B,); kept while the same are asked for."""
+        key = tuple(number.tolist())
+        if self._drawn is None or self._drawn[0] != key:
+            captions, used, seeds = (send(values, self.device) for values in (caption, keep, number))
+            parts = [
+                self._flow(captions[rows], used[rows], seeds[rows], guidance[rows])
+                for rows in torch.arange(len(number)).split(_AT_ONCE)
+            ]
+            self._drawn = key, torch.cat(parts)
+        return self._drawn[1]
+
+    def _flow(self, caption: Tensor, keep: Tensor | None, seeds: Tensor, guidance: Tensor) -> Tensor:
+        """`trajectory` of captions on the device; guidance (B,) is on the CPU."""
+        condition = self.data.embeddings.batch(caption, keep=keep, dtype=self.dtype)
+        teacher = Denoiser(self.teacher.network, self.teacher.prediction, self.autocast)
+        return trajectory(
+            teacher, condition, seeds, guidance, self.levels, self.config.few_step, self.codec.shape, self.codec.limit
+        )
+
+    def batch(self, number: Tensor) -> Batch:
+        """Caption, whether it is used, γ, and of a jump: its levels, its start and its end; of samples `number`."""
+        few, seed, rows = self.config.few_step, self.config.training.seed, self.config.training.batch
+        step, row = number // rows, number % rows
+        drawn = (step // len(self._jumps)) * rows + row  # the trajectory
+        glyph = self.sample_glyphs(drawn)
+        caption = self.data.glyphs.caption_table.pick(
+            self.data.glyphs.character_of[glyph], uniform(seed, drawn, Stream.CAPTION)
+        )
+        keep = uniform(seed, drawn, Stream.DROP) >= self.config.diffusion.caption_dropout
+        low, high = math.log(few.guidance_low), math.log(few.guidance_high)
+        guidance = (low + (high - low) * uniform(seed, drawn, Stream.GUIDANCE)).exp()
+        states = self._trajectories(drawn, caption, keep, guidance)
+        jump = torch.tensor(self._jumps)[(step + row) % len(self._jumps)]
+        rows_ = torch.arange(len(number), device=states.device)
+        start, end = (states[rows_, place.to(states.device)] for place in jump.unbind(1))
+        sigma, target = (self.levels[place] for place in jump.unbind(1))
+        length = self.lengths[0] if self.device.type != "cpu" else max(1, int((self._tokens[caption] * keep).max()))
+        return Batch((caption, keep, guidance, sigma, target, start, end), length)
+
+    def forward(
+        self,
+        caption: Tensor,
+        keep: Tensor,
+        guidance: Tensor,
+        sigma: Tensor,
+        target: Tensor,
+        start: Tensor,
+        end: Tensor,
+        *,
+        length: int,
+        autocast: torch.dtype | None,
+    ) -> Tensor:
+        """(B,): how far the student's jump ends from the teacher's, in guesses of x0."""
+        condition = self.data.embeddings.batch(caption, length=length, keep=keep, dtype=self.dtype)
+        flow = FlowMap(self.network, self.teacher.prediction, autocast)
+        guess = flow(start, sigma, target, guidance, self.network.encode(condition))
+        return _error(guess, guess_of_jump(start, end, sigma, target), self.config.few_step.softness)
+
+    def validate(self, network: Network, autocast: torch.dtype | None) -> Generator[float, None, dict[float, float]]:
+        """The mean squared difference between pictures of `network` and of its teacher, by number of passes.
+
+        Held-out captions with the same noise every time, guided by the geometric mean of the range of γ. Empty where
+        nothing is held out. Yields how much is done, from 0 to 1.
+        """
+        few = self.config.few_step
+        held = evenly_spaced(self.validation_index, _VALIDATED)
+        caption = send(self.data.glyphs.caption_of[held], self.device)
+        guidance = math.sqrt(few.guidance_low * few.guidance_high)
+        if len(held) and self._reference is None:
+            seeds = send(held, self.device)
+            self._reference = self._flow(caption, None, seeds, torch.full((len(held),), guidance))
+        errors = dict[float, float]()
+        strides = _strides(len(self.levels) - 1) if self._reference is not None else []
+        for number, stride in enumerate(strides):
+            yield number / len(strides)
+            assert self._reference is not None
+            context = network.encode(self.data.embeddings.batch(caption, dtype=self.dtype))
+            flow = FlowMap(network, self.teacher.prediction, autocast)
+            x = self._reference[:, 0]
+            with torch.no_grad():
+                for step in jumps(flow, x, self.levels[::stride], guidance, context, self.codec.limit):
+                    x = step.x
+            errors[float((len(self.levels) - 1) // stride)] = float((x - self._reference[:, -1]).square().mean())
+        return errors
+
+    def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:  # noqa: ARG002
+        """The teacher with its student."""
+        few = self.config.few_step
+        assert isinstance(network, Student)
+        student = FewStep(
+            student=network,
+            levels=self.levels,
+            passes=few.passes,
+            guidance=(few.guidance_low, few.guidance_high),
+            images=images,
+        )
+        return replace(self.teacher, few_step=student)
+
+
+OBJECTIVES["few-step"] = Distillation
