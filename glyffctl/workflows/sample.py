@@ -195,7 +195,7 @@ def _write(
     options: SampleOptions, recipe: Recipe, model: Model, path: Path, pictures: Tensor, frames: list[Tensor]
 ) -> list[Path]:
     """Write the sheet or the single pictures, and the GIF; the paths of the files written."""
-    encoder = options.encoder or model.encoder.name
+    encoder, weights = options.encoder or model.encoder.name, model.identity_of(recipe)
     out = options.out or _unused(
         Path(f"{_slug(' '.join(options.prompts))}.png"), with_gif=options.gif == GIF_BESIDE_PICTURE
     )
@@ -215,7 +215,7 @@ def _write(
             files.append(file)
     else:
         image = _sheet(options, pictures, font)
-        save_png(out, image, to_settings(options, recipe, path, encoder, model.identity_of(recipe)))
+        save_png(out, image, to_settings(options, recipe, path, encoder, weights))
         files.append(out)
     if options.gif is not None:
         gif = _gif_path(out, options) if options.gif == GIF_BESIDE_PICTURE else options.gif
