@@ -25,7 +25,8 @@ from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import UsageError
 from glyffctl.core.interop.diffusers_export import diffusers_name, unet_config, unet_weights
 from glyffctl.core.models.config import CodecConfig, Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
-from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.models.generate import generate
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.networks.network import build_network, channels_last, parameter_count
 from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig, sinusoid
 from glyffctl.core.training.trainer import Trainer

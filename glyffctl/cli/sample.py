@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,6 +101,8 @@ def sample(
     json: Json = False,
 ) -> None:
     """Draw new glyphs for a meaning."""
+    # Of NumPy's matrices here a second thread only delays the small ones. NumPy reads this when it is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if again is not None:
         given = [param for param in ctx.command.params if _was_typed(ctx, param.name)]
         refused = [_label(param) for param in given if param.name not in _WITH_AGAIN]

@@ -8,8 +8,8 @@ from collections.abc import Generator, Sequence
 from glyffctl.core.data.cleaning import clean
 from glyffctl.core.data.definitions import installed_definitions, read_definitions
 from glyffctl.core.errors import DefinitionsError
-from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.han import HAN
+from glyffctl.core.text.vocabulary import Vocabulary
 from glyffctl.workflows.events import Caution, Event
 
 SHOWN = 5
@@ -19,7 +19,7 @@ _FEW = 4
 """Definitions are looked up for prompts with at most this many Han characters: more are a sentence."""
 
 
-def warn_of_unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Generator[Event, None, None]:
+def warn_of_unknown_words(encoder: Vocabulary, prompts: Sequence[str]) -> Generator[Event, None, None]:
     """Warn about prompts of which the encoder knows no word, and about single unknown words.
 
     For a few Han characters the warning quotes their definitions from Unihan, if it is on this machine. Loading it
@@ -72,7 +72,7 @@ def _with_its_word(part: str, prompt: str) -> str:
     return part if not any(letter.isalnum() for letter in word.replace(part, "")) else f"{part} (in {shorten(word)})"
 
 
-def _definition_hints(encoder: TextEncoder, characters: Sequence[str]) -> dict[str, str]:
+def _definition_hints(encoder: Vocabulary, characters: Sequence[str]) -> dict[str, str]:
     """The definitions of those of `characters` whose definition the encoder knows."""
     file = installed_definitions()
     if file is None:

@@ -15,11 +15,10 @@ import numpy as np
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.arrays import load_arrays
 from glyffctl.core.light.unet_graph import UNetSizes
+from glyffctl.core.models.files import FEW_STEP_KIND, MODEL_KIND, EncoderInfo, epochs_of
+from glyffctl.core.models.recipe import PASSES
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-_MODEL_KIND, _STUDENT_KIND = "glyffctl-model/2", "glyffctl-few-step/1"
-_PASSES = (1, 2, 4, 8)
 
 
 class Declined(Exception):  # noqa: N818 - no error: another way is taken
@@ -34,9 +33,10 @@ class LightModel:
         weights: of the student's network and its jump, by name.
         sizes: of the network.
         text_width: D of the token vectors that it takes.
-        encoder: the name and fingerprint of its text encoder, and the most tokens of a text.
+        encoder: which text encoder it takes.
         levels: (n+1,) float64, descending to 0: of the most passes, n.
         passes: unless asked otherwise.
+        guidance: the least and the largest γ that the student has learned.
         images: pictures that the model was trained on.
         epochs: how often it has seen its data.
         identity: a digest of all numbers that pictures depend on.
@@ -45,9 +45,10 @@ class LightModel:
     weights: dict[str, Array]
     sizes: UNetSizes
     text_width: int
-    encoder: tuple[str, str, int]
+    encoder: EncoderInfo
     levels: Array
     passes: int
+    guidance: tuple[float, float]
     images: int
     epochs: float | None
     identity: str
@@ -59,7 +60,7 @@ class LightModel:
             Declined: it cannot draw in so many.
         """
         most = len(self.levels) - 1
-        if passes not in _PASSES or passes > most:
+        if passes not in PASSES or passes > most:
             raise Declined
         return self.levels[:: most // passes]
 
@@ -71,20 +72,23 @@ def load_light(model: Path, student: Path) -> LightModel:
         Declined: a file is missing, damaged or not what this wing can draw with.
     """
     try:
-        base, few = load_arrays(model, _MODEL_KIND, ModelError), load_arrays(student, _STUDENT_KIND, ModelError)
+        base, few = load_arrays(model, MODEL_KIND, ModelError), load_arrays(student, FEW_STEP_KIND, ModelError)
         return _merge(base.tensors, base.header, few.tensors, few.header, (base.digest, few.digest))
     except (ModelError, KeyError, TypeError, ValueError, AttributeError) as cause:
         raise Declined from cause
 
 
 def _merge(
-    weights: dict[str, Array], header: dict[str, Any], differences: dict[str, Array], few: dict[str, Any],
+    weights: dict[str, Array],
+    header: dict[str, Any],
+    differences: dict[str, Array],
+    few: dict[str, Any],
     digests: tuple[str, str],
 ) -> LightModel:
     if few["base"] != digests[0]:
         raise Declined
     config = header["config"]
-    network, codec, encoder = config["network"], config["codec"], header["encoder"]
+    network, codec = config["network"], config["codec"]
     if (network["kind"], codec["kind"], config["diffusion"]["prediction"]) != ("unet", "pixels", "x0"):
         raise Declined
     if not network["pooled_text"] or network["size"] != codec["size"] or network["in_channels"] != 1:
@@ -116,10 +120,11 @@ def _merge(
         weights=merged,
         sizes=sizes,
         text_width=network["text_width"],
-        encoder=(encoder["name"], encoder["fingerprint"], encoder["max_tokens"]),
+        encoder=EncoderInfo(**header["encoder"]),
         levels=differences["levels"],
         passes=few["passes"],
+        guidance=(float(few["guidance"][0]), float(few["guidance"][1])),
         images=header["images"],
-        epochs=header["epochs"],
+        epochs=epochs_of(header),
         identity="+".join(digests),
     )

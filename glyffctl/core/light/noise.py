@@ -10,6 +10,7 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
+_STREAM = 0  # EPS
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _MASK, _HALF, _ROUNDS = np.uint64(0xFFFFFFFF), np.uint64(32), 10
 
@@ -18,7 +19,7 @@ def start_noise(seeds: np.ndarray[Any, np.dtype[np.int64]], count: int) -> Array
     """(B, count) float32 standard normal numbers: what pictures with the seeds (B,) start from."""
     index = seeds.astype(np.uint64)[:, None]
     block = np.arange(-(-count // 4), dtype=np.uint64)[None]
-    c0, c1, c2, c3 = np.broadcast_to(block, (len(seeds), block.shape[1])), np.uint64(0), index & _MASK, index >> _HALF
+    c0, c1, c2, c3 = np.broadcast_arrays(block, np.uint64(_STREAM), index & _MASK, index >> _HALF)
     k0 = k1 = 0
     for _ in range(_ROUNDS):
         left, right = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]

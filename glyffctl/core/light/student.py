@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from glyffctl.core.errors import ModelError
-from glyffctl.core.light.model import LightModel
+from glyffctl.core.light.model import Declined, LightModel
 from glyffctl.core.light.noise import start_noise
 from glyffctl.core.light.text import Texts
 from glyffctl.core.light.unet_graph import unet_graph
@@ -18,22 +17,15 @@ from glyffctl.core.light.unet_graph import unet_graph
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _EPSILON = np.float32(1e-5)  # of layer norms
+_ERRORS_ONLY = 3
 _END = -1.5  # the label of σ' = 0, see `networks.student`
 
 
 class LightStudent:
-    """A network that draws; made for so many threads."""
+    """A network that draws; `load_student` makes one."""
 
-    def __init__(self, model: LightModel, threads: int) -> None:
-        self._sizes, self._weights = model.sizes, model.weights
-        graph, shapes = unet_graph(model.sizes)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        # Waiting threads sleep, as torch's do, see `cli.main`: beside a busy process spinning ones take twice as long.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        given = [onnxruntime.OrtValue.ortvalue_from_numpy(model.weights[name].reshape(shapes[name])) for name in shapes]
-        options.add_external_initializers(list(shapes), given)
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    def __init__(self, model: LightModel, session: Any) -> None:
+        self._sizes, self._weights, self._session = model.sizes, model.weights, session
 
     def draw(self, texts: Texts, prompt: Array, seeds: Array, levels: Array, guidance: float) -> Iterator[Array]:
         """Draw B pictures: yields after each pass what is diffused, (B, size, size) float32, last the pictures.
@@ -63,7 +55,7 @@ class LightStudent:
 
     def _encode(self, texts: Texts) -> tuple[Array, Array, Array]:
         """Tokens, bias and pooled text as every pass takes them, see `networks.unet.UNet.encode`."""
-        absent = ~texts.mask.any(axis=1)
+        absent = np.logical_not(texts.mask.any(axis=1))
         mask = texts.mask.copy()
         mask[absent, 0] = True
         tokens = self._linear(self._layer_norm(texts.tokens, "text_in.0"), "text_in.1")
@@ -103,6 +95,29 @@ class LightStudent:
         patch, side = self._sizes.patch, self._sizes.size // self._sizes.patch
         blocks = x.reshape(-1, patch, patch, side, side).transpose(0, 3, 1, 4, 2)
         return blocks.reshape(len(x), self._sizes.size, self._sizes.size)
+
+
+def load_student(model: LightModel, threads: int) -> LightStudent:
+    """The student of a model, computed by so many threads.
+
+    Raises:
+        Declined: onnxruntime cannot be used.
+    """
+    graph, shapes = unet_graph(model.sizes)
+    try:
+        import onnxruntime  # noqa: PLC0415 - an extra
+
+        onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Waiting threads sleep, as torch's do, see `cli.main`: beside a busy process spinning ones take twice as long.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        given = [onnxruntime.OrtValue.ortvalue_from_numpy(model.weights[name].reshape(shapes[name])) for name in shapes]
+        options.add_external_initializers(list(shapes), given)
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as cause:  # onnxruntime's own have no base but this one
+        raise Declined from cause
+    return LightStudent(model, session)
 
 
 def to_pixels(x: Array) -> Array:

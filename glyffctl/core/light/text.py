@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import load_file
 
+from glyffctl.core.io.bundled import BUNDLED, pretrained
+from glyffctl.core.light.model import Declined, LightModel
 from glyffctl.core.text import vocabulary
 from glyffctl.core.text.fingerprint import SAMPLE, TEST_SENTENCE
 from glyffctl.core.text.tokenizer import BundledTokenizer
@@ -117,3 +119,25 @@ class LightEncoder:
         far = np.log(np.maximum(apart, exact) / exact) / math.log(self._max_distance / exact) * (side - exact)
         bucket = np.where(apart < exact, apart, np.minimum(exact + far.astype(np.int64), side - 1))
         return table[bucket + side * (distance > 0)].transpose(2, 0, 1)
+
+
+def load_light_encoder(model: LightModel) -> LightEncoder:
+    """The text encoder of a model.
+
+    Raises:
+        Declined: it is not the bundled one, or that is damaged.
+    """
+    if model.encoder.name != BUNDLED:
+        raise Declined
+    try:
+        encoder = LightEncoder(pretrained("encoder"), model.encoder.max_tokens)
+    except Exception as cause:  # the tokenizer's own have no base but this one
+        raise Declined from cause
+    if encoder.width != model.text_width or model.encoder.fingerprint not in ("", encoder.fingerprint):
+        raise Declined
+    return encoder
+
+
+def no_texts(model: LightModel, count: int) -> Texts:
+    """`count` empty texts."""
+    return Texts(np.zeros((count, 1, model.text_width), np.float32), np.zeros((count, 1), bool))
