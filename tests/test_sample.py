@@ -276,7 +276,7 @@ def test_words_that_the_encoder_does_not_know_are_named(
         reads.append(unihan)
         return unihan
 
-    monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", installed)
+    monkeypatch.setattr("glyffctl.workflows.definition_hints.installed_definitions", installed)
     assert warned("gold", "Gold", "a small swan", negative="water") == {} and not reads
     found = warned("铁", "铁鱼")
     assert list(found) == ["prompts-unknown", "definitions-suggested"] and len(reads) == 1
@@ -295,9 +295,9 @@ def test_words_that_the_encoder_does_not_know_are_named(
     prompts = found["prompts-unknown"].facts["prompts"]
     assert isinstance(prompts, tuple) and len(prompts) == 10
     assert all(len(caution.text) < 400 and "\n" not in caution.text for caution in found.values())
-    monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", lambda: None)
+    monkeypatch.setattr("glyffctl.workflows.definition_hints.installed_definitions", lambda: None)
     assert list(warned("铁")) == ["prompts-unknown"]
-    monkeypatch.setattr("glyffctl.workflows.words.installed_definitions", lambda: tmp_path / "gone.txt")
+    monkeypatch.setattr("glyffctl.workflows.definition_hints.installed_definitions", lambda: tmp_path / "gone.txt")
     assert list(warned("铁")) == ["prompts-unknown"]
 
 
