@@ -133,7 +133,9 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
         )
     path, why = yield from find_model(options.model, hub=True)
     yield Progress("Loading the model", 0, 1)
-    artist = _load(options, path, light=light)
+    possible = options.threads is not None and options.threads <= _processors()
+    threads = options.threads if possible else None
+    artist = (light_artist(options, path, threads) if light else None) or _torch_artist(options, path)
     yield Progress("Loading the model", 1, 1)
     if options.weights not in (None, artist.identity):
         if model_name(path) == Path(BUNDLED):
@@ -145,15 +147,11 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     yield Note(
         f"model: {model_name(path)}{why}, {artist.history}", "model-chosen", {"model": path, "history": artist.history}
     )
-    possible = options.threads is not None and options.threads <= _processors()
-    with artist.with_threads(options.threads if possible else None):
+    with artist.with_threads(threads):
         return (yield from _sample(options, artist, path))
 
 
-def _load(options: SampleOptions, path: Path, *, light: bool) -> Artist:
-    artist = light_artist(options, path) if light else None
-    if artist is not None:
-        return artist
+def _torch_artist(options: SampleOptions, path: Path) -> Artist:
     from glyffctl.workflows.sample_torch import TorchArtist  # noqa: PLC0415 - see the head of this file
 
     return TorchArtist(options, path)

@@ -52,19 +52,20 @@ def _has_gpu() -> bool:
     return any(Path(file).exists() for file in _GPU_FILES) or windows.exists()
 
 
-def light_artist(options: SampleOptions, path: Path) -> LightArtist | None:
+def light_artist(options: SampleOptions, path: Path, threads: int | None) -> LightArtist | None:
     """Load a model to draw with onnxruntime; None where it has no student, or PyTorch has to look at it.
 
     Args:
         options: for which `may_draw_light` holds.
         path: the model: its file or its run folder.
+        threads: to draw with; None are as many as there are cores.
     """
     folder = path if path.is_dir() else path.parent
     model, student = folder / MODEL_FILE, folder / FEW_STEP_FILE
     if path not in (folder, model) or not student.is_file() or (folder / EXPORT_FILE).exists():
         return None
     try:
-        return LightArtist(options, load_light(model, student))
+        return LightArtist(options, load_light(model, student), threads or _threads())
     except Declined:
         return None
 
@@ -74,7 +75,7 @@ class LightArtist:
 
     runtime, device, precision = RUNTIME, "cpu", "fp32"
 
-    def __init__(self, options: SampleOptions, model: LightModel) -> None:
+    def __init__(self, options: SampleOptions, model: LightModel, threads: int) -> None:
         """Load the text encoder, if there is text, and make the network ready.
 
         Raises:
@@ -89,10 +90,8 @@ class LightArtist:
         self._levels = model.levels_of(self.recipe.steps)
         has_text = any(text.strip() for text in options.prompts)
         self._encoder = load_light_encoder(model) if has_text else None
-        self.threads = _threads()
-        if options.threads is not None and options.threads <= usable_cores():
-            self.threads = options.threads
-        self._student = load_student(model, self.threads)
+        self.threads = threads
+        self._student = load_student(model, threads)
 
     def _recipe(self) -> Recipe:
         """As `models.choose_recipe` chooses it, where the student is in its choice."""
