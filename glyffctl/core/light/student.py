@@ -108,6 +108,7 @@ def load_student(model: LightModel, threads: int) -> LightStudent:
         import onnxruntime  # noqa: PLC0415 - an extra
 
         onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+        onnxruntime.disable_telemetry_events()  # on Windows it has some
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Waiting threads sleep, as torch's do, see `cli.main`: beside a busy process spinning ones take twice as long.

@@ -45,12 +45,14 @@ class LightEncoder:
         self._layers, self._heads = range(config["num_layers"]), config["num_heads"]
         self._max_distance = config["relative_attention_max_distance"]
         self._epsilon = np.float32(config["layer_norm_epsilon"])
-        self._weights = load_file(folder / "model.safetensors")
-        self.fingerprint = self._fingerprint()
+        weights = load_file(folder / "model.safetensors")
+        self.fingerprint = self._fingerprint(weights)
+        self._table = weights.pop("shared.weight")  # half of all, of which a text takes a few rows
+        self._weights = {name: value.astype(np.float32) for name, value in weights.items()}
 
-    def _fingerprint(self) -> str:
+    def _fingerprint(self, weights: dict[str, Array]) -> str:
         digest = hashlib.blake2b(digest_size=16)
-        for name, value in sorted(self._weights.items()):
+        for name, value in sorted(weights.items()):
             flat = value.reshape(-1)
             digest.update(f"{name} {value.shape}".encode())
             digest.update(np.concatenate([flat[:SAMPLE], flat[-SAMPLE:]]).astype(np.float32).tobytes())
@@ -81,7 +83,7 @@ class LightEncoder:
 
     def _encode(self, ids: list[int]) -> Array:
         """(L, D) float32."""
-        x = self._weights["shared.weight"][ids].astype(np.float32)
+        x = self._table[ids].astype(np.float32)
         bias = self._bias(len(ids))
         for layer in self._layers:
             block = f"encoder.block.{layer}.layer"
@@ -91,7 +93,7 @@ class LightEncoder:
         return self._norm(x, "encoder.final_layer_norm")
 
     def _weight(self, name: str) -> Array:
-        return self._weights[f"{name}.weight"].astype(np.float32)
+        return self._weights[f"{name}.weight"]
 
     def _linear(self, x: Array, name: str) -> Array:
         return x @ self._weight(name).T
