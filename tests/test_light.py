@@ -31,7 +31,7 @@ from tests.toys import captions
 SMALL = UNetSizes(
     size=16, in_channels=1, patch=2, channels=(8, 16), blocks=1, attention=(1,), head_width=8, context_width=8
 )
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "as bundled": {},
     "attention everywhere": {"attention": (0, 1), "head_width": 4},
     "two blocks, three levels": {"blocks": 2, "channels": (8, 16, 24), "attention": (2,)},
