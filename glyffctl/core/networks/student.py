@@ -15,6 +15,7 @@ from glyffctl.core.networks.network import Network, channels_last
 from glyffctl.core.networks.unet import sinusoid
 
 _END = -1.5  # the label of σ' = 0; those of levels above 0, ¼·ln σ', are greater
+_GAIN = 8.0  # of the shift, which has to grow from nothing: its weights learn as much faster
 
 
 class JumpEmbedding(nn.Module):
@@ -33,7 +34,7 @@ class JumpEmbedding(nn.Module):
         level = torch.where(target > 0, target.clamp(min=1e-3).log() / 4, _END)
         # ln γ lies in 0…2: a fortieth of it makes codes that change smoothly over all of the range.
         codes = [sinusoid(label.to(self.out.weight.dtype), self.codes) for label in (level, guidance.log() / 40)]
-        shift: Tensor = self.out(nn.functional.silu(self.hidden(torch.cat(codes, dim=1))))
+        shift: Tensor = _GAIN * self.out(nn.functional.silu(self.hidden(torch.cat(codes, dim=1))))
         return shift
 
 
@@ -59,9 +60,11 @@ class Student(Network):
             if weight.ndim < 2 or rank * (rows + columns) >= rows * columns:
                 self.whole[key] = nn.Parameter(torch.zeros_like(weight))
             else:
-                # One step of L moves W as far as a step of W itself would: L's directions add up to the unit.
-                self.left[key] = nn.Parameter(weight.new_zeros(rows, rank))
-                self.right[key] = nn.Parameter(torch.randn(rank, columns).to(weight) / math.sqrt(rank))
+                # L is drawn, not R: most of W's gradient lies in as many directions of its few rows as of its many
+                # columns. A step of R then moves W as far as a step of W itself would.
+                directions, _ = torch.linalg.qr(torch.randn(rows, rank))
+                self.left[key] = nn.Parameter(directions.to(weight) * math.sqrt(rows / rank))
+                self.right[key] = nn.Parameter(weight.new_zeros(rank, columns))
         self.embed_jump = JumpEmbedding(teacher.shift_width)
         self.embed_jump.to(next(teacher.parameters()))
 

@@ -101,7 +101,7 @@ def trajectory(
     return torch.stack([x, *(step.x for step in steps if step.i in kept)], dim=1)
 
 
-def _error(guess: Tensor, target: Tensor, softness: float) -> Tensor:
+def soft_error(guess: Tensor, target: Tensor, softness: float) -> Tensor:
     """(B,): the mean over pixels of √(d² + c²) − c, which far from 0 is |d| (Song and Dhariwal 2024, arXiv 2310.14189).
 
     Where a student cannot tell black from white, the square would make it answer grey.
@@ -167,7 +167,11 @@ class Distillation(Objective):
         )
 
     def batch(self, number: Tensor) -> Batch:
-        """Caption, whether it is used, γ, and of a jump: its levels, its start and its end; of samples `number`."""
+        """Caption, whether it is used, γ, and of a jump its levels, start, end and weight; of the samples `number`.
+
+        Jumps as long as a half or a whole of the way weigh less: no network of this size makes them without error, and
+        theirs would drown those of the others.
+        """
         few, seed, rows = self.config.few_step, self.config.training.seed, self.config.training.batch
         step, row = number // rows, number % rows
         drawn = (step // len(self._jumps)) * rows + row  # the trajectory
@@ -183,8 +187,9 @@ class Distillation(Objective):
         rows_ = torch.arange(len(number), device=states.device)
         start, end = (states[rows_, place.to(states.device)] for place in jump.unbind(1))
         sigma, target = (self.levels[place] for place in jump.unbind(1))
+        weight = (2 / (jump[:, 1] - jump[:, 0])).clamp(max=1).to(self.dtype)
         length = self.lengths[0] if self.device.type != "cpu" else max(1, int((self._tokens[caption] * keep).max()))
-        return Batch((caption, keep, guidance, sigma, target, start, end), length)
+        return Batch((caption, keep, guidance, sigma, target, start, end, weight), length)
 
     def forward(
         self,
@@ -195,15 +200,16 @@ class Distillation(Objective):
         target: Tensor,
         start: Tensor,
         end: Tensor,
+        weight: Tensor,
         *,
         length: int,
         autocast: torch.dtype | None,
     ) -> Tensor:
-        """(B,): how far the student's jump ends from the teacher's, in guesses of x0."""
+        """(B,): how far the student's jump ends from the teacher's, in guesses of x0, weighted."""
         condition = self.data.embeddings.batch(caption, length=length, keep=keep, dtype=self.dtype)
         flow = FlowMap(self.network, self.teacher.prediction, autocast)
         guess = flow(start, sigma, target, guidance, self.network.encode(condition))
-        return _error(guess, guess_of_jump(start, end, sigma, target), self.config.few_step.softness)
+        return weight * soft_error(guess, guess_of_jump(start, end, sigma, target), self.config.few_step.softness)
 
     def validate(self, network: Network, autocast: torch.dtype | None) -> Generator[float, None, dict[float, float]]:
         """The mean squared difference between pictures of `network` and of its teacher, by number of passes.

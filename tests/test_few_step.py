@@ -1,0 +1,238 @@
+"""Few-step students: made by `train --preset few-step`, kept beside their model, drawn with by `sample`."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from glyffctl.cli import app
+from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.errors import Interrupted, ModelError, TrainingError, UsageError
+from glyffctl.core.io.images import read_settings
+from glyffctl.core.models.checkpoint import MODEL_FILE, STATE_FILE, load_model, save_model
+from glyffctl.core.models.config import PASSES
+from glyffctl.core.models.few_step import FEW_STEP_FILE
+from glyffctl.core.models.generate import FEW_STEPS, Recipe
+from glyffctl.core.networks.student import Student
+from glyffctl.core.noise import normal
+from glyffctl.workflows.events import finish
+from glyffctl.workflows.models import choose_recipe
+from glyffctl.workflows.run import Run
+from glyffctl.workflows.sample import sample
+from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
+from glyffctl.workflows.train import TrainOptions, train
+from tests.conftest import Workshop, follow, of_kind
+
+SETTINGS = """
+[training]
+batch = 8
+warmup = 0
+precision = "fp32"
+learning_rate = 3e-3
+ema_decay = 0.5
+checkpoint_every = 64
+
+[few_step]
+rank = 4
+substeps = 1
+"""
+
+
+def distil(workshop: Workshop, out: Path, start: Path | None, images: int = 160) -> list[Any]:
+    settings = out.with_suffix(".toml")
+    settings.write_text(SETTINGS, encoding="utf-8")
+    options = TrainOptions(
+        data=workshop.data, out=out, gpus=0, preset="few-step", config=settings, start=start,
+        overrides={"images": images},
+    )  # fmt: skip
+    events, _ = follow(train(options))
+    return events
+
+
+@pytest.fixture(scope="module")
+def run(workshop: Workshop, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("students") / "run"
+    distil(workshop, out, tiny_run)
+    return out
+
+
+def test_at_first_a_student_answers_as_its_teacher(tiny_run: Path) -> None:
+    teacher = load_model(tiny_run).network
+    student = Student(teacher, rank=4)
+    z = normal(0, torch.arange(3), (1, 32, 32), stream=0)
+    sigma, target = torch.full((3,), 2.0, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    condition = load_condition(teacher)
+    answer = student(z, sigma, student.encode(condition), target, torch.full_like(sigma, 4))
+    assert torch.equal(answer, teacher(z, sigma, teacher.encode(condition)))
+
+
+def load_condition(network: Any) -> Any:
+    from tests.toys import captions
+
+    condition = captions(3, network.config.text_width)
+    return condition._replace(tokens=condition.tokens.float())
+
+
+def test_a_merged_student_is_the_student(run: Path) -> None:
+    few = load_model(run).few_step
+    assert few is not None
+    z = normal(0, torch.arange(3), (1, 32, 32), stream=0)
+    sigma, target = torch.full((3,), 2.0, dtype=torch.float64), torch.full((3,), 0.7, dtype=torch.float64)
+    guidance, condition = torch.tensor([1.0, 3.0, 8.0], dtype=torch.float64), load_condition(few.student)
+    answers = [
+        network(z, sigma, network.encode(condition), target, guidance) for network in (few.student, few.network)
+    ]
+    torch.testing.assert_close(answers[0], answers[1], rtol=1e-5, atol=1e-6)
+    assert not torch.equal(answers[0][1], answers[0][2]), "guidance is told to it"
+
+
+def test_a_student_learns(workshop: Workshop, tiny_run: Path, tmp_path: Path) -> None:
+    events = distil(workshop, tmp_path / "run", tiny_run, images=640)
+    checkpoints = of_kind(events, "checkpoint")
+    first, last = (checkpoints[i].facts["validation"] for i in (0, -1))
+    assert set(first) == {1.0, 2.0, 4.0, 8.0}
+    assert all(last[passes] < first[passes] for passes in first)
+    assert not of_kind(events, "budget-too-small")
+
+
+def test_the_model_beside_a_student_is_its_teacher(run: Path, tiny_run: Path) -> None:
+    student, teacher = load_model(run), load_model(tiny_run)
+    assert student.identity == teacher.identity and teacher.few_step is None
+    assert student.few_step is not None and student.few_step.images == 160
+    assert (run / FEW_STEP_FILE).stat().st_size < (run / MODEL_FILE).stat().st_size / 2
+
+
+@pytest.mark.parametrize("passes", [None, *PASSES])
+def test_sample_draws_with_the_student(run: Path, tmp_path: Path, passes: int | None) -> None:
+    out = tmp_path / "x.png"
+    job = ["sample", "gold", "--count", "2", "--model", str(run), "--out", str(out)]
+    done = CliRunner().invoke(app, job if passes is None else [*job, "--passes", str(passes)])
+    assert done.exit_code == 0, done.output
+    expected = Recipe(sampler="few-step", steps=passes or 4)
+    assert read_settings(out)["recipe"] == expected.as_plain()
+    assert expected.summary() in " ".join(done.stderr.split())
+    finish(sample(options_from_picture(out)))
+    assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
+
+
+def test_a_picture_of_another_student_is_not_redrawn(run: Path, tiny_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.png"
+    finish(sample(SampleOptions(prompts=("gold",), model=run, count=1, out=out)))
+    with pytest.raises(UsageError, match="few-step"):
+        finish(sample(options_from_picture(out, model=tiny_run)))
+    finish(sample(SampleOptions(prompts=("gold",), model=run, count=1, recipe=Recipe(steps=2), out=out)))
+    finish(sample(options_from_picture(out, model=tiny_run)))  # the whole model is the same
+    assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
+
+
+def test_what_a_student_cannot_do_the_whole_model_does(run: Path) -> None:
+    model = load_model(run)
+    own = Recipe(sampler="few-step", steps=4)
+    assert choose_recipe(model, None, 7.0) == replace(own, guidance=7.0)
+    assert choose_recipe(model, None, 4.0, negative=True) == FEW_STEPS
+    assert choose_recipe(model, None, 12.0) == replace(FEW_STEPS, guidance=12.0)
+    assert choose_recipe(model, Recipe(steps=3), 5.0) == Recipe(steps=3, guidance=5.0)
+    for recipe, guidance, negative in ((own, 12.0, False), (own, 4.0, True), (replace(own, steps=3), 4.0, False)):
+        with pytest.raises(UsageError, match="--passes"):
+            choose_recipe(model, recipe, guidance, negative=negative)
+    bare = replace(model, few_step=None)
+    assert choose_recipe(bare, None, None) == FEW_STEPS
+    with pytest.raises(UsageError, match="--preset few-step"):
+        choose_recipe(bare, own, None)
+
+
+def test_passes_and_steps_are_not_given_together(run: Path) -> None:
+    for typed in (["--steps", "3"], ["--sampler", "ddim"], ["--interval", "0", "5"]):
+        done = CliRunner().invoke(app, ["sample", "gold", "--model", str(run), "--passes", "4", *typed])
+        assert done.exit_code == 2 and typed[0] in done.output
+
+
+def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
+    workshop: Workshop, run: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within the trajectories that fifteen steps share, and without --from: its teacher lies beside it."""
+    save, steps = Run._checkpoint, 0
+
+    def stopping(self: Run, *, beside: bool) -> Any:
+        nonlocal steps
+        yield from save(self, beside=beside)
+        steps += 1
+        if steps == 1:
+            raise Interrupted("stopped", 2)
+
+    monkeypatch.setattr(Run, "_checkpoint", stopping)
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        distil(workshop, out, tiny_run)
+    distil(workshop, out, None)
+    assert (out / FEW_STEP_FILE).read_bytes() == (run / FEW_STEP_FILE).read_bytes()
+    assert (out / STATE_FILE).read_bytes()  # both are there
+
+
+def test_without_a_teacher_there_is_no_student(workshop: Workshop, tmp_path: Path) -> None:
+    with pytest.raises((UsageError, TrainingError), match="--from"):
+        distil(workshop, tmp_path / "run", None)
+
+
+def test_another_teacher_in_the_same_folder_is_refused(
+    workshop: Workshop, run: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    other = load_model(tiny_run)
+    with torch.no_grad():
+        next(other.network.parameters()).add_(1)
+    save_model(tmp_path / "other" / MODEL_FILE, other)
+    copied = shutil.copytree(run, tmp_path / "run")
+    with pytest.raises(TrainingError, match="teacher"):
+        distil(workshop, copied, tmp_path / "other")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "of another model", "of random bytes"])
+def test_a_damaged_student_is_one_line(run: Path, tiny_run: Path, tmp_path: Path, damage: str) -> None:
+    copied = shutil.copytree(run, tmp_path / "run")
+    file = copied / FEW_STEP_FILE
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "flipped":
+        content[-3] ^= 255
+    elif damage == "of random bytes":
+        content = bytearray(bytes(range(256)) * 40)
+    else:
+        other = load_model(tiny_run)
+        with torch.no_grad():
+            next(other.network.parameters()).add_(1)
+        save_model(copied / MODEL_FILE, other)
+    file.write_bytes(content)
+    with pytest.raises(ModelError, match=r"few-step\.safetensors") as caught:
+        load_model(copied)
+    assert "\n" not in str(caught.value)
+
+
+def test_trajectories_do_not_depend_on_how_a_batch_is_shared(workshop: Workshop, tiny_run: Path) -> None:
+    """A process of a job draws those of its samples, and a resumed run those that it needs."""
+    from glyffctl.core.models.config import as_dict, fit_to_data, merge, read_preset
+    from glyffctl.core.training.trainer import Trainer
+
+    teacher = load_model(tiny_run)
+    glyphs = open_glyphs(workshop.data)
+    cached = load_embeddings(workshop.data, glyphs.captions)
+    settings = as_dict(teacher.origin.config)
+    own = {"training": {"batch": 8, "precision": "fp32"}, "few_step": {"substeps": 1, "rank": 4}}
+    sections = merge(read_preset("few-step"), {name: settings[name] for name in ("network", "codec", "diffusion")}, own)
+    trainer = Trainer(
+        fit_to_data(sections, glyphs.size, cached.width), glyphs, cached, torch.device("cpu"), teacher=teacher
+    )
+    objective = trainer.objective
+    whole = objective.batch(objective.numbers(17))
+    half = objective.batch(objective.numbers(17)[4:])
+    for together, apart in zip(whole.values, half.values, strict=True):
+        torch.testing.assert_close(together[4:], apart, rtol=1e-4, atol=1e-4)
+    jumps = {(float(s), float(t)) for step in range(15) for s, t in zip(*objective.batch(objective.numbers(step)).values[3:5], strict=True)}
+    assert len(jumps) == 15, "fifteen steps of a window make every jump"
