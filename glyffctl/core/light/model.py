@@ -104,16 +104,16 @@ def _merge(
         context_width=network["context_width"],
     )
     del weights["schedule.sigmas"]
-    merged = {name: value.astype(np.float32) for name, value in weights.items()}
-    for name, value in differences.items():
-        part, _, key = name.partition(".")
-        if part == "whole":
-            merged[key.replace("/", ".")] += value
-        elif part == "left":
-            target = merged[key.replace("/", ".")]
-            target += (value.astype(np.float32) @ differences[f"right.{key}"].astype(np.float32)).reshape(target.shape)
-        elif part == "embed_jump":
-            merged[name] = value.astype(np.float32)
+    merged = {name: value.astype(np.float32) for name, value in differences.items() if name.startswith("embed_jump.")}
+    for name, value in weights.items():
+        key = name.replace(".", "/")
+        if f"whole.{key}" in differences:
+            difference = differences[f"whole.{key}"].astype(np.float32)
+        else:
+            left, right = (differences[f"{side}.{key}"].astype(np.float32) for side in ("left", "right"))
+            difference = (left @ right).reshape(value.shape)
+        difference += value  # W16 is widened as it is added: no other array of this size is made
+        merged[name] = difference
     if not all(np.isfinite(value).all() for value in merged.values()):
         raise Declined
     return LightModel(

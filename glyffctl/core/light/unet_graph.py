@@ -89,7 +89,7 @@ class _UNet:
                 h = self.block(h, name, inputs, level, side, attends=level in sizes.attention)
                 width = widths[level]
             if level > 0:
-                h, side = self.doubled(h, width, side), 2 * side
+                h, side = self.doubled(h), 2 * side
                 h = self.convolution(h, f"upsample.{place}", width, width)
         h = self.silu(self.group_norm(h, "norm_out", width, side, _NORM_EPSILON))
         output = self.convolution(h, "conv_out", width, sizes.pixels)
@@ -174,24 +174,11 @@ class _UNet:
         edge = (kernel // 2,) * 4
         return str(self.graph.node("Conv", x, weight, bias, pads=edge, strides=(stride, stride)))
 
-    def doubled(self, x: str, width: int, side: int) -> str:
+    def doubled(self, x: str) -> str:
         """Every position twice in both directions."""
-        sizes = self.graph.node("Concat", self.batch(x), self.graph.ints(width, 2 * side, 2 * side), axis=0)
-        return str(
-            self.graph.node(
-                "Resize",
-                x,
-                "",
-                "",
-                sizes,
-                mode="nearest",
-                nearest_mode="floor",
-                coordinate_transformation_mode="asymmetric",
-            )
-        )
-
-    def batch(self, x: str) -> str:
-        return str(self.graph.node("Shape", x, start=0, end=1))
+        scales = self.graph.constant(np.array([1, 1, 2, 2], np.float32))
+        how = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+        return str(self.graph.node("Resize", x, "", scales, **how))
 
     def silu(self, x: str) -> str:
         return str(self.graph.node("Mul", x, self.graph.node("Sigmoid", x)))
@@ -211,10 +198,7 @@ class _UNet:
         rows = graph.node("Reshape", x, graph.ints(0, groups, -1))
         rows = graph.node("InstanceNormalization", rows, ones, zeros, epsilon=epsilon)
         y = graph.node("Reshape", rows, graph.ints(-1, width, side, side))
-        weight, bias = (
-            graph.node("Reshape", graph.weight(f"{name}.{part}", width), graph.ints(width, 1, 1))
-            for part in ("weight", "bias")
-        )
+        weight, bias = (graph.weight(f"{name}.{part}", width, 1, 1) for part in ("weight", "bias"))
         if film is not None:
             scale = graph.node("Add", film[0], graph.number(1.0))
             weight, bias = graph.node("Mul", weight, scale), graph.node("Mul", bias, scale)
