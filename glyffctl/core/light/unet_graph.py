@@ -177,8 +177,8 @@ class _UNet:
     def doubled(self, x: str) -> str:
         """Every position twice in both directions."""
         scales = self.graph.constant(np.array([1, 1, 2, 2], np.float32))
-        how = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
-        return str(self.graph.node("Resize", x, "", scales, **how))
+        how: dict[str, Any] = {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+        return str(self.graph.node("Resize", x, "", scales, mode="nearest", **how))
 
     def silu(self, x: str) -> str:
         return str(self.graph.node("Mul", x, self.graph.node("Sigmoid", x)))
