@@ -230,3 +230,31 @@ def test_the_command_imports_no_pytorch_and_stays_small(model: Path, tmp_path: P
     assert [Path(file).name for file in json.loads(drawn[0])["files"]] == ["lithium.png"]
     assert run("--again", "lithium.png") == ["lithium-again.png"]
     assert (tmp_path / "lithium.png").read_bytes() == (tmp_path / "lithium-again.png").read_bytes()
+
+
+LIMITED = """
+import resource
+from glyffctl.cli import main
+resource.setrlimit(resource.RLIMIT_AS, (10**9, 10**9))
+main()
+"""
+
+
+@pytest.mark.hostile
+def test_a_batch_that_memory_has_no_room_for_is_one_line(model: Path, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        LIMITED,
+        "sample",
+        "gold",
+        "--model",
+        str(model),
+        "--count",
+        "600",
+        "--batch",
+        "600",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and list(tmp_path.iterdir()) == []
+    assert done.stderr.splitlines()[1:] == ["error: not enough memory; make --batch, --size or the network smaller"]

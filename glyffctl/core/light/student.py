@@ -17,7 +17,7 @@ from glyffctl.core.light.unet_graph import unet_graph
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _EPSILON = np.float32(1e-5)  # of layer norms
-_ERRORS_ONLY = 3
+_FATAL = 4  # the least severe of what onnxruntime prints; other errors are exceptions, too
 # See `networks.student`: the label of σ' = 0, and what the jump's shift is multiplied by.
 _END = -1.5
 _GAIN = np.float32(8)
@@ -41,6 +41,7 @@ class LightStudent:
 
         Raises:
             ModelError: the network's output is not finite.
+            MemoryError: there is not enough for so many pictures at once.
         """
         tokens, bias, pooled = self._encode(texts)
         text = {"tokens": tokens[prompt], "bias": bias[prompt]}
@@ -49,11 +50,20 @@ class LightStudent:
         for sigma, target in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
             embedding = _silu(self._embed(sigma, target, guidance) + pooled[prompt])
             z = x * np.float32(1 / math.sqrt(1 + sigma**2))
-            x0: Array = self._session.run(None, {"z": z, "embedding": embedding, **text})[0].clip(-1, 1)
+            x0 = self._run({"z": z, "embedding": embedding, **text}).clip(-1, 1)
             x = x0 + (x - x0) * np.float32(target / sigma)
             if target == 0 and not np.isfinite(x).all():
                 raise ModelError("the network's output is not finite; try a smaller `guidance` or another model")
             yield self._shuffled(x)
+
+    def _run(self, inputs: dict[str, Array]) -> Array:
+        try:
+            output: Array = self._session.run(None, inputs)[0]
+        except Exception as error:  # onnxruntime has no type of its own for it
+            if "alloc" in str(error).lower():
+                raise MemoryError from error
+            raise
+        return output
 
     def _encode(self, texts: Texts) -> tuple[Array, Array, Array]:
         """Tokens, bias and pooled text as every pass takes them, see `networks.unet.UNet.encode`."""
@@ -109,7 +119,7 @@ def load_student(model: LightModel, threads: int) -> LightStudent:
     try:
         import onnxruntime  # noqa: PLC0415 - an extra
 
-        onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
+        onnxruntime.set_default_logger_severity(_FATAL)
         onnxruntime.disable_telemetry_events()  # on Windows it has some
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
