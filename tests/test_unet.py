@@ -28,7 +28,8 @@ from glyffctl.core.models.config import CodecConfig, Config, DiffusionConfig, Tr
 from glyffctl.core.models.generate import generate
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.networks.network import build_network, channels_last, parameter_count
-from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig, sinusoid
+from glyffctl.core.networks.sinusoid import sinusoid
+from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig
 from glyffctl.core.training.trainer import Trainer
 
 SMALL = UNetConfig(

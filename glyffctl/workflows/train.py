@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,9 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     if options.gpus and options.device == "auto" and device.type == "cpu":
         yield Caution("no GPU was found: training on the CPU (--gpus 0 turns this line off)", "no-gpu")
     preset, sections = _settings(options, device)
+    if sections["training"].get("objective") == FEW_STEP and group.size > 1:
+        raise UsageError("a few-step student trains in one process; take --gpus 1")
+    options = _with_teacher(options, sections)
     start = _load_start(options, sections)
     if parse(sections).training.deterministic:  # errors in settings come before minutes are spent on embedding
         make_deterministic()
@@ -129,18 +132,21 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         yield from embed(EmbedOptions(options.data, options.encoder or BUNDLED, device=str(device)))
     group.barrier()
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
-    if start is not None and start.text_width != cached.width:
+    learns = sections["training"].get("objective") == FEW_STEP
+    known = start is None or cached.fingerprint == start.origin.encoder.fingerprint
+    if start is not None and (start.text_width != cached.width or (learns and not known)):
         raise TrainingError(
             f"the model at {options.start} was trained with the text encoder {start.origin.encoder.name}, the captions "
-            f"are embedded with {cached.encoder}, whose vectors have another width; run `glyffctl embed --data "
+            f"are embedded with {cached.encoder}, whose vectors are others; run `glyffctl embed --data "
             f"{options.data} --encoder {start.origin.encoder.name}`"
         )
     out = options.out or Path("runs") / preset
-    if start is not None and options.start is not None and _same_run(out, options.start):
+    # A student that goes on learns from a copy of its teacher in the same folder, which does not change.
+    if start is not None and options.start is not None and not learns and _same_run(out, options.start):
         raise TrainingError(f"{out} is the run to start from; name another folder for the new one with --out")
     make_folder(out)
     with lock_folder(out):
-        teacher = _teacher(sections, start, out)
+        teacher = _teacher(sections, start)
         run = _make_run(sections, glyphs, cached, device, group, out, teacher, tensorboard=options.tensorboard)
         trainer, origin = run.trainer, run.origin
         parameters = parameter_count(trainer.network)
@@ -181,17 +187,24 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         )
 
 
-def _teacher(sections: dict[str, dict[str, Any]], start: TrainedModel | None, out: Path) -> TrainedModel | None:
-    """The model that a few-step run learns from, whose identity is put into `sections`; None for other objectives.
+def _with_teacher(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> TrainOptions:
+    """`options` with a teacher where the objective takes one: a few-step run that goes on has it beside its student.
 
-    It is `start`, or the copy that a run which goes on has beside its student.
+    Raises:
+        UsageError: none is named, and there is none.
     """
-    if sections["training"].get("objective") != FEW_STEP:
-        return None
-    if start is None and (out / checkpoint.MODEL_FILE).exists():
-        start = checkpoint.load_model(out)
-    if start is None:
+    if sections["training"].get("objective") != FEW_STEP or options.start is not None:
+        return options
+    out = options.out or Path("runs") / (options.preset or FEW_STEP)
+    if not (out / checkpoint.MODEL_FILE).exists():
         raise UsageError("a few-step student learns from a model: name it with --from, such as --from bundled")
+    return replace(options, start=out)
+
+
+def _teacher(sections: dict[str, dict[str, Any]], start: TrainedModel | None) -> TrainedModel | None:
+    """The model that a few-step run learns from, whose identity is put into `sections`; None for other objectives."""
+    if start is None or sections["training"].get("objective") != FEW_STEP:
+        return None
     sections["few_step"]["teacher"] = start.identity
     return start
 

@@ -103,6 +103,14 @@ def _merge(
         head_width=network["head_width"],
         context_width=network["context_width"],
     )
+    levels, low, high = differences["levels"], float(few["guidance"][0]), float(few["guidance"][1])
+    if (
+        (str(levels.dtype), levels.ndim) != ("float64", 1)
+        or not {len(levels) - 1, few["passes"]} <= set(PASSES)
+        or not ((np.diff(levels) < 0).all() and levels[-1] == 0 and np.isfinite(levels).all())
+        or not 1 <= low <= high
+    ):
+        raise Declined
     del weights["schedule.sigmas"]
     merged = {name: value.astype(np.float32) for name, value in differences.items() if name.startswith("embed_jump.")}
     for name, value in weights.items():
@@ -110,7 +118,7 @@ def _merge(
         if f"whole.{key}" in differences:
             difference = differences[f"whole.{key}"].astype(np.float32)
         else:
-            left, right = (differences[f"{side}.{key}"].astype(np.float32) for side in ("left", "right"))
+            left, right = (_unpacked(differences, f"{side}.{key}") for side in ("left", "right"))
             difference = (left @ right).reshape(value.shape)
         difference += value  # W16 is widened as it is added: no other array of this size is made
         merged[name] = difference
@@ -121,10 +129,15 @@ def _merge(
         sizes=sizes,
         text_width=network["text_width"],
         encoder=EncoderInfo(**header["encoder"]),
-        levels=differences["levels"],
+        levels=levels,
         passes=few["passes"],
-        guidance=(float(few["guidance"][0]), float(few["guidance"][1])),
+        guidance=(low, high),
         images=header["images"],
         epochs=epochs_of(header),
         identity="+".join(digests),
     )
+
+
+def _unpacked(packed: dict[str, Array], name: str) -> Array:
+    """A factor of low rank, see `models.few_step.pack`."""
+    return packed[name].astype(np.float32) * packed[f"{name}:scale"]

@@ -24,6 +24,9 @@ from glyffctl.core.networks.student import MergedStudent, Student
 from glyffctl.version import __version__
 
 _LEVELS = "levels"  # the tensor beside the weights
+_FACTORS = ("left.", "right.")  # names of the factors of low rank begin so
+_SCALE = ":scale"
+_MOST = 127
 _FINEST = (40.0, 20.0, 12.0, 8.0, 4.0, 1.9, 0.5)  # σ of pictures of 128×128, after the noisiest level
 _SIZE = 128
 
@@ -79,7 +82,7 @@ class FewStep:
 
 
 def save_few_step(path: Path, few: FewStep, base: str) -> None:
-    """Write a student of the model whose identity is `base`, in half precision: the numbers are small differences."""
+    """Write a student of the model whose identity is `base`, see `pack`."""
     header = {
         "glyffctl": __version__,
         "base": base,
@@ -88,8 +91,37 @@ def save_few_step(path: Path, few: FewStep, base: str) -> None:
         "guidance": list(few.guidance),
         "images": few.images,
     }
-    weights = {name: tensor.half() for name, tensor in few.student.state_dict().items()}
-    save_tensors(path, FEW_STEP_KIND, {_LEVELS: few.levels, **weights}, header)
+    save_tensors(path, FEW_STEP_KIND, {_LEVELS: few.levels, **pack(few.student.state_dict())}, header)
+
+
+def pack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a student as its file holds them: they are differences, of which a few digits are enough.
+
+    The factors L and R of low rank are whole numbers in −127…127 for each row, to be multiplied by the row's scale in
+    the tensor `NAME:scale`; the rest is in half precision.
+    """
+    packed = {}
+    for name, tensor in weights.items():
+        if name.startswith(_FACTORS):
+            scale = tensor.abs().amax(1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny) / _MOST
+            packed[name] = (tensor / scale).round().to(torch.int8)
+            packed[name + _SCALE] = scale
+        else:
+            packed[name] = tensor.half()
+    return packed
+
+
+def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `pack`, but for its rounding; float32.
+
+    Raises:
+        KeyError: a scale is missing.
+    """
+    weights = {name: tensor.float() for name, tensor in packed.items() if not name.endswith(_SCALE)}
+    return {
+        name: tensor * packed[name + _SCALE] if name.startswith(_FACTORS) else tensor
+        for name, tensor in weights.items()
+    }
 
 
 def load_few_step(path: Path, network: Network, base: str) -> FewStep | None:
@@ -110,10 +142,10 @@ def load_few_step(path: Path, network: Network, base: str) -> FewStep | None:
         rank, passes, images = (_whole(header[name]) for name in ("rank", "passes", "images"))
         low, high = (float(end) for end in header["guidance"])
         student = Student(network, rank)
-        student.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+        student.load_state_dict(unpack(tensors))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"cannot use {label}: its numbers do not fit its model") from error
-    if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+    if not all(bool(tensor.isfinite().all()) for tensor in student.state_dict().values()):
         raise ModelError(f"cannot use {label}: it holds numbers that are not finite")
     if (
         levels is None

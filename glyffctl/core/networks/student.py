@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.networks.network import Network, channels_last
-from glyffctl.core.networks.unet import sinusoid
+from glyffctl.core.networks.sinusoid import sinusoid
 
 _END = -1.5  # the label of σ' = 0; those of levels above 0, ¼·ln σ', are greater
 _GAIN = 8.0  # of the shift, which has to grow from nothing: its weights learn as much faster

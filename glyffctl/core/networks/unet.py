@@ -23,6 +23,7 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.io.reading import short_repr
 from glyffctl.core.kernels.layers import geglu, group_norm, layer_norm
 from glyffctl.core.networks.network import NETWORKS, Network, NetworkConfig, NetworkKind
+from glyffctl.core.networks.sinusoid import sinusoid
 
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
 
@@ -147,18 +148,6 @@ def _zero(module: nn.Conv2d | nn.Linear) -> nn.Module:
     if module.bias is not None:
         nn.init.zeros_(module.bias)
     return module
-
-
-def sinusoid(label: Tensor, width: int) -> Tensor:
-    """(B, width): cosines, then sines, of 1000·label at `width`/2 frequencies from 1 down to 10⁻⁴.
-
-    The transformer's position code (Vaswani et al. 2017, section 3.5). Labels ¼·ln σ span about −1…1.3; times 1000 they
-    have the range of DDPM's t, for which these frequencies were made.
-    """
-    half = width // 2
-    frequencies = torch.arange(half, device=label.device, dtype=torch.float32).mul(-math.log(1e4)).div(half).exp()
-    angle = 1000 * label.float()[:, None] * frequencies[None]
-    return torch.cat([angle.cos(), angle.sin()], dim=1).to(label.dtype)
 
 
 class ResBlock(nn.Module):

@@ -1,0 +1,20 @@
+"""The code of a number as a network is told it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def sinusoid(label: Tensor, width: int) -> Tensor:
+    """(B, width): cosines, then sines, of 1000·label at `width`/2 frequencies from 1 down to 10⁻⁴.
+
+    The transformer's position code (Vaswani et al. 2017, section 3.5). Labels ¼·ln σ span about −1…1.3; times 1000 they
+    have the range of DDPM's t, for which these frequencies were made.
+    """
+    half = width // 2
+    frequencies = torch.arange(half, device=label.device, dtype=torch.float32).mul(-math.log(1e4)).div(half).exp()
+    angle = 1000 * label.float()[:, None] * frequencies[None]
+    return torch.cat([angle.cos(), angle.sin()], dim=1).to(label.dtype)
