@@ -149,6 +149,8 @@ CHANGES = {
     "of eps": (0, _header(lambda header, _: header["config"]["diffusion"].update(prediction="eps"))),
     "of another network": (0, _header(lambda header, _: header["config"]["network"].update(kind="mixer"))),
     "of another width": (0, _header(lambda header, _: header["config"]["network"].update(channels=[8, 32]))),
+    "of another head": (0, _header(lambda header, _: header["config"]["network"].update(head_width=3))),
+    "of another width of text": (0, _header(lambda header, _: header["config"]["network"].update(text_width=[8]))),
     "without settings": (0, _header(lambda header, _: header.pop("config"))),
     "not finite": (1, _header(_not_finite)),
     "levels that ascend": (1, _header(lambda _, held: held.update(levels=held["levels"].flip(0)))),

@@ -119,7 +119,10 @@ class LightArtist:
         options, steps = self._options, self.recipe.steps
         prompt = np.arange(len(options.prompts)).repeat(options.count)
         seeds = np.tile(options.seed + np.arange(options.count), len(options.prompts))
-        texts = self._encoder.encode(options.prompts) if self._encoder else no_texts(self._model, len(options.prompts))
+        if self._encoder is None:
+            texts = no_texts(len(options.prompts), self._model.text_width)
+        else:
+            texts = self._encoder.encode(options.prompts)
         pictures: list[Array] = []
         frames: list[list[Array]] = [[] for _ in range(steps)]
         for first in range(0, len(prompt), options.batch):

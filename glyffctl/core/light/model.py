@@ -74,7 +74,7 @@ def load_light(model: Path, student: Path) -> LightModel:
     try:
         base, few = load_arrays(model, MODEL_KIND, ModelError), load_arrays(student, FEW_STEP_KIND, ModelError)
         return _merge(base.tensors, base.header, few.tensors, few.header, (base.digest, few.digest))
-    except (ModelError, KeyError, TypeError, ValueError, AttributeError) as cause:
+    except (ModelError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as cause:
         raise Declined from cause
 
 
@@ -103,12 +103,16 @@ def _merge(
         head_width=network["head_width"],
         context_width=network["context_width"],
     )
+    images, encoder = header["images"], EncoderInfo(**header["encoder"])
     levels, low, high = differences["levels"], float(few["guidance"][0]), float(few["guidance"][1])
     if (
         (str(levels.dtype), levels.ndim) != ("float64", 1)
         or not {len(levels) - 1, few["passes"]} <= set(PASSES)
         or not ((np.diff(levels) < 0).all() and levels[-1] == 0 and np.isfinite(levels).all())
         or not 1 <= low <= high
+        or type(images) is not int
+        or images < 0
+        or [type(value) for value in (encoder.name, encoder.fingerprint, encoder.max_tokens)] != [str, str, int]
     ):
         raise Declined
     del weights["schedule.sigmas"]
@@ -128,11 +132,11 @@ def _merge(
         weights=merged,
         sizes=sizes,
         text_width=network["text_width"],
-        encoder=EncoderInfo(**header["encoder"]),
+        encoder=encoder,
         levels=levels,
         passes=few["passes"],
         guidance=(low, high),
-        images=header["images"],
+        images=images,
         epochs=epochs_of(header),
         identity="+".join(digests),
     )

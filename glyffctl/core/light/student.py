@@ -11,7 +11,7 @@ import numpy as np
 from glyffctl.core.errors import ModelError
 from glyffctl.core.light.model import Declined, LightModel
 from glyffctl.core.light.noise import start_noise
-from glyffctl.core.light.text import Texts
+from glyffctl.core.light.text import Texts, no_texts
 from glyffctl.core.light.unet_graph import unet_graph
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -28,6 +28,19 @@ class LightStudent:
 
     def __init__(self, model: LightModel, session: Any) -> None:
         self._sizes, self._weights, self._session = model.sizes, model.weights, session
+        self._text_width = model.text_width
+
+    def check(self) -> None:
+        """See whether the weights outside of the graph fit their sizes.
+
+        Raises:
+            ValueError, TypeError: they do not.
+        """
+        sizes = self._sizes
+        tokens, _, pooled = self._encode(no_texts(1, self._text_width))
+        embedding = self._embed(1.0, 0.0, 1.0) + pooled
+        if (tokens.shape, embedding.shape) != ((1, 1, sizes.context_width), (1, sizes.embedding)):
+            raise ValueError("weights of other sizes")
 
     def draw(self, texts: Texts, prompt: Array, seeds: Array, levels: Array, guidance: float) -> Iterator[Array]:
         """Draw B pictures: yields after each pass what is diffused, (B, size, size) float32, last the pictures.
@@ -113,10 +126,10 @@ def load_student(model: LightModel, threads: int) -> LightStudent:
     """The student of a model, computed by so many threads.
 
     Raises:
-        Declined: onnxruntime cannot be used.
+        Declined: onnxruntime cannot be used, or the weights do not fit.
     """
-    graph, shapes = unet_graph(model.sizes)
     try:
+        graph, shapes = unet_graph(model.sizes)
         import onnxruntime  # noqa: PLC0415 - an extra
 
         onnxruntime.set_default_logger_severity(_FATAL)
@@ -128,9 +141,11 @@ def load_student(model: LightModel, threads: int) -> LightStudent:
         given = [onnxruntime.OrtValue.ortvalue_from_numpy(model.weights[name].reshape(shapes[name])) for name in shapes]
         options.add_external_initializers(list(shapes), given)
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as cause:  # onnxruntime's own have no base but this one
+        student = LightStudent(model, session)
+        student.check()
+    except Exception as cause:  # onnxruntime's own have no base but this one, and forged sizes are of any kind
         raise Declined from cause
-    return LightStudent(model, session)
+    return student
 
 
 def to_pixels(x: Array) -> Array:

@@ -34,11 +34,15 @@ class LightEncoder:
     Attributes:
         width: D, of the vectors.
         max_tokens: longer texts are cut.
+        max_length: the most tokens of one text.
         fingerprint: as `text.loading` computes it.
     """
 
     def __init__(self, folder: Path, max_tokens: int) -> None:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config, about = (
+            json.loads((folder / name).read_text(encoding="utf-8")) for name in ("config.json", "tokenizer_config.json")
+        )
+        self.max_length: int = about["model_max_length"]
         self.width: int = config["d_model"]
         self.max_tokens = max_tokens
         self._tokenizer = BundledTokenizer(folder / "tokenizer.json")
@@ -135,11 +139,12 @@ def load_light_encoder(model: LightModel) -> LightEncoder:
         encoder = LightEncoder(pretrained("encoder"), model.encoder.max_tokens)
     except Exception as cause:  # the tokenizer's own have no base but this one
         raise Declined from cause
-    if encoder.width != model.text_width or model.encoder.fingerprint not in ("", encoder.fingerprint):
+    fits = encoder.width == model.text_width and 2 <= encoder.max_tokens <= encoder.max_length
+    if not fits or model.encoder.fingerprint not in ("", encoder.fingerprint):
         raise Declined
     return encoder
 
 
-def no_texts(model: LightModel, count: int) -> Texts:
-    """`count` empty texts."""
-    return Texts(np.zeros((count, 1, model.text_width), np.float32), np.zeros((count, 1), bool))
+def no_texts(count: int, width: int) -> Texts:
+    """`count` empty texts, for vectors of `width` numbers."""
+    return Texts(np.zeros((count, 1, width), np.float32), np.zeros((count, 1), bool))

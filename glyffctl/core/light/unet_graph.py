@@ -31,6 +31,13 @@ class UNetSizes:
     head_width: int
     context_width: int
 
+    def __post_init__(self) -> None:
+        """Raise ValueError for sizes that `UNetConfig` refuses because they do not divide."""
+        attending = [self.channels[level] for level in (*self.attention, -1)]
+        grid = self.patch * 2 ** (len(self.channels) - 1)
+        if self.size % grid or any(width % self.head_width for width in attending):
+            raise ValueError("sizes that do not divide")
+
     @property
     def pixels(self) -> int:
         """Channels of the widest grid: those of a patch."""
