@@ -91,7 +91,12 @@ def _merge(
     network, codec = config["network"], config["codec"]
     if (network["kind"], codec["kind"], config["diffusion"]["prediction"]) != ("unet", "pixels", "x0"):
         raise Declined
-    if not network["pooled_text"] or network["size"] != codec["size"] or network["in_channels"] != 1:
+    if (
+        network["text_width"] < 1
+        or not network["pooled_text"]
+        or network["size"] != codec["size"]
+        or network["in_channels"] != 1
+    ):
         raise Declined
     sizes = UNetSizes(
         size=network["size"],
