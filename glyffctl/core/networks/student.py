@@ -15,7 +15,6 @@ from glyffctl.core.networks.network import Network, channels_last
 from glyffctl.core.networks.sinusoid import sinusoid
 
 _END = -1.5  # the label of σ' = 0; those of levels above 0, ¼·ln σ', are greater
-_GAIN = 8.0  # of the shift, which has to grow from nothing: its weights learn as much faster
 
 
 class JumpEmbedding(nn.Module):
@@ -34,7 +33,7 @@ class JumpEmbedding(nn.Module):
         level = torch.where(target > 0, target.clamp(min=1e-3).log() / 4, _END)
         # ln γ lies in 0…2: a fortieth of it makes codes that change smoothly over all of the range.
         codes = [sinusoid(label.to(self.out.weight.dtype), self.codes) for label in (level, guidance.log() / 40)]
-        shift: Tensor = _GAIN * self.out(nn.functional.silu(self.hidden(torch.cat(codes, dim=1))))
+        shift: Tensor = self.out(nn.functional.silu(self.hidden(torch.cat(codes, dim=1))))
         return shift
 
 
