@@ -23,7 +23,7 @@ from glyffctl.version import __version__ as __version__
 if TYPE_CHECKING:
     from glyffctl.api import DenoisingStep, GlyphModel, embed, load, prepare, train
     from glyffctl.core.errors import GlyffError
-    from glyffctl.core.models.generate import Recipe
+    from glyffctl.core.models.recipe import Recipe
     from glyffctl.workflows.embed import EmbedOptions, EmbedReport
     from glyffctl.workflows.events import Caution, Event, Note, Progress
     from glyffctl.workflows.prepare import PrepareOptions, PrepareReport
@@ -53,7 +53,7 @@ __all__ = [
 _HOMES = {
     "glyffctl.api": ("DenoisingStep", "GlyphModel", "embed", "load", "prepare", "train"),
     "glyffctl.core.errors": ("GlyffError",),
-    "glyffctl.core.models.generate": ("Recipe",),
+    "glyffctl.core.models.recipe": ("Recipe",),
     "glyffctl.workflows.embed": ("EmbedOptions", "EmbedReport"),
     "glyffctl.workflows.events": ("Caution", "Event", "Note", "Progress"),
     "glyffctl.workflows.prepare": ("PrepareOptions", "PrepareReport"),

@@ -13,16 +13,17 @@ from torch import Tensor
 
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import UsageError
-from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.text.prompt import check_prompt
 from glyffctl.workflows import embed as _embed
 from glyffctl.workflows import prepare as _prepare
 from glyffctl.workflows import train as _train
 from glyffctl.workflows.embed import EmbedOptions, EmbedReport
 from glyffctl.workflows.events import Event, finish
-from glyffctl.workflows.models import find_model, load_any, load_text_encoder
+from glyffctl.workflows.find_model import find_model
+from glyffctl.workflows.models import load_any, load_text_encoder
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport
 from glyffctl.workflows.train import TrainOptions, TrainReport
 

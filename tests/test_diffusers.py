@@ -25,7 +25,8 @@ from glyffctl.core.errors import EmbeddingError, ModelError, UsageError
 from glyffctl.core.interop.diffusers_model import DiffusersNetwork, load_diffusers
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import Model
-from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.models.generate import generate
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.noise import normal
 from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import finish
@@ -325,7 +326,7 @@ import sys
 from pathlib import Path
 from glyffctl.core.text import hub
 from glyffctl.core.errors import GlyffError
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions

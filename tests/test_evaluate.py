@@ -27,7 +27,7 @@ from glyffctl.core.evaluation.report import EvaluateReport
 from glyffctl.core.evaluation.strokes import measure_strokes, stroke_rows
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.theory.oracle import FiniteData
 from glyffctl.display.evaluation_table import show_evaluation

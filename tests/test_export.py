@@ -35,7 +35,8 @@ from glyffctl.core.interop.exported import load_exported
 from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.models.checkpoint import EXPORT_FILE, MODEL_FILE, Model, load_model, save_model
 from glyffctl.core.models.config import parse, read_preset
-from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.models.generate import generate
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.networks.network import build_network
 from glyffctl.core.networks.unet import UNet, UNetConfig
 from glyffctl.core.noise import normal

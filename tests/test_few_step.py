@@ -18,9 +18,9 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.errors import ModelError, TrainingError, UsageError
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model, load_state, save_model
-from glyffctl.core.models.config import PASSES
-from glyffctl.core.models.few_step import FEW_STEP_FILE, pack, unpack
-from glyffctl.core.models.generate import FEW_STEPS, Recipe
+from glyffctl.core.models.few_step import pack, unpack
+from glyffctl.core.models.files import FEW_STEP_FILE
+from glyffctl.core.models.recipe import FEW_STEPS, PASSES, Recipe
 from glyffctl.core.networks.student import Student
 from glyffctl.core.noise import normal
 from glyffctl.workflows.events import finish

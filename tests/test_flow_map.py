@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.flow_map import FlowMap, guess_of_jump, jumped, jumps
 from glyffctl.core.diffusion.schedule import make_schedule
-from glyffctl.core.models.config import PASSES, FewStepConfig
+from glyffctl.core.models.config import FewStepConfig
 from glyffctl.core.models.few_step import finest_levels
+from glyffctl.core.models.recipe import PASSES
 from glyffctl.core.theory.oracle import FiniteData, Gaussian
 from glyffctl.core.training.distillation import jump_table, soft_error, teacher_levels, trajectory
 from tests.toys import LineFlow, OracleNetwork, Textless, captions, eps, last, order_of

@@ -14,7 +14,8 @@ from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import Schedule, cosine, karras, linear
 from glyffctl.core.errors import UsageError
-from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.models.generate import generate
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.theory.oracle import Gaussian
 from tests.toys import OracleNetwork, Textless, ToyNetwork, captions, ks_statistic, last
 

@@ -19,7 +19,7 @@ from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.models.checkpoint import load_model
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.encoder import PretrainedEncoder
 from glyffctl.workflows import embed as embedding
 from glyffctl.workflows.embed import EmbedOptions, embed

@@ -29,6 +29,7 @@ ALLOWED = {
         *("core.errors", "core.noise", "core.device", "core.precision", "core.io"),
         *("core.diffusion", "core.codecs", "core.networks", "core.text"),
     },
+    "core.light": {"core.errors", "core.io", "core.text", "core.models"},
     "core.data": {"core.errors", "core.noise", "core.io", "core.diffusion", "core.text"},
     "core.training": {
         *("core.errors", "core.kernels", "core.noise", "core.device", "core.precision", "core.io"),

@@ -36,7 +36,7 @@ from glyffctl.core.evaluation.prompts import read_prompts
 from glyffctl.core.evaluation.report import EvaluateReport, PromptRow, Row
 from glyffctl.core.io.images import SETTINGS_KEY, read_settings, save_png
 from glyffctl.core.io.names import printable, utf8_name
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows import classifier as classifier_workflow
 from glyffctl.workflows import evaluate as evaluate_workflow
 from glyffctl.workflows import noise_demo as noise_workflow

@@ -15,7 +15,7 @@ from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.precision import autocast_dtype
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample

@@ -19,7 +19,7 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import MODEL_FILE, Model, TrainedModel, load_model, save_model
-from glyffctl.core.models.generate import FEW_STEPS, Recipe
+from glyffctl.core.models.recipe import FEW_STEPS, Recipe
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample

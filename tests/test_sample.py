@@ -19,9 +19,9 @@ from glyffctl.core.io import bundled
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import load_model, save_model
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import Caution, finish
-from glyffctl.workflows.models import find_model
+from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.sample import _processors, sample
 from glyffctl.workflows.sample_options import GIF_BESIDE_PICTURE, SampleOptions, options_from_picture, read_prompts
 from tests.conftest import Workshop, cautions, follow, of_kind
@@ -131,7 +131,7 @@ def test_the_newest_run_is_found(tmp_path: Path, tiny_run: Path, monkeypatch: py
     path, why = finish(find_model(None))
     assert path == bundled.pretrained("model.safetensors") and "came with the program" in why
     with monkeypatch.context() as patch:  # as in a source tree from which it was taken out
-        patch.setattr("glyffctl.workflows.models.pretrained", lambda name: tmp_path / name)
+        patch.setattr("glyffctl.workflows.find_model.pretrained", lambda name: tmp_path / name)
         with pytest.raises(ModelError, match="glyffctl train"):
             finish(find_model(None))
     for age, name in ((200, "old"), (100, "new"), (300, "older")):
@@ -159,7 +159,7 @@ def test_a_run_that_has_not_seen_its_data_once_is_passed_over_and_named(
     # Asked for by name it is taken, and so it is where there is nothing else; either way it says what to expect.
     [caution], (path, _) = follow(find_model(Path("runs/begun")))
     assert path == Path("runs/begun") and cautions([caution]) == ["few-epochs"]
-    monkeypatch.setattr("glyffctl.workflows.models.pretrained", lambda name: tmp_path / name)
+    monkeypatch.setattr("glyffctl.workflows.find_model.pretrained", lambda name: tmp_path / name)
     [caution], (path, _) = follow(find_model(None))
     assert path == Path("runs/begun") and cautions([caution]) == ["few-epochs"]
 
@@ -276,7 +276,7 @@ def test_words_that_the_encoder_does_not_know_are_named(
         reads.append(unihan)
         return unihan
 
-    monkeypatch.setattr("glyffctl.core.data.definitions.installed_definitions", installed)
+    monkeypatch.setattr("glyffctl.workflows.definition_hints.installed_definitions", installed)
     assert warned("gold", "Gold", "a small swan", negative="water") == {} and not reads
     found = warned("铁", "铁鱼")
     assert list(found) == ["prompts-unknown", "definitions-suggested"] and len(reads) == 1
@@ -295,9 +295,9 @@ def test_words_that_the_encoder_does_not_know_are_named(
     prompts = found["prompts-unknown"].facts["prompts"]
     assert isinstance(prompts, tuple) and len(prompts) == 10
     assert all(len(caution.text) < 400 and "\n" not in caution.text for caution in found.values())
-    monkeypatch.setattr("glyffctl.core.data.definitions.installed_definitions", lambda: None)
+    monkeypatch.setattr("glyffctl.workflows.definition_hints.installed_definitions", lambda: None)
     assert list(warned("铁")) == ["prompts-unknown"]
-    monkeypatch.setattr("glyffctl.core.data.definitions.installed_definitions", lambda: tmp_path / "gone.txt")
+    monkeypatch.setattr("glyffctl.workflows.definition_hints.installed_definitions", lambda: tmp_path / "gone.txt")
     assert list(warned("铁")) == ["prompts-unknown"]
 
 

@@ -28,7 +28,7 @@ from glyffctl.core.errors import (
 )
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import load_model, load_state
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.training.objective import Batch
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.embed import EmbedOptions, embed

@@ -11,7 +11,7 @@ import typer
 from glyffctl.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from glyffctl.core.models.generate import Recipe
+    from glyffctl.core.models.recipe import Recipe
 
 MOST = 2**62 - 1
 """Upper limit of whole numbers that have no other; torch counts in 64 bits."""
@@ -78,7 +78,7 @@ def given_recipe(
     passes: int | None = None,
 ) -> Recipe | None:
     """The recipe of these options; None, which is the model's own, if only guidance is left to say."""
-    from glyffctl.core.models.generate import FEW_STEP, Recipe
+    from glyffctl.core.models.recipe import FEW_STEP, Recipe
 
     given = {"sampler": sampler, "steps": steps, "interval": interval}
     if passes is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -100,6 +101,8 @@ def sample(
     json: Json = False,
 ) -> None:
     """Draw new glyphs for a meaning."""
+    # Of NumPy's matrices here a second thread only delays the small ones. NumPy reads this when it is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if again is not None:
         given = [param for param in ctx.command.params if _was_typed(ctx, param.name)]
         refused = [_label(param) for param in given if param.name not in _WITH_AGAIN]
@@ -109,6 +112,7 @@ def sample(
         raise UsageError("give prompts or --from-file, not both")
     from glyffctl.workflows import sample as workflow
     from glyffctl.workflows import sample_options
+    from glyffctl.workflows.sample_light import may_draw_light
 
     if again is not None:
         options = sample_options.options_from_picture(
@@ -132,6 +136,9 @@ def sample(
             device=device,
             typed=not from_file,
         )
+    if not may_draw_light(options):
+        pass  # now, while nothing is collected: see `cli.main`
+
     report = run(workflow.sample(options), as_json=json)
     if not json:
         for file in report.files if len(report.files) <= 3 else [report.files[0].parent]:

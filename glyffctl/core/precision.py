@@ -1,17 +1,19 @@
-"""Which precision a device is fast in: measured, since no name of a processor tells."""
+"""Which precision a device is fast in: measured, since no name of a processor tells.
+
+Importing this does not import torch, since options are checked here.
+"""
 
 from __future__ import annotations
 
 import time
 from functools import cache
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
-from glyffctl.core.device import synchronize
 from glyffctl.core.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 Precision = Literal["auto", "fp32", "bf16"]
 
@@ -31,6 +33,8 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     One convolution decides, not the network at hand: where bfloat16 is faster at all it is so by far, and the same
     pictures must come out of the same command every time.
     """
+    import torch  # noqa: PLC0415 - see the head of this file
+
     if precision == "auto":
         return torch.bfloat16 if _speedup(device) > _WORTH_IT else None
     return torch.bfloat16 if precision == "bf16" else None
@@ -42,6 +46,8 @@ def _speedup(device: torch.device) -> float:
 
     Takes about 10 ms on a CPU core with arithmetic for bfloat16, and 50 ms on one without.
     """
+    import torch  # noqa: PLC0415
+
     count = 2 if device.type == "cpu" else 8  # a GPU has to have more to do than to start
     best = {}
     for dtype in (torch.float32, torch.bfloat16):
@@ -54,6 +60,10 @@ def _speedup(device: torch.device) -> float:
 
 def _best(x: Tensor, kernel: Tensor) -> float:
     """Seconds of the fastest try; the first pays for starting up."""
+    from torch.nn import functional as F  # noqa: PLC0415
+
+    from glyffctl.core.device import synchronize  # noqa: PLC0415
+
     times: list[float] = []
     while len(times) < 2 or (len(times) < _TRIES and sum(times) < _ENOUGH):
         synchronize(x.device)

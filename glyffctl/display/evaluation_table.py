@@ -9,7 +9,7 @@ from rich.table import Table
 from glyffctl.core.data.captions import radical_character
 from glyffctl.core.estimates import Estimate
 from glyffctl.core.evaluation.report import EvaluateReport
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.display.console import plain
 
 _NOTES = (

@@ -17,7 +17,7 @@ from glyffctl.core.evaluation.metrics import kernel_distance
 from glyffctl.core.evaluation.prompts import followed, radical_prompts
 from glyffctl.core.evaluation.strokes import measure_strokes
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.workflows.events import Event, Progress, with_progress
 

@@ -11,9 +11,9 @@ import torch
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.images import near_square, save_png, sheet
-from glyffctl.core.models.checkpoint import EncoderInfo
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.files import EncoderInfo
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.training.objective import Objective
 from glyffctl.workflows.checkpoint_metrics import FEWEST_REAL, CheckpointEvaluator

@@ -18,7 +18,8 @@ from glyffctl.core.io.atomic import write_text
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.few_step import FEW_STEP_FILE, save_few_step
+from glyffctl.core.models.few_step import save_few_step
+from glyffctl.core.models.files import FEW_STEP_FILE
 from glyffctl.core.networks.network import Network
 from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import NotFiniteError, Trainer

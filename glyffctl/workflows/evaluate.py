@@ -30,7 +30,7 @@ from glyffctl.core.io.atomic import check_writable, write_text
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.drawer import Drawer, encode_prompts
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.precision import check_precision
 from glyffctl.figures.sampler_comparison import save_sampler_comparison
 from glyffctl.workflows.drawings import load_drawings, save_drawings, texts_digest
@@ -44,7 +44,8 @@ from glyffctl.workflows.evaluate_rows import (
     novelty,
 )
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
-from glyffctl.workflows.models import choose_recipe, find_model, load_any, load_text_encoder
+from glyffctl.workflows.find_model import find_model
+from glyffctl.workflows.models import choose_recipe, load_any, load_text_encoder
 from glyffctl.workflows.sampler_comparison import compare_samplers
 from glyffctl.workflows.words import warn_of_unknown_words
 

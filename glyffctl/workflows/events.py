@@ -105,6 +105,7 @@ CautionKind = Literal[
     "words-unknown",
     "definitions-suggested",
     "other-device",
+    "other-runtime",
     "fewer-processors",
     # evaluate, visualize-umap, noise-demo, and export
     "training-data-unknown",

@@ -33,7 +33,8 @@ from glyffctl.core.text.encoder import PretrainedEncoder
 from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.export_pages import diffusers_page, onnx_page
-from glyffctl.workflows.models import find_model, load_text_encoder
+from glyffctl.workflows.find_model import find_model
+from glyffctl.workflows.models import load_text_encoder
 
 Format = Literal["diffusers", "onnx"]
 _TOLERANCE = 1e-3  # relative to the network's largest output; rounding gives a hundredth of it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.networks.unet import UNetConfig
 
 _ONNX = '''# A glyffctl model as ONNX

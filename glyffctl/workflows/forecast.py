@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from glyffctl.workflows.events import Caution, Note
-from glyffctl.workflows.models import FEWEST_EPOCHS
+from glyffctl.workflows.find_model import FEWEST_EPOCHS
 
 _MEASURED = 4.0  # seconds of steps after the first that a forecast needs, and at least two steps
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from glyffctl.core.models.checkpoint import Origin
-from glyffctl.core.models.generate import FEW_STEP
+from glyffctl.core.models.recipe import FEW_STEP
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.trainer import Trainer
 

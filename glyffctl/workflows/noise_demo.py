@@ -15,10 +15,10 @@ from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.errors import DataError, ModelError, OutputError, UsageError
 from glyffctl.core.estimates import Estimate
-from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.io.atomic import atomic_file, check_writable, reason
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import save_gif
+from glyffctl.core.text.prompt import check_prompt
 from glyffctl.core.theory import claims
 from glyffctl.core.theory.claims import Claim, Verdict
 from glyffctl.core.theory.sampler_error import spectrum, thin_spectrum

@@ -24,7 +24,7 @@ from glyffctl.core.evaluation.prompts import radical_prompts
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer, encode_prompts
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.noise import permutation
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.theory import claims
@@ -33,7 +33,8 @@ from glyffctl.figures.demo_scene import MeasuredAnimation, MeasuredFigure
 from glyffctl.figures.model_figures import animation_frames, draw_pairs, draw_picture_table
 from glyffctl.figures.style import drawable_text
 from glyffctl.workflows.events import Event, Note, Progress, with_fraction, with_progress
-from glyffctl.workflows.models import find_model, load_any, load_text_encoder
+from glyffctl.workflows.find_model import find_model
+from glyffctl.workflows.models import load_any, load_text_encoder
 from glyffctl.workflows.noise_data import DemoGlyphs
 from glyffctl.workflows.words import warn_of_unknown_words
 

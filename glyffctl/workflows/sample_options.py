@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from glyffctl.core.errors import UsageError
-from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.io.bundled import BUNDLED, model_name
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.io.names import utf8_name
 from glyffctl.core.io.reading import read_text, short_repr
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.precision import check_precision
+from glyffctl.core.text.prompt import check_prompt
 from glyffctl.version import __version__
 
 GIF_BESIDE_PICTURE = Path(".gif")
@@ -49,6 +49,7 @@ class SampleOptions:
         weights: the identity that the model must have; None allows any.
         threads: CPU threads that PyTorch uses, if the machine has as many; None leaves them as they are.
         drawn_on: the kind of device that first drew the picture, when it is redrawn.
+        runtime: the library that first drew it, "onnxruntime" or "torch"; None takes what is faster to start.
         typed: the prompts come from a command line, where one prompt without quotes looks like several.
     """
 
@@ -70,6 +71,7 @@ class SampleOptions:
     weights: str | None = None
     threads: int | None = None
     drawn_on: str | None = None
+    runtime: str | None = None
     typed: bool = False
 
     def __post_init__(self) -> None:
@@ -109,6 +111,7 @@ def to_settings(options: SampleOptions, recipe: Recipe, model: Path, encoder: st
         "precision": options.precision,
         "threads": options.threads,
         "device": options.drawn_on,
+        "runtime": options.runtime,
         "only": options.only,
         "model": utf8_name(_absolute(model_name(model))),
         "weights": weights,
@@ -158,6 +161,7 @@ def options_from_picture(
             only=None if settings["only"] is None else int(settings["only"]),
             threads=None if settings.get("threads") is None else int(settings["threads"]),
             drawn_on=None if settings.get("device") is None else str(settings["device"])[:40],
+            runtime=str(settings.get("runtime", "torch"))[:40],  # pictures that do not record it were drawn by PyTorch
             gif=gif,
             fps=fps,
             model=model or Path(settings["model"]),

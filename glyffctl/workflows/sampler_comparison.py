@@ -19,7 +19,7 @@ from glyffctl.core.evaluation.metrics import kernel_distance
 from glyffctl.core.evaluation.prompts import Prompt, followed
 from glyffctl.core.evaluation.report import StepsRow
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import Event, Progress, with_progress
 
 STEPS = (5, 10, 20, 40)

@@ -18,9 +18,10 @@ from glyffctl.core.device import CPU, choose_device, make_deterministic
 from glyffctl.core.errors import GlyffError, Interrupted, TrainingError, UsageError
 from glyffctl.core.io.bundled import BUNDLED, model_path
 from glyffctl.core.models import checkpoint
-from glyffctl.core.models.checkpoint import EncoderInfo, Origin, TrainedModel
+from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.config import DECIDED, as_dict, fit_to_data, merge, parse, read_preset, read_toml
-from glyffctl.core.models.generate import FEW_STEP
+from glyffctl.core.models.files import EncoderInfo
+from glyffctl.core.models.recipe import FEW_STEP
 from glyffctl.core.networks.network import NetworkConfig, parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
 from glyffctl.core.training.trainer import Trainer, check_memory

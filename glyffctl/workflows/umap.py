@@ -30,9 +30,9 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.structure import read_structure
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError, UsageError
-from glyffctl.core.evaluation.prompts import check_prompt
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.noise import permutation
+from glyffctl.core.text.prompt import check_prompt
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish, with_fraction
 from glyffctl.workflows.pictures import check_pictures
 from glyffctl.workflows.umap_pictures import GeneratedPicture, load_pictures, trace_sampling

@@ -15,9 +15,10 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import near_square, read_png, split_sheet
 from glyffctl.core.models.drawer import Drawer, encode_prompts
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import Event, Note, Progress, with_progress
-from glyffctl.workflows.models import find_model, load_any, load_text_encoder
+from glyffctl.workflows.find_model import find_model
+from glyffctl.workflows.models import load_any, load_text_encoder
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.words import warn_of_unknown_words
 
@@ -76,7 +77,9 @@ def _pictures(file: Path, options: SampleOptions) -> list[GeneratedPicture]:
         several = len(options.prompts) > 1
         columns = options.count if several else near_square(options.count)
         try:
-            pictures = split_sheet(image, len(options.prompts) * options.count, columns, titled=several)
+            pictures = torch.from_numpy(
+                split_sheet(image, len(options.prompts) * options.count, columns, titled=several)
+            )
         except UsageError as error:
             raise UsageError(f"{file}: {error}; name the picture as `glyffctl sample` wrote it") from error
     prompts = [prompt for prompt in options.prompts for _ in range(options.count)]

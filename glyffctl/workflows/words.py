@@ -5,9 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Generator, Sequence
 
-from glyffctl.core.errors import DefinitionsError
-from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.han import HAN
+from glyffctl.core.text.vocabulary import Vocabulary
 from glyffctl.workflows.events import Caution, Event
 
 SHOWN = 5
@@ -17,7 +16,7 @@ _FEW = 4
 """Definitions are looked up for prompts with at most this many Han characters: more are a sentence."""
 
 
-def warn_of_unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Generator[Event, None, None]:
+def warn_of_unknown_words(encoder: Vocabulary, prompts: Sequence[str]) -> Generator[Event, None, None]:
     """Warn about prompts of which the encoder knows no word, and about single unknown words.
 
     For a few Han characters the warning quotes their definitions from Unihan, if it is on this machine. Loading it
@@ -42,7 +41,11 @@ def warn_of_unknown_words(encoder: TextEncoder, prompts: Sequence[str]) -> Gener
     for missing in found.values():
         han = dict.fromkeys(HAN.findall(unicodedata.normalize("NFKC", "".join(missing.parts))))
         characters |= han if len(han) <= _FEW else {}
-    hints = _definition_hints(encoder, list(characters)[:SHOWN]) if characters else {}
+    if not characters:
+        return
+    from glyffctl.workflows.definition_hints import definition_hints  # noqa: PLC0415 - slow to import, hardly ever needed
+
+    hints = definition_hints(encoder, list(characters)[:SHOWN])
     if hints:
         known = ", ".join(f'{character} is "{shorten(meaning)}"' for character, meaning in hints.items())
         yield Caution(
@@ -68,24 +71,3 @@ def _with_its_word(part: str, prompt: str) -> str:
     """`part`, with the word around it where that has other letters: a Cyrillic о looks like a Latin one."""
     word = next((word for word in prompt.split() if part in word), part)
     return part if not any(letter.isalnum() for letter in word.replace(part, "")) else f"{part} (in {shorten(word)})"
-
-
-def _definition_hints(encoder: TextEncoder, characters: Sequence[str]) -> dict[str, str]:
-    """The definitions of those of `characters` whose definition the encoder knows."""
-    from glyffctl.core.data.cleaning import clean  # noqa: PLC0415 - a tenth of a second, for few prompts
-    from glyffctl.core.data.definitions import installed_definitions, read_definitions  # noqa: PLC0415
-
-    file = installed_definitions()
-    if file is None:
-        return {}
-    try:
-        entries = read_definitions(file)
-    except DefinitionsError:
-        return {}  # a hint is not worth an error
-    hints = {}
-    for character in characters:
-        entry = entries.get(ord(character))
-        meaning = "" if entry is None else clean(entry.definition).text
-        if meaning and not encoder.find_unknown(meaning).whole:
-            hints[character] = meaning
-    return hints

@@ -16,7 +16,8 @@ from glyffctl.core.diffusion.guidance import guide
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.models.drawer import Drawer, encode_prompts
-from glyffctl.core.models.generate import Recipe, generate
+from glyffctl.core.models.generate import generate
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.loading import load_encoder
 from tests.bench.measure import Row, Timing, alternate, device, glyffctl, processes
 

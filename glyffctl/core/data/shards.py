@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from glyffctl.core.data.manifest import PREPARE_AGAIN, checksum
 from glyffctl.core.errors import DataError
 from glyffctl.core.io.atomic import reason
-from glyffctl.core.io.tensors import check_tensors
+from glyffctl.core.io.tensor_files import check_tensors
 
 _RELEASE_EVERY = 256  # pictures read before their pages are released: the system maps up to 2 MB with each
 _LONGEST_HEAD = 1 << 24  # bytes before the pictures; of 8192 pictures it has 115,000

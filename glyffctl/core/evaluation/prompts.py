@@ -12,9 +12,7 @@ from torch import Tensor
 from glyffctl.core.errors import UsageError
 from glyffctl.core.evaluation.classifier import RADICALS
 from glyffctl.core.io.reading import read_toml, short_repr
-
-LONGEST_PROMPT = 2000
-"""In characters; encoders use a few hundred at most."""
+from glyffctl.core.text.prompt import check_prompt
 
 
 class Prompt(NamedTuple):
@@ -65,18 +63,6 @@ def _numbers(value: object) -> tuple[int, ...] | None:
     numbers: list[Any] = value if isinstance(value, list) else [value]
     good = all(type(radical) is int and 1 <= radical <= RADICALS for radical in numbers)
     return tuple(numbers) if good else None
-
-
-def check_prompt(text: str) -> None:
-    """Check that `text` can be encoded.
-
-    Raises:
-        UsageError: it is not UTF-8, or too long.
-    """
-    if any("\ud800" <= character <= "\udfff" for character in text):  # how Python passes undecodable bytes
-        raise UsageError("a prompt is not UTF-8 text")
-    if len(text) > LONGEST_PROMPT:
-        raise UsageError(f"a prompt has {len(text):,} characters; at most {LONGEST_PROMPT:,} are allowed")
 
 
 def accepted(prompts: list[Prompt], *, also: bool = False) -> Tensor:

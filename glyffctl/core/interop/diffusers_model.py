@@ -28,7 +28,8 @@ from glyffctl.core.interop.diffusers_settings import (
 )
 from glyffctl.core.io.diffusers_files import NETWORK, read_weights
 from glyffctl.core.io.tensors import digest
-from glyffctl.core.models.checkpoint import EncoderInfo, Model
+from glyffctl.core.models.checkpoint import Model
+from glyffctl.core.models.files import EncoderInfo
 from glyffctl.core.networks.network import Network
 from glyffctl.core.networks.pass_size import unet_numbers_a_row
 

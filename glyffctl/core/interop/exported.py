@@ -18,13 +18,13 @@ from glyffctl.core.io.tensors import digest
 from glyffctl.core.models.checkpoint import (
     EXPORT_FILE,
     SIGMAS,
-    EncoderInfo,
     Origin,
     TrainedModel,
     build_without_init,
     load_weights,
     trained_model,
 )
+from glyffctl.core.models.files import EncoderInfo
 
 TEXT_FILE = "text.safetensors"
 """The layers before the network, see `diffusers_export.text_weights`."""

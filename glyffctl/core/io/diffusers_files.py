@@ -25,7 +25,7 @@ from glyffctl.core.errors import ModelError
 from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.names import check_inside
 from glyffctl.core.io.reading import read_json, short_repr
-from glyffctl.core.io.tensors import check_tensors
+from glyffctl.core.io.tensor_files import check_tensors
 
 INDEX_FILE = "model_index.json"
 PARTS = ("unet", "scheduler", "text_encoder", "tokenizer")

@@ -7,16 +7,19 @@ import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageError
-from torch import Tensor
 
 from glyffctl.core.errors import GlyffError, UsageError
 from glyffctl.core.io.atomic import atomic_file
 from glyffctl.core.io.reading import LARGEST_PICTURE, check_file, parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = np.ndarray[Any, np.dtype[np.uint8]]
 
 SETTINGS_KEY = "glyffctl"
 _GIF_GREYS = 16
@@ -26,7 +29,7 @@ _GAP, _TITLE = 4, 22  # pixels of a sheet: between pictures, and a line of title
 
 
 def sheet(
-    pictures: Tensor, columns: int, gap: int = _GAP, titles: Sequence[str] = (), font: Path | None = None
+    pictures: Array | Tensor, columns: int, gap: int = _GAP, titles: Sequence[str] = (), font: Path | None = None
 ) -> Image.Image:
     """Lay out pictures in rows on white paper.
 
@@ -44,7 +47,7 @@ def sheet(
     for k, picture in enumerate(pictures):
         row, column = divmod(k, columns)
         left, top = gap + column * (width + gap), gap + row * (height + gap + line) + line
-        canvas.paste(Image.fromarray(picture.numpy()), (left, top))
+        canvas.paste(Image.fromarray(np.asarray(picture)), (left, top))
     if titles:
         draw = ImageDraw.Draw(canvas)
         letters = ImageFont.load_default(15) if font is None else ImageFont.truetype(font, 15)
@@ -54,7 +57,7 @@ def sheet(
     return canvas
 
 
-def split_sheet(image: Image.Image, count: int, columns: int, *, titled: bool) -> Tensor:
+def split_sheet(image: Image.Image, count: int, columns: int, *, titled: bool) -> Array:
     """Undo `sheet`: `count` square pictures (N, S, S) uint8, S from the width of the sheet.
 
     Args:
@@ -70,11 +73,11 @@ def split_sheet(image: Image.Image, count: int, columns: int, *, titled: bool) -
     size = (image.width - gap) // columns - gap
     if size < 1 or image.size != (columns * (size + gap) + gap, rows * (size + gap + line) + gap):
         raise UsageError(f"a sheet of {image.width}×{image.height} does not hold {count} pictures in rows of {columns}")
-    pixels = torch.from_numpy(np.array(image.convert("L")))
+    pixels = np.array(image.convert("L"))
     corners = [
         (gap + k // columns * (size + gap + line) + line, gap + k % columns * (size + gap)) for k in range(count)
     ]
-    return torch.stack([pixels[top : top + size, left : left + size] for top, left in corners])
+    return np.stack([pixels[top : top + size, left : left + size] for top, left in corners])
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
@@ -161,8 +164,8 @@ def save_gif(path: Path, frames: Sequence[Image.Image], fps: float) -> None:
     Raises:
         OutputError: the path cannot be written.
     """
-    levels = torch.arange(_GIF_GREYS) * 255 // (_GIF_GREYS - 1)
-    palette = [int(level) for level in levels for _ in range(3)]
+    levels = [grey * 255 // (_GIF_GREYS - 1) for grey in range(_GIF_GREYS)]
+    palette = [level for level in levels for _ in range(3)]
     small = []
     for frame in frames:
         indexed = frame.point([round(value * (_GIF_GREYS - 1) / 255) for value in range(256)])

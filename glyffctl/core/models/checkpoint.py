@@ -24,32 +24,26 @@ from glyffctl.core.errors import GlyffError, ModelError, UsageError
 from glyffctl.core.io.atomic import write_text
 from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.reading import read_json
-from glyffctl.core.io.tensors import check_tensors, load_digested, load_tensors, read_header, save_tensors
-from glyffctl.core.models import places as model_places
+from glyffctl.core.io.tensor_files import check_tensors
+from glyffctl.core.io.tensors import load_digested, load_tensors, save_tensors
+from glyffctl.core.models import files as model_files
 from glyffctl.core.models.config import Config, as_dict, parse
-from glyffctl.core.models.few_step import FEW_STEP_FILE, FewStep, load_few_step
-from glyffctl.core.models.generate import FEW_STEP, FEW_STEPS, Recipe
+from glyffctl.core.models.few_step import FewStep, load_few_step
+from glyffctl.core.models.files import FEW_STEP_FILE, EncoderInfo
+from glyffctl.core.models.places import describe_non_model
+from glyffctl.core.models.recipe import FEW_STEP, FEW_STEPS, Recipe
 from glyffctl.core.networks.network import AnyNetwork, Network, NetworkConfig, build_network, channels_last
 from glyffctl.version import __version__
 
-MODEL_FILE = model_places.MODEL_FILE
-STATE_FILE = model_places.STATE_FILE
-CONFIG_FILE = model_places.CONFIG_FILE
-EXPORT_FILE = model_places.EXPORT_FILE
+MODEL_FILE = model_files.MODEL_FILE
+STATE_FILE = model_files.STATE_FILE
+CONFIG_FILE = model_files.CONFIG_FILE
+EXPORT_FILE = model_files.EXPORT_FILE
 """Describes a folder that `export` wrote."""
-MODEL_KIND = model_places.MODEL_KIND
-STATE_KIND = model_places.STATE_KIND
+MODEL_KIND = model_files.MODEL_KIND
+STATE_KIND = model_files.STATE_KIND
 SIGMAS = "schedule.sigmas"
 """The tensor beside the weights that holds the noise levels."""
-
-
-@dataclass(frozen=True, slots=True)
-class EncoderInfo:
-    """Which text encoder a model was trained with; the fields are those of `TextEncoder`."""
-
-    name: str
-    fingerprint: str
-    max_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +167,6 @@ def trained_model(
 ) -> TrainedModel:
     """A model of ours; the arguments are as in `TrainedModel`."""
     config = origin.config
-    seen = "" if epochs is None else f" ({epochs:,.{epochs < 10:d}f} epochs)"
     return TrainedModel(
         network=network,
         prediction=config.diffusion.prediction,
@@ -182,7 +175,7 @@ def trained_model(
         text_width=config.network.text_width,
         encoder=origin.encoder,
         identity=identity,
-        history=f"trained on {images:,} pictures{seen}",
+        history=model_files.history(images, epochs),
         images=images,
         epochs=epochs,
         origin=origin,
@@ -202,7 +195,7 @@ def load_model(path: Path) -> TrainedModel:
     Raises:
         ModelError: there is none, it is cut short, damaged, or of another version.
     """
-    if instead := model_places.describe_non_model(path):
+    if instead := describe_non_model(path):
         raise ModelError(instead)
     file = path / MODEL_FILE if path.is_dir() else path
     check_tensors(file, ModelError)
@@ -221,7 +214,9 @@ def load_model(path: Path) -> TrainedModel:
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {model_label(file)}: it does not say how many pictures it was trained on")
-    model = trained_model(network, schedule, origin, images=images, epochs=_epochs(header), identity=identity)
+    model = trained_model(
+        network, schedule, origin, images=images, epochs=model_files.epochs_of(header), identity=identity
+    )
     return replace(model, stored=stored, few_step=load_few_step(file.with_name(FEW_STEP_FILE), network, identity))
 
 
@@ -273,23 +268,6 @@ def _is_finite(tensor: Tensor) -> bool:
         return True
     dense = tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor  # the order of memory: else it is copied
     return all(map(math.isfinite, torch.stack(dense.aminmax()).tolist()))
-
-
-def epochs_seen(path: Path) -> float | None:
-    """How often the model in a file or run folder has seen its data; None where that cannot be read.
-
-    Reads the header alone. What is wrong with a file is for `load_model` to say.
-    """
-    file = path / MODEL_FILE if path.is_dir() else path
-    try:
-        return _epochs(read_header(file, MODEL_KIND, ModelError))
-    except ModelError:
-        return None
-
-
-def _epochs(header: dict[str, Any]) -> float | None:
-    epochs: Any = header.get("epochs")
-    return float(epochs) if type(epochs) in (int, float) and 0 <= epochs < math.inf else None
 
 
 class _SkipInit(TorchFunctionMode):

@@ -17,6 +17,7 @@ from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.errors import TrainingError, UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.reading import short_repr
+from glyffctl.core.models.recipe import PASSES
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, kind_of
 from glyffctl.core.precision import Precision
 
@@ -205,8 +206,6 @@ class Config:
 
 SECTIONS = ("network", "codec", "diffusion", "training", "few_step")
 _KINDS = {"codec": CodecConfig, "diffusion": DiffusionConfig, "training": TrainingConfig, "few_step": FewStepConfig}
-PASSES = (1, 2, 4, 8)
-"""Numbers of passes that a few-step student can draw with."""
 BUDGETS = ("epochs", "images", "minutes")
 _LARGEST_SIZE = 1 << 16
 _LARGEST_GUIDANCE = 100.0

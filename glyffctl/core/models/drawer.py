@@ -21,7 +21,8 @@ from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.few_step import FewStep
-from glyffctl.core.models.generate import FEW_STEP, Recipe, generate, generate_few_step
+from glyffctl.core.models.generate import generate, generate_few_step
+from glyffctl.core.models.recipe import FEW_STEP, Recipe
 from glyffctl.core.networks.narrowed import NarrowedNetwork
 from glyffctl.core.networks.network import Network
 from glyffctl.core.precision import Precision, autocast_dtype

@@ -17,13 +17,12 @@ from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.tensors import digest, load_tensors, save_tensors
-from glyffctl.core.models.config import PASSES
+from glyffctl.core.models.files import FEW_STEP_KIND
+from glyffctl.core.models.recipe import PASSES
 from glyffctl.core.networks.network import Network
 from glyffctl.core.networks.student import MergedStudent, Student
 from glyffctl.version import __version__
 
-FEW_STEP_FILE = "few-step.safetensors"
-_KIND = "glyffctl-few-step/1"
 _LEVELS = "levels"  # the tensor beside the weights
 _FACTORS = ("left.", "right.")  # names of the factors of low rank begin so
 _SCALE = ":scale"
@@ -92,7 +91,7 @@ def save_few_step(path: Path, few: FewStep, base: str) -> None:
         "guidance": list(few.guidance),
         "images": few.images,
     }
-    save_tensors(path, _KIND, {_LEVELS: few.levels, **pack(few.student.state_dict())}, header)
+    save_tensors(path, FEW_STEP_KIND, {_LEVELS: few.levels, **pack(few.student.state_dict())}, header)
 
 
 def pack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -134,7 +133,7 @@ def load_few_step(path: Path, network: Network, base: str) -> FewStep | None:
     if not path.exists():
         return None
     label = model_label(path)
-    tensors, header = load_tensors(path, _KIND, ModelError)
+    tensors, header = load_tensors(path, FEW_STEP_KIND, ModelError)
     if header.get("base") != base:
         raise ModelError(f"{label} belongs to another model than the one beside it; move it away")
     identity = digest(tensors)

@@ -6,9 +6,7 @@ Picture k of a run with seed s is drawn from the random numbers of s + k alone, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -19,91 +17,8 @@ from glyffctl.core.diffusion.flow_map import FlowMap, jumps
 from glyffctl.core.diffusion.guidance import clamp, guide
 from glyffctl.core.diffusion.samplers import SAMPLERS, Step
 from glyffctl.core.diffusion.schedule import Schedule
-from glyffctl.core.errors import UsageError
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.noise import Stream, normal
-
-FEW_STEP = "few-step"
-"""The name of a student's passes among samplers."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How pictures are drawn.
-
-    Attributes:
-        sampler: a name in `samplers.SAMPLERS`, or `FEW_STEP` for the model's few-step student.
-        steps: steps of the sampler; `Sampler.evaluations` says what one costs. Of a student: its passes.
-        guidance: γ of `guidance.guide`; 1 is off.
-        interval: the noise levels between which guidance acts.
-    """
-
-    sampler: str = "dpmpp-2m"
-    steps: int = 20
-    guidance: float = 4.0
-    interval: tuple[float, float] = (0.0, math.inf)
-
-    def __post_init__(self) -> None:
-        """Raise UsageError for values out of range."""
-        if self.sampler not in (*SAMPLERS, FEW_STEP):
-            raise UsageError(f"there is no sampler {self.sampler!r}; there are {', '.join(SAMPLERS)}")
-        if self.steps < 1:
-            raise UsageError(f"`steps` must be at least 1, not {self.steps}")
-        if not math.isfinite(self.guidance):
-            raise UsageError(f"`guidance` must be a finite number, not {self.guidance}")
-        if not 0 <= self.interval[0] <= self.interval[1]:
-            low, high = self.interval
-            raise UsageError(f"`interval` takes LOW and HIGH with 0 ≤ LOW ≤ HIGH, not {low:g} and {high:g}")
-
-    def as_plain(self) -> dict[str, Any]:
-        """Values for JSON, which has no ∞: an end of `interval` that is infinite is None."""
-        ends = [end if math.isfinite(end) else None for end in self.interval]
-        return {"sampler": self.sampler, "steps": self.steps, "guidance": self.guidance, "interval": ends}
-
-    @staticmethod
-    def from_plain(plain: Mapping[str, Any]) -> Recipe:
-        """The inverse of `as_plain`; names that it does not write are ignored.
-
-        Raises:
-            UsageError: a value is out of range.
-            KeyError, TypeError, ValueError, OverflowError: a value is missing or of another kind.
-        """
-        low, high = (math.inf if end is None else float(end) for end in plain["interval"])
-        return Recipe(
-            sampler=str(plain["sampler"]),
-            steps=int(plain["steps"]),
-            guidance=float(plain["guidance"]),
-            interval=(low, high),
-        )
-
-    def summary(self) -> str:
-        """The recipe in words, such as "12 steps of dpmpp-2m, guidance 4 at σ ≥ 1"."""
-        if self.sampler == FEW_STEP:
-            passes = "1 pass" if self.steps == 1 else f"{self.steps} passes"
-            return f"{FEW_STEP}, {passes}, guidance {self.guidance:g}"
-        low, high = self.interval
-        where = f" at σ ≥ {low:g}" if low > 0 else ""
-        if math.isfinite(high):
-            where = f" at σ from {low:g} to {high:g}"
-        steps = "1 step" if self.steps == 1 else f"{self.steps:,} steps"
-        return f"{steps} of {self.sampler}, guidance {self.guidance:g}{where if self.guidance != 1 else ''}"
-
-    def levels(self, schedule: Schedule) -> Tensor:
-        """The noise levels that the sampler visits: (steps + 1,) float64, descending to 0.
-
-        Raises:
-            UsageError: the schedule has fewer levels than this has steps.
-        """
-        try:
-            return schedule.steps(self.steps)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-
-
-FEW_STEPS = Recipe(steps=12, interval=(1.0, math.inf))
-"""21 passes instead of the 40 of `Recipe()`, for nearly the same pictures: measured with the bundled model, whose
-schedule is karras. Fewer steps leave greyer strokes. Guidance in an interval: Kynkäänniemi et al. 2024, arXiv
-2404.07724.
-"""
 
 
 @torch.no_grad()

@@ -13,13 +13,8 @@ from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.diffusers_files import NETWORK, PARTS, PICKLED_SUFFIXES, is_pipeline
 from glyffctl.core.io.reading import read_json, short_repr
+from glyffctl.core.models.files import CONFIG_FILE, EXPORT_FILE, MODEL_FILE, MODEL_KIND, STATE_FILE, STATE_KIND
 
-MODEL_FILE = "model.safetensors"
-STATE_FILE = "state.safetensors"
-CONFIG_FILE = "config.json"
-EXPORT_FILE = "glyffctl.json"
-MODEL_KIND = "glyffctl-model/2"
-STATE_KIND = "glyffctl-training-state/2"
 _DATA = ("manifest.json", "metadata.jsonl", "metadata.csv")
 _NAME_ONE = "name a run folder such as runs/NAME, a model.safetensors of glyffctl, or a model folder of diffusers"
 _MOST_FOLDERS = 1000  # folders

@@ -19,19 +19,18 @@ from safetensors import SafetensorError
 from glyffctl.core.errors import EmbeddingError, UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.bundled import BUNDLED
-from glyffctl.core.io.tensors import check_tensors
+from glyffctl.core.io.tensor_files import check_tensors
 from glyffctl.core.text.encoder import ENCODERS, PretrainedEncoder, TextEncoder, last_hidden_state, quiet
+from glyffctl.core.text.fingerprint import SAMPLE, TEST_SENTENCE
 from glyffctl.core.text.hub import encoder_folder, has_weights, is_local
-from glyffctl.core.text.t5 import BundledTokenizer, T5Encoder
+from glyffctl.core.text.t5 import T5Encoder
+from glyffctl.core.text.tokenizer import BundledTokenizer
 
-# Words, digits, brackets, accents and Han: tokenizers that treat any of these differently differ here.
-_TEST_SENTENCE = "Lithium (element 3, Li); naïve small swan 鋰 [U+92F0]"
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _LARGEST_TOKENIZER = 1 << 26  # bytes; those of a quarter of a million tokens have 35 million
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer_config.json", "added_tokens.json")
 _LONGEST_TOKEN = 10_000
 _MOST_LAYERS = 1000
-_SAMPLE = 256  # values at either end of each parameter that go into the fingerprint
 
 
 def load_encoder(
@@ -243,8 +242,8 @@ def _fingerprint(tokenizer: Any, model: Any, ignore: set[str]) -> str:
     for key, value in sorted(model.named_parameters()):
         if key not in ignore:
             flat = value.detach().flatten()
-            ends = torch.cat([flat[:_SAMPLE], flat[-_SAMPLE:]]).float()
+            ends = torch.cat([flat[:SAMPLE], flat[-SAMPLE:]]).float()
             digest.update(f"{key} {tuple(value.shape)}".encode())
             digest.update(ends.cpu().numpy().tobytes())
-    digest.update(f"{len(tokenizer)} {tokenizer([_TEST_SENTENCE])['input_ids'][0]}".encode())
+    digest.update(f"{len(tokenizer)} {tokenizer([TEST_SENTENCE])['input_ids'][0]}".encode())
     return digest.hexdigest()

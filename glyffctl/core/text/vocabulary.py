@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from glyffctl.core.text.han import HAN
 
@@ -19,6 +19,14 @@ class UnknownText(NamedTuple):
     def __bool__(self) -> bool:
         """Whether any part is unknown."""
         return self.whole or bool(self.parts)
+
+
+class Vocabulary(Protocol):
+    """What knows words: a text encoder."""
+
+    def find_unknown(self, text: str) -> UnknownText:
+        """Return the parts of `text` that it does not know."""
+        ...
 
 
 def unknown_id(tokenizer: Any) -> int | None:

@@ -1,0 +1,53 @@
+"""Names and kinds of the files of a model, and what their headers say. Importing this does not import torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glyffctl.core.errors import ModelError
+from glyffctl.core.io.tensor_files import read_header
+
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "state.safetensors"
+CONFIG_FILE = "config.json"
+EXPORT_FILE = "glyffctl.json"
+MODEL_KIND = "glyffctl-model/2"
+STATE_KIND = "glyffctl-training-state/2"
+FEW_STEP_FILE = "few-step.safetensors"
+FEW_STEP_KIND = "glyffctl-few-step/1"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """Which text encoder a model was trained with; the fields are those of `TextEncoder`."""
+
+    name: str
+    fingerprint: str
+    max_tokens: int
+
+
+def history(images: int, epochs: float | None) -> str:
+    """Where a model of ours comes from, in words."""
+    seen = "" if epochs is None else f" ({epochs:,.{epochs < 10:d}f} epochs)"
+    return f"trained on {images:,} pictures{seen}"
+
+
+def epochs_seen(path: Path) -> float | None:
+    """How often the model in a file or run folder has seen its data; None where that cannot be read.
+
+    Reads the header alone. What is wrong with a file is for `load_model` to say.
+    """
+    file = path / MODEL_FILE if path.is_dir() else path
+    try:
+        return epochs_of(read_header(file, MODEL_KIND, ModelError))
+    except ModelError:
+        return None
+
+
+def epochs_of(header: dict[str, Any]) -> float | None:
+    """The epochs in the header of a model file; None where it does not say."""
+    epochs: Any = header.get("epochs")
+    return float(epochs) if type(epochs) in (int, float) and 0 <= epochs < math.inf else None

@@ -1,0 +1,93 @@
+"""Drawing for `sample` with PyTorch: any model, recipe and device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from glyffctl.core.data.subset import evenly_spaced
+from glyffctl.core.device import choose_device
+from glyffctl.core.diffusion.samplers import Step
+from glyffctl.core.io.images import Array
+from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.text.encoder import TextEncoder
+from glyffctl.workflows.events import Event, Progress, with_progress
+from glyffctl.workflows.models import choose_recipe, load_any, load_text_encoder
+from glyffctl.workflows.sample_files import GIF_FRAMES
+from glyffctl.workflows.sample_options import SampleOptions
+
+
+class TorchArtist:
+    """A model on a device, see `sample.Artist`."""
+
+    runtime = "torch"
+
+    def __init__(self, options: SampleOptions, path: Path) -> None:
+        """Load the model; errors are raised before slow work."""
+        self._options = options
+        self._device = choose_device(options.device)
+        self._model = load_any(path)
+        self.recipe = choose_recipe(
+            self._model, options.recipe, options.guidance, negative=bool(options.negative.strip())
+        )
+        self.identity = self._model.identity_of(self.recipe)
+        self.history, self.encoder, self.device = self._model.history, self._model.encoder.name, self._device.type
+        self._drawer = Drawer.of(self._model, self._device, options.batch, options.precision)
+
+    @property
+    def precision(self) -> str:
+        """See `sample.Artist`."""
+        return self._drawer.precision
+
+    @property
+    def batch(self) -> int:
+        """See `sample.Artist`."""
+        return self._drawer.batch
+
+    @property
+    def threads(self) -> int:
+        """See `sample.Artist`."""
+        return torch.get_num_threads()
+
+    @contextmanager
+    def with_threads(self, count: int | None) -> Iterator[None]:
+        """See `sample.Artist`."""
+        before = torch.get_num_threads()
+        if count is not None:
+            torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def load_encoder(self) -> Generator[Event, None, TextEncoder | None]:
+        """See `sample.Artist`."""
+        texts = [*self._options.prompts, self._options.negative]
+        if not self._model.encodes_empty and not any(text.strip() for text in texts):
+            return None
+        encoder = yield from load_text_encoder(self._model, self._options.encoder)
+        self._drawer = self._drawer.with_encoder(encoder)
+        return encoder
+
+    def draw(self) -> Generator[Event, None, tuple[Array, list[Array]]]:
+        """See `sample.Artist`."""
+        options, recipe, drawer = self._options, self.recipe, self._drawer
+        prompts, negative = drawer.encode(options.prompts), drawer.encode([options.negative])
+        prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
+        seeds = options.seed + torch.arange(options.count).repeat(len(options.prompts))
+        kept = set(evenly_spaced(torch.arange(recipe.steps), GIF_FRAMES).tolist())
+        frames: dict[int, list[torch.Tensor]] = {i: [] for i in sorted(kept)}
+
+        def keep(step: Step) -> None:
+            if step.i in kept:
+                # The DDPM view of x has the scale of a picture at every noise level.
+                frames[step.i].append(drawer.pictures(step.x / math.sqrt(1 + step.sigma**2)))
+
+        watch = keep if options.gif else None
+        drawing = drawer.draw(recipe, prompts.rows(prompt), seeds, negative=negative, watch=watch)
+        pictures = yield from with_progress(drawing, Progress("Drawing", 0, len(prompt), "pictures"))
+        return pictures.numpy(), [torch.cat(parts).numpy() for parts in frames.values()] if options.gif else []
