@@ -18,9 +18,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 _EPSILON = np.float32(1e-5)  # of layer norms
 _FATAL = 4  # the least severe of what onnxruntime prints; other errors are exceptions, too
-# See `networks.student`: the label of σ' = 0, and what the jump's shift is multiplied by.
-_END = -1.5
-_GAIN = np.float32(8)
+_END = -1.5  # the label of σ' = 0, see `networks.student`
 
 
 class LightStudent:
@@ -99,7 +97,7 @@ class LightStudent:
         level = math.log(max(target, 1e-3)) / 4 if target > 0 else _END
         jump = np.concatenate([_sinusoid(label, codes) for label in (level, math.log(guidance) / 40)], axis=1)
         shift = self._linear(_silu(self._linear(jump, "embed_jump.hidden")), "embed_jump.out")
-        return self._linear(_silu(hidden), "embed_sigma.2") + _GAIN * shift
+        return self._linear(_silu(hidden), "embed_sigma.2") + shift
 
     def _linear(self, x: Array, name: str) -> Array:
         return x @ self._weights[f"{name}.weight"].T + self._weights[f"{name}.bias"]
