@@ -15,20 +15,25 @@ from typer.testing import CliRunner
 from glyffctl.cli import app
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.device import CPU
 from glyffctl.core.errors import ModelError, TrainingError, UsageError
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model, load_state, save_model
+from glyffctl.core.models.config import as_dict, fit_to_data, merge, read_preset
 from glyffctl.core.models.few_step import pack, unpack
 from glyffctl.core.models.files import FEW_STEP_FILE
 from glyffctl.core.models.recipe import FEW_STEPS, PASSES, Recipe
 from glyffctl.core.networks.student import Student
 from glyffctl.core.noise import normal
+from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.train import TrainOptions, train
 from tests.conftest import Workshop, follow, of_kind
+from tests.pretended_gpu import pretended_gpu
+from tests.recorded_graph import recorded_graphs
 
 SETTINGS = """
 [training]
@@ -178,7 +183,7 @@ def test_passes_and_steps_are_not_given_together(run: Path) -> None:
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     workshop: Workshop, run: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
-    """Within the trajectories that fifteen steps share, and without --from: its teacher lies beside it."""
+    """In the middle of trajectories that many steps share, and without --from: its teacher lies beside it."""
     out = tmp_path / "run"
     work = train(options(workshop, out, tiny_run))
     for event in work:  # leave after the first checkpoint, as a killed process would
@@ -235,30 +240,42 @@ def test_a_damaged_student_is_one_line(run: Path, tiny_run: Path, tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
-def test_trajectories_do_not_depend_on_how_a_batch_is_shared(workshop: Workshop, tiny_run: Path) -> None:
-    """A process of a job draws those of its samples, and a resumed run those that it needs."""
-    from glyffctl.core.models.config import as_dict, fit_to_data, merge, read_preset
-    from glyffctl.core.training.trainer import Trainer
-
-    teacher = load_model(tiny_run)
+def student_trainer(workshop: Workshop, teacher: Path, device: torch.device) -> Trainer:
+    model = load_model(teacher)
     glyphs = open_glyphs(workshop.data)
     cached = load_embeddings(workshop.data, glyphs.captions)
-    settings = as_dict(teacher.origin.config)
+    settings = as_dict(model.origin.config)
     own: dict[str, dict[str, Any]] = {
-        "training": {"batch": 8, "precision": "fp32"},
+        "training": {"batch": 8, "precision": "fp32", "learning_rate": 1e-3, "warmup": 0},
         "few_step": {"substeps": 1, "rank": 4},
     }
     sections = merge(read_preset("few-step"), {name: settings[name] for name in ("network", "codec", "diffusion")}, own)
-    trainer = Trainer(
-        fit_to_data(sections, glyphs.size, cached.width), glyphs, cached, torch.device("cpu"), teacher=teacher
-    )
-    objective = trainer.objective
-    whole = objective.batch(objective.numbers(17))
-    half = objective.batch(objective.numbers(17)[4:])
+    return Trainer(fit_to_data(sections, glyphs.size, cached.width), glyphs, cached, device, teacher=model)
+
+
+def test_trajectories_do_not_depend_on_how_a_batch_is_shared(workshop: Workshop, tiny_run: Path) -> None:
+    """A process of a job draws those of its samples, and a resumed run those that it needs."""
+    objective = student_trainer(workshop, tiny_run, CPU).objective
+    whole = objective.batch(objective.numbers(37))
+    half = objective.batch(objective.numbers(37)[4:])
     for together, apart in zip(whole.values, half.values, strict=True):
         torch.testing.assert_close(together[4:], apart, rtol=1e-4, atol=1e-4)
     jumps = set[tuple[float, float]]()
-    for step in range(15):
+    for step in range(0, 15 * 16, 16):
         sigma, target = objective.batch(objective.numbers(step)).values[3:5]
         jumps |= set(zip(sigma.tolist(), target.tolist(), strict=True))
-    assert len(jumps) == 15, "fifteen steps of a window make every jump"
+    assert len(jumps) == 15, "fifteen turns of a group make every jump"
+
+
+def test_captured_steps_of_a_student_are_plain_steps(
+    workshop: Workshop, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU that is pretended, over the end of the first turn of all trajectories."""
+    usual = student_trainer(workshop, tiny_run, CPU)
+    expected = [usual.step(0.5) for _ in range(17)]
+    with pretended_gpu(monkeypatch), recorded_graphs(monkeypatch):
+        captured = student_trainer(workshop, tiny_run, torch.device("cuda", 0))
+        assert finish(captured.prepare()) == (), "steps are captured"
+        for step in expected:
+            other = captured.step(0.5)
+            torch.testing.assert_close(other.loss.cpu(), step.loss, rtol=1e-3, atol=1e-5)

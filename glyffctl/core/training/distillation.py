@@ -35,6 +35,7 @@ from glyffctl.core.training.objective import OBJECTIVES, Batch, Objective, Train
 
 _SOLVER = SAMPLERS["dpmpp-2m"]
 _LAST = 0.02  # the level that the teacher's steps into 0 are spaced towards: below it nothing of a picture changes
+_GROUPS = 16  # of trajectories, as many as a batch each, that steps take from in turn
 _AT_ONCE = 32  # pictures that the teacher draws together
 _VALIDATED = 32  # pictures
 
@@ -113,7 +114,9 @@ def soft_error(guess: Tensor, target: Tensor, softness: float) -> Tensor:
 class Distillation(Objective):
     """Jumps of a student against the flow of its teacher.
 
-    A batch takes one jump from each of as many trajectories, and as many batches as there are jumps share them.
+    A batch takes one jump from each of as many trajectories. As many batches as there are jumps share them, but not one
+    after the other: they take turns with those of `_GROUPS` − 1 others, for steps in a row on the same glyphs would
+    teach these, to be forgotten with the next.
 
     Attributes:
         teacher: the model whose flow is learned.
@@ -143,20 +146,22 @@ class Distillation(Objective):
         self._jumps = jump_table(len(self.levels) - 1)
         self._tokens = data.embeddings.lengths.cpu()
         self.lengths = (max(1, int(self._tokens.max())),)
-        self._drawn: tuple[tuple[int, ...], Tensor] | None = None
+        self._drawn: dict[tuple[int, ...], Tensor] = {}
         self._reference: Tensor | None = None  # the teacher's trajectories of validation
 
     def _trajectories(self, number: Tensor, caption: Tensor, keep: Tensor, guidance: Tensor) -> Tensor:
-        """(B, n+1, C, H, W) on the device, of the trajectories `number` (B,); kept while the same are asked for."""
+        """(B, n+1, C, H, W) on the device, of the trajectories `number` (B,), kept for their next turn."""
         key = tuple(number.tolist())
-        if self._drawn is None or self._drawn[0] != key:
+        if key not in self._drawn:
             captions, used, seeds = (send(values, self.device) for values in (caption, keep, number))
             parts = [
                 self._flow(captions[rows], used[rows], seeds[rows], guidance[rows])
                 for rows in torch.arange(len(number)).split(_AT_ONCE)
             ]
-            self._drawn = key, torch.cat(parts)
-        return self._drawn[1]
+            if len(self._drawn) == _GROUPS:  # all of those before have had their turns
+                self._drawn.pop(next(iter(self._drawn)))
+            self._drawn[key] = torch.cat(parts)
+        return self._drawn[key]
 
     def _flow(self, caption: Tensor, keep: Tensor | None, seeds: Tensor, guidance: Tensor) -> Tensor:
         """`trajectory` of captions on the device; guidance (B,) is on the CPU."""
@@ -174,7 +179,8 @@ class Distillation(Objective):
         """
         few, seed, rows = self.config.few_step, self.config.training.seed, self.config.training.batch
         step, row = number // rows, number % rows
-        drawn = (step // len(self._jumps)) * rows + row  # the trajectory
+        turn, group = step // _GROUPS, step % _GROUPS
+        drawn = ((turn // len(self._jumps)) * _GROUPS + group) * rows + row  # the trajectory
         glyph = self.sample_glyphs(drawn)
         caption = self.data.glyphs.caption_table.pick(
             self.data.glyphs.character_of[glyph], uniform(seed, drawn, Stream.CAPTION)
@@ -183,7 +189,7 @@ class Distillation(Objective):
         low, high = math.log(few.guidance_low), math.log(few.guidance_high)
         guidance = (low + (high - low) * uniform(seed, drawn, Stream.GUIDANCE)).exp()
         states = self._trajectories(drawn, caption, keep, guidance)
-        jump = torch.tensor(self._jumps)[(step + row) % len(self._jumps)]
+        jump = torch.tensor(self._jumps)[(turn + row) % len(self._jumps)]
         rows_ = torch.arange(len(number), device=states.device)
         start, end = (states[rows_, place.to(states.device)] for place in jump.unbind(1))
         sigma, target = (self.levels[place] for place in jump.unbind(1))
