@@ -119,11 +119,11 @@ def test_a_packed_student_is_the_student_to_a_hundredth(run: Path) -> None:
 
 
 def test_a_student_learns(workshop: Workshop, tiny_run: Path, tmp_path: Path) -> None:
-    events = distil(workshop, tmp_path / "run", tiny_run, images=640)
+    events = distil(workshop, tmp_path / "run", tiny_run, images=1280)
     checkpoints = of_kind(events, "checkpoint")
     first, last = (cast("dict[float, float]", checkpoints[i].facts["validation"]) for i in (0, -1))
     assert set(first) == {1.0, 2.0, 4.0, 8.0}
-    assert all(last[passes] < first[passes] for passes in first)
+    assert sum(last.values()) < 0.85 * sum(first.values())
     assert not of_kind(events, "budget-too-small")
 
 
