@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -137,8 +138,7 @@ def sample(
             typed=not from_file,
         )
     if not may_draw_light(options):
-        pass  # now, while nothing is collected: see `cli.main`
-
+        import_module("glyffctl.workflows.sample_torch")  # now, while nothing is collected: see `cli.main`
     report = run(workflow.sample(options), as_json=json)
     if not json:
         for file in report.files if len(report.files) <= 3 else [report.files[0].parent]:
