@@ -19,10 +19,10 @@ from glyffctl.core.networks.student import Student
 from glyffctl.core.networks.unet import UNetConfig
 
 
-def make_student(folder: Path, rank: int = 4) -> Path:
+def make_student(folder: Path, rank: int = 4, passes: int = 4) -> Path:
     """The bundled model in `folder`, with a student beside it whose pictures are nearly those of the model."""
     shutil.copy(pretrained("model.safetensors"), folder)
-    _add_student(folder, rank, 0.002)
+    _add_student(folder, rank, 0.002, passes)
     return folder
 
 
@@ -53,11 +53,11 @@ def make_toy(folder: Path, **sizes: Any) -> Path:
     save_model(
         folder / "model.safetensors", trained_model(built, make_schedule("karras"), origin, images=7, epochs=1.5)
     )
-    _add_student(folder, 2, 0.05)
+    _add_student(folder, 2, 0.05, passes=4)
     return folder
 
 
-def _add_student(folder: Path, rank: int, spread: float) -> None:
+def _add_student(folder: Path, rank: int, spread: float, passes: int) -> None:
     model = load_model(folder)
     torch.manual_seed(1)
     student = Student(model.network, rank)
@@ -66,7 +66,7 @@ def _add_student(folder: Path, rank: int, spread: float) -> None:
     few = FewStep(
         student=student,
         levels=finest_levels(model.schedule, model.codec.size),
-        passes=4,
+        passes=passes,
         guidance=(1.0, 8.0),
         images=1,
     )

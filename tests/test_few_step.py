@@ -169,6 +169,9 @@ def test_what_a_student_cannot_do_the_whole_model_does(run: Path) -> None:
     for recipe, guidance, negative in ((own, 12.0, False), (own, 4.0, True), (replace(own, steps=3), 4.0, False)):
         with pytest.raises(UsageError, match="--passes"):
             choose_recipe(model, recipe, guidance, negative=negative)
+    assert model.few_step is not None
+    shy = replace(model, few_step=replace(model.few_step, passes=0))
+    assert choose_recipe(shy, None, None) == FEW_STEPS and choose_recipe(shy, own, None) == own
     bare = replace(model, few_step=None)
     assert choose_recipe(bare, None, None) == FEW_STEPS
     with pytest.raises(UsageError, match="--preset few-step"):

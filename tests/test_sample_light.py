@@ -23,7 +23,7 @@ from glyffctl.core.models.recipe import FEW_STEP, Recipe
 from glyffctl.workflows import sample_light
 from glyffctl.workflows.events import Caution, Event, Note, finish
 from glyffctl.workflows.sample import sample
-from glyffctl.workflows.sample_light import may_draw_light
+from glyffctl.workflows.sample_light import light_artist, may_draw_light
 from glyffctl.workflows.sample_options import GIF_BESIDE_PICTURE, SampleOptions, options_from_picture
 from tests.conftest import cautions, follow, of_kind
 from tests.students import make_student
@@ -160,6 +160,13 @@ def test_where_there_may_be_a_gpu_pytorch_looks(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "nvidia0").touch()
     monkeypatch.setattr(sample_light, "_GPU_FILES", (str(tmp_path / "nvidia0"),))
     assert not may_draw_light(plain)
+
+
+def test_a_student_that_draws_only_when_asked(tmp_path: Path) -> None:
+    folder = make_student(tmp_path, passes=0)
+    asked = SampleOptions(prompts=("",), recipe=Recipe(sampler=FEW_STEP, steps=2), count=1)
+    assert light_artist(asked, folder, 1) is not None
+    assert light_artist(replace(asked, recipe=None), folder, 1) is None
 
 
 def test_guidance_that_the_student_has_not_learned(model: Path, tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ class LightArtist:
     def _recipe(self) -> Recipe:
         """As `models.choose_recipe` chooses it, where the student is in its choice."""
         options, (low, high) = self._options, self._model.guidance
+        if options.recipe is None and not self._model.passes:
+            raise Declined
         recipe = options.recipe or Recipe(sampler=FEW_STEP, steps=self._model.passes)
         if options.guidance is not None:
             recipe = replace(recipe, guidance=options.guidance)

@@ -35,7 +35,7 @@ class LightModel:
         text_width: D of the token vectors that it takes.
         encoder: which text encoder it takes.
         levels: (n+1,) float64, descending to 0: of the most passes, n.
-        passes: unless asked otherwise.
+        passes: unless asked otherwise; 0 are none.
         guidance: the least and the largest γ that the student has learned.
         images: pictures that the model was trained on.
         epochs: how often it has seen its data.
@@ -112,7 +112,8 @@ def _merge(
     levels, low, high = differences["levels"], float(few["guidance"][0]), float(few["guidance"][1])
     if (
         (str(levels.dtype), levels.ndim) != ("float64", 1)
-        or not {len(levels) - 1, few["passes"]} <= set(PASSES)
+        or len(levels) - 1 not in PASSES
+        or few["passes"] not in (0, *PASSES)
         or not ((np.diff(levels) < 0).all() and levels[-1] == 0 and np.isfinite(levels).all())
         or not 1 <= low <= high
         or type(images) is not int

@@ -107,7 +107,7 @@ class Model:
     @property
     def recipe(self) -> Recipe:
         """How it draws unless asked otherwise."""
-        if self.few_step is not None:
+        if self.few_step is not None and self.few_step.passes:
             return Recipe(sampler=FEW_STEP, steps=self.few_step.passes)
         return self.full_recipe
 

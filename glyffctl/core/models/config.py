@@ -161,7 +161,7 @@ class FewStepConfig:
 
     Attributes:
         rank: of the differences of matrices from the teacher's.
-        passes: that it draws with unless asked otherwise: a power of two.
+        passes: that it draws with unless asked otherwise, a power of two; 0 has it draw only where passes are asked for.
         substeps: steps of the teacher's solver for each jump of the shortest kind.
         guidance_low, guidance_high: the least and the largest γ that it learns, both at least 1.
         guided_from: the least σ at which the teacher is guided.
@@ -182,8 +182,8 @@ class FewStepConfig:
         """Raise UsageError for values out of range."""
         if not (1 <= self.rank <= _LARGEST_SIZE and 1 <= self.substeps <= _LARGEST_SIZE):
             raise UsageError("few_step.rank and few_step.substeps must be at least 1")
-        if self.passes not in PASSES:
-            raise UsageError(f"few_step.passes must be one of {', '.join(map(str, PASSES))}, not {self.passes}")
+        if self.passes not in (0, *PASSES):
+            raise UsageError(f"few_step.passes must be one of 0, {', '.join(map(str, PASSES))}, not {self.passes}")
         if not 1 <= self.guidance_low <= self.guidance_high <= _LARGEST_GUIDANCE:
             raise UsageError(
                 f"few_step.guidance_low and few_step.guidance_high must ascend in 1…{_LARGEST_GUIDANCE:g}, not "

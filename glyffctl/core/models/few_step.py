@@ -50,7 +50,7 @@ class FewStep:
     Attributes:
         student: the network.
         levels: (n+1,) float64, descending to 0: of the most passes, n.
-        passes: unless asked otherwise.
+        passes: unless asked otherwise; 0 leaves to the whole model what does not ask for passes.
         guidance: the least and the largest γ that it has learned.
         images: jumps that it was shown in training.
         identity: a digest of its numbers, where it was read from a file.
@@ -152,7 +152,7 @@ def load_few_step(path: Path, network: Network, base: str) -> FewStep | None:
         or (levels.dtype, levels.ndim) != (torch.float64, 1)
         or len(levels) - 1 not in PASSES
         or not bool((levels.diff() < 0).all() and levels[-1] == 0 and levels.isfinite().all())
-        or passes not in PASSES
+        or passes not in (0, *PASSES)
         or not 1 <= low <= high
     ):
         raise ModelError(f"cannot use {label}: its levels, passes or guidance make no sense")
