@@ -161,7 +161,7 @@ class FewStepConfig:
 
     Attributes:
         rank: of the differences of matrices from the teacher's.
-        passes: that it draws with unless asked otherwise, a power of two; 0 has it draw only where passes are asked for.
+        passes: that it draws with unless asked otherwise, a power of two; 0 leaves all but `--passes` to its teacher.
         substeps: steps of the teacher's solver for each jump of the shortest kind.
         guidance_low, guidance_high: the least and the largest γ that it learns, both at least 1.
         guided_from: the least σ at which the teacher is guided.
