@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from glyffctl.core.io import tensors
+from glyffctl.core.io.tensor_files import file_digest
 
 Dice = random.Random
 Damage = Callable[[bytes, Dice], bytes]
@@ -223,7 +224,7 @@ def _forged(change: Callable[[dict[str, Tensor], dict[str, Any], Dice], None]) -
         header = json.loads(metadata["header"])
         change(held, header, dice)
         text = json.dumps(header)
-        return save(held, metadata | {"header": text, "blake2b": tensors._file_digest(text, held)})
+        return save(held, metadata | {"header": text, "blake2b": file_digest(text, tensors.digest(held))})
 
     return damage
 
