@@ -17,7 +17,7 @@ from glyffctl.core.io.memory import usable_memory
 from glyffctl.core.models import drawer
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
 from glyffctl.core.models.drawer import Drawer, most_at_once
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.networks.network import Network
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
@@ -74,7 +74,7 @@ from pathlib import Path
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.models import drawer
 from glyffctl.core.models.checkpoint import load_model
-from glyffctl.core.models.generate import Recipe
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import finish
 
 def peak():
