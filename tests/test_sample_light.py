@@ -162,6 +162,13 @@ def test_where_there_may_be_a_gpu_pytorch_looks(tmp_path: Path, monkeypatch: pyt
     assert not may_draw_light(plain)
 
 
+def test_many_pictures_are_worth_an_import() -> None:
+    few = SampleOptions(prompts=("a", "b"), count=32, device="cpu")
+    many = replace(few, count=33)
+    assert may_draw_light(few) and not may_draw_light(many)
+    assert may_draw_light(replace(many, runtime="onnxruntime")), "what it drew it draws again"
+
+
 def test_a_student_that_draws_only_when_asked(tmp_path: Path) -> None:
     folder = make_student(tmp_path, passes=0)
     asked = SampleOptions(prompts=("",), recipe=Recipe(sampler=FEW_STEP, steps=2), count=1)

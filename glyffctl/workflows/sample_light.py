@@ -28,6 +28,7 @@ from glyffctl.workflows.events import Event, Progress
 from glyffctl.workflows.sample_options import SampleOptions
 
 RUNTIME = "onnxruntime"
+_MOST = 64  # pictures: for more, the second that PyTorch takes to import is soon won back where bfloat16 is fast
 _GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg", "/dev/kfd")  # of NVIDIA, of Windows' Linux, of AMD
 
 
@@ -39,6 +40,7 @@ def may_draw_light(options: SampleOptions) -> bool:
         and options.precision in ("auto", "fp32")
         and options.encoder in (None, BUNDLED)
         and not options.negative.strip()
+        and (options.count * len(options.prompts) <= _MOST or options.runtime == RUNTIME)
         and (options.recipe is None or options.recipe.sampler == FEW_STEP)
         and find_spec(RUNTIME) is not None
     )
