@@ -43,7 +43,7 @@ def runs(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 
 
 def test_few_steps_where_they_were_measured(runs: dict[str, Path]) -> None:
-    assert load_model(pretrained(MODEL_FILE)).recipe == load_model(runs["karras"]).recipe == FEW_STEPS
+    assert load_model(pretrained(MODEL_FILE)).full_recipe == load_model(runs["karras"]).recipe == FEW_STEPS
     assert load_model(runs["cosine"]).recipe == Recipe()
     trained = load_model(runs["karras"])
     held = {name: getattr(trained, name) for name in Model.__dataclass_fields__}
