@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -15,9 +16,9 @@ from glyffctl.core.diffusion.flow_map import FlowMap, guess_of_jump, jumped, jum
 from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.models.config import FewStepConfig
 from glyffctl.core.models.few_step import finest_levels
-from glyffctl.core.models.recipe import PASSES
+from glyffctl.core.models.recipe import PASSES, PLACES
 from glyffctl.core.theory.oracle import FiniteData, Gaussian
-from glyffctl.core.training.distillation import jump_table, soft_error, teacher_levels, trajectory
+from glyffctl.core.training.distillation import JUMPS, soft_error, teacher_levels, trajectory
 from tests.toys import LineFlow, OracleNetwork, Textless, captions, eps, last, order_of
 
 LEVELS = finest_levels(make_schedule("karras"), 128)
@@ -63,7 +64,7 @@ def test_a_jump_of_no_length_is_guessed_by_the_denoiser() -> None:
 
 @pytest.mark.parametrize("passes", PASSES)
 def test_an_exact_flow_map_draws_the_data_in_any_number_of_passes(passes: int) -> None:
-    levels = LEVELS[:: (len(LEVELS) - 1) // passes]
+    levels = LEVELS[list(PLACES[passes])]
     x = GAUSSIAN.mean + eps(6, *SHAPE) * (GAUSSIAN.variance + levels[0] ** 2).sqrt()
     flow = FlowMap(ExactNetwork(), "x0")
     drawn = last(jumps(flow, x, levels, 4.0, None, None))
@@ -71,11 +72,10 @@ def test_an_exact_flow_map_draws_the_data_in_any_number_of_passes(passes: int) -
 
 
 def test_the_levels_of_all_passes_are_levels_of_the_most() -> None:
-    table = jump_table(len(LEVELS) - 1)
-    assert len(table) == len(set(table)) == 15
-    for passes in PASSES:
-        stride = (len(LEVELS) - 1) // passes
-        assert {(i, i + stride) for i in range(0, len(LEVELS) - 1, stride)} <= set(table)
+    assert len(JUMPS) == len(set(JUMPS)) == 13
+    for passes, places in PLACES.items():
+        assert len(places) == passes + 1 and (places[0], places[-1]) == (0, len(LEVELS) - 1)
+        assert set(pairwise(places)) <= set(JUMPS)
     sigmas, kept = teacher_levels(LEVELS, 3)
     assert bool((sigmas.diff() < 0).all())
     torch.testing.assert_close(sigmas[[place + 1 for place in kept]], LEVELS[1:])
@@ -138,9 +138,8 @@ class LinearStudent(nn.Module):
 
     def forward(self, z: Tensor, sigma: Tensor, context: object, target: Tensor, guidance: Tensor) -> Tensor:
         del context, guidance
-        table = jump_table(len(LEVELS) - 1)
         place = [
-            table.index((int((LEVELS - s).abs().argmin()), int((LEVELS - t).abs().argmin())))
+            JUMPS.index((int((LEVELS - s).abs().argmin()), int((LEVELS - t).abs().argmin())))
             for s, t in zip(sigma.tolist(), target.tolist(), strict=True)
         ]
         return self.gain[place] * z + self.bias[place]
@@ -154,15 +153,13 @@ def test_a_student_of_the_loss_tends_to_the_flow_map(passes: int) -> None:
     states = trajectory(
         Denoiser(OracleNetwork(GAUSSIAN), "eps"), condition, torch.arange(64), guidance, LEVELS, config, SHAPE, None
     )
-    table = jump_table(len(LEVELS) - 1)
-    student = LinearStudent(len(table))
-    stride = (len(LEVELS) - 1) // passes
+    student = LinearStudent(len(JUMPS))
     optimizer = torch.optim.LBFGS(student.parameters(), max_iter=200, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimizer.zero_grad()
         total = torch.zeros((), dtype=torch.float64)
-        for a, b in [(i, i + stride) for i in range(0, len(LEVELS) - 1, stride)]:
+        for a, b in pairwise(PLACES[passes]):
             sigma, target = LEVELS[a].expand(64), LEVELS[b].expand(64)
             guess = FlowMap(student, "x0")(states[:, a], sigma, target, guidance, None)
             end = guess_of_jump(states[:, a], states[:, b], sigma, target)
@@ -174,6 +171,6 @@ def test_a_student_of_the_loss_tends_to_the_flow_map(passes: int) -> None:
     optimizer.step(loss)
     assert float(loss().detach()) < before / 100
     with torch.no_grad():
-        drawn = last(jumps(FlowMap(student, "x0"), states[:, 0], LEVELS[::stride], 1.0, None, None))
+        drawn = last(jumps(FlowMap(student, "x0"), states[:, 0], LEVELS[list(PLACES[passes])], 1.0, None, None))
     exact = GAUSSIAN.flow(states[:, 0], float(LEVELS[0]), 0.0)
     assert float((drawn - exact).abs().max()) < 0.02 * float(exact.std())

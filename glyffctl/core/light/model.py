@@ -16,7 +16,7 @@ from glyffctl.core.errors import ModelError
 from glyffctl.core.io.arrays import load_arrays
 from glyffctl.core.light.unet_graph import UNetSizes
 from glyffctl.core.models.files import FEW_STEP_KIND, MODEL_KIND, EncoderInfo, epochs_of
-from glyffctl.core.models.recipe import PASSES
+from glyffctl.core.models.recipe import PASSES, PLACES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,7 +34,7 @@ class LightModel:
         sizes: of the network.
         text_width: D of the token vectors that it takes.
         encoder: which text encoder it takes.
-        levels: (n+1,) float64, descending to 0: of the most passes, n.
+        levels: (9,) float64, descending to 0: those of 8 passes.
         passes: unless asked otherwise; 0 are none.
         guidance: the least and the largest γ that the student has learned.
         images: pictures that the model was trained on.
@@ -59,10 +59,9 @@ class LightModel:
         Raises:
             Declined: it cannot draw in so many.
         """
-        most = len(self.levels) - 1
-        if passes not in PASSES or passes > most:
+        if passes not in PLACES:
             raise Declined
-        return self.levels[:: most // passes]
+        return self.levels[list(PLACES[passes])]
 
 
 def load_light(model: Path, student: Path) -> LightModel:
@@ -112,7 +111,7 @@ def _merge(
     levels, low, high = differences["levels"], float(few["guidance"][0]), float(few["guidance"][1])
     if (
         (str(levels.dtype), levels.ndim) != ("float64", 1)
-        or len(levels) - 1 not in PASSES
+        or len(levels) != max(PASSES) + 1
         or few["passes"] not in (0, *PASSES)
         or not ((np.diff(levels) < 0).all() and levels[-1] == 0 and np.isfinite(levels).all())
         or not 1 <= low <= high

@@ -18,7 +18,7 @@ from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.tensors import digest, load_tensors, save_tensors
 from glyffctl.core.models.files import FEW_STEP_KIND
-from glyffctl.core.models.recipe import PASSES
+from glyffctl.core.models.recipe import PASSES, PLACES
 from glyffctl.core.networks.network import Network
 from glyffctl.core.networks.student import MergedStudent, Student
 from glyffctl.version import __version__
@@ -27,16 +27,16 @@ _LEVELS = "levels"  # the tensor beside the weights
 _FACTORS = ("left.", "right.")  # names of the factors of low rank begin so
 _SCALE = ":scale"
 _MOST = 127
-_FINEST = (40.0, 20.0, 12.0, 8.0, 4.0, 1.9, 0.5)  # σ of pictures of 128×128, after the noisiest level
+_FINEST = (20.0, 12.0, 8.0, 4.0, 1.9, 0.5, 0.12)  # σ of pictures of 128×128, after the noisiest level
 _SIZE = 128
 
 
 def finest_levels(schedule: Schedule, size: int) -> Tensor:
-    """The levels of `max(PASSES)` passes: (n+1,) float64, from the noisiest of `schedule` down to 0.
+    """The levels of `max(PASSES)` passes: (9,) float64, from the noisiest of `schedule` down to 0.
 
-    They lie where the guesses of a picture of 128×128 move most: by half of their way above σ = 15, by a tenth below 2
-    (measured with the bundled model). A shape n times as wide survives n times the noise: smaller pictures take smaller
-    levels.
+    They lie where the guesses of a picture of 128×128 move most, by half of their way above σ = 15, by a tenth below 2
+    (measured with the bundled model), and at the end, where lines get sharp. A shape n times as wide survives n times
+    the noise: smaller pictures take smaller levels.
     """
     top = float(schedule.sigmas[-1])
     scale = min(size / _SIZE, top / (2 * _FINEST[0]))
@@ -49,7 +49,7 @@ class FewStep:
 
     Attributes:
         student: the network.
-        levels: (n+1,) float64, descending to 0: of the most passes, n.
+        levels: (9,) float64, descending to 0: those of 8 passes, see `PLACES`.
         passes: unless asked otherwise; 0 leaves to the whole model what does not ask for passes.
         guidance: the least and the largest γ that it has learned.
         images: jumps that it was shown in training.
@@ -74,11 +74,9 @@ class FewStep:
         Raises:
             UsageError: it cannot draw in so many.
         """
-        most = len(self.levels) - 1
-        if passes not in PASSES or passes > most:
-            offered = ", ".join(str(number) for number in PASSES if number <= most)
-            raise UsageError(f"--passes must be one of {offered}, not {passes}")
-        return self.levels[:: most // passes]
+        if passes not in PLACES:
+            raise UsageError(f"--passes must be one of {', '.join(map(str, PASSES))}, not {passes}")
+        return self.levels[list(PLACES[passes])]
 
 
 def save_few_step(path: Path, few: FewStep, base: str) -> None:
@@ -150,7 +148,7 @@ def load_few_step(path: Path, network: Network, base: str) -> FewStep | None:
     if (
         levels is None
         or (levels.dtype, levels.ndim) != (torch.float64, 1)
-        or len(levels) - 1 not in PASSES
+        or len(levels) != max(PASSES) + 1
         or not bool((levels.diff() < 0).all() and levels[-1] == 0 and levels.isfinite().all())
         or passes not in (0, *PASSES)
         or not 1 <= low <= high

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 FEW_STEP = "few-step"
 """The name of a student's passes among samplers."""
 _USUAL = "dpmpp-2m"
-PASSES = (1, 2, 4, 8)
-"""Numbers of passes that a few-step student can draw with."""
+PLACES = {1: (0, 8), 2: (0, 3, 8), 4: (0, 3, 5, 6, 8), 8: tuple(range(9))}
+"""By the number of passes that a few-step student draws with: which of its nine levels they visit."""
+PASSES = tuple(PLACES)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

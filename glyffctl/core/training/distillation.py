@@ -1,18 +1,17 @@
 """The objective of a few-step student: in one pass, what its teacher's solver reaches in several.
 
-The teacher draws captions of the data, with guidance drawn at random, from pure noise through all levels of the finest
-grid, with steps between them. The student learns every jump between levels that one of its numbers of passes makes:
-from 8 to 4, 2 and 1. This is progressive distillation (Salimans and Ho 2022, arXiv 2202.00512; Meng et al. 2023,
-arXiv 2210.03142) with the teacher's own solution as the target of all lengths at once, so that no student learns from
-a student.
+The teacher draws captions of the data, with guidance drawn at random, from pure noise through all of the student's
+levels, with steps between them. The student learns every jump that one of its numbers of passes makes. This is
+progressive distillation (Salimans and Ho 2022, arXiv 2202.00512; Meng et al. 2023, arXiv 2210.03142) with the teacher's
+own solution as the target of all lengths at once, so that no student learns from a student.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Generator
 from dataclasses import replace
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -28,6 +27,7 @@ from glyffctl.core.errors import TrainingError
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.config import Config, FewStepConfig
 from glyffctl.core.models.few_step import FewStep, finest_levels
+from glyffctl.core.models.recipe import PLACES
 from glyffctl.core.networks.network import Network
 from glyffctl.core.networks.student import Student
 from glyffctl.core.noise import Stream, normal, uniform
@@ -40,16 +40,8 @@ _AT_ONCE = 32  # pictures that the teacher draws together
 _VALIDATED = 32  # pictures
 
 
-def jump_table(levels: int) -> list[tuple[int, int]]:
-    """From which level to which, by place, the jumps of all numbers of passes lead; the last place, `levels`, is σ = 0.
-
-    `levels` is a power of two: with half as many passes, every second level is left out.
-    """
-    return [(i, i + stride) for stride in _strides(levels) for i in range(0, levels, stride)]
-
-
-def _strides(levels: int) -> list[int]:
-    return [2**k for k in range(levels.bit_length())]
+JUMPS = sorted({jump for places in PLACES.values() for jump in pairwise(places)})
+"""From which level of a student to which, by place, the jumps of all numbers of passes lead."""
 
 
 def teacher_levels(levels: Tensor, substeps: int) -> tuple[Tensor, list[int]]:
@@ -64,7 +56,7 @@ def teacher_levels(levels: Tensor, substeps: int) -> tuple[Tensor, list[int]]:
         ends[i] + (ends[i + 1] - ends[i]) * torch.arange(count, dtype=torch.float64) / count
         for i, count in enumerate(counts)
     ]
-    steps = list(itertools.accumulate(counts))
+    steps = list(accumulate(counts))
     return torch.cat([torch.cat(parts).exp(), levels.new_zeros(1)]), [step - 1 for step in steps]
 
 
@@ -143,7 +135,6 @@ class Distillation(Objective):
         self.levels = finest_levels(self.teacher.schedule, config.codec.size)
         torch.manual_seed(config.training.seed)
         self.network = Student(network, config.few_step.rank).to(device)
-        self._jumps = jump_table(len(self.levels) - 1)
         self._tokens = data.embeddings.lengths.cpu()
         self.lengths = (max(1, int(self._tokens.max())),)
         self._drawn: dict[tuple[int, ...], Tensor] = {}
@@ -180,7 +171,7 @@ class Distillation(Objective):
         few, seed, rows = self.config.few_step, self.config.training.seed, self.config.training.batch
         step, row = number // rows, number % rows
         turn, group = step // _GROUPS, step % _GROUPS
-        drawn = ((turn // len(self._jumps)) * _GROUPS + group) * rows + row  # the trajectory
+        drawn = ((turn // len(JUMPS)) * _GROUPS + group) * rows + row  # the trajectory
         glyph = self.sample_glyphs(drawn)
         caption = self.data.glyphs.caption_table.pick(
             self.data.glyphs.character_of[glyph], uniform(seed, drawn, Stream.CAPTION)
@@ -189,7 +180,7 @@ class Distillation(Objective):
         low, high = math.log(few.guidance_low), math.log(few.guidance_high)
         guidance = (low + (high - low) * uniform(seed, drawn, Stream.GUIDANCE)).exp()
         states = self._trajectories(drawn, caption, keep, guidance)
-        jump = torch.tensor(self._jumps)[(turn + row) % len(self._jumps)]
+        jump = torch.tensor(JUMPS)[(turn + row) % len(JUMPS)]
         rows_ = torch.arange(len(number), device=states.device)
         start, end = (states[rows_, place.to(states.device)] for place in jump.unbind(1))
         sigma, target = (self.levels[place] for place in jump.unbind(1))
@@ -231,17 +222,16 @@ class Distillation(Objective):
             seeds = send(held, self.device)
             self._reference = self._flow(caption, None, seeds, torch.full((len(held),), guidance))
         errors = dict[float, float]()
-        strides = _strides(len(self.levels) - 1) if self._reference is not None else []
-        for number, stride in enumerate(strides):
-            yield number / len(strides)
+        for number, (passes, places) in enumerate(PLACES.items() if self._reference is not None else ()):
+            yield number / len(PLACES)
             assert self._reference is not None
             context = network.encode(self.data.embeddings.batch(caption, dtype=self.dtype))
             flow = FlowMap(network, self.teacher.prediction, autocast)
             x = self._reference[:, 0]
             with torch.no_grad():
-                for step in jumps(flow, x, self.levels[::stride], guidance, context, self.codec.limit):
+                for step in jumps(flow, x, self.levels[list(places)], guidance, context, self.codec.limit):
                     x = step.x
-            errors[float((len(self.levels) - 1) // stride)] = float((x - self._reference[:, -1]).square().mean())
+            errors[float(passes)] = float((x - self._reference[:, -1]).square().mean())
         return errors
 
     def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:  # noqa: ARG002
