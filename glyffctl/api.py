@@ -23,7 +23,7 @@ from glyffctl.workflows import train as _train
 from glyffctl.workflows.embed import EmbedOptions, EmbedReport
 from glyffctl.workflows.events import Event, finish
 from glyffctl.workflows.find_model import find_model
-from glyffctl.workflows.models import load_any, load_text_encoder
+from glyffctl.workflows.models import choose_recipe, load_any, load_text_encoder
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport
 from glyffctl.workflows.train import TrainOptions, TrainReport
 
@@ -89,7 +89,8 @@ class GlyphModel:
         encoded, away = drawer.encode(texts), drawer.encode([negative])
         rows = torch.arange(len(texts)).repeat_interleave(count)
         seeds = seed + torch.arange(count).repeat(len(texts))
-        drawing = drawer.draw(recipe or self.model.recipe, encoded.rows(rows), seeds, negative=away)
+        recipe = choose_recipe(self.model, recipe, None, negative=bool(negative.strip()))
+        drawing = drawer.draw(recipe, encoded.rows(rows), seeds, negative=away)
         return [Image.fromarray(picture.numpy()) for picture in finish(drawing)]
 
     def denoise(
@@ -103,7 +104,8 @@ class GlyphModel:
         drawer = self._ready([prompt, negative])
         condition, away = (drawer.encode([text]).to(drawer.device) for text in (prompt, negative))
         seeds = torch.tensor([seed], device=drawer.device)
-        steps = drawer.steps(recipe or self.model.recipe, condition, away, seeds)
+        recipe = choose_recipe(self.model, recipe, None, negative=bool(negative.strip()))
+        steps = drawer.steps(recipe, condition, away, seeds)
         for step in steps:
             # The DDPM view of x has the scale of a picture at every noise level.
             noisy = self._image(step.x / math.sqrt(1 + step.sigma**2))

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+import glyffctl
 from glyffctl.cli import app
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
@@ -20,6 +21,7 @@ from glyffctl.core.errors import ModelError, TrainingError, UsageError
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model, load_state, save_model
 from glyffctl.core.models.config import as_dict, fit_to_data, merge, read_preset
+from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.few_step import pack, unpack
 from glyffctl.core.models.files import FEW_STEP_FILE
 from glyffctl.core.models.recipe import FEW_STEPS, PASSES, Recipe
@@ -89,7 +91,7 @@ def test_at_first_a_student_answers_as_its_teacher(tiny_run: Path) -> None:
 def load_condition(network: Any) -> Any:
     from tests.toys import captions
 
-    condition = captions(3, network.config.text_width)
+    condition = captions(3, network.text_width if isinstance(network, Drawer) else network.config.text_width)
     return condition._replace(tokens=condition.tokens.float())
 
 
@@ -141,7 +143,7 @@ def test_sample_draws_with_the_student(run: Path, tmp_path: Path, passes: int | 
     job = ["sample", "gold", "--count", "2", "--model", str(run), "--out", str(out)]
     done = CliRunner().invoke(app, job if passes is None else [*job, "--passes", str(passes)])
     assert done.exit_code == 0, done.output
-    expected = Recipe(sampler="few-step", steps=passes or 4)
+    expected = Recipe(sampler="few-step", steps=passes or 8)
     assert read_settings(out)["recipe"] == expected.as_plain()
     assert expected.summary() in " ".join(done.stderr.split())
     finish(sample(options_from_picture(out)))
@@ -161,7 +163,7 @@ def test_a_picture_of_another_student_is_not_redrawn(run: Path, tiny_run: Path, 
 
 def test_what_a_student_cannot_do_the_whole_model_does(run: Path) -> None:
     model = load_model(run)
-    own = Recipe(sampler="few-step", steps=4)
+    own = Recipe(sampler="few-step", steps=8)
     assert choose_recipe(model, None, 7.0) == replace(own, guidance=7.0)
     assert choose_recipe(model, None, 4.0, negative=True) == FEW_STEPS
     assert choose_recipe(model, None, 12.0) == replace(FEW_STEPS, guidance=12.0)
@@ -203,6 +205,35 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     students = [model.few_step for model in models]
     assert students[0] is not None and students[1] is not None
     assert students[0].identity == students[1].identity and models[0].identity == models[1].identity
+
+
+def test_the_sheet_of_a_checkpoint_is_drawn_by_the_student(run: Path) -> None:
+    settings = read_settings(run / "samples" / "000000160.png")
+    assert (settings["sampler"], settings["steps"]) == ("few-step", 8)
+
+
+def test_a_student_takes_the_vectors_of_its_teacher(workshop: Workshop, tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--encoder"):
+        finish(train(replace(options(workshop, tmp_path / "run", tiny_run), encoder="bundled")))
+
+
+def test_drawing_twice_in_bfloat16_is_the_same(run: Path) -> None:
+    """The second time with narrowed weights."""
+    drawer = Drawer.of(load_model(run), CPU, precision="bf16")
+    drawn = [
+        finish(drawer.draw(Recipe(sampler="few-step", steps=2), load_condition(drawer), torch.arange(3)))
+        for _ in range(2)
+    ]
+    assert torch.equal(*drawn)
+
+
+def test_the_library_chooses_as_the_command_does(run: Path, tmp_path: Path) -> None:
+    model = glyffctl.load(run, precision="fp32")
+    plain, away = (model.draw("gold", negative=text)[0].tobytes() for text in ("", "water"))
+    assert plain != away
+    for guidance, negative in ((9.0, ""), (4.0, "water")):
+        with pytest.raises(UsageError, match="--passes"):
+            model.draw("gold", recipe=Recipe(sampler="few-step", steps=4, guidance=guidance), negative=negative)
 
 
 def test_without_a_teacher_there_is_no_student(workshop: Workshop, tmp_path: Path) -> None:

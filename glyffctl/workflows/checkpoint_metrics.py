@@ -80,10 +80,10 @@ class CheckpointEvaluator:
         self.real = {"grey": mean(strokes.grey), "ink": mean(strokes.ink), "width": mean(strokes.width)}
         """Grey, ink and width of real glyphs."""
 
-    def __call__(self, drawer: Drawer) -> Generator[Event, None, CheckpointMetrics]:
-        """Measure the model that `drawer` draws with."""
+    def __call__(self, drawer: Drawer, recipe: Recipe | None = None) -> Generator[Event, None, CheckpointMetrics]:
+        """Measure the model that `drawer` draws with, by `recipe` or else `RECIPE`."""
         started = time.perf_counter()
-        drawing = drawer.draw(RECIPE, self.text, torch.arange(len(self.prompts)))
+        drawing = drawer.draw(recipe or RECIPE, self.text, torch.arange(len(self.prompts)))
         drawn = yield from with_progress(drawing, Progress("Drawing for figures", 0, len(self.prompts), "pictures"))
         prediction, strokes = predict(self.classifier, [drawn]), measure_strokes(drawn)
         hits = followed(self.prompts, prediction.radical[:, None])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Generator
 from pathlib import Path
 
@@ -23,7 +22,9 @@ SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
 SHEET_COUNT = 16
 
 
-def draw_samples(drawer: Drawer, objective: Objective, images: int, path: Path) -> Generator[Event, None, None]:
+def draw_samples(
+    drawer: Drawer, objective: Objective, images: int, path: Path, recipe: Recipe | None = None
+) -> Generator[Event, None, None]:
     """Write a sheet of glyphs for held-out captions, always with the same noise.
 
     Args:
@@ -31,6 +32,7 @@ def draw_samples(drawer: Drawer, objective: Objective, images: int, path: Path) 
         objective: with the data.
         images: pictures trained on so far, recorded in the PNG.
         path: of the PNG.
+        recipe: how to draw; None is `SHEET_RECIPE`.
 
     Raises:
         OutputError: the path cannot be written.
@@ -40,11 +42,12 @@ def draw_samples(drawer: Drawer, objective: Objective, images: int, path: Path) 
     glyphs, embeddings = objective.data.glyphs, objective.data.embeddings
     caption = glyphs.caption_of[index]
     condition = embeddings.batch(caption.to(drawer.device))
-    drawing = drawer.draw(SHEET_RECIPE, condition, torch.arange(SHEET_COUNT))
+    recipe = recipe or SHEET_RECIPE
+    drawing = drawer.draw(recipe, condition, torch.arange(SHEET_COUNT))
     pictures = yield from with_progress(drawing, Progress("Drawing samples", 0, SHEET_COUNT, "pictures"))
     captions = [glyphs.captions[i] for i in caption.tolist()]
     image = sheet(pictures, near_square(SHEET_COUNT))
-    save_png(path, image, {"captions": captions, **dataclasses.asdict(SHEET_RECIPE), "images": images})
+    save_png(path, image, {"captions": captions, **recipe.as_plain(), "images": images})
 
 
 def load_evaluator(objective: Objective, known: EncoderInfo) -> Generator[Event, None, CheckpointEvaluator | None]:

@@ -20,6 +20,7 @@ from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.few_step import save_few_step
 from glyffctl.core.models.files import FEW_STEP_FILE
+from glyffctl.core.models.recipe import FEW_STEP, PASSES, Recipe
 from glyffctl.core.networks.network import Network
 from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import NotFiniteError, Trainer
@@ -147,17 +148,29 @@ def write_checkpoint(
 
     path = out / "samples" / f"{images:09d}.png"
     drawer = Drawer.of(model, trainer.device, precision=trainer.precision)
-    yield from draw_samples(drawer, trainer.objective, images, path)
+    few = model.few_step
+    own = None
+    if few is not None:
+        low, high = few.guidance
+        guidance = min(max(Recipe().guidance, low), high)
+        own = Recipe(sampler=FEW_STEP, steps=few.passes or max(PASSES), guidance=guidance)
+    yield from draw_samples(drawer, trainer.objective, images, path, own)
     facts = {"images": images, "validation": validation, "samples": path}
-    yield Note(f"{images:,} pictures{_in_words(validation, normal)}: {path}", "checkpoint", facts)
+    measured = _in_words(validation, normal) if few is None else _by_passes(validation)
+    yield Note(f"{images:,} pictures{measured}: {path}", "checkpoint", facts)
     if model.images < _STROKES_APPEAR:
         text = f"before some {_STROKES_APPEAR:,} pictures samples look like noise, then like smudges"
         yield Note(text, "samples-still-noisy", {"until_images": _STROKES_APPEAR})
     if evaluator is not None:
-        metrics = yield from evaluator(drawer)
+        metrics = yield from evaluator(drawer, own)
         yield LogRow({"images": images, "evaluation": metrics.as_dict()})
         yield Note(metrics.summary(), "checkpoint-metrics", metrics.as_dict())
     return validation
+
+
+def _by_passes(validation: dict[float, float]) -> str:
+    parts = [f"{error:.4f} at {passes:.0f}" for passes, error in validation.items()]
+    return f", squared difference from the teacher {', '.join(parts)} passes" if parts else ""
 
 
 def _in_words(validation: dict[float, float], normal: Reference | None) -> str:

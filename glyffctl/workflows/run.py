@@ -348,8 +348,8 @@ class Run:
             return
         self._forecast_made = True
         left, timed = self.total - self.done, bool(training.minutes)
-        before = trainer.epochs_before if trainer.objective.new else math.inf
-        yield from forecast(first, now, left, trainer.epoch_size, before, timed=timed)
+        if trainer.objective.new:
+            yield from forecast(first, now, left, trainer.epoch_size, trainer.epochs_before, timed=timed)
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 

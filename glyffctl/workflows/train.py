@@ -128,18 +128,14 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     # The text encoder decides the width later; any will do to complain about sizes before minutes are spent on it.
     config = fit_to_data(sections, glyphs.size, sections["network"].get("text_width", NetworkConfig.text_width))
     check_memory(config, group.size, device)
+    learns = sections["training"].get("objective") == FEW_STEP
+    encoder = _teachers_encoder(options, start) if learns and start is not None else options.encoder
     if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
-        yield from embed(EmbedOptions(options.data, options.encoder or BUNDLED, device=str(device)))
+        yield from embed(EmbedOptions(options.data, encoder or BUNDLED, device=str(device)))
     group.barrier()
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
-    learns = sections["training"].get("objective") == FEW_STEP
-    known = start is None or cached.fingerprint == start.origin.encoder.fingerprint
-    if start is not None and (start.text_width != cached.width or (learns and not known)):
-        raise TrainingError(
-            f"the model at {options.start} was trained with the text encoder {start.origin.encoder.name}, the captions "
-            f"are embedded with {cached.encoder}, whose vectors are others; run `glyffctl embed --data "
-            f"{options.data} --encoder {start.origin.encoder.name}`"
-        )
+    if start is not None:
+        _check_vectors(options, start, cached, learns=learns)
     out = options.out or Path("runs") / preset
     # A student that goes on learns from a copy of its teacher in the same folder, which does not change.
     if start is not None and options.start is not None and not learns and _same_run(out, options.start):
@@ -184,6 +180,32 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         yield from run.run()
         return TrainReport(
             out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation
+        )
+
+
+def _teachers_encoder(options: TrainOptions, start: TrainedModel) -> str:
+    """The text encoder of the teacher `start`: a student knows no other vectors.
+
+    Raises:
+        UsageError: another one was asked for.
+    """
+    name = start.origin.encoder.name
+    if options.encoder not in (None, name):
+        raise UsageError(
+            f"the model at {options.start} was trained with the text encoder {name}, and so is its student; leave "
+            "--encoder out"
+        )
+    return name
+
+
+def _check_vectors(options: TrainOptions, start: TrainedModel, cached: embeddings.Embeddings, *, learns: bool) -> None:
+    """Raise TrainingError if captions are embedded so that the model to start from cannot take them."""
+    trained = start.origin.encoder
+    if start.text_width != cached.width or (learns and cached.fingerprint != trained.fingerprint):
+        raise TrainingError(
+            f"the model at {options.start} was trained with the text encoder {trained.name}, the captions are embedded "
+            f"with {cached.encoder}, whose vectors are others; run `glyffctl embed --data {options.data} --encoder "
+            f"{trained.name}`"
         )
 
 

@@ -217,7 +217,8 @@ def load_model(path: Path) -> TrainedModel:
     model = trained_model(
         network, schedule, origin, images=images, epochs=model_files.epochs_of(header), identity=identity
     )
-    return replace(model, stored=stored, few_step=load_few_step(file.with_name(FEW_STEP_FILE), network, identity))
+    beside = load_few_step(file.with_name(FEW_STEP_FILE), network, identity) if file.name == MODEL_FILE else None
+    return replace(model, stored=stored, few_step=beside)
 
 
 def _schedule(sigmas: Tensor | None, file: Path) -> Schedule:

@@ -170,7 +170,7 @@ class FewStepConfig:
     """
 
     rank: int = 32
-    passes: int = 4
+    passes: int = 8
     substeps: int = 2
     guidance_low: float = 1.0
     guidance_high: float = 8.0

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import ModelError, UsageError
-from glyffctl.core.io.bundled import model_label
+from glyffctl.core.io.bundled import model_label, pretrained
 from glyffctl.core.io.tensors import digest, load_tensors, save_tensors
-from glyffctl.core.models.files import FEW_STEP_KIND
+from glyffctl.core.models.files import FEW_STEP_FILE, FEW_STEP_KIND
 from glyffctl.core.models.recipe import PASSES, PLACES
 from glyffctl.core.networks.network import Network
 from glyffctl.core.networks.student import MergedStudent, Student
@@ -130,18 +130,27 @@ def load_few_step(path: Path, network: Network, base: str) -> FewStep | None:
     """
     if not path.exists():
         return None
+    try:
+        return _load(path, network, base)
+    except ModelError as error:
+        bundled = path == pretrained(FEW_STEP_FILE)
+        what = "install glyffctl again" if bundled else "move it away to draw with the whole model"
+        raise ModelError(f"{error}; {what}") from error
+
+
+def _load(path: Path, network: Network, base: str) -> FewStep:
     label = model_label(path)
     tensors, header = load_tensors(path, FEW_STEP_KIND, ModelError)
     if header.get("base") != base:
-        raise ModelError(f"{label} belongs to another model than the one beside it; move it away")
+        raise ModelError(f"{label} belongs to another model than the one beside it")
     identity = digest(tensors)
     levels = tensors.pop(_LEVELS, None)
     try:
         rank, passes, images = (_whole(header[name]) for name in ("rank", "passes", "images"))
         low, high = (float(end) for end in header["guidance"])
-        student = Student(network, rank)
+        student = Student(network, max(1, rank))
         student.load_state_dict(unpack(tensors))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"cannot use {label}: its numbers do not fit its model") from error
     if not all(bool(tensor.isfinite().all()) for tensor in student.state_dict().values()):
         raise ModelError(f"cannot use {label}: it holds numbers that are not finite")

@@ -32,7 +32,9 @@ class JumpEmbedding(nn.Module):
         """Target and guidance (B,) float64, on the device of the weights."""
         level = torch.where(target > 0, target.clamp(min=1e-3).log() / 4, _END)
         # ln γ lies in 0…2: a fortieth of it makes codes that change smoothly over all of the range.
-        codes = [sinusoid(label.to(self.out.weight.dtype), self.codes) for label in (level, guidance.log() / 40)]
+        # In bfloat16, which the weights may be narrowed to, a thousand times a label would be off by a radian.
+        dtype = torch.promote_types(self.out.weight.dtype, torch.float32)
+        codes = [sinusoid(label.to(dtype), self.codes) for label in (level, guidance.log() / 40)]
         shift: Tensor = self.out(nn.functional.silu(self.hidden(torch.cat(codes, dim=1))))
         return shift
 

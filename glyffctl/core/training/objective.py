@@ -75,7 +75,7 @@ class Objective(nn.Module, ABC):
         lengths: all that `Batch.length` can be on a GPU, in increasing order.
         autocast: what is computed in `batch` by a network, is so in this; the trainer sets it.
         validated: what `validate` measures by.
-        new: what is learned is not known at the start: a budget that shows most glyphs not once is too small.
+        new: what is learned is not known at the start: it takes epochs, which are forecast.
     """
 
     lengths: tuple[int, ...] = (0,)
