@@ -16,7 +16,7 @@ from torch import Tensor
 from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.io.bundled import model_label, pretrained
-from glyffctl.core.io.tensors import digest, load_tensors, save_tensors
+from glyffctl.core.io.tensors import load_digested, save_tensors
 from glyffctl.core.models.files import FEW_STEP_FILE, FEW_STEP_KIND
 from glyffctl.core.models.recipe import PASSES, PLACES
 from glyffctl.core.networks.network import Network
@@ -140,10 +140,9 @@ def load_few_step(path: Path, network: Network, base: str) -> FewStep | None:
 
 def _load(path: Path, network: Network, base: str) -> FewStep:
     label = model_label(path)
-    tensors, header = load_tensors(path, FEW_STEP_KIND, ModelError)
+    tensors, header, identity = load_digested(path, FEW_STEP_KIND, ModelError)
     if header.get("base") != base:
         raise ModelError(f"{label} belongs to another model than the one beside it")
-    identity = digest(tensors)
     levels = tensors.pop(_LEVELS, None)
     try:
         rank, passes, images = (_whole(header[name]) for name in ("rank", "passes", "images"))
