@@ -24,7 +24,7 @@ from glyffctl.core.diffusion.samplers import Step, levels
 
 
 class JumpNetwork(Protocol):
-    """F of a flow map: what `denoiser.Network` is, told also where to jump to and how much to be guided."""
+    """F of a flow map: `denoiser.Network` with two inputs more, the level to jump to and guidance."""
 
     def encode(self, condition: Condition) -> Any:
         """Return `condition` as `__call__` takes it."""

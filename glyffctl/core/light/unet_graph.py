@@ -45,7 +45,7 @@ class UNetSizes:
 
     @property
     def embedding(self) -> int:
-        """Numbers that every block is told about σ, the text and the jump."""
+        """The width of the embedding of σ, the text and the jump that every block takes."""
         return 4 * self.channels[0]
 
 

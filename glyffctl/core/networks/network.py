@@ -55,9 +55,9 @@ class Network(nn.Module):
     """Numbers of what `shifted` takes; 0 is a network that cannot be shifted, and so has no students."""
 
     def shifted(self, context: Any, shift: Tensor) -> Any:
-        """`context` with `shift` (B, shift_width) added to what the blocks are told beside σ.
+        """`context` with `shift` (B, shift_width), which is added to the embedding of σ.
 
-        For what else there is to say to a network than σ and a condition, such as where to jump to (`student`).
+        For inputs other than σ and a condition, such as the level to jump to (`student`).
         """
         raise NotImplementedError
 

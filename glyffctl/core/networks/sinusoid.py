@@ -1,4 +1,4 @@
-"""The code of a number as a network is told it."""
+"""The sinusoidal embedding of a number."""
 
 from __future__ import annotations
 

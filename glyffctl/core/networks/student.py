@@ -1,4 +1,4 @@
-"""A student: a trained network with small differences, told also where to jump to and how much to be guided."""
+"""A student: a trained network with small differences, and two inputs more: the level to jump to, and guidance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _END = -1.5  # the label of σ' = 0; those of levels above 0, ¼·ln σ', are gr
 
 
 class JumpEmbedding(nn.Module):
-    """(σ', γ) as a shift (B, width) of what every block is told beside σ. It starts at 0."""
+    """The embedding (B, width) of (σ', γ), which is added to that of σ. It starts at 0."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
