@@ -1,7 +1,6 @@
 import csv
 import json
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.manifest import add_digest
 from glyffctl.core.data.moments import pixel_moments
 from glyffctl.core.errors import DataError
+from tests.conftest import least_seconds
 
 SIZE, COUNT = 16, 23
 FONTS = [Font("a.ttc", 2, "A SC"), Font("b.ttf", 0, "B")]
@@ -110,10 +110,7 @@ def test_twenty_one_thousand_glyphs_open_at_once(tmp_path):
     for i in range(21_000):
         drawer.add(Character(0x3400 + i, chr(0x3400 + i), f"meaning\u2028{i}", 1), FONTS[0], picture)
     drawer.finish({})
-    start = time.process_time()
-    data = open_glyphs(tmp_path / "data")
-    data.images(torch.tensor([0, 9000, 20_999]))
-    assert time.process_time() - start < 2
+    assert least_seconds(lambda: open_glyphs(tmp_path / "data").images(torch.tensor([0, 9000, 20_999]))) < 2
     assert len(list((tmp_path / "data").glob("*.safetensors"))) == 6
 
 

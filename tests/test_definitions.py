@@ -5,7 +5,6 @@ import itertools
 import json
 import re
 import threading
-import time
 import zipfile
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from glyffctl.core.data.definitions import (
 )
 from glyffctl.core.errors import DefinitionsError, OutputError
 from glyffctl.core.text.han import HAN
+from tests.conftest import least_seconds
 
 READINGS = "# Unihan_Readings\nU+9502\tkDefinition\tlithium (element 3, Li)\nU+9502\tkMandarin\tlǐ\n"
 SOURCES = "U+9502\tkRSUnicode\t167.7\nU+20000\tkRSUnicode\t1'.2 4.1\n"
@@ -452,6 +452,5 @@ def test_text_with_nothing_to_remove_is_unchanged(phrases, separator):
 
 @pytest.mark.parametrize("word", ["of ", "a ", "(", "same as ", "汉 ", ", ", "same as 汉 ", "(same as 汉) x", "U+"])
 def test_long_texts_are_cleaned_in_passable_time(word):
-    start = time.process_time()
-    clean(word * (10_000 // len(word)))
-    assert time.process_time() - start < 5
+    text = word * (10_000 // len(word))
+    assert least_seconds(lambda: clean(text), tries=1) < 5
