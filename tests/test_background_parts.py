@@ -80,6 +80,7 @@ def test_work_in_the_background_tells_in_order_returns_raises_and_stops() -> Non
     assert closed == [True] and not background.busy and taken(background, wait=True) == ([], None)
     background.start(numbers(0, gate))
     assert taken(background, wait=True) == ([0], "done")
+    background.stop()
 
 
 class Told:

@@ -120,6 +120,22 @@ def test_a_packed_student_is_the_student_to_a_hundredth(run: Path) -> None:
     assert factors == {torch.int8, torch.float32}
 
 
+def test_training_goes_on_from_the_student_that_a_model_has(workshop: Workshop, run: Path, tiny_run: Path) -> None:
+    trained = load_model(run).few_step
+    assert trained is not None
+    goes_on = student_trainer(workshop, run, CPU)
+    for name, tensor in trained.student.state_dict().items():
+        assert torch.equal(goes_on.network.state_dict()[name], tensor), name
+    other_rank = student_trainer(workshop, run, CPU, rank=3)
+    anew = student_trainer(workshop, tiny_run, CPU, rank=3)
+    assert all(
+        torch.equal(ours, theirs)
+        for ours, theirs in zip(
+            other_rank.network.state_dict().values(), anew.network.state_dict().values(), strict=True
+        )
+    )
+
+
 def test_a_student_learns(workshop: Workshop, tiny_run: Path) -> None:
     trainer = student_trainer(workshop, tiny_run, CPU)
     before = finish(trainer.objective.validate(trainer.ema.network, None))
@@ -133,7 +149,7 @@ def test_a_student_learns(workshop: Workshop, tiny_run: Path) -> None:
 def test_the_model_beside_a_student_is_its_teacher(run: Path, tiny_run: Path) -> None:
     student, teacher = load_model(run), load_model(tiny_run)
     assert student.identity == teacher.identity and teacher.few_step is None
-    assert student.few_step is not None and student.few_step.images == 160
+    assert student.few_step is not None and student.few_step.images == 160 and student.few_step.passes == 4
     assert (run / FEW_STEP_FILE).stat().st_size < (run / MODEL_FILE).stat().st_size / 2
 
 
@@ -143,7 +159,7 @@ def test_sample_draws_with_the_student(run: Path, tmp_path: Path, passes: int | 
     job = ["sample", "gold", "--count", "2", "--model", str(run), "--out", str(out)]
     done = CliRunner().invoke(app, job if passes is None else [*job, "--passes", str(passes)])
     assert done.exit_code == 0, done.output
-    expected = Recipe(sampler="few-step", steps=passes or 8)
+    expected = Recipe(sampler="few-step", steps=passes or 4)
     assert read_settings(out)["recipe"] == expected.as_plain()
     assert expected.summary() in " ".join(done.stderr.split())
     finish(sample(options_from_picture(out)))
@@ -163,7 +179,7 @@ def test_a_picture_of_another_student_is_not_redrawn(run: Path, tiny_run: Path, 
 
 def test_what_a_student_cannot_do_the_whole_model_does(run: Path) -> None:
     model = load_model(run)
-    own = Recipe(sampler="few-step", steps=8)
+    own = Recipe(sampler="few-step", steps=4)
     assert choose_recipe(model, None, 7.0) == replace(own, guidance=7.0)
     assert choose_recipe(model, None, 4.0, negative=True) == FEW_STEPS
     assert choose_recipe(model, None, 12.0) == replace(FEW_STEPS, guidance=12.0)
@@ -209,7 +225,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
 
 def test_the_sheet_of_a_checkpoint_is_drawn_by_the_student(run: Path) -> None:
     settings = read_settings(run / "samples" / "000000160.png")
-    assert (settings["sampler"], settings["steps"]) == ("few-step", 8)
+    assert (settings["sampler"], settings["steps"]) == ("few-step", 4)
 
 
 def test_a_student_takes_the_vectors_of_its_teacher(workshop: Workshop, tiny_run: Path, tmp_path: Path) -> None:
@@ -275,14 +291,14 @@ def test_a_damaged_student_is_one_line(run: Path, tiny_run: Path, tmp_path: Path
     assert "\n" not in str(caught.value)
 
 
-def student_trainer(workshop: Workshop, teacher: Path, device: torch.device) -> Trainer:
+def student_trainer(workshop: Workshop, teacher: Path, device: torch.device, rank: int = 4) -> Trainer:
     model = load_model(teacher)
     glyphs = open_glyphs(workshop.data)
     cached = load_embeddings(workshop.data, glyphs.captions)
     settings = as_dict(model.origin.config)
     own: dict[str, dict[str, Any]] = {
         "training": {"batch": 8, "precision": "fp32", "learning_rate": 1e-3, "warmup": 0, "ema_decay": 0.9},
-        "few_step": {"substeps": 1, "rank": 4},
+        "few_step": {"substeps": 1, "rank": rank},
     }
     sections = merge(read_preset("few-step"), {name: settings[name] for name in ("network", "codec", "diffusion")}, own)
     return Trainer(fit_to_data(sections, glyphs.size, cached.width), glyphs, cached, device, teacher=model)
@@ -296,10 +312,13 @@ def test_trajectories_do_not_depend_on_how_a_batch_is_shared(workshop: Workshop,
     for together, apart in zip(whole.values, half.values, strict=True):
         torch.testing.assert_close(together[4:], apart, rtol=1e-4, atol=1e-4)
     jumps = set[tuple[float, float]]()
-    for step in range(0, 13 * 16, 16):
+    captions = set[tuple[int, ...]]()
+    for step in range(0, 16 * 16, 16):
+        caption, *_ = objective.batch(objective.numbers(step)).values
         sigma, target = objective.batch(objective.numbers(step)).values[3:5]
+        captions.add(tuple(caption.tolist()))
         jumps |= set(zip(sigma.tolist(), target.tolist(), strict=True))
-    assert len(jumps) == 13, "thirteen turns of a group make every jump"
+    assert len(captions) == 1 and len(jumps) == 13, "the turns of a group make every jump"
 
 
 def test_captured_steps_of_a_student_are_plain_steps(

@@ -18,7 +18,14 @@ from glyffctl.core.models.config import FewStepConfig
 from glyffctl.core.models.few_step import finest_levels
 from glyffctl.core.models.recipe import PASSES, PLACES
 from glyffctl.core.theory.oracle import FiniteData, Gaussian
-from glyffctl.core.training.distillation import JUMPS, soft_error, teacher_levels, trajectory
+from glyffctl.core.training.distillation import (
+    JUMPS,
+    jump_shares,
+    jump_weights,
+    soft_error,
+    teacher_levels,
+    trajectory,
+)
 from tests.toys import LineFlow, OracleNetwork, Textless, captions, eps, last, order_of
 
 LEVELS = finest_levels(make_schedule("karras"), 128)
@@ -79,6 +86,27 @@ def test_the_levels_of_all_passes_are_levels_of_the_most() -> None:
     sigmas, kept = teacher_levels(LEVELS, 3)
     assert bool((sigmas.diff() < 0).all())
     torch.testing.assert_close(sigmas[[place + 1 for place in kept]], LEVELS[1:])
+
+
+@pytest.mark.parametrize("passes", [0, *PASSES])
+def test_half_of_the_jumps_are_those_of_the_passes_to_draw_with(passes: int) -> None:
+    shares = jump_shares(passes)
+    assert float(shares.sum()) == pytest.approx(1) and bool((shares > 0).all())
+    if passes:
+        own = [JUMPS.index(jump) for jump in pairwise(PLACES[passes])]
+        assert float(shares[own].sum()) == pytest.approx(0.5)
+    else:
+        assert len(shares.unique()) == 1
+
+
+@pytest.mark.parametrize("size", [32, 128])
+def test_jumps_weigh_more_from_little_noise_and_less_the_longer_they_are(size: int) -> None:
+    weights = jump_weights(finest_levels(make_schedule("karras"), size))
+    by_jump = dict(zip(JUMPS, weights.tolist(), strict=True))
+    single = [by_jump[place, place + 1] for place in range(8)]
+    assert single == sorted(single) and 1 < single[0] < 1.1
+    assert by_jump[0, 8] < by_jump[0, 3] < by_jump[0, 1]
+    torch.testing.assert_close(weights, jump_weights(LEVELS), rtol=0.05, atol=0)
 
 
 def teacher_error(oracle: Gaussian | FiniteData, exact: list[Tensor], substeps: int) -> list[float]:

@@ -349,6 +349,10 @@ def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeyp
     redrawn = options_from_picture(tmp_path / "x.png")
     assert cautions(sample(redrawn)) == ["fewer-processors"] and seen.pop() == before
     assert cautions(sample(replace(redrawn, threads=None, drawn_on="cuda"))) == ["other-device"]
+    monkeypatch.setattr("glyffctl.core.models.drawer.memory_free", lambda _: 0)
+    assert cautions(sample(replace(redrawn, threads=None))) == ["smaller-batch"]
+    assert cautions(sample(replace(redrawn, threads=None, batch=1))) == []
+    assert cautions(sample(options(tiny_run, tmp_path / "y.png"))) == [], "a new picture has nothing to be like"
 
 
 @pytest.mark.thorough

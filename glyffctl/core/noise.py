@@ -32,6 +32,7 @@ class Stream(IntEnum):
     ORDER = 3
     CAPTION = 4
     GUIDANCE = 5
+    JUMP = 6
     STEP = 16
     """The first stream of samplers: draw i of a sampling run uses stream STEP + i."""
 

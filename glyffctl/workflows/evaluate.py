@@ -30,7 +30,7 @@ from glyffctl.core.io.atomic import check_writable, write_text
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.drawer import Drawer, encode_prompts
-from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.recipe import FEW_STEP, Recipe
 from glyffctl.core.precision import check_precision
 from glyffctl.figures.sampler_comparison import save_sampler_comparison
 from glyffctl.workflows.drawings import load_drawings, save_drawings, texts_digest
@@ -340,12 +340,14 @@ def _draw(
     drawer: Drawer, recipe: Recipe, options: EvaluateOptions, text: Condition, prompts: int
 ) -> Generator[Event, None, tuple[Tensor, Tensor, Tensor]]:
     """Draw pictures of the prompts (P·count, H, W), of the definitions that follow in `text`, and as many of none."""
+    student = drawer.few_step if recipe.sampler == FEW_STEP else None
+    plain = replace(recipe, guidance=student.guidance[0] if student else 1.0)
     rows = torch.arange(prompts).repeat_interleave(options.count)
     definitions = torch.arange(prompts, len(text.mask))
     jobs = [
         (recipe, text.rows(rows)),
         (recipe, text.rows(definitions)),
-        (replace(recipe, guidance=1.0), Condition.none(len(definitions), drawer.text_width)),
+        (plain, Condition.none(len(definitions), drawer.text_width)),
     ]
     total = sum(len(batch.mask) for _, batch in jobs)
     drawn: list[Tensor] = []

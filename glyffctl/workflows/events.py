@@ -107,6 +107,7 @@ CautionKind = Literal[
     "other-device",
     "other-runtime",
     "fewer-processors",
+    "smaller-batch",
     # evaluate, visualize-umap, noise-demo, and export
     "training-data-unknown",
     "trained-on-holdout",

@@ -83,7 +83,7 @@ class Run:
         self.group = trainer.group
         self.seconds = 0.0
         self.validation: dict[float, float] = {}
-        self.log = RunLog(out, tensorboard=tensorboard)
+        self.log = RunLog(out, tensorboard=tensorboard, validated=trainer.objective.validated)
         self.evaluator: CheckpointEvaluator | None = None
         self._rollbacks = 0  # since the last checkpoint
         self._works_beside = works_beside_training(trainer)

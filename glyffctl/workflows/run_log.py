@@ -29,14 +29,15 @@ class LogRow:
 class RunLog:
     """Writes `log.jsonl` in a run folder and, on request, event files of TensorBoard."""
 
-    def __init__(self, folder: Path, *, tensorboard: bool) -> None:
-        """Open the log of the run in `folder`.
+    def __init__(self, folder: Path, *, tensorboard: bool, validated: str = "σ") -> None:
+        """Open the log of the run in `folder`; `validated` is that of its objective.
 
         Raises:
             UsageError: `tensorboard`, and it is not installed.
             OutputError: its event files cannot be written.
         """
         self._folder, self._path = folder, folder / LOG_FILE
+        self._level = "sigma" if validated == "σ" else validated  # TensorBoard's files are named in ASCII
         self._tensorboard = _tensorboard(folder) if tensorboard else None
 
     def start(self) -> None:
@@ -75,16 +76,16 @@ class RunLog:
             raise OutputError(f"cannot write {self._path}: {reason(error)}") from error
         if self._tensorboard is not None:
             with _events_written(self._folder):
-                for name, value in _flat(row).items():
+                for name, value in _flat(row, self._level).items():
                     self._tensorboard.add_scalar(name, value, row["images"])
                 self._tensorboard.flush()
 
 
-def _flat(row: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a row by their names in TensorBoard."""
+def _flat(row: dict[str, Any], level: str) -> dict[str, float]:
+    """The numbers of a row by their names in TensorBoard; losses are those of levels of the name `level`."""
     flat = {name: value for name, value in row.items() if not isinstance(value, dict)}
     for kind in ("validation", "reference"):
-        flat |= {f"{kind}/sigma {sigma:g}": loss for sigma, loss in row.get(kind, {}).items()}
+        flat |= {f"{kind}/{level} {place:g}": loss for place, loss in row.get(kind, {}).items()}
     return flat | {f"evaluation/{name}": value for name, value in row.get("evaluation", {}).items()}
 
 

@@ -204,7 +204,7 @@ def _warn_of_texts(encoder: Encoder, texts: list[str]) -> Generator[Event, None,
 
 
 def _warn_of_rounding(options: SampleOptions, artist: Artist) -> Generator[Event, None, None]:
-    """Warn if a picture is redrawn elsewhere, by another library or with fewer threads: sums are rounded anew."""
+    """Warn if a picture is redrawn elsewhere, by another library or with less: then sums are rounded anew."""
     if options.drawn_on not in (None, artist.device):
         yield Caution(
             f"the picture was drawn on {options.drawn_on}, not {artist.device}: pixels may differ by rounding",
@@ -223,6 +223,13 @@ def _warn_of_rounding(options: SampleOptions, artist: Artist) -> Generator[Event
             "pixels may differ by rounding",
             "fewer-processors",
             {"threads": options.threads, "processors": _processors()},
+        )
+    elif options.drawn_on is not None and artist.batch < options.batch:
+        yield Caution(
+            f"pictures were drawn {options.batch:,} at once, memory holds {artist.batch:,}: pixels may differ by "
+            "rounding",
+            "smaller-batch",
+            {"batch": options.batch, "now": artist.batch},
         )
 
 

@@ -118,7 +118,8 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     preset, sections = _settings(options, device)
     if sections["training"].get("objective") == FEW_STEP and group.size > 1:
         raise UsageError("a few-step student trains in one process; take --gpus 1")
-    options = _with_teacher(options, sections)
+    out = options.out or Path("runs") / preset
+    options = _with_teacher(options, sections, out)
     start = _load_start(options, sections)
     if parse(sections).training.deterministic:  # errors in settings come before minutes are spent on embedding
         make_deterministic()
@@ -136,7 +137,6 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     cached = embeddings.load_embeddings(options.data, glyphs.captions)
     if start is not None:
         _check_vectors(options, start, cached, learns=learns)
-    out = options.out or Path("runs") / preset
     # A student that goes on learns from a copy of its teacher in the same folder, which does not change.
     if start is not None and options.start is not None and not learns and _same_run(out, options.start):
         raise TrainingError(f"{out} is the run to start from; name another folder for the new one with --out")
@@ -209,15 +209,14 @@ def _check_vectors(options: TrainOptions, start: TrainedModel, cached: embedding
         )
 
 
-def _with_teacher(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> TrainOptions:
-    """`options` with a teacher where the objective takes one: a few-step run that goes on has it beside its student.
+def _with_teacher(options: TrainOptions, sections: dict[str, dict[str, Any]], out: Path) -> TrainOptions:
+    """`options` with a teacher where the objective takes one: a few-step run in `out` has it beside its student.
 
     Raises:
         UsageError: none is named, and there is none.
     """
     if sections["training"].get("objective") != FEW_STEP or options.start is not None:
         return options
-    out = options.out or Path("runs") / (options.preset or FEW_STEP)
     if not (out / checkpoint.MODEL_FILE).exists():
         raise UsageError("a few-step student learns from a model: name it with --from, such as --from bundled")
     return replace(options, start=out)

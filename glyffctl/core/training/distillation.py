@@ -36,12 +36,34 @@ from glyffctl.core.training.objective import OBJECTIVES, Batch, Objective, Train
 _SOLVER = SAMPLERS["dpmpp-2m"]
 _LAST = 0.02  # the level that the teacher's steps into 0 are spaced towards: below it nothing of a picture changes
 _GROUPS = 16  # of trajectories, as many as a batch each, that steps take from in turn
+_TURNS = 16  # of each group: in how many batches a trajectory is
 _AT_ONCE = 32  # pictures that the teacher draws together
 _VALIDATED = 32  # pictures
 
 
 JUMPS = sorted({jump for places in PLACES.values() for jump in pairwise(places)})
 """From which level of a student to which, by place, the jumps of all numbers of passes lead."""
+
+
+def jump_shares(passes: int) -> Tensor:
+    """(len(JUMPS),): how often each jump is drawn: half of all are jumps of so many passes, where that is not 0."""
+    own = torch.tensor([passes != 0 and jump in pairwise(PLACES[passes]) for jump in JUMPS])
+    shares = torch.ones(len(JUMPS), dtype=torch.float64)
+    if passes:
+        shares[own] = (~own).sum().clamp(min=1) / own.sum()
+    return shares / shares.sum()
+
+
+def jump_weights(levels: Tensor) -> Tensor:
+    """(len(JUMPS),): of the losses of jumps between `levels` (9,).
+
+    Jumps as long as a half or a whole of the way weigh less: no network of this size makes them without error, and
+    theirs would drown those of the others. Those from little noise weigh more: there only the edges of strokes are left
+    to find, few pixels, but without them strokes are grey.
+    """
+    start, end = torch.tensor(JUMPS).unbind(1)
+    noisy = levels[PLACES[4][1]]  # 8 for pictures of 128×128
+    return (2 / (end - start)).clamp(max=1) * (1 + noisy / levels[start]).sqrt()
 
 
 def teacher_levels(levels: Tensor, substeps: int) -> tuple[Tensor, list[int]]:
@@ -106,7 +128,7 @@ def soft_error(guess: Tensor, target: Tensor, softness: float) -> Tensor:
 class Distillation(Objective):
     """Jumps of a student against the flow of its teacher.
 
-    A batch takes one jump from each of as many trajectories. As many batches as there are jumps share them, but not one
+    A batch takes one jump, drawn at random, from each of as many trajectories. `_TURNS` batches share them, but not one
     after the other: they take turns with those of `_GROUPS` − 1 others, for steps in a row on the same glyphs would
     teach these, to be forgotten with the next.
 
@@ -119,7 +141,9 @@ class Distillation(Objective):
     new = False
 
     def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
-        """Build a student that answers as its teacher. The arguments are those of `Objective`.
+        """Build a student that answers as its teacher, or as the student of the same rank that it has.
+
+        The arguments are those of `Objective`.
 
         Raises:
             TrainingError: no teacher, or one that cannot have students; or nothing to train on.
@@ -135,10 +159,20 @@ class Distillation(Objective):
         self.levels = finest_levels(self.teacher.schedule, config.codec.size)
         torch.manual_seed(config.training.seed)
         self.network = Student(network, config.few_step.rank).to(device)
+        before = self.teacher.few_step  # what it has learned already
+        if before is not None and before.student.rank == config.few_step.rank:
+            self.network.load_state_dict(before.student.state_dict())
+        self._shares = jump_shares(config.few_step.passes).cumsum(0)
+        self._weights = jump_weights(self.levels)
         self._tokens = data.embeddings.lengths.cpu()
         self.lengths = (max(1, int(self._tokens.max())),)
         self._drawn: dict[tuple[int, ...], Tensor] = {}
         self._reference: Tensor | None = None  # the teacher's trajectories of validation
+
+    @staticmethod
+    def held_numbers(config: Config) -> int:
+        """Those of the trajectories that take turns."""
+        return _GROUPS * config.training.batch * (max(PLACES) + 1) * math.prod(config.codec.build().shape)
 
     def _trajectories(self, number: Tensor, caption: Tensor, keep: Tensor, guidance: Tensor) -> Tensor:
         """(B, n+1, C, H, W) on the device, of the trajectories `number` (B,), kept for their next turn."""
@@ -163,15 +197,11 @@ class Distillation(Objective):
         )
 
     def batch(self, number: Tensor) -> Batch:
-        """Caption, whether it is used, γ, and of a jump its levels, start, end and weight; of the samples `number`.
-
-        Jumps as long as a half or a whole of the way weigh less: no network of this size makes them without error, and
-        theirs would drown those of the others.
-        """
+        """Caption, whether it is used, γ, and of a jump its levels, start, end and weight; of the samples `number`."""
         few, seed, rows = self.config.few_step, self.config.training.seed, self.config.training.batch
         step, row = number // rows, number % rows
         turn, group = step // _GROUPS, step % _GROUPS
-        drawn = ((turn // len(JUMPS)) * _GROUPS + group) * rows + row  # the trajectory
+        drawn = ((turn // _TURNS) * _GROUPS + group) * rows + row  # the trajectory
         glyph = self.sample_glyphs(drawn)
         caption = self.data.glyphs.caption_table.pick(
             self.data.glyphs.character_of[glyph], uniform(seed, drawn, Stream.CAPTION)
@@ -180,11 +210,13 @@ class Distillation(Objective):
         low, high = math.log(few.guidance_low), math.log(few.guidance_high)
         guidance = (low + (high - low) * uniform(seed, drawn, Stream.GUIDANCE)).exp()
         states = self._trajectories(drawn, caption, keep, guidance)
-        jump = torch.tensor(JUMPS)[(turn + row) % len(JUMPS)]
+        drawn_jump = torch.searchsorted(self._shares, uniform(seed, number, Stream.JUMP), right=True)
+        drawn_jump = drawn_jump.clamp(max=len(JUMPS) - 1)
+        jump = torch.tensor(JUMPS)[drawn_jump]
         rows_ = torch.arange(len(number), device=states.device)
         start, end = (states[rows_, place.to(states.device)] for place in jump.unbind(1))
         sigma, target = (self.levels[place] for place in jump.unbind(1))
-        weight = (2 / (jump[:, 1] - jump[:, 0])).clamp(max=1).to(self.dtype)
+        weight = self._weights[drawn_jump].to(self.dtype)
         length = self.lengths[0] if self.device.type != "cpu" else max(1, int((self._tokens[caption] * keep).max()))
         return Batch((caption, keep, guidance, sigma, target, start, end, weight), length)
 

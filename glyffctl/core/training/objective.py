@@ -6,7 +6,7 @@ An objective in a file of its own adds itself to `OBJECTIVES`, and `training/__i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -112,6 +112,11 @@ class Objective(nn.Module, ABC):
         batch = self.config.training.batch
         return torch.arange(step * batch, (step + 1) * batch)
 
+    @staticmethod
+    def held_numbers(config: Config) -> int:  # noqa: ARG004
+        """How many numbers an objective keeps on its device besides those of a network in training and its batches."""
+        return 0
+
     @abstractmethod
     def batch(self, number: Tensor) -> Batch:
         """Return what decides the loss of the global samples `number` (B,) int64, all of it on the CPU."""
@@ -166,5 +171,5 @@ class Objective(nn.Module, ABC):
         return torch.cat([glyphs.images(part)[:, 0].to(self.device) for part in parts])
 
 
-OBJECTIVES: dict[str, Callable[[Config, TrainingData, torch.device, torch.dtype], Objective]] = {}
-"""By the name that `objective` has in the section [training]; each makes one of (config, data, device, dtype)."""
+OBJECTIVES: dict[str, type[Objective]] = {}
+"""By the name that `objective` has in the section [training]; each is made of (config, data, device, dtype)."""

@@ -24,7 +24,7 @@ from glyffctl.core.training.captured import CapturedUpdate, Outcome, relative_di
 from glyffctl.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from glyffctl.core.training.ema import EMA
 from glyffctl.core.training.low_precision import LowPrecisionWeights
-from glyffctl.core.training.objective import OBJECTIVES, Batch, TrainingData
+from glyffctl.core.training.objective import OBJECTIVES, Batch, Objective, TrainingData
 from glyffctl.core.training.optimizer import Optimizer
 
 _ALIKE = 0.02  # relative difference of losses and gradients: kernels that add in any order differ by less
@@ -53,11 +53,23 @@ def _first_cause(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
+def _objective(config: Config) -> type[Objective]:
+    """The objective that the settings name.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    name = config.training.objective
+    if name not in OBJECTIVES:
+        raise UsageError(f"training.objective must be one of {', '.join(OBJECTIVES)}, not {name!r}")
+    return OBJECTIVES[name]
+
+
 def check_memory(config: Config, processes: int, device: torch.device) -> None:
     """Refuse settings that need more memory than there is, before the system kills the process or a GPU runs full.
 
     Counts what is certain: five numbers for each parameter (weight, gradient, two moments, average) and four for each
-    value of a process's share of a batch (x0, ε, z, F). Activations come on top.
+    value of a process's share of a batch (x0, ε, z, F), and what the objective keeps. Activations come on top.
 
     Args:
         config: all settings of the run.
@@ -66,12 +78,14 @@ def check_memory(config: Config, processes: int, device: torch.device) -> None:
 
     Raises:
         TrainingError: that alone is more than the memory that is free.
+        UsageError: there is no such objective.
     """
     with torch.device("meta"):
         parameters = parameter_count(build_network(config.network))
     batch, size = config.training.batch // processes, config.codec.size
     values = math.prod(config.codec.build().shape)
-    needed = 4 * (5 * parameters + 4 * batch * values)
+    held = _objective(config).held_numbers(config)
+    needed = 4 * (5 * parameters + 4 * batch * values + held)
     memory = memory_free(device)
     if needed > memory:
         where = "GPU" if device.type == "cuda" else "machine"
@@ -121,10 +135,8 @@ class Trainer:
             raise TrainingError(
                 f"a batch of {training.batch} pictures cannot be shared by {group.size} processes; make `batch` larger"
             )
-        if training.objective not in OBJECTIVES:
-            raise UsageError(f"training.objective must be one of {', '.join(OBJECTIVES)}, not {training.objective!r}")
         data = TrainingData(glyphs, embeddings.to(device), teacher)
-        self.objective = OBJECTIVES[training.objective](config, data, device, dtype)
+        self.objective = _objective(config)(config, data, device, dtype)
         self.network = self.objective.network
         self.images = 0
         self._finite = torch.ones((), dtype=torch.bool, device=device)
