@@ -5,6 +5,8 @@ Shapes in comments: B pictures, C channels, H×W positions.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,6 +52,15 @@ class Attention(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).to(dtype)
         return self.out(mixed.transpose(1, 2).flatten(2).unflatten(1, x.shape[1:3]))
+
+    def weights(self, x: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, heads, H·W, positions of source): how much each position takes from where; rows sum to 1.
+
+        `forward` never holds these numbers; this is for looking at them. The arguments are those of `forward`.
+        """
+        q, k = self._split(self.query(x)).float(), self._split(self.key(source)).float()
+        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        return (scores if mask is None else scores.masked_fill(~mask, -math.inf)).softmax(dim=-1)
 
 
 class SelfAttention(Attention):
