@@ -50,10 +50,10 @@ class DiTConfig(NetworkConfig):
 
     patch: int = 16
     width: int = 320
-    depth: int = 8
+    depth: int = 6
     head_width: int = 32
     bottleneck: int = 0
-    detail: int = 0
+    detail: int = 48
     context_width: int = 192
     pooled_text: bool = True
     dropout: float = 0.0
