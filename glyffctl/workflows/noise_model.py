@@ -60,6 +60,8 @@ LOOKED_AT = (20.0, 4.0, 1.0, 0.3)
 """The noise levels of the figure of attention; a drawing passes near them."""
 MOST_WORDS = 5
 """Tokens of the prompt that the figure of attention has room for."""
+LONGEST_WORD = 12
+"""The most characters of a token in a heading."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +274,7 @@ def draw_word_maps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event,
     shares = torch.stack([found.mean_over_layers(level) for level in range(len(found.sigmas))])
     pieces = model.text_encoders[0].pieces(model.prompt) if model.text_encoders else []
     names = [drawable_text(piece) or f"token {k}" for k, piece in enumerate(pieces, 1)] or ["no prompt"]
-    shown = names[:MOST_WORDS]
+    shown = [name if len(name) <= LONGEST_WORD else name[: LONGEST_WORD - 1] + "…" for name in names[:MOST_WORDS]]
     levels = [f"σ = {sigma:.3g}" for sigma in found.sigmas]
     figure = draw_attention(levels, shown, found.guesses, shares[:, : len(shown)])
     means = shares.mean(dim=(2, 3))
