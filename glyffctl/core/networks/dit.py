@@ -5,7 +5,7 @@ block (adaLN-zero, section 3.2). Between self-attention and feed-forward each bl
 PixArt do (Chen et al. 2023, arXiv 2310.00426, section 2.3). A block agrees number for number with diffusers'
 `BasicTransformerBlock` ("ada_norm_zero") given the same weights. Patches may be large where x0 is predicted: glyphs lie
 on a surface of few dimensions, noise does not ("JiT", Li and He 2025, arXiv 2511.13720). From there is the bottleneck
-in front; the head for details is in the spirit of DiP (Chen et al. 2025, arXiv 2511.18822).
+in front. The head for details is that idea of DiP (Chen et al. 2025, arXiv 2511.18822), but it looks across patches.
 
 Shapes in comments: B pictures, G×G patches, W channels of a patch, L text tokens.
 """
