@@ -24,8 +24,9 @@ from glyffctl.core import noise
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.kernels import layers, switch
 from glyffctl.core.models.config import fit_to_data, read_preset
+from glyffctl.core.networks.captioned import Context
 from glyffctl.core.networks.network import build_network, channels_last
-from glyffctl.core.networks.unet import Block, Context, UNetConfig
+from glyffctl.core.networks.unet import Block, UNetConfig
 from tests.pretended_gpu import pretended_gpu
 
 ROOT = Path(__file__).parents[1]

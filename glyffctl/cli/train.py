@@ -29,8 +29,8 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="cpu, gpu, glyffuser, or few-step: a student of the model --from that draws in a few passes. Default: "
-            "chosen for the machine.",
+            help="cpu, gpu, glyffuser, dit (a transformer), or few-step: a student of the model --from that draws in a "
+            "few passes. Default: chosen for the machine.",
             show_default=False,
         ),
     ] = None,

@@ -162,6 +162,17 @@ ENTRIES = (
         "Pairs of a real and a drawn glyph, each with its definition below.",
         needs_model=True,
     ),
+    Entry(
+        "attention",
+        "Which part looks at which word",
+        "Each part of the picture asks the prompt what to draw, and weighs the answers of its words: that is "
+        "cross-attention. The darker a part, the larger the share of that word; over all words the shares add up to "
+        "one. The mark in brackets is the end of the prompt. The encoder has already told every word of the others, so "
+        "a map shows where a part looks, not what it learns there.",
+        "A row for each noise level, from much noise to little: the glyph that the model guesses there, and beside it, "
+        "for each word of the prompt, the same glyph over a map of how much each part looks at that word.",
+        needs_model=True,
+    ),
 )
 
 NAMES = tuple(entry.name for entry in ENTRIES)

@@ -18,6 +18,7 @@ from glyffctl.core.estimates import Estimate
 from glyffctl.core.io.atomic import atomic_file, check_writable, reason
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import save_gif
+from glyffctl.core.networks.attention_maps import looks_at_words
 from glyffctl.core.text.prompt import check_prompt
 from glyffctl.core.theory import claims
 from glyffctl.core.theory.claims import Claim, Verdict
@@ -68,6 +69,8 @@ LOOP = "loop"
 """The figure that shows a model beside the exact denoiser, if there is a model."""
 BESIDE = "beside"
 """The figure that needs definitions."""
+ATTENTION = "attention"
+"""The figure that needs a network with cross-attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +193,13 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
     model = yield from _find_model(options, wanted, scene)
     if model is None:
         wanted = [entry for entry in wanted if not entry.needs_model]
+    elif not looks_at_words(model.model.network):
+        lacks = "this model has no attention to the words of a prompt"
+        if ATTENTION in options.figures:
+            raise ModelError(f"{lacks} (--figure {ATTENTION}); name another --model")
+        if any(entry.name == ATTENTION for entry in wanted):
+            yield Caution(f"the figure {ATTENTION} is left out: {lacks}", "figures-skipped", {"figures": (ATTENTION,)})
+            wanted = [entry for entry in wanted if entry.name != ATTENTION]
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as place, style(options.font):
         made: list[_SavedFigure] = []
         for done, entry in enumerate(wanted):

@@ -25,10 +25,12 @@ from glyffctl.core.io.bundled import model_name
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.word_maps import word_maps
 from glyffctl.core.noise import permutation
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.theory import claims
 from glyffctl.core.theory.claims import Claim
+from glyffctl.figures.attention import draw_attention
 from glyffctl.figures.demo_scene import MeasuredAnimation, MeasuredFigure
 from glyffctl.figures.model_figures import animation_frames, draw_pairs, draw_picture_table
 from glyffctl.figures.style import drawable_text
@@ -54,6 +56,12 @@ PER_PROMPT = 1
 CALIBRATION = 500
 """Real glyphs that show how close different characters are to one another."""
 FEWEST_CHARACTERS = 100
+LOOKED_AT = (20.0, 4.0, 1.0, 0.3)
+"""The noise levels of the figure of attention; a drawing passes near them."""
+MOST_WORDS = 5
+"""Tokens of the prompt that the figure of attention has room for."""
+LONGEST_WORD = 12
+"""The most characters of a token in a heading."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,6 +265,31 @@ def draw_real_and_generated(model: PromptedModel, glyphs: DemoGlyphs) -> Generat
     )
 
 
+def draw_word_maps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredFigure]:  # noqa: ARG001
+    """Draw where a drawing looks at which word of its prompt."""
+    text = yield from model.text(model.prompt)
+    recipe = Recipe()
+    looking = word_maps(model.drawer, model.model.network, recipe, text, model.seed, LOOKED_AT)
+    found = yield from with_progress(looking, Progress("drawing attention", 0, 1, "pictures"))
+    shares = torch.stack([found.mean_over_layers(level) for level in range(len(found.sigmas))])
+    pieces = model.text_encoders[0].pieces(model.prompt) if model.text_encoders else []
+    names = [drawable_text(piece) or f"token {k}" for k, piece in enumerate(pieces, 1)] or ["no prompt"]
+    shown = [name if len(name) <= LONGEST_WORD else name[: LONGEST_WORD - 1] + "…" for name in names[:MOST_WORDS]]
+    levels = [f"σ = {sigma:.3g}" for sigma in found.sigmas]
+    figure = draw_attention(levels, shown, found.guesses, shares[:, : len(shown)])
+    means = shares.mean(dim=(2, 3))
+    lines = [
+        f"Prompt “{model.prompt}”, {len(names)} tokens; one picture in {recipe.steps} steps of {recipe.sampler}, "
+        f"{_guided(recipe)}. Shown is the mean over the heads of all {len(found.layers)} layers with cross-attention.",
+        *(
+            f"“{name}” has {float(means[0, k]):.0%} at {levels[0]} and {float(means[-1, k]):.0%} at {levels[-1]}, "
+            "the mean over the picture."
+            for k, name in enumerate(shown)
+        ),
+    ]
+    return MeasuredFigure(figure, "\n".join(lines))
+
+
 def measure_model_claims(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, list[Claim]]:
     """Measure the claims about what a model draws; the one about novelty needs prepared data."""
     classifier = load_classifier()[0]
@@ -312,5 +345,6 @@ MODEL_FIGURES: dict[str, ModelFigure] = {
     "steps": draw_steps,
     "smooth": draw_smooth,
     "beside": draw_real_and_generated,
+    "attention": draw_word_maps,
 }
 """The functions of the figures that need a model, by the names of `figures.registry`."""

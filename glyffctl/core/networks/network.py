@@ -92,6 +92,7 @@ class NetworkKind:
 
 
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+AnyLayer = TypeVar("AnyLayer", nn.Conv2d, nn.Linear)
 
 NETWORKS: dict[str, NetworkKind] = {}
 """By the name that `kind` has in the section [network]."""
@@ -110,6 +111,13 @@ def kind_of(config: NetworkConfig) -> str:
 def channels_last(network: AnyNetwork) -> AnyNetwork:
     """`network` with its kernels in the memory order that convolutions are fastest in, on CPU and GPU."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def zeroed(layer: AnyLayer) -> AnyLayer:
+    """`layer` with all its weights 0: a branch that ends in it starts at nothing, and the whole as the identity."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def parameter_count(network: nn.Module) -> int:

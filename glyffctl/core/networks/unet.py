@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.reading import short_repr
-from glyffctl.core.kernels.layers import geglu, group_norm, layer_norm
-from glyffctl.core.networks.network import NETWORKS, Network, NetworkConfig, NetworkKind
+from glyffctl.core.kernels.layers import group_norm, layer_norm
+from glyffctl.core.networks.attention import Attention, FeedForward, Pointwise, SelfAttention
+from glyffctl.core.networks.captioned import CaptionedNetwork, Context
+from glyffctl.core.networks.network import NETWORKS, NetworkConfig, NetworkKind, zeroed
 from glyffctl.core.networks.pass_size import unet_numbers_a_row
 from glyffctl.core.networks.sinusoid import sinusoid
 
@@ -103,29 +104,6 @@ class UNetConfig(NetworkConfig):
         ]
 
 
-class Context(NamedTuple):
-    """Text as the network uses it: computed once for a prompt, used at every step."""
-
-    tokens: Tensor  # (B, L, context_width)
-    mask: Tensor  # (B, 1, 1, L) bool, True where a token is
-    pooled: Tensor | None  # (B, 4·channels[0])
-
-
-class Pointwise(nn.Linear):
-    """A linear layer over the channels of (B, H, W, C).
-
-    On the CPU it runs as a 1×1 convolution on the same memory: oneDNN's convolutions were measured at 4.8 times the
-    speed of MKL's fp32 matrix product on a Zen 5.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """(B, H, W, C) → (B, H, W, C')."""
-        if input.device.type != "cpu":
-            return super().forward(input)
-        picture = input.permute(0, 3, 1, 2)  # channels_last without a copy
-        return F.conv2d(picture, self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
-
-
 class GroupNorm(nn.GroupNorm):
     """nn.GroupNorm in at most 32 groups, by the way round that is fast."""
 
@@ -149,14 +127,6 @@ class GroupNorm(nn.GroupNorm):
         return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
-def _zero(module: nn.Conv2d | nn.Linear) -> nn.Module:
-    """Start a residual branch at nothing, so that the whole starts as the identity."""
-    nn.init.zeros_(module.weight)
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
-    return module
-
-
 class ResBlock(nn.Module):
     """Two 3×3 convolutions; the embedding scales and shifts the features between them (FiLM)."""
 
@@ -167,7 +137,7 @@ class ResBlock(nn.Module):
         self.embed = nn.Linear(embedding, 2 * outputs)
         self.norm2 = GroupNorm(outputs)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = _zero(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.conv2 = zeroed(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -176,53 +146,6 @@ class ResBlock(nn.Module):
         hidden = self.conv1(group_norm(x, self.norm1, silu=True))
         hidden = group_norm(hidden, self.norm2, scale, shift, silu=True)
         return self.skip(x) + self.conv2(self.dropout(hidden))
-
-
-class Attention(nn.Module):
-    """Multi-head attention from the positions of a picture to those of `source`."""
-
-    def __init__(self, width: int, source_width: int, head_width: int) -> None:
-        super().__init__()
-        self.heads = width // head_width
-        self.query = Pointwise(width, width, bias=False)
-        self.key = nn.Linear(source_width, width, bias=False)
-        self.value = nn.Linear(source_width, width, bias=False)
-        self.out = Pointwise(width, width)
-
-    def _split(self, x: Tensor) -> Tensor:
-        return x.flatten(1, -2).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, positions, C/heads)
-
-    def forward(self, x: Tensor, source: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, H, W, C), from x of that shape and source (B, …, source width); mask is False where not to look."""
-        q, k, v = (self._split(t) for t in (self.query(x), self.key(source), self.value(source)))
-        dtype = q.dtype
-        if x.device.type == "cpu" and dtype == torch.bfloat16:
-            q, k, v = q.float(), k.float(), v.float()  # a fifth of the time that the kernel for bfloat16 takes
-        with torch.autocast(x.device.type, enabled=False):
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).to(dtype)
-        return self.out(mixed.transpose(1, 2).flatten(2).unflatten(1, x.shape[1:3]))
-
-
-class SelfAttention(Attention):
-    """Attention of a picture's positions to each other."""
-
-    def __init__(self, width: int, head_width: int) -> None:
-        super().__init__(width, width, head_width)
-        self.key = Pointwise(width, width, bias=False)
-        self.value = Pointwise(width, width, bias=False)
-
-
-class FeedForward(nn.Module):
-    """Gated linear unit with GELU (Shazeer 2020, arXiv 2002.05202), four times as wide inside."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.up = Pointwise(width, 8 * width)
-        self.down = Pointwise(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, C) → (B, H, W, C)."""
-        return self.down(geglu(self.up(x)))
 
 
 class Transformer(nn.Module):
@@ -237,8 +160,8 @@ class Transformer(nn.Module):
         self.norm2 = nn.LayerNorm(width)
         self.cross_attn = Attention(width, context_width, head_width)
         self.norm3 = nn.LayerNorm(width)
-        self.ff = FeedForward(width)
-        self.proj_out = _zero(Pointwise(width, width))
+        self.ff = FeedForward(width, 4 * width)
+        self.proj_out = zeroed(Pointwise(width, width))
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         """(B, C, H, W) → (B, C, H, W)."""
@@ -265,7 +188,7 @@ class Block(nn.Module):
         return x if self.transformer is None else self.transformer(x, context)
 
 
-class UNet(Network):
+class UNet(CaptionedNetwork):
     """F(z, σ, text); see `UNetConfig` for its sizes and `denoiser` for what its output means."""
 
     config: UNetConfig
@@ -277,21 +200,7 @@ class UNet(Network):
         self.shift_width = embedding = 4 * widths[0]
 
         self.embed_sigma = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        # Encoders differ in scale by orders of magnitude; a norm makes any of them fit.
-        self.text_in = nn.Sequential(
-            nn.LayerNorm(config.text_width), nn.Linear(config.text_width, config.context_width)
-        )
-        self.null_token = nn.Parameter(torch.randn(config.context_width) * 0.02)
-        self.embed_text = (
-            nn.Sequential(
-                nn.LayerNorm(config.context_width),
-                nn.Linear(config.context_width, embedding),
-                nn.SiLU(),
-                nn.Linear(embedding, embedding),
-            )
-            if config.pooled_text
-            else None
-        )
+        self.take_text(config.context_width, pooled=config.pooled_text)
 
         def block(inputs: int, level: int) -> Block:
             return Block(inputs, widths[level], embedding, config, attends=level in config.attention)
@@ -325,48 +234,14 @@ class UNet(Network):
                 self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
 
         self.norm_out = GroupNorm(width)
-        self.conv_out = _zero(nn.Conv2d(width, pixels, 3, padding=1))
-
-    def encode(self, condition: Condition) -> Context:
-        """The text as every pass uses it. A row whose mask is all False has no caption: it gets the null token."""
-        text = condition
-        width = text.tokens.shape[-1]
-        if width != self.config.text_width:
-            raise UsageError(
-                f"the text vectors are {width} wide, the network takes {self.config.text_width}: "
-                "they come from another encoder than the one this model was trained with"
-            )
-        absent = ~text.mask.any(dim=1)
-        first = torch.arange(text.mask.shape[1], device=text.mask.device) == 0
-        mask = text.mask | (absent[:, None] & first[None])
-        tokens = self.text_in(text.tokens)
-        tokens = torch.where(absent[:, None, None], self.null_token.to(tokens.dtype), tokens)
-        if self.embed_text is None:
-            return Context(tokens, mask[:, None, None, :], None)
-        weights = mask.to(tokens.dtype)
-        mean = (tokens * weights[:, :, None]).sum(1) / weights.sum(1, keepdim=True)
-        return Context(tokens, mask[:, None, None, :], self.embed_text(mean))
-
-    def shifted(self, context: Context, shift: Tensor) -> Context:
-        """See `Network.shifted`."""
-        return context._replace(pooled=shift if context.pooled is None else context.pooled + shift)
+        self.conv_out = zeroed(nn.Conv2d(width, pixels, 3, padding=1))
 
     def numbers_a_row(self) -> int:
         """See `Network`."""
         config = self.config
         return unet_numbers_a_row(config.size // config.patch, config.channels, config.blocks, config.attention)
 
-    def forward(self, z: Tensor, sigma: Tensor, context: Context) -> Tensor:
-        """z and the result (B, in_channels, size, size); sigma (B,) float64; context from `encode`."""
-        label = (sigma.log() / 4).to(z.dtype).to(z.device, non_blocking=z.device.type == "cuda")
-        return self._forward(z, label, context)
-
-    def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile all but what is computed on the CPU."""
-        self._forward = torch.compile(self._forward, *args, **kwargs)  # type: ignore[method-assign]
-
     def _forward(self, z: Tensor, label: Tensor, context: Context) -> Tensor:
-        """`forward` for noise labels ¼·ln σ (B,) (Karras et al. 2022, table 1)."""
         embedding = self.embed_sigma(sinusoid(label, self.config.channels[0]))
         if context.pooled is not None:
             embedding = embedding + context.pooled

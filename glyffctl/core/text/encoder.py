@@ -63,6 +63,10 @@ class TextEncoder(ABC):
         """Whether `text` has more tokens than `max_tokens`."""
         return len(self._tokenize([text], self.max_tokens + 1)[0]) > self.max_tokens
 
+    def pieces(self, text: str) -> list[str]:
+        """What of `text` each of its tokens stands for, to be shown; here just their numbers, from 1."""
+        return [f"token {place}" for place in range(1, len(self.tokenize([text])[0]) + 1)]
+
     def encode(self, texts: list[str]) -> Condition:
         """Encode texts: (B, L, D) float32 on the encoder's device, padded on the right to the longest.
 
@@ -97,6 +101,13 @@ class PretrainedEncoder(TextEncoder):
     def find_unknown(self, text: str) -> vocabulary.UnknownText:
         """The parts of `text`, up to `max_tokens`, that are not in the vocabulary."""
         return vocabulary.find_unknown(self._tokenizer, text, self.max_tokens)
+
+    def pieces(self, text: str) -> list[str]:
+        """The word, or the part of one, of each token of `text`; marks such as the end are in ‹ ›."""
+        [ids] = self.tokenize([text])
+        marks = set(self._tokenizer.all_special_ids)
+        named = zip(ids, self._tokenizer.convert_ids_to_tokens(ids), strict=True)
+        return [f"‹{name.strip('</>[]')}›" if number in marks else name.lstrip("▁Ġ#") or "␣" for number, name in named]
 
     def encode_ids(self, ids: list[list[int]]) -> Condition:
         """Encode texts from their token ids, see `tokenize` and `encode`."""
