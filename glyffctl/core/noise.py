@@ -32,6 +32,10 @@ class Stream(IntEnum):
     ORDER = 3
     CAPTION = 4
     GUIDANCE = 5
+    SMALL = 7
+    LEVEL = 8
+    TOP = 9
+    LEFT = 10
     STEP = 16
     """The first stream of samplers: draw i of a sampling run uses stream STEP + i."""
 
