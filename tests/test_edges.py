@@ -21,7 +21,6 @@ def test_a_sharp_square_is_itself() -> None:
     sharp = square(255)
     edges = measure_edges(sharp, sharp)
     assert (float(edges.grey), float(edges.breadth), float(edges.corners)) == (0, 0, 0)
-    assert abs(float(edges.width) - 32) < 4
 
 
 def test_a_grey_frame_is_one_pixel_broad() -> None:
