@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from glyffctl.cli import app
 from glyffctl.core.errors import ModelError
-from glyffctl.core.io.images import read_png, read_settings
+from glyffctl.core.io.images import read_png, read_settings, save_png
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.workflows import enlarge_options
 from glyffctl.workflows.events import finish
@@ -196,6 +197,43 @@ def test_pictures_that_cannot_be_enlarged(upscaler: Path, picture: Path, tmp_pat
     for file, word in ((wrong, "32×31"), (text, "cannot read"), (empty, "empty"), (tmp_path / "none.png", "none.png")):
         done = sample("--upscale", file, "--upscaler", upscaler)
         assert done.exit_code != 0 and word in " ".join(done.output.split()), done.output
+
+
+@pytest.mark.hostile
+def test_settings_in_a_picture_that_make_no_sense(
+    upscaler: Path, tiny_run: Path, picture: Path, tmp_path: Path
+) -> None:
+    """Whatever a PNG says of how it was made, by a prompt or of another picture."""
+    made = tmp_path / "made.png"
+    job = ("gold", "--count", 1, "--model", tiny_run, "--steps", 1, "--size", 128, "--upscaler", upscaler)
+    assert sample(*job, "--out", made).exit_code == 0
+    assert sample("--upscale", picture, "--upscaler", upscaler).exit_code == 0
+    for file in (made, tmp_path / "cross-128.png"):
+        settings, image = read_settings(file), read_png(file)
+        lies: list[dict[str, Any]] = [
+            {"size": 10**9},
+            {"size": "large"},
+            {"batch": 0},
+            {"threads": -1},
+            {"threads": 10**30},
+            {"upscaler": "/dev/null/x"},
+            {"upscaler": "a\0b"},
+            {"weights": "f" * 20},
+            {"recipe": {"steps": 10**9, "start": 1.0, "noise": 0.0}},
+            {"recipe": {"steps": 2, "start": 1e300, "noise": 0.0}},
+            {"recipe": {"steps": 2, "start": 1e-9, "noise": 0.0}},
+            {"recipe": {"steps": 2, "start": 1.0, "noise": 1e300}},
+            {"recipe": None},
+        ]
+        plain = [settings | {"enlarged": settings["enlarged"] | lie} for lie in lies]
+        plain += [settings | {"enlarged": thing} for thing in (7, "x", [], {})]
+        if file != made:
+            plain += [settings | {"upscaled": "a\0b"}, settings | {"upscaled": "/dev/zero"}, settings | {"seed": -1}]
+        for lie in plain:
+            save_png(tmp_path / "lie.png", image, lie)
+            done = sample("--again", tmp_path / "lie.png")
+            told = " ".join(done.output.split())
+            assert done.exit_code != 0 or lie["enlarged"]["threads"] == 10**30, (lie, told)
 
 
 @pytest.mark.hostile

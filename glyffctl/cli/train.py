@@ -107,5 +107,5 @@ def train(
     report = run(workflow.train(options), as_json=json)
     if report is not None and not json:
         size = report.enlarges_to
-        options = f"--model {report.out}" if size is None else f"--size {size} --upscaler {report.out}"
-        say(f'{report.out}  (draw with it: glyffctl sample "lithium" {options})')
+        how = f"--model {report.out}" if size is None else f"--size {size} --upscaler {report.out}"
+        say(f'{report.out}  (draw with it: glyffctl sample "lithium" {how})')

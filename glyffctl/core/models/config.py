@@ -18,6 +18,7 @@ from glyffctl.core.errors import TrainingError, UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.reading import short_repr
 from glyffctl.core.models.recipe import PASSES
+from glyffctl.core.models.upscale_recipe import LEAST_LEVEL, MOST_STEPS
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, kind_of
 from glyffctl.core.precision import Precision
 
@@ -25,8 +26,6 @@ Levels = Literal["table", "lognormal"]
 OptimizerName = Literal["adamw", "muon"]
 DECIDED = ("size", "in_channels", "text_width")
 """Settings of every network that the codec and the text encoder decide."""
-LEAST_LEVEL, MOST_STEPS = 0.02, 1000
-"""Of an upscaler: the least noise level that drawing visits, and the number of levels to choose from."""
 DEFAULT_KIND = "unet"
 """The kind of network of settings that name none."""
 

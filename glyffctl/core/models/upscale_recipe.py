@@ -13,7 +13,8 @@ UPSCALING = "upscaling"
 """The name of the objective that an upscaler is trained by."""
 NETWORK = "upscaler"
 """The kind of network that it is."""
-_MOST_STEPS = 1000
+LEAST_LEVEL, MOST_STEPS = 0.02, 1000
+"""The least noise level that drawing visits, and the number of levels to choose from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,10 +33,13 @@ class UpscaleRecipe:
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
-        if not 1 <= self.steps <= _MOST_STEPS:
-            raise UsageError(f"an upscaler takes 1 to {_MOST_STEPS:,} steps, not {self.steps}")
-        if not (0 < self.start < math.inf and 0 <= self.noise < math.inf):
-            raise UsageError(f"an upscaler starts from a finite noise level, not {self.start} and {self.noise}")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise UsageError(f"an upscaler takes 1 to {MOST_STEPS:,} steps, not {self.steps}")
+        if not (LEAST_LEVEL < self.start < math.inf and 0 <= self.noise < math.inf):
+            raise UsageError(
+                f"an upscaler starts from a finite noise level above {LEAST_LEVEL}, not {self.start}, with small "
+                f"pictures at one of at least 0, not {self.noise}"
+            )
 
     def as_plain(self) -> dict[str, Any]:
         """Values for JSON."""

@@ -24,8 +24,7 @@ from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import Schedule, karras
 from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.models.checkpoint import TrainedModel
-from glyffctl.core.models.config import LEAST_LEVEL, MOST_STEPS
-from glyffctl.core.models.upscale_recipe import UpscaleRecipe
+from glyffctl.core.models.upscale_recipe import LEAST_LEVEL, MOST_STEPS, UpscaleRecipe
 from glyffctl.core.networks.narrowed import NarrowedNetwork
 from glyffctl.core.networks.upscaler import UpscalerConfig
 from glyffctl.core.noise import Stream, normal

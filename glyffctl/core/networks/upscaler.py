@@ -160,7 +160,7 @@ class Upscaler(Network):
             h = downsample(h)
         for block in self.middle:
             h = block(h, embedding)
-        for block, upsample in zip(reversed(self.up), reversed(self.upsample), strict=True):  # type: ignore[call-overload]
+        for block, upsample in zip(reversed(self.up), reversed(self.upsample), strict=True):
             # The 1×1 convolution costs a quarter before the grid is doubled.
             h = block(skips.pop() + F.interpolate(upsample(h), scale_factor=2.0, mode="nearest"), embedding)
         return context.enlarged.to(z.dtype) + F.pixel_shuffle(self.conv_out(F.silu(h)), self.config.scale)
