@@ -26,8 +26,12 @@ from glyffctl.cli.options import (
 from glyffctl.cli.output import run, say
 from glyffctl.core.errors import UsageError
 
-_WITH_AGAIN = {"again", "out", "model", "encoder", "device", "gif", "fps", "json"}
+_WITH_AGAIN = {"again", "out", "model", "encoder", "upscaler", "device", "gif", "fps", "json"}
 """Parameters allowed beside --again: a picture does not record them, or they may have changed since."""
+_WITH_UPSCALE = {"upscale", "prompts", "size", "upscaler", "seed", "out", "device", "precision", "json"}
+"""Parameters allowed beside --upscale: it draws no pictures of prompts."""
+_WITH_UPSCALED = {"again", "out", "upscaler", "device", "json"}
+"""Parameters allowed beside --again for what --upscale wrote."""
 
 
 def sample(
@@ -83,6 +87,32 @@ def sample(
             show_default=False,
         ),
     ] = None,
+    size: Annotated[
+        int | None,
+        whole(
+            "--size",
+            "Height and width in pixels: 256, 512 or 1024 by the upscaler that comes with the program. Default: what "
+            "the model draws, 128.",
+            2,
+            4096,
+            show_default=False,
+        ),
+    ] = None,
+    upscaler: Annotated[
+        Path | None,
+        typer.Option(
+            help="Upscaler for --size and --upscale: the run folder of `train --preset upscaler`, or its model file.",
+            show_default=False,
+        ),
+    ] = None,
+    upscale: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw nothing, but enlarge this picture of 128×128 pixels; arguments are more such pictures.",
+            metavar="FILE",
+            show_default=False,
+        ),
+    ] = None,
     gif: Annotated[
         Path | None,
         typer.Option(
@@ -104,20 +134,38 @@ def sample(
     """Draw new glyphs for a meaning."""
     # Of NumPy's matrices here a second thread only delays the small ones. NumPy reads this when it is loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if again is not None:
-        given = [param for param in ctx.command.params if _was_typed(ctx, param.name)]
-        refused = [_label(param) for param in given if param.name not in _WITH_AGAIN]
-        if refused:
-            raise UsageError(f"--again takes {' and '.join(refused)} from the picture; leave {_pronoun(refused)} out")
+    if again is not None and (refused := _refused(ctx, _WITH_AGAIN)):
+        raise UsageError(f"--again takes {' and '.join(refused)} from the picture; leave {_pronoun(refused)} out")
+    if upscale is not None or (again is not None and _is_upscaled(again)):
+        if refused := _refused(ctx, _WITH_UPSCALE if again is None else _WITH_UPSCALED):
+            raise UsageError(
+                f"--upscale enlarges pictures and draws none; leave {' and '.join(refused)} out"
+                if again is None
+                else f"{again} was enlarged from another picture, without {' and '.join(refused)}; leave "
+                f"{_pronoun(refused)} out"
+            )
+        _run_upscale(
+            files=(upscale, *map(Path, prompts or ())) if upscale is not None else (),
+            again=again,
+            enlarge={"size": size, "upscaler": upscaler, "precision": precision},
+            seed=seed,
+            out=out,
+            device=device,
+            json=json,
+        )
+        return
+    if upscaler is not None and size is None and again is None:
+        raise UsageError("--upscaler draws larger pictures; say how large with --size, such as --size 512")
     if prompts and from_file:
         raise UsageError("give prompts or --from-file, not both")
     from glyffctl.workflows import sample as workflow
     from glyffctl.workflows import sample_options
+    from glyffctl.workflows.enlarge_options import EnlargeOptions
     from glyffctl.workflows.sample_light import may_draw_light
 
     if again is not None:
         options = sample_options.options_from_picture(
-            again, model=model, encoder=encoder, out=out, gif=gif, fps=fps, device=device
+            again, model=model, encoder=encoder, upscaler=upscaler, out=out, gif=gif, fps=fps, device=device
         )
     else:
         options = sample_options.SampleOptions(
@@ -135,14 +183,60 @@ def sample(
             batch=batch,
             precision=precision,
             device=device,
+            enlarge=None if size is None else EnlargeOptions(size=size, upscaler=upscaler, precision=precision),
             typed=not from_file,
         )
+    if options.enlarge is not None:
+        import_module("glyffctl.workflows.enlarge")
     if not may_draw_light(options):
         import_module("glyffctl.workflows.sample_torch")  # now, while nothing is collected: see `cli.main`
     report = run(workflow.sample(options), as_json=json)
     if not json:
-        for file in report.files if len(report.files) <= 3 else [report.files[0].parent]:
-            say(file)
+        _say_files(report.files)
+
+
+def _say_files(files: list[Path]) -> None:
+    for file in files if len(files) <= 3 else [files[0].parent]:
+        say(file)
+
+
+def _is_upscaled(picture: Path) -> bool:
+    from glyffctl.core.io.images import read_settings
+    from glyffctl.workflows.enlarge_options import SOURCE
+
+    return SOURCE in read_settings(picture)
+
+
+def _run_upscale(
+    *,
+    files: tuple[Path, ...],
+    again: Path | None,
+    enlarge: dict[str, Any],
+    seed: int,
+    out: Path | None,
+    device: str,
+    json: bool,
+) -> None:
+    """Enlarge `files`, or the picture that `again` was made of."""
+    from glyffctl.workflows import upscale as workflow
+    from glyffctl.workflows.enlarge_options import EnlargeOptions
+
+    if again is not None:
+        upscaler = enlarge["upscaler"]
+        options = workflow.upscale_options_from_picture(again, upscaler=upscaler, out=out, device=device)
+    else:
+        options = workflow.UpscaleOptions(
+            files=files, enlarge=EnlargeOptions(**enlarge), seed=seed, out=out, device=device
+        )
+    report = run(workflow.upscale(options), as_json=json)
+    if not json:
+        _say_files(report.files)
+
+
+def _refused(ctx: typer.Context, allowed: set[str]) -> list[str]:
+    """What was typed beside what is `allowed`."""
+    given = [param for param in ctx.command.params if _was_typed(ctx, param.name)]
+    return [_label(param) for param in given if param.name not in allowed]
 
 
 def _was_typed(ctx: typer.Context, name: str | None) -> bool:

@@ -33,6 +33,10 @@ class Stream(IntEnum):
     CAPTION = 4
     GUIDANCE = 5
     JUMP = 6
+    SMALL = 7
+    LEVEL = 8
+    TOP = 9
+    LEFT = 10
     STEP = 16
     """The first stream of samplers: draw i of a sampling run uses stream STEP + i."""
 

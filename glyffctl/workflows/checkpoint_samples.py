@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
+from glyffctl.core.codecs.pixels import to_pixels, to_unit
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.images import near_square, save_png, sheet
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.files import EncoderInfo
 from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.upscaler import Upscaler, enlarge_smoothly, reduced
 from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.training.objective import Objective
 from glyffctl.workflows.checkpoint_metrics import FEWEST_REAL, CheckpointEvaluator
@@ -20,6 +22,7 @@ from glyffctl.workflows.events import Caution, Event, Progress, with_progress
 
 SHEET_RECIPE = Recipe(steps=20, guidance=4.0)
 SHEET_COUNT = 16
+_ENLARGED = 4
 
 
 def draw_samples(
@@ -48,6 +51,29 @@ def draw_samples(
     captions = [glyphs.captions[i] for i in caption.tolist()]
     image = sheet(pictures, near_square(SHEET_COUNT))
     save_png(path, image, {"captions": captions, **recipe.as_plain(), "images": images})
+
+
+def draw_enlarged(upscaler: Upscaler, objective: Objective, images: int, path: Path) -> Generator[Event, None, None]:
+    """Write a sheet of some held-out glyphs: interpolated, by the upscaler, and as the font draws them.
+
+    Args:
+        upscaler: with the averaged weights.
+        objective: with the data.
+        images: pictures trained on so far, recorded in the PNG.
+        path: of the PNG.
+
+    Raises:
+        OutputError: the path cannot be written.
+    """
+    index = objective.validation_index if len(objective.validation_index) else objective.train_index
+    index = evenly_spaced(index, _ENLARGED)
+    real = objective.data.glyphs.images(index)
+    small = reduced(to_unit(real), upscaler.config.scale)
+    drawing = upscaler.enlarge(to_pixels(small)[:, 0], index, upscaler.config.size)
+    drawn = yield from with_progress(drawing, Progress("Drawing samples", 0, len(index), "pictures"))
+    smooth = to_pixels(enlarge_smoothly(small, upscaler.config.scale))[:, 0]
+    rows = torch.stack([smooth, drawn, real[:, 0]], dim=1).flatten(0, 1)
+    save_png(path, sheet(rows, 3), {"columns": ["bicubic", "upscaler", "real"], "images": images})
 
 
 def load_evaluator(objective: Objective, known: EncoderInfo) -> Generator[Event, None, CheckpointEvaluator | None]:

@@ -21,11 +21,12 @@ from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.few_step import save_few_step
 from glyffctl.core.models.files import FEW_STEP_FILE
 from glyffctl.core.models.recipe import FEW_STEP, PASSES, Recipe
+from glyffctl.core.models.upscaler import Upscaler
 from glyffctl.core.networks.network import Network
 from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import NotFiniteError, Trainer
 from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
-from glyffctl.workflows.checkpoint_samples import draw_samples
+from glyffctl.workflows.checkpoint_samples import SHEET_COUNT, draw_enlarged, draw_samples
 from glyffctl.workflows.events import Event, Note, Progress, with_fraction
 from glyffctl.workflows.model_card import model_card
 from glyffctl.workflows.run_log import LogRow
@@ -147,6 +148,12 @@ def write_checkpoint(
         yield LogRow({"images": images, "validation": validation, **errors})
 
     path = out / "samples" / f"{images:09d}.png"
+    facts = {"images": images, "validation": validation, "samples": path}
+    if model.network.enlarges:
+        upscaler = Upscaler.of(model, trainer.device, SHEET_COUNT, trainer.precision)
+        yield from draw_enlarged(upscaler, trainer.objective, images, path)
+        yield Note(f"{images:,} pictures{_in_words(validation, None)}: {path}", "checkpoint", facts)
+        return validation
     drawer = Drawer.of(model, trainer.device, precision=trainer.precision)
     few = model.few_step
     own = None
@@ -155,7 +162,6 @@ def write_checkpoint(
         guidance = min(max(Recipe().guidance, low), high)
         own = Recipe(sampler=FEW_STEP, steps=few.passes or max(PASSES), guidance=guidance)
     yield from draw_samples(drawer, trainer.objective, images, path, own)
-    facts = {"images": images, "validation": validation, "samples": path}
     measured = _in_words(validation, normal) if few is None else _by_passes(validation)
     yield Note(f"{images:,} pictures{measured}: {path}", "checkpoint", facts)
     if model.images < _STROKES_APPEAR:

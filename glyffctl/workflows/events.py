@@ -56,6 +56,7 @@ NoteKind = Literal[
     # commands that draw
     "model-chosen",
     "pictures-drawn",
+    "pictures-enlarged",
     "drawings-reused",
     "drawings-replaced",
     # visualize-umap and noise-demo

@@ -28,13 +28,13 @@ from glyffctl.core.io.atomic import atomic_folder, check_writable
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.diffusers_files import NETWORK, UNET_WEIGHTS
 from glyffctl.core.io.names import check_name
-from glyffctl.core.models.checkpoint import EXPORT_FILE, TrainedModel, load_model
+from glyffctl.core.models.checkpoint import EXPORT_FILE, TrainedModel
 from glyffctl.core.text.encoder import PretrainedEncoder
 from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.export_pages import diffusers_page, onnx_page
 from glyffctl.workflows.find_model import find_model
-from glyffctl.workflows.models import load_text_encoder
+from glyffctl.workflows.models import load_drawing_model, load_text_encoder
 
 Format = Literal["diffusers", "onnx"]
 _TOLERANCE = 1e-3  # relative to the network's largest output; rounding gives a hundredth of it
@@ -88,7 +88,7 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
     if options.format == "onnx":
         check_packages()
     path, why = yield from find_model(options.model)
-    model = load_model(path)
+    model = load_drawing_model(path)
     yield Note(
         f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
     )

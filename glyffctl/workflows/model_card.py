@@ -6,7 +6,9 @@ from pathlib import Path
 
 from glyffctl.core.models.checkpoint import Origin
 from glyffctl.core.models.recipe import FEW_STEP
+from glyffctl.core.models.upscale_recipe import UPSCALING
 from glyffctl.core.networks.network import parameter_count
+from glyffctl.core.networks.upscaler import UpscalerConfig
 from glyffctl.core.training.trainer import Trainer
 
 
@@ -25,8 +27,18 @@ def model_card(
     """
     config = origin.config
     losses = "\n".join(f"| {sigma:g} | {loss:.4f} |" for sigma, loss in validation.items())
-    few = trainer.config.training.objective == FEW_STEP
-    kind = "a few-step student of a glyffctl model" if few else "a glyffctl model"
+    objective, size = trainer.config.training.objective, f"{config.codec.size}×{config.codec.size}"
+    kind = "a few-step student of a glyffctl model" if objective == FEW_STEP else "a glyffctl model"
+    what, encoder, options = (
+        f"English definition → glyph, {size}",
+        f"- text encoder: {origin.encoder.name}\n",
+        f"--model {folder}",
+    )
+    if objective == UPSCALING:
+        assert isinstance(config.network, UpscalerConfig)
+        small = config.codec.size // config.network.scale
+        kind, what, encoder = "an upscaler of glyffctl", f"glyphs of {small}×{small} → {size}", ""
+        options = f"--size {config.codec.size} --upscaler {folder}"
     before = f", starting from weights that had seen {trainer.images_before:,}" if trainer.images_before else ""
     table = (
         f"\n| {trainer.objective.validated} | loss on held-out characters |\n|---|---|\n{losses}\n" if losses else ""
@@ -34,14 +46,13 @@ def model_card(
     fonts = ", ".join(font.name for font in trainer.objective.data.glyphs.fonts) or "not recorded"
     return f"""# {folder.name}
 
-{kind[0].upper()}{kind[1:]}: English definition → glyph, {config.codec.size}×{config.codec.size} pixels.
+{kind[0].upper()}{kind[1:]}: {what} pixels.
 
 - {parameter_count(trainer.network):,} parameters
 - {config.diffusion.prediction} prediction, {config.diffusion.schedule} schedule
 - trained on {images:,} pictures in {seconds / 60:.0f} minutes{before}
 - {trainer.epoch_size:,} glyphs, so {images / trainer.epoch_size:.1f} epochs
 - fonts: {fonts}
-- text encoder: {origin.encoder.name}
-{table}
-Draw with it: `glyffctl sample "lithium" --model {folder}`. All settings are in `config.json`.
+{encoder}{table}
+Draw with it: `glyffctl sample "lithium" {options}`. All settings are in `config.json`.
 """

@@ -6,11 +6,11 @@ from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
-from glyffctl.core.errors import EmbeddingError, UsageError
+from glyffctl.core.errors import EmbeddingError, ModelError, UsageError
 from glyffctl.core.interop.diffusers_model import load_diffusers, unet_class
 from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.diffusers_files import is_pipeline
-from glyffctl.core.models.checkpoint import Model, load_model
+from glyffctl.core.models.checkpoint import Model, TrainedModel, load_model
 from glyffctl.core.models.recipe import FEW_STEP, Recipe
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.hub import pipeline_folder
@@ -33,7 +33,17 @@ def load_any(path: Path) -> Model:
         path = pipeline_folder(str(path))
     if is_export(path):
         return load_exported(path)
-    return load_diffusers(path) if path.is_dir() and is_pipeline(path) else load_model(path)
+    return load_diffusers(path) if path.is_dir() and is_pipeline(path) else load_drawing_model(path)
+
+
+def load_drawing_model(path: Path) -> TrainedModel:
+    """Load a model of glyffctl that draws pictures of prompts; the arguments and errors are those of `load_model`."""
+    model = load_model(path)
+    if model.network.enlarges:
+        raise ModelError(
+            f"{path} enlarges pictures and draws none of prompts; name it with `glyffctl sample --upscaler {path}`"
+        )
+    return model
 
 
 def choose_recipe(model: Model, recipe: Recipe | None, guidance: float | None, *, negative: bool = False) -> Recipe:

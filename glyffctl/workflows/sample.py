@@ -12,19 +12,23 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.bundled import BUNDLED, model_name
 from glyffctl.core.io.images import Array
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.vocabulary import UnknownText
+from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.sample_files import check_outputs, write_pictures
 from glyffctl.workflows.sample_light import light_artist, may_draw_light
 from glyffctl.workflows.sample_options import SampleOptions, to_settings
 from glyffctl.workflows.words import shorten, warn_of_unknown_words
+
+if TYPE_CHECKING:
+    from glyffctl.workflows.enlarge import Enlarger
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ class Artist(Protocol):
     @property
     def runtime(self) -> str:
         """The library that computes: "onnxruntime" or "torch"."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Height and width of its pictures."""
         ...
 
     @property
@@ -141,6 +150,9 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     possible = options.threads is not None and options.threads <= _processors()
     threads = options.threads if possible else None
     artist = (light_artist(options, path, threads) if light else None) or _torch_artist(options, path)
+    enlarger = None if options.enlarge is None else _enlarger(options, options.enlarge)
+    if enlarger is not None:
+        enlarger.check(artist.size)
     yield Progress("Loading the model", 1, 1)
     if options.weights not in (None, artist.identity):
         if model_name(path) == Path(BUNDLED):
@@ -153,7 +165,7 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
         f"model: {model_name(path)}{why}, {artist.history}", "model-chosen", {"model": path, "history": artist.history}
     )
     with artist.with_threads(threads):
-        return (yield from _sample(options, artist, path))
+        return (yield from _sample(options, artist, enlarger, path))
 
 
 def _torch_artist(options: SampleOptions, path: Path) -> Artist:
@@ -162,13 +174,31 @@ def _torch_artist(options: SampleOptions, path: Path) -> Artist:
     return TorchArtist(options, path)
 
 
-def _sample(options: SampleOptions, artist: Artist, path: Path) -> Generator[Event, None, SampleReport]:
+def _enlarger(options: SampleOptions, enlarge: EnlargeOptions) -> Enlarger:
+    from glyffctl.workflows.enlarge import Enlarger  # noqa: PLC0415 - imports torch
+
+    return Enlarger(enlarge, options.device)
+
+
+def _sample(
+    options: SampleOptions, artist: Artist, enlarger: Enlarger | None, path: Path
+) -> Generator[Event, None, SampleReport]:
     encoder = yield from artist.load_encoder()
     if encoder is not None:
         yield from _warn_of_texts(encoder, [*options.prompts, options.negative])
     started = time.perf_counter()
     yield from _warn_of_rounding(options, artist)
     pictures, frames = yield from artist.draw()
+    seconds = time.perf_counter() - started
+    yield Note(
+        f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s: "
+        f"{artist.recipe.summary()}",
+        "pictures-drawn",
+        {"pictures": len(pictures), "seconds": seconds, **artist.recipe.as_plain()},
+    )
+    if enlarger is not None:
+        seeds = list(range(options.seed, options.seed + options.count)) * len(options.prompts)
+        pictures = yield from enlarger.enlarge(pictures, seeds)
     seconds = time.perf_counter() - started
     made = replace(
         options,
@@ -177,18 +207,13 @@ def _sample(options: SampleOptions, artist: Artist, path: Path) -> Generator[Eve
         threads=artist.threads,
         drawn_on=artist.device,
         runtime=artist.runtime,
+        enlarge=None if enlarger is None else enlarger.made,
     )
 
     def settings(one: SampleOptions) -> dict[str, Any]:
         return to_settings(one, artist.recipe, path, options.encoder or artist.encoder, artist.identity)
 
     files = write_pictures(made, settings, pictures, frames)
-    yield Note(
-        f"drew {len(pictures):,} {'picture' if len(pictures) == 1 else 'pictures'} in {seconds:.1f} s: "
-        f"{artist.recipe.summary()}",
-        "pictures-drawn",
-        {"pictures": len(pictures), "seconds": seconds, **artist.recipe.as_plain()},
-    )
     return SampleReport(files, model_name(path), seconds)
 
 

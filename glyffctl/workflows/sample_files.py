@@ -48,7 +48,7 @@ def write_pictures(
     Returns:
         The files written.
     """
-    out = options.out or _unused(
+    out = options.out or unused(
         Path(f"{_slug(' '.join(options.prompts))}.png"), with_gif=options.gif == GIF_BESIDE_PICTURE
     )
     font = _title_font(options.prompts)
@@ -105,7 +105,7 @@ def _gif_path(out: Path, options: SampleOptions) -> Path:
     return out.with_suffix(".gif")
 
 
-def _unused(path: Path, *, with_gif: bool = False) -> Path:
+def unused(path: Path, *, with_gif: bool = False) -> Path:
     """`path`, with a number behind its name if it exists, or if `with_gif` and its GIF exists."""
     number = 1
     candidate = path

@@ -85,7 +85,7 @@ class LightArtist:
         """
         self._options = options
         self._model = model
-        self.identity = model.identity
+        self.size, self.identity = model.sizes.size, model.identity
         self.history = history(model.images, model.epochs)
         self.encoder = model.encoder.name
         self.recipe = self._recipe()

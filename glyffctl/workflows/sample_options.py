@@ -15,11 +15,13 @@ from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.precision import check_precision
 from glyffctl.core.text.prompt import check_prompt
 from glyffctl.version import __version__
+from glyffctl.workflows.enlarge_options import EnlargeOptions
 
 GIF_BESIDE_PICTURE = Path(".gif")
 """For `SampleOptions.gif`: the GIF is named after the picture."""
 MAX_PICTURES = 10_000
 MAX_BATCH = 1024  # pictures; a network of 14 million parameters needs 2.5 MB for each
+MAX_PIXELS = 160_000_000  # of large pictures together, so that a sheet of them can be read again
 MAX_PROMPT_FILE = 10 * 2**20  # bytes
 
 
@@ -50,6 +52,7 @@ class SampleOptions:
         threads: CPU threads that PyTorch uses, if the machine has as many; None leaves them as they are.
         drawn_on: the kind of device that first drew the picture, when it is redrawn.
         runtime: the library that first drew it, "onnxruntime" or "torch"; None takes what is faster to start.
+        enlarge: how the pictures are enlarged; None leaves them as the model draws them.
         typed: the prompts come from a command line, where one prompt without quotes looks like several.
     """
 
@@ -72,6 +75,7 @@ class SampleOptions:
     threads: int | None = None
     drawn_on: str | None = None
     runtime: str | None = None
+    enlarge: EnlargeOptions | None = None
     typed: bool = False
 
     def __post_init__(self) -> None:
@@ -92,6 +96,15 @@ class SampleOptions:
         if not 1 <= self.batch <= MAX_BATCH:  # a picture records it, too
             raise UsageError(f"--batch must be in 1…{MAX_BATCH:,}, not {self.batch}")
         check_precision(self.precision)
+        if self.enlarge is not None:
+            if self.gif is not None:
+                raise UsageError("--gif shows the small pictures while they are drawn; leave out --gif or --size")
+            size = self.enlarge.size or 0
+            if self.count * len(self.prompts) * size**2 > MAX_PIXELS:
+                raise UsageError(
+                    f"{self.count * len(self.prompts):,} pictures of {size}×{size} are too many at once; draw at most "
+                    f"{max(1, MAX_PIXELS // size**2):,} in one run"
+                )
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"a picture is drawn with at least 1 thread, not {self.threads}")
         for prompt in (*self.prompts, self.negative):
@@ -100,6 +113,7 @@ class SampleOptions:
 
 def to_settings(options: SampleOptions, recipe: Recipe, model: Path, encoder: str, weights: str) -> dict[str, Any]:
     """What redrawing the pictures of `options` by `recipe` needs, as JSON for a PNG."""
+    enlarged = {} if options.enlarge is None else {"enlarged": options.enlarge.as_plain()}
     return {
         "glyffctl": __version__,
         "prompts": list(options.prompts),
@@ -116,6 +130,7 @@ def to_settings(options: SampleOptions, recipe: Recipe, model: Path, encoder: st
         "model": utf8_name(_absolute(model_name(model))),
         "weights": weights,
         "encoder": utf8_name(encoder),
+        **enlarged,
     }
 
 
@@ -129,6 +144,7 @@ def options_from_picture(
     *,
     model: Path | None = None,
     encoder: str | None = None,
+    upscaler: Path | None = None,
     out: Path | None = None,
     device: str = "auto",
     gif: Path | None = None,
@@ -140,6 +156,7 @@ def options_from_picture(
         file: a PNG that `sample` has written.
         model: where the model is now; None is where it was.
         encoder: where its text encoder is now; None is where it was.
+        upscaler: where its upscaler is now, if one enlarged it; None is where it was.
         out: the PNG to write; None adds "-again" to the name of `file`.
         device: as in `SampleOptions`.
         gif: as in `SampleOptions`; a picture does not record it.
@@ -149,6 +166,9 @@ def options_from_picture(
         GlyffError: `file` does not record how it was made, or cannot be read.
     """
     settings = read_settings(file)
+    enlarged = settings.get("enlarged")
+    if upscaler is not None and enlarged is None:
+        raise UsageError(f"{file} was not enlarged; leave --upscaler out")
     try:
         return SampleOptions(
             prompts=tuple(str(prompt) for prompt in settings["prompts"]),
@@ -169,6 +189,7 @@ def options_from_picture(
             encoder=encoder or str(settings["encoder"]),
             out=out or file.with_name(f"{file.stem}-again.png"),
             device=device,
+            enlarge=None if enlarged is None else EnlargeOptions.from_plain(enlarged, upscaler),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{file} does not record in full how it was made ({short_repr(error)})") from error

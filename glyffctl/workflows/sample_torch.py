@@ -34,6 +34,7 @@ class TorchArtist:
         self.recipe = choose_recipe(
             self._model, options.recipe, options.guidance, negative=bool(options.negative.strip())
         )
+        self.size = self._model.codec.size
         self.identity = self._model.identity_of(self.recipe)
         self.history, self.encoder, self.device = self._model.history, self._model.encoder.name, self._device.type
         self._drawer = Drawer.of(self._model, self._device, options.batch, options.precision)

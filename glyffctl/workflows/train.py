@@ -13,6 +13,7 @@ import torch
 
 from glyffctl.core.data import embeddings
 from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.embeddings import no_embeddings
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import CPU, choose_device, make_deterministic
 from glyffctl.core.errors import GlyffError, Interrupted, TrainingError, UsageError
@@ -22,9 +23,12 @@ from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.config import DECIDED, as_dict, fit_to_data, merge, parse, read_preset, read_toml
 from glyffctl.core.models.files import EncoderInfo
 from glyffctl.core.models.recipe import FEW_STEP
+from glyffctl.core.models.upscale_recipe import NETWORK as UPSCALER
+from glyffctl.core.models.upscale_recipe import UPSCALING
 from glyffctl.core.networks.network import NetworkConfig, parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
 from glyffctl.core.training.trainer import Trainer, check_memory
+from glyffctl.core.training.upscaling import check_upscaling
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
 from glyffctl.workflows.preflight import preflight
@@ -77,6 +81,7 @@ class TrainReport:
         epochs: the same in epochs.
         seconds: spent in training, over all sessions.
         validation: loss on held-out characters by σ; empty if none are held out.
+        enlarges_to: height and width of what an upscaler draws; None for other models.
     """
 
     out: Path
@@ -85,6 +90,7 @@ class TrainReport:
     epochs: float
     seconds: float
     validation: dict[float, float]
+    enlarges_to: int | None = None
 
 
 def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
@@ -121,20 +127,25 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     out = options.out or Path("runs") / preset
     options = _with_teacher(options, sections, out)
     start = _load_start(options, sections)
+    upscales = _check_upscaling(options, sections)
     if parse(sections).training.deterministic:  # errors in settings come before minutes are spent on embedding
         make_deterministic()
     group.broadcast(sections)
 
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
     # The text encoder decides the width later; any will do to complain about sizes before minutes are spent on it.
-    config = fit_to_data(sections, glyphs.size, sections["network"].get("text_width", NetworkConfig.text_width))
+    width = 1 if upscales else NetworkConfig.text_width
+    config = fit_to_data(sections, glyphs.size, sections["network"].get("text_width", width))
+    if upscales:
+        check_upscaling(config)
     check_memory(config, group.size, device)
     learns = sections["training"].get("objective") == FEW_STEP
     encoder = _teachers_encoder(options, start) if learns and start is not None else options.encoder
-    if options.encoder is not None or not (options.data / embeddings.FILE_NAME).exists():
+    embedded = upscales or (options.encoder is None and (options.data / embeddings.FILE_NAME).exists())
+    if not embedded:
         yield from embed(EmbedOptions(options.data, encoder or BUNDLED, device=str(device)))
     group.barrier()
-    cached = embeddings.load_embeddings(options.data, glyphs.captions)
+    cached = _embeddings(options, glyphs, read=not upscales)
     if start is not None:
         _check_vectors(options, start, cached, learns=learns)
     # A student that goes on learns from a copy of its teacher in the same folder, which does not change.
@@ -179,8 +190,36 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         run.broadcast_state()
         yield from run.run()
         return TrainReport(
-            out, parameters, trainer.images, trainer.images / trainer.epoch_size, run.seconds, run.validation
+            out,
+            parameters,
+            trainer.images,
+            trainer.images / trainer.epoch_size,
+            run.seconds,
+            run.validation,
+            config.codec.size if upscales else None,
         )
+
+
+def _embeddings(options: TrainOptions, glyphs: GlyphSet, *, read: bool) -> embeddings.Embeddings:
+    """The embeddings of the captions; none for an upscaler, which reads no captions."""
+    return embeddings.load_embeddings(options.data, glyphs.captions) if read else no_embeddings(glyphs.captions)
+
+
+def _check_upscaling(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> bool:
+    """Whether an upscaler is trained.
+
+    Raises:
+        UsageError: the network is not of the kind that the objective trains, or a text encoder is named.
+    """
+    upscales = sections["training"].get("objective") == UPSCALING
+    if (sections["network"].get("kind") == UPSCALER) != upscales:
+        raise UsageError(
+            'the objective upscaling and network.kind = "upscaler" belong together; take both by --preset upscaler, or '
+            "neither"
+        )
+    if upscales and options.encoder is not None:
+        raise UsageError("an upscaler reads no captions; leave --encoder out")
+    return upscales
 
 
 def _teachers_encoder(options: TrainOptions, start: TrainedModel) -> str:
@@ -259,11 +298,12 @@ def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> T
 def _run_worker(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, None]:
     """Train in a process other than the first."""
     sections = group.broadcast(None)
+    upscales = sections["training"].get("objective") == UPSCALING
     if parse(sections).training.deterministic:
         make_deterministic()
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
     group.barrier()  # until the first process has embedded the captions
-    cached = embeddings.load_embeddings(options.data, glyphs.captions)
+    cached = _embeddings(options, glyphs, read=not upscales)
     run = _make_run(sections, glyphs, cached, device, group, Path())
     run.broadcast_state()
     yield from run.run()

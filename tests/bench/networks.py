@@ -51,7 +51,7 @@ def _compare(
     z, sigma = pictures(config, batch)
     z, label = z.to(device()), (sigma.log() / 4).float().to(device())
     text = captions(config, batch, 8)
-    text = type(text)(*(t.to(device()) for t in text))
+    text = text.to(device())
     with torch.no_grad():
         context = network.encode(text)
 

@@ -85,6 +85,12 @@ class Embeddings:
         return replace(self, tokens=self.tokens.to(device), offsets=self.offsets.to(device))
 
 
+def no_embeddings(captions: list[str]) -> Embeddings:
+    """Embeddings for what reads no captions: of every one of `captions` no token is left, and no encoder is named."""
+    none = torch.zeros(1, 1, dtype=torch.float16)
+    return Embeddings("", "", 0, captions_digest(captions), none, torch.zeros(len(captions) + 1, dtype=torch.int64))
+
+
 def to_half(tokens: Tensor) -> Tensor:
     """Convert to float16, clipped to its range (±65504), which some large encoders exceed."""
     limit = torch.finfo(torch.float16).max

@@ -11,12 +11,15 @@ from pathlib import Path
 BUNDLED = "bundled"
 """The name of the bundled model and text encoder, in place of a path or a name on the hub."""
 
+UPSCALER_FILE = "upscaler.safetensors"
+"""The bundled upscaler."""
 _MODEL = "model.safetensors"
 
 
 def model_label(path: Path) -> str:
     """The name of a model in messages: the path of the bundled model would only confuse."""
-    return "the bundled model" if path == pretrained(_MODEL) else str(path)
+    bundled = {pretrained(_MODEL): "the bundled model", pretrained(UPSCALER_FILE): "the bundled upscaler"}
+    return bundled.get(path, str(path))
 
 
 def pretrained(name: str) -> Path:

@@ -57,6 +57,20 @@ def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     Raises:
         DataError: the file cannot be read as a picture, or its value for white is unknown.
     """
+    grey = read_grey(path, _MEND)
+    return np.array(ImageOps.pad(grey, (size, size), Image.Resampling.LANCZOS, color=PAPER))
+
+
+def read_grey(path: Path, mend: str) -> Image.Image:
+    """Load a picture in grey at its own size: rotated by its EXIF, on white paper.
+
+    Args:
+        path: the file.
+        mend: what to do about a damaged one, for messages.
+
+    Raises:
+        DataError: as in `read_picture`.
+    """
     check_file(path, DataError, LARGEST_PICTURE)
     try:
         with warnings.catch_warnings():
@@ -69,10 +83,10 @@ def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
                 image.load()
                 turned = image.getexif().get(ExifTags.Base.Orientation)
     except UnidentifiedImageError:
-        raise DataError(_unidentified(path)) from None
+        raise DataError(_unidentified(path, mend)) from None
     except (*_BROKEN, *_BOMBS) as error:
         cause = reason(error) if isinstance(error, OSError) else error
-        raise DataError(f"cannot read the picture {path}: {cause}; {_MEND}") from error
+        raise DataError(f"cannot read the picture {path}: {cause}; {mend}") from error
     try:
         grey = _grey(image)
     except ValueError as error:
@@ -80,15 +94,15 @@ def read_picture(path: Path, size: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     if turned is not None:
         grey.getexif()[ExifTags.Base.Orientation] = turned
         grey = ImageOps.exif_transpose(grey)
-    return np.array(ImageOps.pad(grey, (size, size), Image.Resampling.LANCZOS, color=PAPER))
+    return grey
 
 
-def _unidentified(path: Path) -> str:
+def _unidentified(path: Path, mend: str) -> str:
     """The message for a file in none of `FORMATS`."""
     with path.open("rb") as file:
         start = file.read(256)
     if not start:
-        return f"{path} is empty, and no picture; {_MEND}"
+        return f"{path} is empty, and no picture; {mend}"
     if start.startswith(b"version https://git-lfs"):
         return f"{path} is a Git LFS pointer, not the picture; fetch it with `git lfs pull`"
     kind = _BRANDS.get(start[8:12]) if start[4:8] == b"ftyp" else None
@@ -106,7 +120,7 @@ def _unidentified(path: Path) -> str:
         return f"cannot read the picture {path}: it is text, not a picture, and begins with {short_repr(start[:20])}"
     return (
         f"cannot read the picture {path}: it is not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}, but begins with "
-        f"{short_repr(start[:12])}; {_MEND}"
+        f"{short_repr(start[:12])}; {mend}"
     )
 
 

@@ -18,6 +18,7 @@ from glyffctl.core.errors import TrainingError, UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.reading import short_repr
 from glyffctl.core.models.recipe import PASSES
+from glyffctl.core.models.upscale_recipe import LEAST_LEVEL, MOST_STEPS
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, kind_of
 from glyffctl.core.precision import Precision
 
@@ -194,6 +195,39 @@ class FewStepConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class UpscalingConfig:
+    """What an upscaler learns, where `training.objective` is "upscaling"; see `training.upscaling`.
+
+    Attributes:
+        crop: height and width of what is learned from a large picture at a time, in its pixels.
+        noise: the most noise that the small picture is shown with, as a standard deviation; every level from 0 is as
+            likely.
+        drawn: the level that it has in drawing.
+        start: the noise level σ of the large picture that drawing starts from.
+        steps: of the sampler in drawing.
+    """
+
+    crop: int = 256
+    noise: float = 0.3
+    drawn: float = 0.05
+    start: float = 1.0
+    steps: int = 3
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        if not 1 <= self.crop <= _LARGEST_SIZE:
+            raise UsageError(f"upscaling.crop must be in 1…{_LARGEST_SIZE:,}, not {self.crop}")
+        if not 0 <= self.drawn <= self.noise < math.inf:
+            raise UsageError(
+                f"upscaling.drawn and upscaling.noise must ascend from 0, not {self.drawn} and {self.noise}"
+            )
+        if not LEAST_LEVEL < self.start < math.inf:
+            raise UsageError(f"upscaling.start must be more than {LEAST_LEVEL}, not {self.start}")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise UsageError(f"upscaling.steps must be in 1…{MOST_STEPS:,}, not {self.steps}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
     """A whole training run."""
 
@@ -202,10 +236,17 @@ class Config:
     diffusion: DiffusionConfig = field(default_factory=DiffusionConfig)
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(minutes=60))
     few_step: FewStepConfig = field(default_factory=FewStepConfig)
+    upscaling: UpscalingConfig = field(default_factory=UpscalingConfig)
 
 
-SECTIONS = ("network", "codec", "diffusion", "training", "few_step")
-_KINDS = {"codec": CodecConfig, "diffusion": DiffusionConfig, "training": TrainingConfig, "few_step": FewStepConfig}
+SECTIONS = ("network", "codec", "diffusion", "training", "few_step", "upscaling")
+_KINDS = {
+    "codec": CodecConfig,
+    "diffusion": DiffusionConfig,
+    "training": TrainingConfig,
+    "few_step": FewStepConfig,
+    "upscaling": UpscalingConfig,
+}
 BUDGETS = ("epochs", "images", "minutes")
 _LARGEST_SIZE = 1 << 16
 _LARGEST_GUIDANCE = 100.0

@@ -9,6 +9,7 @@ from typing import Any
 
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.tensor_files import read_header
+from glyffctl.core.models.upscale_recipe import NETWORK as UPSCALER
 
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.safetensors"
@@ -45,6 +46,15 @@ def epochs_seen(path: Path) -> float | None:
         return epochs_of(read_header(file, MODEL_KIND, ModelError))
     except ModelError:
         return None
+
+
+def enlarges(path: Path) -> bool:
+    """Whether the model in a file is an upscaler, by its header alone; False where that cannot be read."""
+    try:
+        header = read_header(path, MODEL_KIND, ModelError)
+        return bool(header["config"]["network"]["kind"] == UPSCALER)
+    except (ModelError, KeyError, TypeError):
+        return False
 
 
 def epochs_of(header: dict[str, Any]) -> float | None:

@@ -2,3 +2,4 @@
 
 import glyffctl.core.networks.dit
 import glyffctl.core.networks.unet
+import glyffctl.core.networks.upscaler

@@ -51,6 +51,8 @@ class Network(nn.Module):
     """
 
     config: NetworkConfig
+    enlarges: bool = False
+    """It is conditioned on a small picture, `Condition.picture`, in place of text."""
     shift_width: int = 0
     """Numbers of what `shifted` takes; 0 is a network that cannot be shifted, and so has no students."""
 

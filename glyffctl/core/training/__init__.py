@@ -2,3 +2,4 @@
 
 import glyffctl.core.training.denoising
 import glyffctl.core.training.distillation
+import glyffctl.core.training.upscaling

@@ -1,0 +1,168 @@
+"""From small pictures to large ones: the second stage of a cascade.
+
+A model that is conditioned on the small picture denoises the large one (Ho et al. 2021, arXiv 2106.15282). The small
+picture hardly leaves anything of the large one open but the edges of strokes, so it starts from the small picture,
+enlarged by interpolation, with moderate noise, and takes few steps. The small picture gets a little noise, too: as in
+training, so that what another model has drawn does not differ visibly from what was learned from (their section 4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from glyffctl.core.codecs.pixels import to_pixels, to_unit
+from glyffctl.core.device import memory_free
+from glyffctl.core.diffusion.condition import Condition
+from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.guidance import clamp
+from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.schedule import Schedule, karras
+from glyffctl.core.errors import ModelError, UsageError
+from glyffctl.core.models.checkpoint import TrainedModel
+from glyffctl.core.models.upscale_recipe import LEAST_LEVEL, MOST_STEPS, UpscaleRecipe
+from glyffctl.core.networks.narrowed import NarrowedNetwork
+from glyffctl.core.networks.upscaler import UpscalerConfig
+from glyffctl.core.noise import Stream, normal
+from glyffctl.core.precision import Precision, autocast_dtype
+
+_SAMPLER = SAMPLERS["dpmpp-2m"]
+_SAMPLER_HOLDS = 40  # numbers for each pixel, random numbers in the making included
+_KEY = 1 << 32  # of random numbers: those of small pictures have the key 0
+
+
+def upscaling_schedule(start: float) -> Schedule:
+    """The noise levels of an upscaler that draws from σ = `start`."""
+    return karras(MOST_STEPS, LEAST_LEVEL, start)
+
+
+def reduced(x: Tensor, scale: int) -> Tensor:
+    """(B, C, H/scale, W/scale): the means of blocks of pixels, the small picture of a large one (B, C, H, W)."""
+    return F.avg_pool2d(x, scale)
+
+
+def small_condition(small: Tensor, level: Tensor, eps: Tensor) -> Condition:
+    """What an upscaler sees of small pictures (B, C, h, w): noise `eps` of them at `level` (B,) float64 is added."""
+    return Condition.of_picture(small + level.to(small.dtype).to(small.device)[:, None, None, None] * eps, level)
+
+
+@dataclass(frozen=True, eq=False)
+class Upscaler:
+    """An upscaler on a device; `of` makes one of a model.
+
+    Attributes:
+        config: sizes of the network.
+        recipe: how it draws.
+        batch: pictures of `config.size` drawn at once.
+    """
+
+    config: UpscalerConfig
+    denoiser: Denoiser
+    recipe: UpscaleRecipe
+    device: torch.device
+    batch: int
+
+    @staticmethod
+    def of(model: TrainedModel, device: torch.device, batch: int, precision: str = "auto") -> Upscaler:
+        """An upscaler for a model as it is now, which is moved to `device`.
+
+        Args:
+            model: what to draw with.
+            device: where to draw.
+            batch: pictures to draw at once, or fewer: as many as half of the memory that is free now has room for.
+            precision: as in `precision.autocast_dtype`.
+
+        Raises:
+            ModelError: the model does not enlarge pictures.
+        """
+        config, settings = model.network.config, model.origin.config.upscaling
+        if not isinstance(config, UpscalerConfig):
+            raise ModelError("it draws pictures of prompts, and enlarges none")
+        network, dtype = model.network.to(device), autocast_dtype(precision, device)
+        denoiser = Denoiser(network if dtype is None else NarrowedNetwork(network, dtype), model.prediction, dtype)
+        row = (network.numbers_a_row() or 0) + _SAMPLER_HOLDS * config.in_channels * config.size**2
+        recipe = UpscaleRecipe(steps=settings.steps, start=settings.start, noise=settings.drawn)
+        return Upscaler(config, denoiser, recipe, device, max(1, min(batch, memory_free(device) // 2 // (4 * row))))
+
+    @property
+    def small(self) -> int:
+        """Height and width of the pictures that it enlarges."""
+        return self.config.size // self.config.scale
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Heights and widths that it draws: half of what it has learned, that, and twice that."""
+        return self.config.size // 2, self.config.size, 2 * self.config.size
+
+    @property
+    def precision(self) -> Precision:
+        """What the inside of the network is computed in."""
+        return "fp32" if self.denoiser.autocast is None else "bf16"
+
+    def enlarge(
+        self, pictures: Tensor, seeds: Tensor, size: int, recipe: UpscaleRecipe | None = None
+    ) -> Generator[float, None, Tensor]:
+        """Large pictures (B, size, size) uint8 of small ones (B, small, small) uint8, both on the CPU.
+
+        Half the size is the whole one, each pixel the mean of four: just what a font's outline covers of it. Twice the
+        size is the half one, enlarged again: the network never saw anything as wide as 1024, but an edge is an edge.
+        Yields how many pictures are done.
+
+        Args:
+            pictures: small pictures, 255 is paper.
+            seeds: (B,) int64: picture k depends on seeds[k] alone, and on its small picture.
+            size: one of `sizes`.
+            recipe: how; None is `recipe`.
+
+        Raises:
+            UsageError: it cannot draw of or to such a size.
+            ModelError: the network's output is not finite.
+        """
+        if size not in self.sizes:
+            raise UsageError(f"this upscaler draws {', '.join(map(str, self.sizes))} pixels, not {size}")
+        if pictures.shape[1:] != (self.small, self.small):
+            raise UsageError(
+                f"this upscaler enlarges pictures of {self.small}×{self.small} pixels, not "
+                f"{pictures.shape[2]}×{pictures.shape[1]}"
+            )
+        _, whole, twice = self.sizes
+        batch = max(1, self.batch // 4) if size == twice else self.batch
+        large = [torch.empty(0, size, size, dtype=torch.uint8)]
+        done = 0
+        for rows in torch.arange(len(seeds)).split(batch):
+            x = to_unit(pictures[rows])[:, None].to(self.device)
+            seed = seeds[rows].to(self.device)
+            x = self._pass(x, seed, 0, recipe or self.recipe)
+            if size != whole:
+                x = reduced(x, 2)
+            if size == twice:
+                x = self._pass(x, seed, 1, recipe or self.recipe)
+            if not bool(x.isfinite().all()):
+                raise ModelError("the upscaler's output is not finite; take another one with --upscaler")
+            large.append(to_pixels(x[:, 0]).cpu())
+            done += len(rows)
+            yield done
+        return torch.cat(large)
+
+    @torch.no_grad()
+    def _pass(self, small: Tensor, seeds: Tensor, stage: int, recipe: UpscaleRecipe) -> Tensor:
+        """(B, 1, scale·h, scale·w) in ±1, of (B, 1, h, w)."""
+        key, level = _KEY + stage, torch.full((len(small),), recipe.noise, dtype=torch.float64)
+        condition = small_condition(small, level, normal(key, seeds, tuple(small.shape[1:]), Stream.SMALL))
+        context = self.denoiser.network.encode(condition)
+        enlarged = enlarge_smoothly(small, self.config.scale)
+        x = enlarged + recipe.start * normal(key, seeds, tuple(enlarged.shape[1:]), Stream.EPS)
+        denoise = clamp(lambda x, sigma: self.denoiser(x, sigma, context), 1.0)
+        levels = upscaling_schedule(recipe.start).steps(recipe.steps)
+        for step in _SAMPLER(denoise, x, levels, lambda _: torch.empty(0)):  # it draws nothing at random
+            x = step.x
+        return x.clamp(-1, 1)
+
+
+def enlarge_smoothly(small: Tensor, scale: int) -> Tensor:
+    """Bicubic interpolation of (B, C, h, w) in ±1, which it stays in."""
+    return F.interpolate(small, scale_factor=float(scale), mode="bicubic").clamp(-1, 1)

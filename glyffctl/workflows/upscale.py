@@ -1,0 +1,129 @@
+"""`glyffctl sample --upscale`: enlarge pictures that are there; each PNG records how."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from glyffctl.core.errors import DataError, UsageError
+from glyffctl.core.io.atomic import check_writable
+from glyffctl.core.io.images import Array, read_settings, save_png
+from glyffctl.core.io.names import utf8_name
+from glyffctl.core.io.picture import read_grey
+from glyffctl.core.io.reading import short_repr
+from glyffctl.version import __version__
+from glyffctl.workflows.enlarge import Enlarger
+from glyffctl.workflows.enlarge_options import SOURCE, EnlargeOptions, upscaler_path
+from glyffctl.workflows.events import Event
+from glyffctl.workflows.sample import SampleReport
+from glyffctl.workflows.sample_files import unused
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscaleOptions:
+    """Options of `upscale`.
+
+    Attributes:
+        files: pictures of the size that the upscaler enlarges.
+        enlarge: how.
+        seed: of the noise of the first picture; picture k has seed + k.
+        out: a .png file for one picture, or a folder; None writes beside each picture.
+        device: see `core.device.choose_device`.
+        digest: what `picture_digest` says of the only picture; None allows any.
+    """
+
+    files: tuple[Path, ...]
+    enlarge: EnlargeOptions = field(default_factory=EnlargeOptions)
+    seed: int = 0
+    out: Path | None = None
+    device: str = "auto"
+    digest: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for options that do not go together."""
+        if not self.files:
+            raise UsageError("name a picture to enlarge: glyffctl sample --upscale FILE.png")
+        if self.out is not None and len(self.files) > 1 and self.out.suffix.lower() == ".png":
+            raise UsageError(f"--out takes a folder for several pictures, not {self.out}")
+        if not 0 <= self.seed < 2**62:
+            raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
+
+
+def upscale(options: UpscaleOptions) -> Generator[Event, None, SampleReport]:
+    """Enlarge pictures, one after the other, and write each into a PNG of its own.
+
+    Raises:
+        GlyffError: the upscaler, a picture or the output cannot be used.
+    """
+    if options.out is not None:
+        check_writable(options.out)
+    path = upscaler_path(options.enlarge.upscaler)
+    enlarger = Enlarger(options.enlarge, options.device)
+    pictures = [_read(file, enlarger.small) for file in options.files]
+    if options.digest not in (None, picture_digest(pictures[0])):
+        raise DataError(f"{options.files[0]} is not the picture any more that was enlarged")
+    started = time.perf_counter()
+    written = []
+    for number, (file, picture) in enumerate(zip(options.files, pictures, strict=True)):
+        seed = options.seed + number
+        # One at a time: the last digits of sums depend on how many are drawn together.
+        large = yield from enlarger.enlarge(picture[None], [seed])
+        settings = {
+            "glyffctl": __version__,
+            SOURCE: utf8_name(file.absolute()),
+            "picture": picture_digest(picture),
+            "seed": seed,
+            "enlarged": enlarger.made.as_plain(),
+        }
+        out = _output(file, options.out, enlarger.made.size or 0)
+        save_png(out, Image.fromarray(large[0]), settings)
+        written.append(out)
+    return SampleReport(written, path, time.perf_counter() - started)
+
+
+def _output(file: Path, out: Path | None, size: int) -> Path:
+    if out is not None and out.suffix.lower() == ".png" and not out.is_dir():
+        return out
+    return unused((file.parent if out is None else out) / f"{file.stem}-{size}.png")
+
+
+def _read(file: Path, size: int) -> Array:
+    image = read_grey(file, "name another one")
+    if image.size != (size, size):
+        raise DataError(
+            f"{file} has {image.width}×{image.height} pixels; the upscaler enlarges single glyphs of {size}×{size}"
+        )
+    return np.array(image)
+
+
+def picture_digest(picture: Array) -> str:
+    """A digest of the pixels of a picture."""
+    return hashlib.sha256(picture.tobytes()).hexdigest()
+
+
+def upscale_options_from_picture(
+    file: Path, *, upscaler: Path | None = None, out: Path | None = None, device: str = "auto"
+) -> UpscaleOptions:
+    """The options that redraw the picture `file`, see `sample_options.options_from_picture`.
+
+    Raises:
+        GlyffError: `file` does not record how it was made, or cannot be read.
+    """
+    settings = read_settings(file)
+    try:
+        return UpscaleOptions(
+            files=(Path(str(settings[SOURCE])),),
+            enlarge=EnlargeOptions.from_plain(settings["enlarged"], upscaler),
+            seed=int(settings["seed"]),
+            out=out or file.with_name(f"{file.stem}-again.png"),
+            device=device,
+            digest=str(settings["picture"]),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{file} does not record in full how it was made ({short_repr(error)})") from error
