@@ -226,7 +226,8 @@ def test_settings_in_a_picture_that_make_no_sense(
             {"recipe": None},
         ]
         plain = [settings | {"enlarged": settings["enlarged"] | lie} for lie in lies]
-        plain += [settings | {"enlarged": thing} for thing in (7, "x", [], {})]
+        things: tuple[object, ...] = (7, "x", [], {})
+        plain += [settings | {"enlarged": thing} for thing in things]
         if file != made:
             plain += [settings | {"upscaled": "a\0b"}, settings | {"upscaled": "/dev/zero"}, settings | {"seed": -1}]
         for lie in plain:

@@ -29,8 +29,9 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="cpu, gpu, glyffuser, dit (a transformer), few-step (a student of the model --from that draws in a few "
-            "passes) or upscaler (enlarges pictures four times; takes data of --size 512). Default: chosen for the machine.",
+            help="cpu, gpu, glyffuser, dit (a transformer), few-step (a student of the model --from that draws in a "
+            "few passes) or upscaler (enlarges pictures four times; takes data of --size 512). Default: chosen for the "
+            "machine.",
             show_default=False,
         ),
     ] = None,
