@@ -29,8 +29,9 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="cpu, gpu, glyffuser, or few-step: a student of the model --from that draws in a few passes. Default: "
-            "chosen for the machine.",
+            help="cpu, gpu, glyffuser; few-step: a student of the model --from that draws in a few passes; "
+            "autoencoder: a codec, in whose latents (--codec) the preset latent draws. Default: chosen for the "
+            "machine.",
             show_default=False,
         ),
     ] = None,
@@ -67,6 +68,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    codec: Annotated[
+        Path | None,
+        typer.Option(
+            help="Codec of a latent model: a run of the preset autoencoder, a latent model, or an AutoencoderKL of "
+            "diffusers.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print all settings as TOML, without training.")
@@ -95,6 +105,7 @@ def train(
         overrides={name: value for name, value in overrides.items() if value is not None},
         encoder=encoder,
         start=start,
+        codec=codec,
         tensorboard=tensorboard,
     )
     if show_config:
@@ -106,4 +117,7 @@ def train(
         raise typer.Exit(launch(sys.argv[1:], gpus))
     report = run(workflow.train(options), as_json=json)
     if report is not None and not json:
-        say(f'{report.out}  (draw with it: glyffctl sample "lithium" --model {report.out})')
+        then = f'draw with it: glyffctl sample "lithium" --model {report.out}'
+        if not report.draws:
+            then = f"train a model in its latents: glyffctl train --preset latent --codec {report.out}"
+        say(f"{report.out}  ({then})")

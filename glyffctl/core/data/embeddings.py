@@ -85,6 +85,11 @@ class Embeddings:
         return replace(self, tokens=self.tokens.to(device), offsets=self.offsets.to(device))
 
 
+def no_embeddings(captions: int, width: int) -> Embeddings:
+    """What stands for the embeddings of so many captions where none are read: all of them are empty."""
+    return Embeddings("", "", 0, "", torch.zeros(1, width).half(), torch.zeros(captions + 1).long())
+
+
 def to_half(tokens: Tensor) -> Tensor:
     """Convert to float16, clipped to its range (±65504), which some large encoders exceed."""
     limit = torch.finfo(torch.float16).max

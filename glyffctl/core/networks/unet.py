@@ -127,10 +127,10 @@ class Pointwise(nn.Linear):
 
 
 class GroupNorm(nn.GroupNorm):
-    """nn.GroupNorm in at most 32 groups, by the way round that is fast."""
+    """nn.GroupNorm in at most `groups` groups, by the way round that is fast."""
 
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__(math.gcd(32, channels), channels, eps=eps)
+    def __init__(self, channels: int, eps: float = 1e-5, groups: int = 32) -> None:
+        super().__init__(math.gcd(groups, channels), channels, eps=eps)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W), normalised."""

@@ -1,4 +1,5 @@
 """Training: objectives and the table of them, optimizers, averages, processes."""
 
+import glyffctl.core.training.autoencoding
 import glyffctl.core.training.denoising
 import glyffctl.core.training.distillation

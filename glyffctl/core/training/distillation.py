@@ -128,6 +128,8 @@ class Distillation(Objective):
         if data.teacher is None:
             raise TrainingError("a few-step student learns from a model: name it with --from")
         self.teacher = data.teacher
+        if config.codec.learned:
+            raise TrainingError("students of latent models are not made: the levels of their jumps are those of pixels")
         network = self.teacher.network.to(device, dtype)
         if not network.shift_width:
             raise TrainingError("this kind of network cannot be made a few-step student")

@@ -6,7 +6,7 @@ An objective in a file of its own adds itself to `OBJECTIVES`, and `training/__i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -14,15 +14,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.data.split import held_out
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import send
-from glyffctl.core.errors import TrainingError
+from glyffctl.core.errors import TrainingError, UsageError
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
+from glyffctl.core.models.codec_file import TrainedCodec
 from glyffctl.core.models.config import Config
-from glyffctl.core.networks.network import Network
+from glyffctl.core.models.files import MODEL_FILE
+from glyffctl.core.networks.network import NETWORKS, Network, NetworkKind, kind_of
 from glyffctl.core.noise import permutation
 
 _VALIDATION_GLYPHS = 128
@@ -37,11 +40,13 @@ class TrainingData:
         glyphs: the pictures with their captions.
         embeddings: of the captions, on the device of the run.
         teacher: the model that a student learns from, if it has one.
+        codec: what pictures become first, if that has weights.
     """
 
     glyphs: GlyphSet
     embeddings: Embeddings
     teacher: TrainedModel | None = None
+    codec: Latents | None = None
 
 
 class Batch(NamedTuple):
@@ -76,12 +81,18 @@ class Objective(nn.Module, ABC):
         autocast: what is computed in `batch` by a network, is so in this; the trainer sets it.
         validated: what `validate` measures by.
         new: what is learned is not known at the start: it takes epochs, which are forecast.
+        captioned: it reads captions, which have to be embedded.
+        kinds: of networks that it can train.
+        file: the name of what it makes, in the run folder.
     """
 
     lengths: tuple[int, ...] = (0,)
     autocast: torch.dtype | None = None
     validated: str = "σ"
     new: bool = True
+    captioned: bool = True
+    kinds: Mapping[str, NetworkKind] = NETWORKS
+    file: str = MODEL_FILE
 
     network: Network
 
@@ -125,8 +136,12 @@ class Objective(nn.Module, ABC):
         """
 
     @abstractmethod
-    def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:
-        """Return the model that `network`, an average of the one in training, is saved as and drawn with."""
+    def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel | TrainedCodec:
+        """Return what `network`, an average of the one in training, is saved as and drawn with."""
+
+    def prepare(self) -> Generator[float, None, None]:
+        """Do once, before the first step of a session, what all of them need; yields how much is done, from 0 to 1."""
+        yield from ()
 
     def sample_glyphs(self, number: Tensor) -> Tensor:
         """(B,) the glyph of each global sample number: every glyph once in an epoch, each epoch in its own order."""
@@ -166,5 +181,22 @@ class Objective(nn.Module, ABC):
         return torch.cat([glyphs.images(part)[:, 0].to(self.device) for part in parts])
 
 
-OBJECTIVES: dict[str, Callable[[Config, TrainingData, torch.device, torch.dtype], Objective]] = {}
-"""By the name that `objective` has in the section [training]; each makes one of (config, data, device, dtype)."""
+OBJECTIVES: dict[str, type[Objective]] = {}
+"""By the name that `objective` has in the section [training]."""
+
+
+def find_objective(config: Config) -> type[Objective]:
+    """The objective of a run.
+
+    Raises:
+        UsageError: there is no such objective, or it cannot train such a network.
+    """
+    name, kind = config.training.objective, kind_of(config.network)
+    if name not in OBJECTIVES:
+        raise UsageError(f"training.objective must be one of {', '.join(OBJECTIVES)}, not {name!r}")
+    found = OBJECTIVES[name]
+    if kind not in found.kinds:
+        raise UsageError(
+            f"training.objective {name} cannot train network.kind {kind}; take one of {', '.join(found.kinds)}"
+        )
+    return found
