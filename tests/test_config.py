@@ -10,7 +10,7 @@ from glyffctl.core.networks.unet import UNetConfig
 
 
 def test_presets_are_whole_and_survive_a_round_trip() -> None:
-    assert preset_names() == ["cpu", "few-step", "glyffuser", "gpu"]
+    assert preset_names() == ["autoencoder", "cpu", "few-step", "glyffuser", "gpu", "latent"]
     for name in preset_names():
         config = parse(merge(read_preset(name)))
         assert parse(as_dict(config)) == config

@@ -28,9 +28,10 @@ from glyffctl.core.interop.diffusers_model import DiffusersNetwork
 from glyffctl.core.models.config import CodecConfig, Config, DiffusionConfig, TrainingConfig, merge, parse, read_preset
 from glyffctl.core.models.generate import generate
 from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.networks.group_norm import GroupNorm
 from glyffctl.core.networks.network import build_network, channels_last, parameter_count
 from glyffctl.core.networks.sinusoid import sinusoid
-from glyffctl.core.networks.unet import GroupNorm, Pointwise, UNet, UNetConfig
+from glyffctl.core.networks.unet import Pointwise, UNet, UNetConfig
 from glyffctl.core.training.trainer import Trainer
 
 SMALL = UNetConfig(

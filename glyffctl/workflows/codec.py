@@ -1,4 +1,4 @@
-"""The codec of a latent model in training: where it comes from, and what its run reports of one that is learned."""
+"""The codec of a latent model in training: where it comes from, and how processes share it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from glyffctl.core.codecs.codec import LEARNED
 from glyffctl.core.codecs.latents import Latents
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.errors import UsageError
+from glyffctl.core.interop.diffusers_codec import find_autoencoder, load_autoencoder
 from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.codec_file import load_codec, pack, unpack
 from glyffctl.core.models.files import CODEC_FILE
@@ -15,13 +17,14 @@ from glyffctl.core.training.distributed import ProcessGroup
 
 
 def choose_codec(
-    named: Path | None, sections: dict[str, dict[str, Any]], out: Path, start: TrainedModel | None
+    named: Path | None, sections: dict[str, dict[str, Any]], data: Path, out: Path, start: TrainedModel | None
 ) -> Latents | None:
     """The codec with weights that a run uses, or None; what the settings say of it is put into `sections`.
 
     Args:
         named: what `codec` names, or None.
         sections: the settings.
+        data: the data folder, which decides the size of pictures where a codec leaves it open.
         out: the run folder, which has a copy if the run goes on.
         start: the model that the run starts from, whose network knows its own codec alone.
 
@@ -32,9 +35,14 @@ def choose_codec(
     settings = sections["codec"]
     if named is None and settings.get("kind") != LEARNED:
         return None
+    if sections["training"].get("objective") == LEARNED:
+        raise UsageError("an autoencoder learns from pixels; leave `codec` and codec.kind out")
+    place = None if named is None else find_autoencoder(named)
     if settings.get("kind", LEARNED) != LEARNED:
         raise UsageError(f"`codec` names an autoencoder, codec.kind is {settings['kind']}; leave one of them out")
-    if named is not None:
+    if place is not None:  # it takes pictures of any size
+        codec = load_autoencoder(place, settings["size"] if "size" in settings else open_glyphs(data).size)
+    elif named is not None:
         codec = load_codec(named)
     elif start is not None and isinstance(start.codec, Latents):
         codec = start.codec

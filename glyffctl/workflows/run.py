@@ -288,7 +288,7 @@ class Run:
 
     def _compile(self) -> Generator[Event, None, None]:
         """Prepare the objective and the trainer. The time of that belongs to no budget."""
-        yield from with_fraction(self.trainer.objective.prepare(), "Encoding glyphs")
+        yield from with_fraction(self.trainer.objective.prepare(self.trainer.autocast), "Encoding glyphs")
         preparing = self.trainer.prepare()
         cautions: tuple[str, ...] = ()
         while True:

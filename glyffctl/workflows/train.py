@@ -130,7 +130,7 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     options = _with_teacher(options, sections)
     start = _load_start(options, sections)
     out = options.out or Path("runs") / preset
-    codec = choose_codec(options.codec, sections, out, start)
+    codec = choose_codec(options.codec, sections, options.data, out, start)
     settings = parse(sections)  # errors in settings come before minutes are spent on embedding
     objective = find_objective(settings)
     if settings.training.deterministic:
@@ -323,7 +323,7 @@ def show_settings(options: TrainOptions) -> str:
     preset, sections = _settings(options, _device(options, process_info()))
     start = _load_start(options, sections)
     if options.codec is not None:
-        choose_codec(options.codec, sections, options.out or Path("runs") / preset, start)
+        choose_codec(options.codec, sections, options.data, options.out or Path("runs") / preset, start)
     lines = []
     for section, values in as_dict(parse(sections)).items():
         lines.append(f"[{section}]")

@@ -21,7 +21,7 @@ from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.errors import GlyffError, ModelError
 from glyffctl.core.io.tensors import digest, load_digested, save_tensors
 from glyffctl.core.models.config import CodecConfig, network_config
-from glyffctl.core.models.files import CODEC_FILE, CODEC_KIND
+from glyffctl.core.models.files import CODEC_FILE, CODEC_KIND, MODEL_FILE
 from glyffctl.core.models.weights import build_without_init, load_weights
 from glyffctl.core.networks.autoencoder import Autoencoder, AutoencoderConfig
 from glyffctl.version import __version__
@@ -29,9 +29,10 @@ from glyffctl.version import __version__
 if TYPE_CHECKING:
     from glyffctl.core.models.checkpoint import Origin
 
-_SCALE = "latents"
+SCALE = "latents"
 """The tensor beside the weights: scale and shift, (2,) float64."""
 _LARGEST = 1 << 16  # pixels
+_NAME_ONE = "name a run of the preset autoencoder, a latent model, or an AutoencoderKL of diffusers"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def pack(codec: Latents) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """A codec as tensors, and values that JSON can hold."""
     numbers = torch.tensor([codec.scale, codec.shift], dtype=torch.float64)
     weights = {name: tensor.detach().float().cpu() for name, tensor in codec.network.state_dict().items()}
-    return {_SCALE: numbers, **weights}, {"network": dataclasses.asdict(codec.network.config), "size": codec.size}
+    return {SCALE: numbers, **weights}, {"network": dataclasses.asdict(codec.network.config), "size": codec.size}
 
 
 def unpack(tensors: dict[str, Tensor], header: dict[str, Any], where: Path, identity: str = "") -> Latents:
@@ -75,7 +76,7 @@ def unpack(tensors: dict[str, Tensor], header: dict[str, Any], where: Path, iden
     """
     identity = identity or digest(tensors)
     weights = dict(tensors)
-    numbers = weights.pop(_SCALE, None)
+    numbers = weights.pop(SCALE, None)
     try:
         config, size = network_config({**header["network"], "kind": "autoencoder"}), header["size"]
         if not (type(size) is int and isinstance(config, AutoencoderConfig) and 0 < size <= _LARGEST):
@@ -102,6 +103,11 @@ def save_codec(path: Path, codec: Latents, facts: dict[str, Any] | None = None) 
     save_tensors(path, CODEC_KIND, tensors, {"glyffctl": __version__, **header, **(facts or {})})
 
 
+def is_codec(path: Path) -> bool:
+    """Whether `path` is the file of a codec, or the folder of one without a model."""
+    return path.name == CODEC_FILE or ((path / CODEC_FILE).is_file() and not (path / MODEL_FILE).exists())
+
+
 def load_codec(path: Path) -> Latents:
     """Read a codec; `path` is its file, or a folder that has one.
 
@@ -109,6 +115,8 @@ def load_codec(path: Path) -> Latents:
         ModelError: there is none, it is cut short, damaged, or of another version.
     """
     file = path / CODEC_FILE if path.is_dir() else path
+    if path.is_dir() and not file.exists():
+        raise ModelError(f"{path} holds no codec: there is no {CODEC_FILE} in it; {_NAME_ONE}")
     tensors, header, identity = load_digested(file, CODEC_KIND, ModelError)
     return unpack(tensors, header, file, identity)
 

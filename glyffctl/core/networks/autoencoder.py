@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from glyffctl.core.errors import UsageError
 from glyffctl.core.kernels.layers import group_norm
+from glyffctl.core.networks.group_norm import GroupNorm
 from glyffctl.core.networks.network import AUTOENCODERS, Network, NetworkConfig, NetworkKind
-from glyffctl.core.networks.unet import GroupNorm
 
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 13, 16, 6
 _LOWEST, _HIGHEST = -30.0, 20.0  # ln σ² of a posterior, as in the paper's code and diffusers

@@ -10,7 +10,6 @@ Shapes in comments: B pictures, C channels, H×W positions, L text tokens.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -22,11 +21,11 @@ from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.reading import short_repr
 from glyffctl.core.kernels.layers import geglu, group_norm, layer_norm
+from glyffctl.core.networks.group_norm import GroupNorm
 from glyffctl.core.networks.network import NETWORKS, Network, NetworkConfig, NetworkKind
 from glyffctl.core.networks.pass_size import unet_numbers_a_row
 from glyffctl.core.networks.sinusoid import sinusoid
 
-_LARGE_GRID = 1024  # positions from which PyTorch takes another kernel for group norms, GroupNormKernel.cpp
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
 
 
@@ -124,29 +123,6 @@ class Pointwise(nn.Linear):
             return super().forward(input)
         picture = input.permute(0, 3, 1, 2)  # channels_last without a copy
         return F.conv2d(picture, self.weight[:, :, None, None], self.bias).permute(0, 2, 3, 1)
-
-
-class GroupNorm(nn.GroupNorm):
-    """nn.GroupNorm in at most `groups` groups, by the way round that is fast."""
-
-    def __init__(self, channels: int, eps: float = 1e-5, groups: int = 32) -> None:
-        super().__init__(math.gcd(groups, channels), channels, eps=eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W), normalised."""
-        if (
-            x.device.type == "cpu"
-            and x.dtype == torch.bfloat16
-            and (torch.is_grad_enabled() or x.shape[2:].numel() < _LARGE_GRID)
-        ):
-            # PyTorch's kernels for this order of memory take three times as long as turning it twice; but for the one
-            # forward on large grids, which takes a quarter.
-            return self._norm(x.contiguous()).contiguous(memory_format=torch.channels_last)
-        return self._norm(x)
-
-    def _norm(self, x: Tensor) -> Tensor:
-        # Not F.group_norm: it refuses a single picture of 1×1 positions with one channel a group.
-        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 def _zero(module: nn.Conv2d | nn.Linear) -> nn.Module:

@@ -15,7 +15,6 @@ from torch import Tensor
 from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import send
-from glyffctl.core.errors import UsageError
 from glyffctl.core.models.checkpoint import Origin
 from glyffctl.core.models.codec_file import TrainedCodec
 from glyffctl.core.models.config import Config
@@ -45,14 +44,8 @@ class Autoencoding(Objective):
     file = CODEC_FILE
 
     def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
-        """Build an autoencoder with random weights. The arguments and errors are those of `Objective`.
-
-        Raises:
-            UsageError: the settings have a codec with weights.
-        """
+        """Build an autoencoder with random weights. The arguments and errors are those of `Objective`."""
         super().__init__(config, data, device, dtype)
-        if config.codec.learned:
-            raise UsageError("an autoencoder learns from pixels; leave `codec` and codec.kind out")
         self.codec = config.codec.build()
         torch.manual_seed(config.training.seed)  # the random weights; nothing later draws from torch's generators
         network = channels_last(build_network(config.network).to(device, dtype))

@@ -61,7 +61,7 @@ class Denoising(Objective):
         self.lengths = (max(1, longest),) if config.training.compile else _paddings(longest)
         self._window: tuple[int, Tensor] | None = None
 
-    def prepare(self) -> Generator[float, None, None]:
+    def prepare(self, autocast: torch.dtype | None) -> Generator[float, None, None]:
         """Encode all glyphs once, where that takes a network and there is room: a pass of it in every step costs more.
 
         Always the same glyphs together: a run that goes on sees the very numbers of one that was not stopped.
@@ -72,7 +72,9 @@ class Denoising(Objective):
         latents = torch.empty(len(glyphs), *shape, device=self.device)
         for rows in torch.arange(len(glyphs)).split(_ENCODED_AT_ONCE):
             yield int(rows[0]) / len(glyphs)
-            latents[rows] = self.codec.encode(glyphs.images(rows)[:, 0].to(self.device))
+            pictures = glyphs.images(rows)[:, 0].to(self.device)
+            with torch.autocast(self.device.type, autocast, enabled=autocast is not None):
+                latents[rows] = self.codec.encode(pictures)
         self._latents = latents
         yield 1.0
 

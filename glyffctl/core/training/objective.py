@@ -139,8 +139,11 @@ class Objective(nn.Module, ABC):
     def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel | TrainedCodec:
         """Return what `network`, an average of the one in training, is saved as and drawn with."""
 
-    def prepare(self) -> Generator[float, None, None]:
-        """Do once, before the first step of a session, what all of them need; yields how much is done, from 0 to 1."""
+    def prepare(self, autocast: torch.dtype | None) -> Generator[float, None, None]:  # noqa: ARG002
+        """Do once, before the first step of a session, what all of them need; yields how much is done, from 0 to 1.
+
+        What a network computes is computed in `autocast`, as in `validate`.
+        """
         yield from ()
 
     def sample_glyphs(self, number: Tensor) -> Tensor:
