@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,15 +21,19 @@ from glyffctl.core.device import CPU
 from glyffctl.core.errors import GlyffError, ModelError, UsageError
 from glyffctl.core.interop.diffusers_codec import difference, find_autoencoder, load_autoencoder, write_autoencoder
 from glyffctl.core.models.checkpoint import load_state
-from glyffctl.core.models.codec_file import load_codec, save_codec
+from glyffctl.core.models.codec_file import load_codec, pack, save_codec
 from glyffctl.core.models.config import fit_to_data, merge, read_preset
 from glyffctl.core.models.files import CODEC_FILE, MODEL_FILE
 from glyffctl.core.networks.autoencoder import Autoencoder, AutoencoderConfig, Posterior
+from glyffctl.core.training.distributed import SINGLE_PROCESS
 from glyffctl.core.training.trainer import Trainer
+from glyffctl.workflows.codec import share_codec
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, export
 from glyffctl.workflows.train import TrainOptions, train
 from tests.conftest import Workshop, follow, of_kind
+from tests.pretended_gpu import pretended_gpu
+from tests.recorded_graph import recorded_graphs
 from tests.toys import eps
 
 
@@ -154,19 +159,49 @@ def test_latents_of_training_glyphs_have_unit_variance(workshop: Workshop, codec
     assert float(latents.var()) == pytest.approx(1, abs=0.03)  # some of these glyphs are held out
 
 
-def test_an_autoencoder_learns(workshop: Workshop) -> None:
+def tiny_trainer(workshop: Workshop, device: torch.device) -> Trainer:
     glyphs = open_glyphs(workshop.data)
     own: dict[str, dict[str, Any]] = {
         "network": {"channels": [8, 16]},
         "training": {"batch": 8, "precision": "fp32", "warmup": 0, "ema_decay": 0.9, "holdout": 0.1},
     }
     config = fit_to_data(merge(read_preset("autoencoder"), own), glyphs.size, 1)
-    trainer = Trainer(config, glyphs, no_embeddings(len(glyphs.captions), 1), CPU)
+    return Trainer(config, glyphs, no_embeddings(len(glyphs.captions), 1), device)
+
+
+def test_an_autoencoder_learns(workshop: Workshop) -> None:
+    trainer = tiny_trainer(workshop, CPU)
     for step in range(100):
         trainer.step(step / 100)
     wrong = finish(trainer.objective.validate(trainer.ema.network, None))
     assert list(wrong) == [32, 64, 96, 128, 160, 192, 224]
     assert wrong[128] < 0.06
+
+
+def test_captured_steps_are_plain_steps(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU that is pretended."""
+    usual = tiny_trainer(workshop, CPU)
+    expected = [usual.step(0.5) for _ in range(4)]
+    with pretended_gpu(monkeypatch), recorded_graphs(monkeypatch):
+        captured = tiny_trainer(workshop, torch.device("cuda", 0))
+        assert finish(captured.prepare()) == (), "steps are captured"
+        for step in expected:
+            torch.testing.assert_close(captured.step(0.5).loss.cpu(), step.loss, rtol=1e-3, atol=1e-5)
+
+
+def test_all_processes_of_a_job_have_the_codec_of_the_first(codec_run: Path) -> None:
+    codec, sent = load_codec(codec_run), list[str]()
+
+    def broadcast(value: Any) -> Any:
+        sent.extend([] if value is None else [json.dumps(value)])
+        return json.loads(sent[0])
+
+    first: Any = SimpleNamespace(size=2, broadcast=broadcast, broadcast_tensors=lambda mine: mine)
+    other: Any = SimpleNamespace(size=2, broadcast=broadcast, broadcast_tensors=lambda _: pack(codec)[0])
+    for group, own in ((first, codec), (other, None)):
+        shared = share_codec(own, group)
+        assert shared is not None and shared.identity == codec.identity and shared.size == codec.size
+    assert share_codec(None, SINGLE_PROCESS) is None
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_bits(workshop: Workshop, codec_run: Path, tmp_path: Path) -> None:
@@ -188,9 +223,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(workshop: Workshop, code
 
 def test_a_checkpoint_tells_what_strokes_lost(codec_run: Path, workshop: Workshop, tmp_path: Path) -> None:
     events, report = follow(train(options(workshop, tmp_path / "run")))
-    last = of_kind(events, "checkpoint")[-1]
-    assert last.facts["validation"] == report.validation and abs(last.facts["stroke_width"]) < 2  # type: ignore[union-attr]
-    assert Path(last.facts["samples"]).is_file()
+    facts: dict[str, Any] = dict(of_kind(events, "checkpoint")[-1].facts)
+    assert report is not None and facts["validation"] == report.validation and not report.draws
+    assert abs(facts["stroke_width"]) < 2 and facts["samples"].is_file()
     assert "128" in (codec_run / "README.md").read_text() and not (codec_run / MODEL_FILE).exists()
 
 

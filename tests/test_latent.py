@@ -14,18 +14,24 @@ from typer.testing import CliRunner
 
 from glyffctl.cli import app
 from glyffctl.core.codecs.latents import Latents
+from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.device import CPU
 from glyffctl.core.errors import GlyffError, ModelError, TrainingError, UsageError
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model, load_state, save_model
 from glyffctl.core.models.codec_file import load_codec, save_codec
 from glyffctl.core.models.files import CODEC_FILE
 from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, export
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.train import TrainOptions, show_settings, train
 from tests.conftest import Workshop, follow, of_kind
+from tests.pretended_gpu import pretended_gpu
+from tests.recorded_graph import recorded_graphs
 from tests.test_autoencoder import make, theirs
 
 SETTINGS = """
@@ -111,6 +117,23 @@ def test_a_run_that_was_stopped_goes_on_with_its_own_copy(
     assert ended is not None and alone is not None
     for name, tensor in alone[0].items():
         assert torch.equal(ended[0][name], tensor), name
+
+
+def test_captured_steps_are_plain_steps(
+    workshop: Workshop, run: Path, codec_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU that is pretended, with latents that were encoded before; and they are what is encoded in a step."""
+    glyphs = open_glyphs(workshop.data)
+    cached = load_embeddings(workshop.data, glyphs.captions)
+    config = load_model(run).origin.config
+    usual = Trainer(config, glyphs, cached, CPU, codec=load_codec(codec_run))
+    expected = [usual.step(0.5) for _ in range(4)]
+    with pretended_gpu(monkeypatch), recorded_graphs(monkeypatch):
+        captured = Trainer(config, glyphs, cached, torch.device("cuda", 0), codec=load_codec(codec_run))
+        finish(captured.objective.prepare(None))
+        assert finish(captured.prepare()) == (), "steps are captured"
+        for step in expected:
+            torch.testing.assert_close(captured.step(0.5).loss.cpu(), step.loss, rtol=1e-3, atol=1e-5)
 
 
 def test_a_run_keeps_its_codec(workshop: Workshop, run: Path, tmp_path: Path) -> None:

@@ -46,8 +46,10 @@ _DEFAULTS: dict[str, Any] = {
     "mid_block_add_attention": True,
 }
 _BY_LEVEL = ("block_out_channels", "down_block_types", "up_block_types")
-_FREE = ("in_channels", "out_channels", "block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups")
-_FREE += ("scaling_factor", "shift_factor", "use_quant_conv", "use_post_quant_conv", "mid_block_add_attention")
+_FREE = {
+    *("in_channels", "out_channels", "block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups"),
+    *("scaling_factor", "shift_factor", "use_quant_conv", "use_post_quant_conv", "mid_block_add_attention"),
+}
 
 
 def find_autoencoder(folder: Path) -> Path | None:

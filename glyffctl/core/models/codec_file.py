@@ -87,7 +87,8 @@ def unpack(tensors: dict[str, Tensor], header: dict[str, Any], where: Path, iden
         raise ModelError(f"cannot use {where}: its settings are not those of this version ({error})") from error
     network = load_weights(build_without_init(config), weights, where)  # which are float32 then
     assert isinstance(network, Autoencoder)
-    scale, shift = numbers.tolist() if numbers is not None and tuple(numbers.shape) == (2,) else (0.0, 0.0)
+    known = numbers is not None and numbers.dtype == torch.float64 and numbers.shape == (2,)
+    scale, shift = numbers.tolist() if numbers is not None and known else (0.0, 0.0)
     if not (0 < scale < math.inf and math.isfinite(shift)):
         raise ModelError(f"cannot use {where}: the scale of its latents makes no sense")
     return Latents(network, scale, shift, size, identity)
