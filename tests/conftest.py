@@ -174,6 +174,33 @@ def tiny_run(workshop: Workshop) -> Path:
     return out
 
 
+TINY_CODEC = """
+[network]
+channels = [16, 32]
+
+[training]
+images = 64
+batch = 8
+warmup = 0
+precision = "fp32"
+holdout = 0.1
+ema_decay = 0.5
+checkpoint_every = 32
+"""
+
+
+@pytest.fixture(scope="session")
+def codec_run(workshop: Workshop) -> Path:
+    """The run folder of an autoencoder whose training is finished; tests only read it."""
+    from glyffctl.workflows.train import TrainOptions, train
+
+    config = workshop.folder / "codec.toml"
+    config.write_text(TINY_CODEC, encoding="utf-8")
+    out = workshop.folder / "runs" / "codec"
+    finish(train(TrainOptions(data=workshop.data, config=config, gpus=0, out=out, preset="autoencoder")))
+    return out
+
+
 @pytest.fixture(scope="session")
 def map_data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
     """400 glyphs at 32×32 from two places of the code chart: many with the radical grass, many with fish or metal."""

@@ -21,9 +21,9 @@ from glyffctl.core.models.checkpoint import (
     load_model,
     load_origin,
     load_state,
-    load_weights,
     save_model,
 )
+from glyffctl.core.models.weights import load_weights
 from glyffctl.core.networks.network import channels_last
 
 

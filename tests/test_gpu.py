@@ -221,7 +221,9 @@ def test_figures_about_a_model_on_a_gpu(
         device = choose_device(kind)
         finish(trace_sampling("one", tiny_run, None, 0, 32, device))
         model = finish(load_prompted_model(tiny_run, None, "one", 0, device))
-        guess = model.denoiser_without_prompt()(torch.randn(2, 1, 32, 32), torch.ones(2, dtype=torch.float64))
+        denoise = model.denoiser_without_prompt()
+        assert denoise is not None
+        guess = denoise(torch.randn(2, 1, 32, 32), torch.ones(2, dtype=torch.float64))
         assert guess.device.type == "cpu"
         there = predict(classifier.to(device), [glyphs.images(torch.arange(8))])
     here = predict(load_classifier()[0], [glyphs.images(torch.arange(8))])

@@ -22,8 +22,8 @@ ALLOWED = {
     "core.io": {"core.errors"},
     "core.kernels": {"core.noise"},
     "core.diffusion": set(),
-    "core.codecs": {"core.errors", "core.io"},
     "core.networks": {"core.errors", "core.kernels", "core.io", "core.diffusion"},
+    "core.codecs": {"core.errors", "core.io", "core.networks"},
     "core.text": {"core.errors", "core.io", "core.diffusion"},
     "core.models": {
         *("core.errors", "core.noise", "core.device", "core.precision", "core.io"),

@@ -11,13 +11,13 @@ from torch import Tensor
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
 from glyffctl.core.models.config import as_dict, fit_to_data, parse
-from glyffctl.core.networks.network import NETWORKS, Network, build_network, kind_of
+from glyffctl.core.networks.network import NETWORKS, Network, build_network, kind_of, network_kinds
 from tests.toys import captions, eps
 
 SIZE, WIDTH = 32, 24
 
 
-@pytest.fixture(params=[name for name, kind in NETWORKS.items() if not kind.build.enlarges])
+@pytest.fixture(params=list(NETWORKS))
 def network(request: pytest.FixtureRequest) -> Network:
     return make(request.param)
 
@@ -79,7 +79,7 @@ def test_gradients_reach_every_parameter(network: Network) -> None:
     assert not [name for name, parameter in network.named_parameters() if parameter.grad is None]
 
 
-@pytest.mark.parametrize("name", list(NETWORKS))
+@pytest.mark.parametrize("name", list(network_kinds()))
 def test_its_settings_survive_a_round_trip_and_know_the_data(name: str) -> None:
     sections: dict[str, dict[str, Any]] = {"network": {"kind": name}, "training": {"minutes": 1}}
     config = fit_to_data(sections, SIZE, WIDTH)

@@ -29,9 +29,10 @@ from glyffctl.core.models.config import CodecConfig, Config, DiffusionConfig, Tr
 from glyffctl.core.models.generate import generate
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.networks.attention import Pointwise
+from glyffctl.core.networks.group_norm import GroupNorm
 from glyffctl.core.networks.network import build_network, channels_last, parameter_count
 from glyffctl.core.networks.sinusoid import sinusoid
-from glyffctl.core.networks.unet import GroupNorm, UNet, UNetConfig
+from glyffctl.core.networks.unet import UNet, UNetConfig
 from glyffctl.core.training.trainer import Trainer
 
 SMALL = UNetConfig(

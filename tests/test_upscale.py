@@ -268,12 +268,15 @@ def test_an_upscaler_is_no_model_that_draws(upscaler: Path, tmp_path: Path, monk
     assert path.name == "model.safetensors", "the bundled one"
 
 
-def test_networks_and_objectives_of_another_kind(upscaler: Path, workshop: Workshop, tmp_path: Path) -> None:
+def test_networks_and_objectives_of_another_kind(
+    upscaler: Path, codec_run: Path, workshop: Workshop, tmp_path: Path
+) -> None:
     for typed, word in (
-        (["--preset", "cpu", "--from", str(upscaler)], "belong together"),
+        (["--preset", "cpu", "--from", str(upscaler)], "cannot train network.kind upscaler"),
         (["--preset", "upscaler", "--from", "bundled"], "upscaler"),
         (["--preset", "upscaler", "--encoder", "bundled"], "--encoder"),
         (["--preset", "upscaler"], "--size 512"),
+        (["--preset", "upscaler", "--codec", str(codec_run)], 'codec.kind = "pixels"'),
     ):
         job = ["train", "--data", str(workshop.data), "--gpus", "0", "--out", str(tmp_path / "x"), *typed]
         done = CliRunner().invoke(app, job)

@@ -15,9 +15,9 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import CPU
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
-from glyffctl.core.errors import ModelError, TrainingError, UsageError
+from glyffctl.core.errors import GlyffError, ModelError, UsageError
 from glyffctl.core.models import upscaler as upscalers
-from glyffctl.core.models.checkpoint import Origin
+from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.config import fit_to_data, merge, read_preset
 from glyffctl.core.models.files import EncoderInfo
 from glyffctl.core.models.upscale_recipe import UpscaleRecipe
@@ -228,7 +228,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def trainer_of(workshop: Workshop, **sections: dict[str, Any]) -> Trainer:
     glyphs = open_glyphs(workshop.data)
     config = fit_to_data(merge(read_preset("upscaler"), SETTINGS, sections), glyphs.size, 1)
-    return Trainer(config, glyphs, no_embeddings(glyphs.captions), CPU, dtype=torch.float64)
+    return Trainer(config, glyphs, no_embeddings(len(glyphs.captions), 1), CPU, dtype=torch.float64)
 
 
 def test_pairs_are_crops_of_glyphs_and_their_small_pictures(workshop: Workshop) -> None:
@@ -280,6 +280,7 @@ def test_the_batch_is_what_memory_has_room_for(workshop: Workshop, monkeypatch: 
     trainer = trainer_of(workshop)
     origin = Origin(trainer.config, EncoderInfo("", "", 0), "")
     model = trainer.objective.model(trainer.ema.network.float(), origin, 1, 1.0)
+    assert isinstance(model, TrainedModel)
     batches = []
     for free in (0, 2**22, 2**24, 2**34):
         monkeypatch.setattr(upscalers, "memory_free", lambda _, free=free: free)
@@ -296,11 +297,11 @@ def test_the_batch_is_what_memory_has_room_for(workshop: Workshop, monkeypatch: 
         ({"upscaling": {"crop": 12}}, "multiple of 8"),
         ({"diffusion": {"prediction": "v"}}, "x0"),
         ({"training": {"evaluate": True}}, "evaluate"),
-        ({"network": {"kind": "unet", "patch": 4, "channels": [32, 64], "attention": [1]}}, "--preset upscaler"),
+        ({"network": {"kind": "unet", "patch": 4, "channels": [32, 64], "attention": [1]}}, "take one of upscaler"),
     ],
 )
 def test_settings_of_no_upscaler(workshop: Workshop, sections: dict[str, Any], word: str) -> None:
-    with pytest.raises(TrainingError, match=word):
+    with pytest.raises(GlyffError, match=word):
         trainer_of(workshop, **sections)
 
 

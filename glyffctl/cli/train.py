@@ -30,8 +30,8 @@ def train(
         str | None,
         typer.Option(
             help="cpu, gpu, glyffuser, dit (a transformer), few-step (a student of the model --from that draws in a "
-            "few passes) or upscaler (enlarges pictures four times; takes data of --size 512). Default: chosen for the "
-            "machine.",
+            "few passes), upscaler (enlarges pictures four times; takes data of --size 512), autoencoder (a codec) or "
+            "latent (draws in the latents of the --codec). Default: chosen for the machine.",
             show_default=False,
         ),
     ] = None,
@@ -68,6 +68,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    codec: Annotated[
+        Path | None,
+        typer.Option(
+            help="Codec of a latent model: a run of the preset autoencoder, a latent model, or an AutoencoderKL of "
+            "diffusers.",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard events.")] = False,
     show_config: Annotated[
         bool, typer.Option("--show-config", help="Print all settings as TOML, without training.")
@@ -96,6 +105,7 @@ def train(
         overrides={name: value for name, value in overrides.items() if value is not None},
         encoder=encoder,
         start=start,
+        codec=codec,
         tensorboard=tensorboard,
     )
     if show_config:
@@ -107,6 +117,4 @@ def train(
         raise typer.Exit(launch(sys.argv[1:], gpus))
     report = run(workflow.train(options), as_json=json)
     if report is not None and not json:
-        size = report.enlarges_to
-        how = f"--model {report.out}" if size is None else f"--size {size} --upscaler {report.out}"
-        say(f'{report.out}  (draw with it: glyffctl sample "lithium" {how})')
+        say(f"{report.out}  ({report.next_step.purpose}: {report.next_step.command})")

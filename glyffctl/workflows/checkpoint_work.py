@@ -17,18 +17,20 @@ from torch import Tensor
 from glyffctl.core.io.atomic import write_text
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
+from glyffctl.core.models.codec_file import TrainedCodec, save_codec
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.few_step import save_few_step
-from glyffctl.core.models.files import FEW_STEP_FILE
+from glyffctl.core.models.files import CODEC_FILE, FEW_STEP_FILE
 from glyffctl.core.models.recipe import FEW_STEP, PASSES, Recipe
 from glyffctl.core.models.upscaler import Upscaler
 from glyffctl.core.networks.network import Network
 from glyffctl.core.training.learning_curve import Reference, reference
 from glyffctl.core.training.trainer import NotFiniteError, Trainer
+from glyffctl.workflows.checkpoint_codec import check_codec
 from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
 from glyffctl.workflows.checkpoint_samples import SHEET_COUNT, draw_enlarged, draw_samples
 from glyffctl.workflows.events import Event, Note, Progress, with_fraction
-from glyffctl.workflows.model_card import model_card
+from glyffctl.workflows.model_card import codec_card, model_card
 from glyffctl.workflows.run_log import LogRow
 
 _STROKES_APPEAR = 15_000  # pictures until samples show strokes, with the `cpu` preset: see examples/LOG.md
@@ -52,7 +54,7 @@ class Snapshot:
     tensors: dict[str, Tensor]
     counters: dict[str, Any]
     network: Network
-    model: TrainedModel
+    model: TrainedModel | TrainedCodec
     finite: Tensor
     images: int
     seconds: float
@@ -110,6 +112,10 @@ def save(out: Path, moment: Snapshot, trainer: Trainer, validation: dict[float, 
     """Write the state, then the model and its card, which can be made from the state."""
     save_state(out, moment, validation)
     model, file = moment.model, out / checkpoint.MODEL_FILE
+    if isinstance(model, TrainedCodec):
+        save_codec(out / CODEC_FILE, model.codec, {"images": model.images})
+        write_text(out / "README.md", codec_card(out, model, trainer, moment.images, moment.seconds, validation))
+        return
     if model.few_step is not None:
         save_few_step(out / FEW_STEP_FILE, model.few_step, model.identity)
     if model.few_step is None or not file.exists():  # the teacher of a student stays as it is
@@ -141,13 +147,17 @@ def write_checkpoint(
     yield Progress("Saving", 0, 1)
     save(out, moment, trainer, validation)
     yield Progress("Saving", 1, 1)
-    compared = validation and trainer.objective.validated == "σ"
+    learned = isinstance(model, TrainedCodec) or model.origin.config.codec.learned
+    compared = validation and trainer.objective.validated == "σ" and not learned  # the reference is of pixels
     normal = reference(model.origin.config.codec.size, trainer.config.training.batch, images) if compared else None
     if validation:
         errors = {"reference": normal.error} if normal is not None else {}
         yield LogRow({"images": images, "validation": validation, **errors})
 
     path = out / "samples" / f"{images:09d}.png"
+    if isinstance(model, TrainedCodec):
+        yield from check_codec(model.codec, trainer.objective, images, path, validation)
+        return validation
     facts = {"images": images, "validation": validation, "samples": path}
     if model.network.enlarges:
         upscaler = Upscaler.of(model, trainer.device, SHEET_COUNT, trainer.precision)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from glyffctl.core.codecs.pixels import Pixels
 from glyffctl.core.errors import EmbeddingError, ModelError, OutputError, UsageError
+from glyffctl.core.interop.diffusers_codec import difference as autoencoder_difference
+from glyffctl.core.interop.diffusers_codec import write_autoencoder
 from glyffctl.core.interop.diffusers_export import (
     as_unet,
     compare,
@@ -29,10 +31,11 @@ from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.diffusers_files import NETWORK, UNET_WEIGHTS
 from glyffctl.core.io.names import check_name
 from glyffctl.core.models.checkpoint import EXPORT_FILE, TrainedModel
+from glyffctl.core.models.codec_file import is_codec, load_codec
 from glyffctl.core.text.encoder import PretrainedEncoder
 from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Note, Progress
-from glyffctl.workflows.export_pages import diffusers_page, onnx_page
+from glyffctl.workflows.export_pages import autoencoder_page, diffusers_page, onnx_page
 from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.models import load_drawing_model, load_text_encoder
 
@@ -88,6 +91,8 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
     if options.format == "onnx":
         check_packages()
     path, why = yield from find_model(options.model)
+    if is_codec(path):
+        return (yield from _export_codec(options, out, path))
     model = load_drawing_model(path)
     yield Note(
         f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
@@ -110,6 +115,25 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
             _check_loads(folder, model)
         files = sorted(out / file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     return ExportReport(out, files, model_name(path), difference)
+
+
+def _export_codec(options: ExportOptions, out: Path, path: Path) -> Generator[Event, None, ExportReport]:
+    """Write a codec as an AutoencoderKL."""
+    if options.format != "diffusers":
+        raise UsageError(f"{path} is a codec, which is written for diffusers alone; take `format` diffusers")
+    codec = load_codec(path)
+    with atomic_folder(out) as folder:
+        write_autoencoder(folder, codec)
+        (folder / "README.md").write_text(autoencoder_page(codec.size), encoding="utf-8")
+        about = {"glyffctl": __version__, "format": options.format, "weights": codec.identity}
+        (folder / EXPORT_FILE).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        found = autoencoder_difference(codec, folder)
+        if found is None:
+            yield Caution("diffusers is not installed here, so the export was not tested", "export-untested")
+        else:
+            _check(found)
+        files = sorted(out / file.name for file in folder.iterdir())
+    return ExportReport(out, files, path, found)
 
 
 def _check_output(out: Path) -> None:

@@ -5,11 +5,54 @@ from __future__ import annotations
 from pathlib import Path
 
 from glyffctl.core.models.checkpoint import Origin
+from glyffctl.core.models.codec_file import TrainedCodec
+from glyffctl.core.models.config import Config
 from glyffctl.core.models.recipe import FEW_STEP
-from glyffctl.core.models.upscale_recipe import UPSCALING
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.networks.upscaler import UpscalerConfig
 from glyffctl.core.training.trainer import Trainer
+from glyffctl.workflows.next_step import next_step
+
+
+def codec_card(
+    folder: Path, model: TrainedCodec, trainer: Trainer, images: int, seconds: float, validation: dict[float, float]
+) -> str:
+    """A card in Markdown for the codec in `folder`; the arguments are as in `model_card`."""
+    codec, then = model.codec, next_step(trainer.objective, folder)
+    channels, side, _ = codec.shape
+    shares = "\n".join(f"| {grey:g} | {share:.4%} |" for grey, share in validation.items())
+    table = (
+        f"\n| {trainer.objective.validated} | held-out pixels that come back on the wrong side of it |\n|---|---|\n"
+        f"{shares}\n"
+        if shares
+        else ""
+    )
+    return f"""# {folder.name}
+
+A codec of glyffctl: glyphs of {codec.size}×{codec.size} pixels ↔ latents of {channels} channels at {side}×{side}.
+
+- {parameter_count(trainer.network):,} parameters
+- trained on {images:,} pictures in {seconds / 60:.0f} minutes
+- {trainer.epoch_size:,} glyphs, so {images / trainer.epoch_size:.1f} epochs
+- fonts: {_fonts(trainer)}
+- latents are (mean − {codec.shift:.4g}) · {codec.scale:.4g}, which gives those of training glyphs a variance of 1
+{table}
+{then.purpose.capitalize()}: `{then.command}`. All settings are in `config.json`.
+"""
+
+
+def _fonts(trainer: Trainer) -> str:
+    return ", ".join(font.name for font in trainer.objective.data.glyphs.fonts) or "not recorded"
+
+
+def _description(config: Config) -> str:
+    size, network = f"{config.codec.size}×{config.codec.size} pixels", config.network
+    if isinstance(network, UpscalerConfig):
+        small = config.codec.size // network.scale
+        return f"An upscaler of glyffctl: glyphs of {small}×{small} → {size}"
+    few, latent = config.training.objective == FEW_STEP, config.codec.learned
+    kind = "A few-step student of a glyffctl model" if few else f"A {'latent ' * latent}glyffctl model"
+    return f"{kind}: English definition → glyph, {size}"
 
 
 def model_card(
@@ -27,32 +70,21 @@ def model_card(
     """
     config = origin.config
     losses = "\n".join(f"| {sigma:g} | {loss:.4f} |" for sigma, loss in validation.items())
-    objective, size = trainer.config.training.objective, f"{config.codec.size}×{config.codec.size}"
-    kind = "a few-step student of a glyffctl model" if objective == FEW_STEP else "a glyffctl model"
-    what, encoder, options = (
-        f"English definition → glyph, {size}",
-        f"- text encoder: {origin.encoder.name}\n",
-        f"--model {folder}",
-    )
-    if objective == UPSCALING:
-        assert isinstance(config.network, UpscalerConfig)
-        small = config.codec.size // config.network.scale
-        kind, what, encoder = "an upscaler of glyffctl", f"glyphs of {small}×{small} → {size}", ""
-        options = f"--size {config.codec.size} --upscaler {folder}"
+    encoder = f"- text encoder: {origin.encoder.name}\n" if trainer.objective.captioned else ""
+    then = next_step(trainer.objective, folder)
     before = f", starting from weights that had seen {trainer.images_before:,}" if trainer.images_before else ""
     table = (
         f"\n| {trainer.objective.validated} | loss on held-out characters |\n|---|---|\n{losses}\n" if losses else ""
     )
-    fonts = ", ".join(font.name for font in trainer.objective.data.glyphs.fonts) or "not recorded"
     return f"""# {folder.name}
 
-{kind[0].upper()}{kind[1:]}: {what} pixels.
+{_description(config)}.
 
 - {parameter_count(trainer.network):,} parameters
 - {config.diffusion.prediction} prediction, {config.diffusion.schedule} schedule
 - trained on {images:,} pictures in {seconds / 60:.0f} minutes{before}
 - {trainer.epoch_size:,} glyphs, so {images / trainer.epoch_size:.1f} epochs
-- fonts: {fonts}
+- fonts: {_fonts(trainer)}
 {encoder}{table}
-Draw with it: `glyffctl sample "lithium" {options}`. All settings are in `config.json`.
+{then.purpose.capitalize()}: `{then.command}`. All settings are in `config.json`.
 """

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.data.captions import radical_character
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
@@ -82,9 +83,11 @@ class PromptedModel:
         """Height and width of its pictures, in pixels."""
         return self.drawer.codec.size
 
-    def denoiser_without_prompt(self) -> Denoise:
-        """The model as a denoiser without a prompt."""
+    def denoiser_without_prompt(self) -> Denoise | None:
+        """The model as a denoiser of pictures without a prompt; None for a latent model, which denoises latents."""
         device = self.drawer.device
+        if isinstance(self.drawer.codec, Latents):
+            return None
 
         @torch.no_grad()
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:

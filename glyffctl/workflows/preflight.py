@@ -26,9 +26,10 @@ _GLYPH_LEVELS = 0.8, 128  # ln σ at which the strokes of a glyph form, at this 
 def preflight(trainer: Trainer) -> Generator[Event, None, None]:
     """Warn of likely mistakes in data and settings, and note over how many steps weights are averaged."""
     yield from _pictures(trainer)
-    if not trainer.network.enlarges:  # which reads no captions, and does not start from noise alone
+    if trainer.objective.captioned:  # otherwise drawing does not start from noise alone, either
         yield from _captions(trainer)
-        yield from _noise(trainer)
+        if not trainer.config.codec.learned:  # the levels that fit latents are not known
+            yield from _noise(trainer)
     yield from _network(trainer)
     training = trainer.config.training
     steps = 1 / (1 - training.ema_decay)

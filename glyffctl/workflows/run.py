@@ -31,7 +31,7 @@ from glyffctl.workflows.checkpoint_work import (
     works_beside_training,
     write_checkpoint,
 )
-from glyffctl.workflows.events import Caution, Event, Note, Progress, Result
+from glyffctl.workflows.events import Caution, Event, Note, Progress, Result, with_fraction
 from glyffctl.workflows.forecast import Pace, forecast, is_measurable
 from glyffctl.workflows.run_log import LogRow, RunLog
 from glyffctl.workflows.signals import collected_signals
@@ -139,7 +139,7 @@ class Run:
                 )
             if changed:
                 (self.out / checkpoint.STATE_FILE).unlink(missing_ok=True)
-        if not (self.out / checkpoint.STATE_FILE).exists() and (self.out / checkpoint.MODEL_FILE).exists():
+        if not (self.out / checkpoint.STATE_FILE).exists() and (self.out / self.trainer.objective.file).exists():
             raise ModelError(f"{self.out} has no {checkpoint.STATE_FILE} any more; {self._restart_hint}")
         checkpoint.save_origin(self.out, self.origin)
         if not (self.out / checkpoint.STATE_FILE).exists():
@@ -153,7 +153,7 @@ class Run:
 
         A run that does not fit into memory leaves a state without a step, and is started again with other settings.
         """
-        if (self.out / checkpoint.MODEL_FILE).exists():
+        if (self.out / self.trainer.objective.file).exists():
             return True
         try:
             state = checkpoint.load_state(self.out)
@@ -223,7 +223,7 @@ class Run:
                         with suppress(NotFiniteError):
                             yield from self._collect(wait=True)
                         yield self._roll_back(error)
-                if self.group.broadcast(not (self.out / checkpoint.MODEL_FILE).exists()):
+                if self.group.broadcast(not (self.out / self.trainer.objective.file).exists()):
                     yield from self._checkpoint(beside=False)
                 elif self.trainer.images == start:
                     yield Note(
@@ -287,7 +287,8 @@ class Run:
         self._reset_counters()
 
     def _compile(self) -> Generator[Event, None, None]:
-        """Prepare the trainer. The time of that belongs to no budget."""
+        """Prepare the objective and the trainer. The time of that belongs to no budget."""
+        yield from with_fraction(self.trainer.objective.prepare(self.trainer.autocast), "Encoding glyphs")
         preparing = self.trainer.prepare()
         cautions: tuple[str, ...] = ()
         while True:

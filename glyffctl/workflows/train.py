@@ -11,26 +11,27 @@ from typing import Any
 
 import torch
 
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.data import embeddings
 from glyffctl.core.data.dataset import GlyphSet
-from glyffctl.core.data.embeddings import no_embeddings
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import CPU, choose_device, make_deterministic
 from glyffctl.core.errors import GlyffError, Interrupted, TrainingError, UsageError
 from glyffctl.core.io.bundled import BUNDLED, model_path
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
-from glyffctl.core.models.config import DECIDED, as_dict, fit_to_data, merge, parse, read_preset, read_toml
-from glyffctl.core.models.files import EncoderInfo
+from glyffctl.core.models.codec_file import save_codec
+from glyffctl.core.models.config import DECIDED, Config, as_dict, fit_to_data, merge, parse, read_preset, read_toml
+from glyffctl.core.models.files import CODEC_FILE, EncoderInfo
 from glyffctl.core.models.recipe import FEW_STEP
-from glyffctl.core.models.upscale_recipe import NETWORK as UPSCALER
-from glyffctl.core.models.upscale_recipe import UPSCALING
-from glyffctl.core.networks.network import NetworkConfig, parameter_count
+from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
+from glyffctl.core.training.objective import find_objective
 from glyffctl.core.training.trainer import Trainer, check_memory
-from glyffctl.core.training.upscaling import check_upscaling
+from glyffctl.workflows.codec import choose_codec, share_codec
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import Caution, Event, Note, finish
+from glyffctl.workflows.next_step import NextStep, next_step
 from glyffctl.workflows.preflight import preflight
 from glyffctl.workflows.run import Run
 from glyffctl.workflows.run_folder import lock_folder, make_folder
@@ -55,6 +56,8 @@ class TrainOptions:
         encoder: the text encoder; captions are embedded first if they are not yet. None uses the existing embeddings,
             or the bundled encoder if there are none.
         start: a model, or "bundled", whose network and weights a new run starts from; None starts from random weights.
+        codec: of a latent model: a run of the preset autoencoder, a latent model, or an AutoencoderKL of diffusers.
+            None takes the copy that a run which goes on has, or that of `start`.
         tensorboard: also write event files for TensorBoard.
     """
 
@@ -67,6 +70,7 @@ class TrainOptions:
     overrides: dict[str, Any] = field(default_factory=dict)
     encoder: str | None = None
     start: Path | None = None
+    codec: Path | None = None
     tensorboard: bool = False
 
 
@@ -81,7 +85,7 @@ class TrainReport:
         epochs: the same in epochs.
         seconds: spent in training, over all sessions.
         validation: loss on held-out characters by σ; empty if none are held out.
-        enlarges_to: height and width of what an upscaler draws; None for other models.
+        next_step: what can be done with the result.
     """
 
     out: Path
@@ -90,7 +94,7 @@ class TrainReport:
     epochs: float
     seconds: float
     validation: dict[float, float]
-    enlarges_to: int | None = None
+    next_step: NextStep
 
 
 def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
@@ -127,25 +131,28 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     out = options.out or Path("runs") / preset
     options = _with_teacher(options, sections, out)
     start = _load_start(options, sections)
-    upscales = _check_upscaling(options, sections)
-    if parse(sections).training.deterministic:  # errors in settings come before minutes are spent on embedding
+    codec = choose_codec(options.codec, sections, options.data, out, start)
+    settings = parse(sections)  # errors in settings come before minutes are spent on embedding
+    objective = find_objective(settings)
+    if options.encoder is not None and not objective.captioned:
+        raise UsageError(f"the objective {settings.training.objective} reads no captions; leave --encoder out")
+    if settings.training.deterministic:
         make_deterministic()
     group.broadcast(sections)
+    codec = share_codec(codec, group)
 
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
     # The text encoder decides the width later; any will do to complain about sizes before minutes are spent on it.
-    width = 1 if upscales else NetworkConfig.text_width
-    config = fit_to_data(sections, glyphs.size, sections["network"].get("text_width", width))
-    if upscales:
-        check_upscaling(config)
+    config = fit_to_data(sections, glyphs.size, settings.network.text_width, codec)
+    objective.check(config)
     check_memory(config, group.size, device)
     learns = sections["training"].get("objective") == FEW_STEP
     encoder = _teachers_encoder(options, start) if learns and start is not None else options.encoder
-    embedded = upscales or (options.encoder is None and (options.data / embeddings.FILE_NAME).exists())
-    if not embedded:
+    embedded = options.encoder is None and (options.data / embeddings.FILE_NAME).exists()
+    if objective.captioned and not embedded:
         yield from embed(EmbedOptions(options.data, encoder or BUNDLED, device=str(device)))
     group.barrier()
-    cached = _embeddings(options, glyphs, read=not upscales)
+    cached = _embeddings(options.data, glyphs, config)
     if start is not None:
         _check_vectors(options, start, cached, learns=learns)
     # A student that goes on learns from a copy of its teacher in the same folder, which does not change.
@@ -154,8 +161,8 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     make_folder(out)
     with lock_folder(out):
         teacher = _teacher(sections, start)
-        run = _make_run(sections, glyphs, cached, device, group, out, teacher, tensorboard=options.tensorboard)
-        trainer, origin = run.trainer, run.origin
+        run = _make_run(sections, glyphs, cached, device, group, out, teacher, codec, tensorboard=options.tensorboard)
+        trainer = run.trainer
         parameters = parameter_count(trainer.network)
         yield Note(
             f"{parameters / 1e6:.1f} M parameters, {trainer.epoch_size:,} glyphs "
@@ -167,59 +174,39 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         if run.resume():
             yield Note(f"resuming at {trainer.images:,} pictures", "run-resumed", {"images": trainer.images})
         else:
-            if teacher is not None:
-                yield Note(
-                    f"learning from {options.start or out}, {teacher.history}",
-                    "teacher-loaded",
-                    {"model": options.start},
-                )
-            elif start is not None:
-                trainer.start_from(start.network, start.images, start.epochs)
-                yield Note(
-                    f"starting from the weights of {options.start}, trained on {start.images:,} pictures",
-                    "weights-loaded",
-                    {"model": options.start, "images": start.images},
-                )
-                if start.origin.encoder.fingerprint != origin.encoder.fingerprint:
-                    yield Caution(
-                        f"{options.start} was trained with another text encoder than the captions are embedded with; "
-                        "it has to learn the new vectors",
-                        "encoder-changed",
-                    )
+            yield from _begin(options, run, start, teacher)
             yield from preflight(trainer)
+        if codec is not None and not (out / CODEC_FILE).exists():
+            save_codec(out / CODEC_FILE, codec)
         run.broadcast_state()
         yield from run.run()
-        return TrainReport(
-            out,
-            parameters,
-            trainer.images,
-            trainer.images / trainer.epoch_size,
-            run.seconds,
-            run.validation,
-            config.codec.size if upscales else None,
+        epochs, then = trainer.images / trainer.epoch_size, next_step(trainer.objective, out)
+        return TrainReport(out, parameters, trainer.images, epochs, run.seconds, run.validation, then)
+
+
+def _begin(
+    options: TrainOptions, run: Run, start: TrainedModel | None, teacher: TrainedModel | None
+) -> Generator[Event, None, None]:
+    """Give a new run the weights that it starts from, and note where they or what it learns from come from."""
+    if teacher is not None:
+        yield Note(
+            f"learning from {options.start or run.out}, {teacher.history}",
+            "teacher-loaded",
+            {"model": options.start},
         )
-
-
-def _embeddings(options: TrainOptions, glyphs: GlyphSet, *, read: bool) -> embeddings.Embeddings:
-    """The embeddings of the captions; none for an upscaler, which reads no captions."""
-    return embeddings.load_embeddings(options.data, glyphs.captions) if read else no_embeddings(glyphs.captions)
-
-
-def _check_upscaling(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> bool:
-    """Whether an upscaler is trained.
-
-    Raises:
-        UsageError: the network is not of the kind that the objective trains, or a text encoder is named.
-    """
-    upscales = sections["training"].get("objective") == UPSCALING
-    if (sections["network"].get("kind") == UPSCALER) != upscales:
-        raise UsageError(
-            'the objective upscaling and network.kind = "upscaler" belong together; take both by --preset upscaler, or '
-            "neither"
+    elif start is not None:
+        run.trainer.start_from(start.network, start.images, start.epochs)
+        yield Note(
+            f"starting from the weights of {options.start}, trained on {start.images:,} pictures",
+            "weights-loaded",
+            {"model": options.start, "images": start.images},
         )
-    if upscales and options.encoder is not None:
-        raise UsageError("an upscaler reads no captions; leave --encoder out")
-    return upscales
+        if start.origin.encoder.fingerprint != run.origin.encoder.fingerprint:
+            yield Caution(
+                f"{options.start} was trained with another text encoder than the captions are embedded with; "
+                "it has to learn the new vectors",
+                "encoder-changed",
+            )
 
 
 def _teachers_encoder(options: TrainOptions, start: TrainedModel) -> str:
@@ -298,15 +285,22 @@ def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> T
 def _run_worker(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, None]:
     """Train in a process other than the first."""
     sections = group.broadcast(None)
-    upscales = sections["training"].get("objective") == UPSCALING
     if parse(sections).training.deterministic:
         make_deterministic()
+    codec = share_codec(None, group)
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
     group.barrier()  # until the first process has embedded the captions
-    cached = _embeddings(options, glyphs, read=not upscales)
-    run = _make_run(sections, glyphs, cached, device, group, Path())
+    cached = _embeddings(options.data, glyphs, parse(sections))
+    run = _make_run(sections, glyphs, cached, device, group, Path(), codec=codec)
     run.broadcast_state()
     yield from run.run()
+
+
+def _embeddings(data: Path, glyphs: GlyphSet, config: Config) -> embeddings.Embeddings:
+    """The encoded captions, or what stands for them where none are read."""
+    if find_objective(config).captioned:
+        return embeddings.load_embeddings(data, glyphs.captions)
+    return embeddings.no_embeddings(len(glyphs.captions), config.network.text_width)
 
 
 def _make_run(
@@ -317,19 +311,22 @@ def _make_run(
     group: ProcessGroup,
     out: Path,
     teacher: TrainedModel | None = None,
+    codec: Latents | None = None,
     *,
     tensorboard: bool = False,
 ) -> Run:
-    config = fit_to_data(sections, glyphs.size, cached.width)
+    config = fit_to_data(sections, glyphs.size, cached.width, codec)
     encoder = EncoderInfo(cached.encoder, cached.fingerprint, cached.max_tokens)
-    trainer = Trainer(config, glyphs, cached, device, group, teacher=teacher)
+    trainer = Trainer(config, glyphs, cached, device, group, teacher=teacher, codec=codec)
     return Run(out, Origin(config, encoder, glyphs.fingerprint()), trainer, tensorboard=tensorboard)
 
 
 def show_settings(options: TrainOptions) -> str:
     """All settings that `train` would use, as TOML for `config`."""
-    _, sections = _settings(options, _device(options, process_info()))
-    _load_start(options, sections)
+    preset, sections = _settings(options, _device(options, process_info()))
+    start = _load_start(options, sections)
+    if options.codec is not None:
+        choose_codec(options.codec, sections, options.data, options.out or Path("runs") / preset, start)
     lines = []
     for section, values in as_dict(parse(sections)).items():
         lines.append(f"[{section}]")

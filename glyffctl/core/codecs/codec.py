@@ -49,3 +49,6 @@ CODECS: dict[str, Callable[[int], Codec]] = {}
 
 A codec that cannot take a size raises UsageError when it is made.
 """
+
+LEARNED = "autoencoder"
+"""The kind of codec that is no row of the table, because it has weights: `latents.Latents`, read from a file."""

@@ -85,10 +85,9 @@ class Embeddings:
         return replace(self, tokens=self.tokens.to(device), offsets=self.offsets.to(device))
 
 
-def no_embeddings(captions: list[str]) -> Embeddings:
-    """Embeddings for what reads no captions: of every one of `captions` no token is left, and no encoder is named."""
-    none = torch.zeros(1, 1, dtype=torch.float16)
-    return Embeddings("", "", 0, captions_digest(captions), none, torch.zeros(len(captions) + 1, dtype=torch.int64))
+def no_embeddings(captions: int, width: int) -> Embeddings:
+    """What stands for the embeddings of so many captions where none are read: all of them are empty."""
+    return Embeddings("", "", 0, "", torch.zeros(1, width).half(), torch.zeros(captions + 1).long())
 
 
 def to_half(tokens: Tensor) -> Tensor:

@@ -15,16 +15,9 @@ from glyffctl.core.interop.diffusers_export import as_unet, check_config, check_
 from glyffctl.core.io.diffusers_files import find_weights, read_weights
 from glyffctl.core.io.reading import read_json
 from glyffctl.core.io.tensors import digest
-from glyffctl.core.models.checkpoint import (
-    EXPORT_FILE,
-    SIGMAS,
-    Origin,
-    TrainedModel,
-    build_without_init,
-    load_weights,
-    trained_model,
-)
+from glyffctl.core.models.checkpoint import EXPORT_FILE, SIGMAS, Origin, TrainedModel, trained_model
 from glyffctl.core.models.files import EncoderInfo
+from glyffctl.core.models.weights import build_without_init, load_weights
 
 TEXT_FILE = "text.safetensors"
 """The layers before the network, see `diffusers_export.text_weights`."""

@@ -75,7 +75,7 @@ def _group_norm_errors(
 
     def plain(x: Tensor, weight: Tensor, bias: Tensor, *film: Tensor) -> Tensor:
         def normed(x: Tensor) -> Tensor:
-            # Not F.group_norm: see `unet.GroupNorm`.
+            # Not F.group_norm: see `group_norm.GroupNorm`.
             return torch.group_norm(x, groups, weight, bias, _EPS)
 
         return plain_group_norm(x, normed, *film, silu=silu)

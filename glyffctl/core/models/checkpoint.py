@@ -1,23 +1,22 @@
 """Models and training states on disk: safetensors and JSON, nothing that runs.
 
 A run folder holds `config.json` (written first), `state.safetensors` (all that resuming needs, the one commit point),
-`model.safetensors` (the averaged weights with all that sampling needs), `log.jsonl`, `samples/` and a model card,
-`README.md`.
+`model.safetensors` (the averaged weights with all that sampling needs), for a latent model `codec.safetensors`,
+`log.jsonl`, `samples/` and a model card, `README.md`. The run of a codec has that alone in place of a model.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from glyffctl.core.codecs.codec import Codec
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.errors import GlyffError, ModelError, UsageError
@@ -27,12 +26,14 @@ from glyffctl.core.io.reading import read_json
 from glyffctl.core.io.tensor_files import check_tensors
 from glyffctl.core.io.tensors import load_digested, load_tensors, save_tensors
 from glyffctl.core.models import files as model_files
+from glyffctl.core.models.codec_file import codec_beside
 from glyffctl.core.models.config import Config, as_dict, parse
 from glyffctl.core.models.few_step import FewStep, load_few_step
-from glyffctl.core.models.files import FEW_STEP_FILE, EncoderInfo
+from glyffctl.core.models.files import CODEC_FILE, FEW_STEP_FILE, EncoderInfo
 from glyffctl.core.models.places import describe_non_model
 from glyffctl.core.models.recipe import FEW_STEP, FEW_STEPS, Recipe
-from glyffctl.core.networks.network import AnyNetwork, Network, NetworkConfig, build_network, channels_last
+from glyffctl.core.models.weights import build_without_init, load_weights
+from glyffctl.core.networks.network import AUTOENCODERS, Network, kind_of
 from glyffctl.version import __version__
 
 MODEL_FILE = model_files.MODEL_FILE
@@ -130,8 +131,9 @@ class Model:
 
     def identity_of(self, recipe: Recipe) -> str:
         """A digest of all numbers that pictures by `recipe` depend on."""
-        few = self.few_step
-        return self.identity if recipe.sampler != FEW_STEP or few is None else f"{self.identity}+{few.identity}"
+        few = self.few_step if recipe.sampler == FEW_STEP else None
+        codec = self.codec if isinstance(self.codec, Latents) else None
+        return "+".join([self.identity, *(part.identity for part in (codec, few) if part is not None)])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -164,14 +166,15 @@ def trained_model(
     images: int,
     epochs: float | None,
     identity: str = "",
+    learned: Latents | None = None,
 ) -> TrainedModel:
-    """A model of ours; the arguments are as in `TrainedModel`."""
+    """A model of ours; the arguments are as in `TrainedModel`, and its codec if that has weights."""
     config = origin.config
     return TrainedModel(
         network=network,
         prediction=config.diffusion.prediction,
         schedule=schedule,
-        codec=config.codec.build(),
+        codec=config.codec.build(learned),
         text_width=config.network.text_width,
         encoder=origin.encoder,
         identity=identity,
@@ -208,14 +211,26 @@ def load_model(path: Path) -> TrainedModel:
         what = "get the file again" if model_label(file) == str(file) else "install glyffctl again"
         raise ModelError(f"{message}; {what}, or name another model") from error
     origin = Origin.parse(header, Path(model_label(file)))
+    config = origin.config
+    if kind_of(config.network) in AUTOENCODERS:
+        raise ModelError(f"cannot use {model_label(file)}: its network is no denoiser; name another model")
+    learned = codec_beside(file, config.codec)
+    if learned is not None and learned.shape != (config.network.in_channels, *2 * (config.network.size,)):
+        raise ModelError(f"cannot use {file}: its network does not fit its codec, {CODEC_FILE}; get both files again")
     schedule = _schedule(weights.pop(SIGMAS, None), file)
     stored = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float32)
-    network = load_weights(build_without_init(origin.config.network), weights, file)
+    network = load_weights(build_without_init(config.network), weights, file)
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {model_label(file)}: it does not say how many pictures it was trained on")
     model = trained_model(
-        network, schedule, origin, images=images, epochs=model_files.epochs_of(header), identity=identity
+        network,
+        schedule,
+        origin,
+        images=images,
+        epochs=model_files.epochs_of(header),
+        identity=identity,
+        learned=learned,
     )
     beside = load_few_step(file.with_name(FEW_STEP_FILE), network, identity) if file.name == MODEL_FILE else None
     return replace(model, stored=stored, few_step=beside)
@@ -231,57 +246,6 @@ def _schedule(sigmas: Tensor | None, file: Path) -> Schedule:
     ):
         raise ModelError(f"cannot use {model_label(file)}: its noise levels are not positive and ascending")
     return Schedule(sigmas)
-
-
-def build_without_init(config: NetworkConfig) -> Network:
-    """A network whose weights are yet to come, see `load_weights`."""
-    with _SkipInit():
-        return build_network(config)
-
-
-def load_weights(network: AnyNetwork, weights: dict[str, Tensor], file: Path) -> AnyNetwork:
-    """`network` with all its weights, float32, in eval mode and without gradients.
-
-    Raises:
-        ModelError: they do not fit, or are not finite numbers; `file` is named as where they came from.
-    """
-    try:
-        network.load_state_dict({name: _in_order(tensor) for name, tensor in weights.items()}, assign=True)
-    except RuntimeError as error:
-        raise ModelError(f"cannot use {model_label(file)}: its weights do not fit its own settings") from error
-    if not all(map(_is_finite, network.state_dict().values())):
-        raise ModelError(f"cannot use {model_label(file)}: it holds weights that are not finite numbers")
-    return channels_last(network).eval().requires_grad_(False)
-
-
-def _in_order(tensor: Tensor) -> Tensor:
-    """`tensor` in float32 and the memory order of `channels_last`, by one copy instead of two."""
-    order = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-    return tensor.to(torch.float32, memory_format=order)
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    """Whether all numbers are: then the least and the largest are, which are NaN if any is.
-
-    A quarter of the time that `isfinite` takes for every number.
-    """
-    if tensor.numel() == 0:
-        return True
-    dense = tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor  # the order of memory: else it is copied
-    return all(map(math.isfinite, torch.stack(dense.aminmax()).tolist()))
-
-
-class _SkipInit(TorchFunctionMode):
-    """Networks built under this skip the random start, for weights that overwrite it.
-
-    So they do on torch's meta device; but to draw at random there torch imports its compiler, for most of a second.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if getattr(func, "__module__", "") == "torch.nn.init":
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
 
 
 def save_origin(folder: Path, origin: Origin) -> None:

@@ -11,7 +11,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from glyffctl.core.codecs.codec import CODECS, Codec
+from glyffctl.core.codecs.codec import CODECS, LEARNED, Codec
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.diffusion.denoiser import PredictionType, Weighting
 from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.errors import TrainingError, UsageError
@@ -19,7 +20,7 @@ from glyffctl.core.io import reading
 from glyffctl.core.io.reading import short_repr
 from glyffctl.core.models.recipe import PASSES
 from glyffctl.core.models.upscale_recipe import LEAST_LEVEL, MOST_STEPS
-from glyffctl.core.networks.network import NETWORKS, NetworkConfig, kind_of
+from glyffctl.core.networks.network import NETWORKS, NetworkConfig, kind_of, network_kinds
 from glyffctl.core.precision import Precision
 
 Levels = Literal["table", "lognormal"]
@@ -137,23 +138,39 @@ class CodecConfig:
     """What pictures become before they are diffused, see `codecs.codec`.
 
     Attributes:
-        kind: a name in `CODECS`.
+        kind: a name in `CODECS`, or `LEARNED`.
         size: height and width of a picture, in pixels.
+        weights: the identity of a codec that was learned, which the program sets.
     """
 
     kind: str = "pixels"
     size: int = 128
+    weights: str = ""
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
-        if self.kind not in CODECS:
-            raise UsageError(f"codec.kind must be one of {', '.join(CODECS)}, not {short_repr(self.kind)}")
+        if self.kind not in (*CODECS, LEARNED):
+            known = ", ".join((*CODECS, LEARNED))
+            raise UsageError(f"codec.kind must be one of {known}, not {short_repr(self.kind)}")
         if not 1 <= self.size <= _LARGEST_SIZE:
             raise UsageError(f"codec.size must be in 1…{_LARGEST_SIZE:,}, not {self.size}")
 
-    def build(self) -> Codec:
-        """The codec."""
-        return CODECS[self.kind](self.size)
+    @property
+    def learned(self) -> bool:
+        """Whether the codec has weights of its own."""
+        return self.kind == LEARNED
+
+    def build(self, learned: Latents | None = None) -> Codec:
+        """The codec: `learned` where it has weights.
+
+        Raises:
+            UsageError: it has weights, and `learned` is missing or cannot take pictures of this size.
+        """
+        if not self.learned:
+            return CODECS[self.kind](self.size)
+        if learned is None:
+            raise UsageError("codec.kind autoencoder has weights: name a run or folder with `codec`")
+        return learned.at(self.size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -306,28 +323,35 @@ def parse(sections: dict[str, dict[str, Any]]) -> Config:
     Raises:
         UsageError: a name is unknown, a value of the wrong type or out of range.
     """
-    network = dict(sections.get("network", {}))
-    name = network.pop("kind", DEFAULT_KIND)
-    if not isinstance(name, str) or name not in NETWORKS:
-        raise UsageError(f"network.kind must be one of {', '.join(NETWORKS)}, not {short_repr(name)}")
-    built = _build(NETWORKS[name].config, network, "network")
+    built = network_config(sections.get("network", {}))
     parts = {section: _build(kind, sections.get(section, {}), section) for section, kind in _KINDS.items()}
     return Config(network=built, **parts)
 
 
-def fit_to_data(sections: dict[str, dict[str, Any]], size: int, width: int) -> Config:
+def network_config(section: dict[str, Any]) -> NetworkConfig:
+    """Checked sizes of a network from plain ones, as in `parse`."""
+    sizes, kinds = dict(section), network_kinds()
+    name = sizes.pop("kind", DEFAULT_KIND)
+    if not isinstance(name, str) or name not in kinds:
+        raise UsageError(f"network.kind must be one of {', '.join(kinds)}, not {short_repr(name)}")
+    built: NetworkConfig = _build(kinds[name].config, sizes, "network")
+    return built
+
+
+def fit_to_data(sections: dict[str, dict[str, Any]], size: int, width: int, learned: Latents | None = None) -> Config:
     """Checked settings with the numbers that the data, the codec and the text encoder decide.
 
     Args:
         sections: as `merge` returns them.
         size: height and width of a picture, in pixels.
         width: numbers of a token vector.
+        learned: the codec, if it has weights.
 
     Raises:
         TrainingError: the settings have another number.
         UsageError: as in `parse`.
     """
-    codec = parse(merge(sections, {"codec": {"size": size}})).codec.build()
+    codec = parse(merge(sections, {"codec": {"size": size}})).codec.build(learned)
     channels, side, _ = codec.shape
     network = sections["network"]
     decided = {

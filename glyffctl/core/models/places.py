@@ -13,10 +13,20 @@ from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.diffusers_files import NETWORK, PARTS, PICKLED_SUFFIXES, is_pipeline
 from glyffctl.core.io.reading import read_json, short_repr
-from glyffctl.core.models.files import CONFIG_FILE, EXPORT_FILE, MODEL_FILE, MODEL_KIND, STATE_FILE, STATE_KIND
+from glyffctl.core.models.files import (
+    CODEC_FILE,
+    CODEC_KIND,
+    CONFIG_FILE,
+    EXPORT_FILE,
+    MODEL_FILE,
+    MODEL_KIND,
+    STATE_FILE,
+    STATE_KIND,
+)
 
 _DATA = ("manifest.json", "metadata.jsonl", "metadata.csv")
 _NAME_ONE = "name a run folder such as runs/NAME, a model.safetensors of glyffctl, or a model folder of diffusers"
+_TRAIN_IN_IT = "train one in its latents with `glyffctl train --preset latent --codec"
 _MOST_FOLDERS = 1000  # folders
 
 
@@ -33,6 +43,8 @@ def describe_non_model(path: Path) -> str | None:
 
 
 def _in_folder(folder: Path) -> str:
+    if (folder / CODEC_FILE).exists():
+        return f"{folder} holds a codec, not a model; {_TRAIN_IN_IT} {folder}`"
     return _known_folder(folder) or _unknown_folder(folder)
 
 
@@ -83,7 +95,12 @@ def _in_file(file: Path) -> str | None:
 
 def _of_ours(file: Path, kind: str) -> str:
     if kind == STATE_KIND:
-        return f"{file} is a training state ({kind}), for resuming a run; its model is {file.with_name(MODEL_FILE)}"
+        model = file.with_name(MODEL_FILE)
+        if not model.exists() and file.with_name(CODEC_FILE).exists():
+            return f"{file} is a training state ({kind}) of a codec, not a model; {_TRAIN_IN_IT} {file.parent}`"
+        return f"{file} is a training state ({kind}), for resuming a run; its model is {model}"
+    if kind == CODEC_KIND:
+        return f"{file} is a codec, not a model; {_TRAIN_IN_IT} {file}`"
     if kind.partition("/")[0] == MODEL_KIND.partition("/")[0]:
         return (
             f"cannot use {model_label(file)}: it was written by another version of glyffctl, as {short_repr(kind)} "

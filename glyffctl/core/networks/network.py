@@ -97,17 +97,28 @@ AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 AnyLayer = TypeVar("AnyLayer", nn.Conv2d, nn.Linear)
 
 NETWORKS: dict[str, NetworkKind] = {}
-"""By the name that `kind` has in the section [network]."""
+"""Networks of denoisers that read text, by the name that `kind` has in the section [network]."""
+
+UPSCALERS: dict[str, NetworkKind] = {}
+"""Those of denoisers that enlarge pictures, see `upscaler`; by the same name."""
+
+AUTOENCODERS: dict[str, NetworkKind] = {}
+"""Those of autoencoders, see `autoencoder`; by the same name."""
+
+
+def network_kinds() -> dict[str, NetworkKind]:
+    """All kinds of networks that can be trained."""
+    return NETWORKS | UPSCALERS | AUTOENCODERS
 
 
 def build_network(config: NetworkConfig) -> Network:
     """A network of these sizes, with random weights."""
-    return next(kind.build(config) for kind in NETWORKS.values() if kind.config is type(config))
+    return next(kind.build(config) for kind in network_kinds().values() if kind.config is type(config))
 
 
 def kind_of(config: NetworkConfig) -> str:
     """The name of the kind of network that has such a config."""
-    return next(name for name, kind in NETWORKS.items() if kind.config is type(config))
+    return next(name for name, kind in network_kinds().items() if kind.config is type(config))
 
 
 def channels_last(network: AnyNetwork) -> AnyNetwork:

@@ -10,7 +10,6 @@ Shapes in comments: B pictures, C channels, H×W positions, L text tokens.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,11 +22,11 @@ from glyffctl.core.io.reading import short_repr
 from glyffctl.core.kernels.layers import group_norm, layer_norm
 from glyffctl.core.networks.attention import Attention, FeedForward, Pointwise, SelfAttention
 from glyffctl.core.networks.captioned import CaptionedNetwork, Context
+from glyffctl.core.networks.group_norm import GroupNorm
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, NetworkKind, zeroed
 from glyffctl.core.networks.pass_size import unet_numbers_a_row
 from glyffctl.core.networks.sinusoid import sinusoid
 
-_LARGE_GRID = 1024  # positions from which PyTorch takes another kernel for group norms, GroupNormKernel.cpp
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
 
 
@@ -102,29 +101,6 @@ class UNetConfig(NetworkConfig):
             f"network.patch {self.patch} squeezes the noise of {pixels} pixels through {self.channels[0]} channels: "
             f"with diffusion.prediction = {prediction!r} grain remains; take 'x0'"
         ]
-
-
-class GroupNorm(nn.GroupNorm):
-    """nn.GroupNorm in at most 32 groups, by the way round that is fast."""
-
-    def __init__(self, channels: int, eps: float = 1e-5) -> None:
-        super().__init__(math.gcd(32, channels), channels, eps=eps)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W), normalised."""
-        if (
-            x.device.type == "cpu"
-            and x.dtype == torch.bfloat16
-            and (torch.is_grad_enabled() or x.shape[2:].numel() < _LARGE_GRID)
-        ):
-            # PyTorch's kernels for this order of memory take three times as long as turning it twice; but for the one
-            # forward on large grids, which takes a quarter.
-            return self._norm(x.contiguous()).contiguous(memory_format=torch.channels_last)
-        return self._norm(x)
-
-    def _norm(self, x: Tensor) -> Tensor:
-        # Not F.group_norm: it refuses a single picture of 1×1 positions with one channel a group.
-        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
 
 class ResBlock(nn.Module):

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
 from glyffctl.core.kernels.layers import layer_norm
-from glyffctl.core.networks.network import NETWORKS, Network, NetworkConfig, NetworkKind
+from glyffctl.core.networks.network import UPSCALERS, Network, NetworkConfig, NetworkKind
 from glyffctl.core.networks.pass_size import unet_numbers_a_row
 from glyffctl.core.networks.sinusoid import sinusoid
 
@@ -166,4 +166,4 @@ class Upscaler(Network):
         return context.enlarged.to(z.dtype) + F.pixel_shuffle(self.conv_out(F.silu(h)), self.config.scale)
 
 
-NETWORKS["upscaler"] = NetworkKind(UpscalerConfig, Upscaler)
+UPSCALERS["upscaler"] = NetworkKind(UpscalerConfig, Upscaler)

@@ -1,5 +1,6 @@
 """Training: objectives and the table of them, optimizers, averages, processes."""
 
+import glyffctl.core.training.autoencoding
 import glyffctl.core.training.denoising
 import glyffctl.core.training.distillation
 import glyffctl.core.training.upscaling

@@ -6,6 +6,7 @@ one is used at all.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 
 import torch
@@ -25,6 +26,8 @@ _SHORTEST = 16  # tokens, of the captions of a batch on a GPU; others are padded
 _SORTED_STEPS, _SORTED_SAMPLES = 8, 1 << 14  # at most, that are sorted together by the length of their captions
 VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
 _VALIDATION_BATCH = 32
+_KEPT_BYTES = 1 << 31  # of latents: 131,072 glyphs, where a glyph has 4096 numbers
+_ENCODED_AT_ONCE = 64  # glyphs
 
 
 def draw_sigmas(config: Config, schedule: Schedule, number: Tensor) -> Tensor:
@@ -47,7 +50,8 @@ class Denoising(Objective):
     def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
         """Build a network with random weights. The arguments and errors are those of `Objective`."""
         super().__init__(config, data, device, dtype)
-        self.codec = config.codec.build()
+        self.codec = config.codec.build(data.codec)
+        self._latents: Tensor | None = None  # of all glyphs, from `prepare`
         self.schedule = make_schedule(config.diffusion.schedule)
         torch.manual_seed(config.training.seed)  # the random weights; nothing later draws from torch's generators
         self.network = channels_last(build_network(config.network).to(device, dtype))
@@ -57,8 +61,31 @@ class Denoising(Objective):
         self.lengths = (max(1, longest),) if config.training.compile else _paddings(longest)
         self._window: tuple[int, Tensor] | None = None
 
+    def prepare(self, autocast: torch.dtype | None) -> Generator[float, None, None]:
+        """Encode all glyphs once, where that takes a network and there is room: a pass of it in every step costs more.
+
+        Always the same glyphs together: a run that goes on sees the very numbers of one that was not stopped.
+        """
+        glyphs, shape = self.data.glyphs, self.codec.shape
+        if not self.config.codec.learned or 4 * len(glyphs) * math.prod(shape) > _KEPT_BYTES:
+            return
+        latents = torch.empty(len(glyphs), *shape, device=self.device)
+        for rows in torch.arange(len(glyphs)).split(_ENCODED_AT_ONCE):
+            yield int(rows[0]) / len(glyphs)
+            pictures = glyphs.images(rows)[:, 0].to(self.device)
+            with torch.autocast(self.device.type, autocast, enabled=autocast is not None):
+                latents[rows] = self.codec.encode(pictures)
+        self._latents = latents
+        yield 1.0
+
+    def source(self, index: Tensor) -> Tensor:
+        """See `Objective`."""
+        return index if self._latents is not None else super().source(index)
+
     def _encoded(self, source: Tensor) -> Tensor:
         """(B, C, H, W): what is diffused of the glyphs in `source`."""
+        if self._latents is not None:
+            return self._latents[source].to(self.dtype)
         return self.codec.encode(self.pictures(source)).to(self.dtype)
 
     def _captions(self, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,7 +172,7 @@ class Denoising(Objective):
 
     def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:
         """The denoiser that `network` is."""
-        return trained_model(network, self.schedule, origin, images=images, epochs=epochs)
+        return trained_model(network, self.schedule, origin, images=images, epochs=epochs, learned=self.data.codec)
 
 
 def _paddings(longest: int) -> tuple[int, ...]:

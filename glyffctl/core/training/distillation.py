@@ -169,6 +169,13 @@ class Distillation(Objective):
         self._drawn: dict[tuple[int, ...], Tensor] = {}
         self._reference: Tensor | None = None  # the teacher's trajectories of validation
 
+    @classmethod
+    def check(cls, config: Config) -> None:
+        """See `Objective`."""
+        super().check(config)
+        if config.codec.learned:
+            raise TrainingError("students of latent models are not made: the levels of their jumps are those of pixels")
+
     @staticmethod
     def held_numbers(config: Config) -> int:
         """Those of the trajectories that take turns."""

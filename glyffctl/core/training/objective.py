@@ -6,7 +6,7 @@ An objective in a file of its own adds itself to `OBJECTIVES`, and `training/__i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -14,15 +14,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.data.split import held_out
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import send
-from glyffctl.core.errors import TrainingError
+from glyffctl.core.errors import TrainingError, UsageError
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
+from glyffctl.core.models.codec_file import TrainedCodec
 from glyffctl.core.models.config import Config
-from glyffctl.core.networks.network import Network
+from glyffctl.core.models.files import MODEL_FILE
+from glyffctl.core.networks.network import NETWORKS, Network, NetworkKind, kind_of
 from glyffctl.core.noise import permutation
 
 _VALIDATION_GLYPHS = 128
@@ -37,11 +40,13 @@ class TrainingData:
         glyphs: the pictures with their captions.
         embeddings: of the captions, on the device of the run.
         teacher: the model that a student learns from, if it has one.
+        codec: what pictures become first, if that has weights.
     """
 
     glyphs: GlyphSet
     embeddings: Embeddings
     teacher: TrainedModel | None = None
+    codec: Latents | None = None
 
 
 class Batch(NamedTuple):
@@ -76,12 +81,18 @@ class Objective(nn.Module, ABC):
         autocast: what is computed in `batch` by a network, is so in this; the trainer sets it.
         validated: what `validate` measures by.
         new: what is learned is not known at the start: it takes epochs, which are forecast.
+        captioned: it reads captions, which have to be embedded.
+        kinds: of networks that it can train.
+        file: the name of what it makes, in the run folder.
     """
 
     lengths: tuple[int, ...] = (0,)
     autocast: torch.dtype | None = None
     validated: str = "σ"
     new: bool = True
+    captioned: bool = True
+    kinds: Mapping[str, NetworkKind] = NETWORKS
+    file: str = MODEL_FILE
 
     network: Network
 
@@ -95,9 +106,10 @@ class Objective(nn.Module, ABC):
             dtype: of weights and pictures; float64 shows what is rounding and what is not.
 
         Raises:
-            TrainingError: no glyph is left to train on.
+            TrainingError: it cannot learn with these settings, or no glyph is left to train on.
         """
         super().__init__()
+        self.check(config)
         self.config, self.data, self.device, self.dtype = config, data, device, dtype
         out = held_out(data.glyphs, config.training.holdout)
         self.train_index = (~out).nonzero().flatten()
@@ -111,6 +123,15 @@ class Objective(nn.Module, ABC):
         """(B,) int64: the global samples of the optimizer step number `step` (from 0)."""
         batch = self.config.training.batch
         return torch.arange(step * batch, (step + 1) * batch)
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        """Raise TrainingError for settings that it cannot learn with, once the data have decided all sizes."""
+        if config.training.evaluate and not cls.captioned:
+            raise TrainingError(
+                f"training.evaluate draws pictures of prompts, and what {config.training.objective} trains draws none; "
+                "leave it out"
+            )
 
     @staticmethod
     def held_numbers(config: Config) -> int:  # noqa: ARG004
@@ -130,8 +151,15 @@ class Objective(nn.Module, ABC):
         """
 
     @abstractmethod
-    def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:
-        """Return the model that `network`, an average of the one in training, is saved as and drawn with."""
+    def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel | TrainedCodec:
+        """Return what `network`, an average of the one in training, is saved as and drawn with."""
+
+    def prepare(self, autocast: torch.dtype | None) -> Generator[float, None, None]:  # noqa: ARG002
+        """Do once, before the first step of a session, what all of them need; yields how much is done, from 0 to 1.
+
+        What a network computes is computed in `autocast`, as in `validate`.
+        """
+        yield from ()
 
     def sample_glyphs(self, number: Tensor) -> Tensor:
         """(B,) the glyph of each global sample number: every glyph once in an epoch, each epoch in its own order."""
@@ -172,4 +200,21 @@ class Objective(nn.Module, ABC):
 
 
 OBJECTIVES: dict[str, type[Objective]] = {}
-"""By the name that `objective` has in the section [training]; each is made of (config, data, device, dtype)."""
+"""By the name that `objective` has in the section [training]."""
+
+
+def find_objective(config: Config) -> type[Objective]:
+    """The objective of a run.
+
+    Raises:
+        UsageError: there is no such objective, or it cannot train such a network.
+    """
+    name, kind = config.training.objective, kind_of(config.network)
+    if name not in OBJECTIVES:
+        raise UsageError(f"training.objective must be one of {', '.join(OBJECTIVES)}, not {name!r}")
+    found = OBJECTIVES[name]
+    if kind not in found.kinds:
+        raise UsageError(
+            f"training.objective {name} cannot train network.kind {kind}; take one of {', '.join(found.kinds)}"
+        )
+    return found

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.device import memory_free, prefer_speed, send
-from glyffctl.core.errors import ModelError, TrainingError, UsageError
+from glyffctl.core.errors import ModelError, TrainingError
 from glyffctl.core.kernels import switch as kernels
 from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.config import Config
@@ -24,7 +25,7 @@ from glyffctl.core.training.captured import CapturedUpdate, Outcome, relative_di
 from glyffctl.core.training.distributed import SINGLE_PROCESS, ProcessGroup
 from glyffctl.core.training.ema import EMA
 from glyffctl.core.training.low_precision import LowPrecisionWeights
-from glyffctl.core.training.objective import OBJECTIVES, Batch, Objective, TrainingData
+from glyffctl.core.training.objective import Batch, TrainingData, find_objective
 from glyffctl.core.training.optimizer import Optimizer
 
 _ALIKE = 0.02  # relative difference of losses and gradients: kernels that add in any order differ by less
@@ -53,18 +54,6 @@ def _first_cause(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _objective(config: Config) -> type[Objective]:
-    """The objective that the settings name.
-
-    Raises:
-        UsageError: there is none of this name.
-    """
-    name = config.training.objective
-    if name not in OBJECTIVES:
-        raise UsageError(f"training.objective must be one of {', '.join(OBJECTIVES)}, not {name!r}")
-    return OBJECTIVES[name]
-
-
 def check_memory(config: Config, processes: int, device: torch.device) -> None:
     """Refuse settings that need more memory than there is, before the system kills the process or a GPU runs full.
 
@@ -83,8 +72,8 @@ def check_memory(config: Config, processes: int, device: torch.device) -> None:
     with torch.device("meta"):
         parameters = parameter_count(build_network(config.network))
     batch, size = config.training.batch // processes, config.codec.size
-    values = math.prod(config.codec.build().shape)
-    held = _objective(config).held_numbers(config)
+    values = config.network.in_channels * config.network.size**2
+    held = find_objective(config).held_numbers(config)
     needed = 4 * (5 * parameters + 4 * batch * values + held)
     memory = memory_free(device)
     if needed > memory:
@@ -112,6 +101,7 @@ class Trainer:
         group: ProcessGroup = SINGLE_PROCESS,
         dtype: torch.dtype = torch.float32,
         teacher: TrainedModel | None = None,
+        codec: Latents | None = None,
     ) -> None:
         """Build a fresh run.
 
@@ -123,10 +113,11 @@ class Trainer:
             group: the processes that train together.
             dtype: of weights and pictures; float64 shows what is rounding and what is not.
             teacher: the model that a student learns from.
+            codec: what pictures become first, if that has weights.
 
         Raises:
             TrainingError: nothing is left to train on, or a batch has fewer pictures than there are processes.
-            UsageError: there is no such objective.
+            UsageError: there is no such objective, or it cannot train such a network.
         """
         self.config, self.device, self.group = config, device, group
         prefer_speed(device)
@@ -135,8 +126,8 @@ class Trainer:
             raise TrainingError(
                 f"a batch of {training.batch} pictures cannot be shared by {group.size} processes; make `batch` larger"
             )
-        data = TrainingData(glyphs, embeddings.to(device), teacher)
-        self.objective = _objective(config)(config, data, device, dtype)
+        data = TrainingData(glyphs, embeddings.to(device), teacher, codec)
+        self.objective = find_objective(config)(config, data, device, dtype)
         self.network = self.objective.network
         self.images = 0
         self._finite = torch.ones((), dtype=torch.bool, device=device)

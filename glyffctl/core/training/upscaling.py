@@ -19,7 +19,7 @@ from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
 from glyffctl.core.models.config import Config
 from glyffctl.core.models.upscale_recipe import UPSCALING
 from glyffctl.core.models.upscaler import reduced, small_condition, upscaling_schedule
-from glyffctl.core.networks.network import Network, build_network, channels_last
+from glyffctl.core.networks.network import UPSCALERS, Network, build_network, channels_last
 from glyffctl.core.networks.upscaler import UpscalerConfig
 from glyffctl.core.noise import Stream, normal, uniform
 from glyffctl.core.training.denoising import draw_sigmas
@@ -39,17 +39,13 @@ class Upscaling(Objective):
 
     validated = "σ of the large picture"
     new = False
+    captioned = False
+    kinds = UPSCALERS
 
     def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
-        """Build a network that starts as interpolation. The arguments are those of `Objective`.
-
-        Raises:
-            TrainingError: the settings are not those of an upscaler, or the pictures are too small; or nothing to train
-                on.
-        """
+        """Build a network that starts as interpolation. The arguments and errors are those of `Objective`."""
         super().__init__(config, data, device, dtype)
         self.crop, size = config.upscaling.crop, config.codec.size
-        check_upscaling(config)
         assert isinstance(config.network, UpscalerConfig)
         self.scale = config.network.scale
         self._places = (size - self.crop) // self.scale + 1  # where a crop can begin: at a pixel of the small picture
@@ -57,6 +53,24 @@ class Upscaling(Objective):
         self.schedule = upscaling_schedule(config.upscaling.start)
         torch.manual_seed(config.training.seed)  # the random weights; nothing later draws from torch's generators
         self.network = channels_last(build_network(config.network).to(device, dtype))
+
+    @classmethod
+    def check(cls, config: Config) -> None:
+        """See `Objective`: the pictures have to be pixels, and large enough."""
+        super().check(config)
+        network, crop, size = config.network, config.upscaling.crop, config.codec.size
+        assert isinstance(network, UpscalerConfig)
+        if config.codec.kind != "pixels":
+            raise TrainingError(f'an upscaler takes codec.kind = "pixels", not {config.codec.kind!r}; leave it out')
+        if config.diffusion.prediction != "x0":
+            raise TrainingError('an upscaler learns diffusion.prediction = "x0"; take it out of the settings')
+        if crop > size:
+            raise TrainingError(
+                f"upscaling.crop is {crop}, but the pictures have {size}×{size} pixels; prepare larger ones, as with "
+                "`glyffctl prepare --size 512`"
+            )
+        if crop % network.grid:
+            raise TrainingError(f"upscaling.crop must be a multiple of {network.grid}, not {crop}")
 
     def _corner(self, seed: int, number: Tensor) -> tuple[Tensor, Tensor]:
         """The upper and the left edge (B,) int64 of the crops of the samples `number`."""
@@ -141,26 +155,6 @@ class Upscaling(Objective):
     def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:
         """See `Objective`."""
         return trained_model(network, self.schedule, origin, images=images, epochs=epochs)
-
-
-def check_upscaling(config: Config) -> None:
-    """Raise TrainingError for settings that no upscaler is made of."""
-    network, crop, size = config.network, config.upscaling.crop, config.codec.size
-    if not isinstance(network, UpscalerConfig) or config.codec.kind != "pixels":
-        raise TrainingError(
-            'the objective upscaling takes network.kind = "upscaler" and codec.kind = "pixels"; take --preset upscaler'
-        )
-    if config.diffusion.prediction != "x0":
-        raise TrainingError('an upscaler learns diffusion.prediction = "x0"; take it out of the settings')
-    if crop > size:
-        raise TrainingError(
-            f"upscaling.crop is {crop}, but the pictures have {size}×{size} pixels; prepare larger ones, as with "
-            "`glyffctl prepare --size 512`"
-        )
-    if config.training.evaluate:
-        raise TrainingError("training.evaluate draws pictures of prompts, which an upscaler cannot; leave it out")
-    if crop % network.grid:
-        raise TrainingError(f"upscaling.crop must be a multiple of {network.grid}, not {crop}")
 
 
 OBJECTIVES[UPSCALING] = Upscaling

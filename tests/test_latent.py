@@ -1,0 +1,216 @@
+"""Latent models: trained in the latents of a codec, which lies beside them, and drawn with as any other."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from glyffctl.cli import app
+from glyffctl.core.codecs.latents import Latents
+from glyffctl.core.data.embeddings import load_embeddings
+from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.device import CPU
+from glyffctl.core.errors import GlyffError, ModelError, TrainingError, UsageError
+from glyffctl.core.io.images import read_settings
+from glyffctl.core.models.checkpoint import MODEL_FILE, load_model, load_state, save_model
+from glyffctl.core.models.codec_file import load_codec, save_codec
+from glyffctl.core.models.files import CODEC_FILE
+from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.training.trainer import Trainer
+from glyffctl.workflows.events import finish
+from glyffctl.workflows.export import ExportOptions, export
+from glyffctl.workflows.sample import sample
+from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
+from glyffctl.workflows.train import TrainOptions, show_settings, train
+from tests.conftest import Workshop, follow, of_kind
+from tests.pretended_gpu import pretended_gpu
+from tests.recorded_graph import recorded_graphs
+from tests.test_autoencoder import make, theirs
+
+SETTINGS = """
+[network]
+channels = [16, 32]
+attention = [1]
+head_width = 16
+context_width = 16
+
+[training]
+images = 48
+batch = 8
+warmup = 0
+precision = "fp32"
+holdout = 0.1
+checkpoint_every = 24
+"""
+
+
+def options(workshop: Workshop, out: Path, codec: Path | None, **overrides: Any) -> TrainOptions:
+    settings = workshop.folder / "latent.toml"
+    settings.write_text(SETTINGS, encoding="utf-8")
+    return TrainOptions(
+        data=workshop.data, out=out, gpus=0, preset="latent", config=settings, codec=codec, overrides=overrides
+    )
+
+
+@pytest.fixture(scope="module")
+def run(workshop: Workshop, codec_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("latent") / "run"
+    finish(train(options(workshop, out, codec_run)))
+    return out
+
+
+def test_a_model_has_its_codec_beside_it(run: Path, codec_run: Path) -> None:
+    model, codec = load_model(run), load_codec(codec_run)
+    assert isinstance(model.codec, Latents) and model.codec.identity == codec.identity
+    assert model.origin.config.codec.weights == codec.identity
+    assert (model.network.config.in_channels, model.network.config.size) == (4, 16)
+    assert model.identity_of(Recipe()) == f"{model.identity}+{codec.identity}"
+
+
+def test_sample_and_its_animation_need_no_option(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.png"
+    done = CliRunner().invoke(app, ["sample", "gold", "--count", "2", "--gif", "--model", str(run), "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    with Image.open(out) as sheet, Image.open(tmp_path / "x.gif") as frames:
+        assert sheet.height >= 32 and sheet.width >= 64
+        assert getattr(frames, "n_frames", 1) > 5
+    finish(sample(options_from_picture(out)))
+    assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
+
+
+def test_a_picture_of_another_codec_is_not_redrawn(run: Path, tmp_path: Path) -> None:
+    """The model is the same but for its codec."""
+    out, other = tmp_path / "x.png", tmp_path / "other"
+    finish(sample(SampleOptions(prompts=("gold",), model=run, count=1, recipe=Recipe(steps=2), out=out)))
+    shutil.copytree(run, other)
+    codec = load_codec(run)
+    save_codec(other / CODEC_FILE, replace(codec, scale=2 * codec.scale))
+    identity = load_codec(other).identity
+    model = load_model(run)
+    config = model.origin.config
+    moved = replace(config, codec=replace(config.codec, weights=identity))
+    save_model(other / MODEL_FILE, replace(model, origin=replace(model.origin, config=moved)))
+    assert load_model(other).identity == model.identity
+    assert "+" in read_settings(out)["weights"]
+    with pytest.raises(ModelError, match="other weights"):
+        finish(sample(options_from_picture(out, model=other)))
+
+
+def test_a_run_that_was_stopped_goes_on_with_its_own_copy(
+    workshop: Workshop, run: Path, codec_run: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    work = train(options(workshop, out, codec_run))
+    for event in work:  # leave after the first checkpoint, as a killed process would
+        if of_kind([event], "checkpoint"):
+            break
+    work.close()
+    finish(train(options(workshop, out, None)))
+    ended, alone = load_state(out), load_state(run)
+    assert ended is not None and alone is not None
+    for name, tensor in alone[0].items():
+        assert torch.equal(ended[0][name], tensor), name
+
+
+def test_captured_steps_are_plain_steps(
+    workshop: Workshop, run: Path, codec_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU that is pretended, with latents that were encoded before; and they are what is encoded in a step."""
+    glyphs = open_glyphs(workshop.data)
+    cached = load_embeddings(workshop.data, glyphs.captions)
+    config = load_model(run).origin.config
+    usual = Trainer(config, glyphs, cached, CPU, codec=load_codec(codec_run))
+    expected = [usual.step(0.5) for _ in range(4)]
+    with pretended_gpu(monkeypatch), recorded_graphs(monkeypatch):
+        captured = Trainer(config, glyphs, cached, torch.device("cuda", 0), codec=load_codec(codec_run))
+        finish(captured.objective.prepare(None))
+        assert finish(captured.prepare()) == (), "steps are captured"
+        for step in expected:
+            torch.testing.assert_close(captured.step(0.5).loss.cpu(), step.loss, rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_keeps_its_codec(workshop: Workshop, run: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(run, tmp_path / "run")
+    save_codec(tmp_path / CODEC_FILE, Latents(make(), 1.0, 0.0, 32))
+    with pytest.raises(TrainingError, match=r"holds another run: codec\.weights"):
+        finish(train(options(workshop, out, tmp_path, images=56)))
+    assert (out / CODEC_FILE).read_bytes() == (run / CODEC_FILE).read_bytes()
+
+
+def test_a_new_run_starts_from_a_latent_model_with_its_codec(workshop: Workshop, run: Path, tmp_path: Path) -> None:
+    asked = replace(options(workshop, tmp_path / "run", None, images=8), start=run)
+    assert of_kind(follow(train(asked))[0], "weights-loaded")
+    assert load_codec(tmp_path / "run").identity == load_codec(run).identity
+    save_codec(tmp_path / CODEC_FILE, Latents(make(), 1.0, 0.0, 32))
+    with pytest.raises(UsageError, match="another codec"):
+        finish(train(replace(asked, codec=tmp_path, out=tmp_path / "other")))
+
+
+def test_a_codec_of_diffusers_is_taken(workshop: Workshop, tmp_path: Path) -> None:
+    """Of three channels; its pictures are as large as those of the data."""
+    folder = theirs(tmp_path / "theirs", make(in_channels=3, quant_conv=True, attention=True).config)
+    finish(train(options(workshop, tmp_path / "run", folder, images=8)))
+    model = load_model(tmp_path / "run")
+    assert isinstance(model.codec, Latents) and (model.codec.size, model.codec.shape) == (32, (4, 16, 16))
+    assert (model.codec.scale, model.codec.shift) == (0.7, 0.2)
+    out = tmp_path / "x.png"
+    asked = SampleOptions(prompts=("",), model=tmp_path / "run", recipe=Recipe(steps=2), count=1, out=out)
+    assert finish(sample(asked)).files == [out]
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "another", "resized"])
+def test_a_model_without_its_own_codec_is_one_line(run: Path, tmp_path: Path, damage: str) -> None:
+    copied = shutil.copytree(run, tmp_path / "run")
+    file = copied / CODEC_FILE
+    if damage == "missing":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:1000])
+    elif damage == "another":
+        save_codec(file, Latents(make(), 1.0, 0.0, 32))
+    else:
+        save_codec(file, replace(load_codec(run), size=64))
+    with pytest.raises(ModelError, match=r"codec\.safetensors.*whole") as caught:
+        load_model(copied)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_asked_for_wrongly_is_one_line(
+    workshop: Workshop, run: Path, codec_run: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    new = options(workshop, tmp_path / "run", codec_run)
+    sized = tmp_path / "sized.toml"
+    sized.write_text("[codec]\nsize = 64\n")
+    pixels = tmp_path / "pixels.toml"
+    pixels.write_text('[codec]\nkind = "pixels"\n')
+    cases: list[tuple[TrainOptions, str]] = [
+        (replace(new, codec=None), "needs a codec"),
+        (replace(new, codec=tmp_path), "holds no codec"),
+        (replace(new, codec=tiny_run), "holds no codec"),
+        (replace(new, codec=tmp_path / "nowhere"), "nowhere"),
+        (replace(new, codec=tiny_run / MODEL_FILE), "glyffctl-model"),
+        (replace(new, config=sized), "32 pixels"),
+        (replace(new, config=pixels), "leave one of them out"),
+        (replace(new, preset="autoencoder", config=None), "learns from pixels"),
+        (replace(new, codec=None, preset="few-step", start=run, config=None), "students of latent models"),
+    ]
+    for asked, words in cases:
+        with pytest.raises(GlyffError) as caught:
+            finish(train(asked))
+        assert words in str(caught.value), (words, caught.value)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ModelError, match="pixels"):
+        finish(export(ExportOptions(model=run, out=tmp_path / "x")))
+
+
+def test_settings_can_be_shown_with_and_without_a_codec(workshop: Workshop, codec_run: Path, tmp_path: Path) -> None:
+    asked = options(workshop, tmp_path / "run", None)
+    assert 'kind = "autoencoder"' in show_settings(asked)
+    assert load_codec(codec_run).identity in show_settings(replace(asked, codec=codec_run))
