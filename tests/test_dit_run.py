@@ -13,6 +13,7 @@ from PIL import Image
 
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import load_model, save_model
 from glyffctl.core.models.config import fit_to_data, merge, read_preset
 from glyffctl.core.models.recipe import Recipe
@@ -26,6 +27,7 @@ from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
 from tests.test_dit import shaken
 from tests.test_extensions import run
+from tests.test_few_step import distil
 
 SETTINGS = """
 [network]
@@ -114,6 +116,16 @@ def test_it_is_measured(tiny_dit: Path, map_data: Path, tmp_path: Path) -> None:
     )
     report = finish(evaluate(options))
     assert {"the radical asked for", "stroke width"} <= {row.name for row in report.figures}
+
+
+@pytest.mark.thorough
+def test_it_has_students(tiny_dit: Path, workshop: Workshop, tmp_path: Path) -> None:
+    student, sheet = tmp_path / "student", tmp_path / "sheet.png"
+    distil(workshop, student, tiny_dit, images=16)
+    run("sample", "gold", "--model", str(student), "--passes", "4", "--count", "1", "--out", str(sheet))
+    assert "few-step" in str(read_settings(sheet))
+    run("sample", "--again", str(sheet), "--out", str(tmp_path / "again.png"))
+    assert (tmp_path / "again.png").read_bytes() == sheet.read_bytes()
 
 
 def test_diffusers_has_no_such_network(tiny_dit: Path, tmp_path: Path) -> None:

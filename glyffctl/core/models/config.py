@@ -224,7 +224,7 @@ class UpscalingConfig:
         steps: of the sampler in drawing.
     """
 
-    crop: int = 256
+    crop: int = 128
     noise: float = 0.3
     drawn: float = 0.05
     start: float = 1.0
