@@ -245,7 +245,7 @@ def test_an_error_names_the_option_that_sets_a_field(monkeypatch: pytest.MonkeyP
         "prepare": "--range, --size, `steps`, `fonts`, `size.low` and `no field`",
         "visualize-umap": "`ranges`, `size`, `steps`, `fonts`, `size.low` and `no field`",
         "train": "`ranges`, `size`, `steps`, `fonts`, `size.low` and `no field`",
-        "sample": "`ranges`, `size`, --steps, `fonts`, `size.low` and `no field`",
+        "sample": "`ranges`, --size, --steps, `fonts`, `size.low` and `no field`",
     }
 
     def wrong(*_: object, **__: object) -> Any:
