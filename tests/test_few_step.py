@@ -49,6 +49,7 @@ checkpoint_every = 64
 [few_step]
 rank = 4
 substeps = 1
+passes = 4
 """
 
 

@@ -131,7 +131,7 @@ def start(shape: tuple[int, ...]) -> Tensor:
     return normal(0, torch.arange(8), shape, Stream.EPS) * math.sqrt(1 + float(LEVELS[0]) ** 2)
 
 
-COUNTS = [4, 8, 16, 32]
+COUNTS = [8, 16, 32, 64]
 
 
 @pytest.mark.parametrize("data", ["gaussian", "points"])
