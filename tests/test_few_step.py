@@ -125,6 +125,7 @@ def test_training_goes_on_from_the_student_that_a_model_has(workshop: Workshop, 
     trained = load_model(run).few_step
     assert trained is not None
     goes_on = student_trainer(workshop, run, CPU)
+    assert goes_on.objective.images_before == 160
     for name, tensor in trained.student.state_dict().items():
         assert torch.equal(goes_on.network.state_dict()[name], tensor), name
     other_rank = student_trainer(workshop, run, CPU, rank=3)
@@ -135,6 +136,13 @@ def test_training_goes_on_from_the_student_that_a_model_has(workshop: Workshop, 
             other_rank.network.state_dict().values(), anew.network.state_dict().values(), strict=True
         )
     )
+
+
+def test_what_a_student_was_shown_before_counts_once(workshop: Workshop, run: Path, tmp_path: Path) -> None:
+    for images in (80, 160):  # begun, and resumed
+        distil(workshop, tmp_path / "more", run, images)
+        student = load_model(tmp_path / "more").few_step
+        assert student is not None and student.images == 160 + images
 
 
 def test_a_student_learns(workshop: Workshop, tiny_run: Path) -> None:

@@ -194,6 +194,7 @@ def _begin(
             "teacher-loaded",
             {"model": options.start},
         )
+        run.trainer.images_before = run.trainer.objective.images_before
     elif start is not None:
         run.trainer.start_from(start.network, start.images, start.epochs)
         yield Note(

@@ -159,9 +159,10 @@ class Distillation(Objective):
         self.levels = finest_levels(self.teacher.schedule, config.codec.size)
         torch.manual_seed(config.training.seed)
         self.network = Student(network, config.few_step.rank).to(device)
-        before = self.teacher.few_step  # what it has learned already
-        if before is not None and before.student.rank == config.few_step.rank:
+        before = self.teacher.few_step
+        if before is not None and before.student.rank == config.few_step.rank:  # what it has learned already
             self.network.load_state_dict(before.student.state_dict())
+            self.images_before = before.images
         self._shares = jump_shares(config.few_step.passes).cumsum(0)
         self._weights = jump_weights(self.levels)
         self._tokens = data.embeddings.lengths.cpu()

@@ -84,6 +84,7 @@ class Objective(nn.Module, ABC):
         captioned: it reads captions, which have to be embedded.
         kinds: of networks that it can train.
         file: the name of what it makes, in the run folder.
+        images_before: pictures that the weights it begins with were shown.
     """
 
     lengths: tuple[int, ...] = (0,)
@@ -93,6 +94,7 @@ class Objective(nn.Module, ABC):
     captioned: bool = True
     kinds: Mapping[str, NetworkKind] = NETWORKS
     file: str = MODEL_FILE
+    images_before: int = 0
 
     network: Network
 
