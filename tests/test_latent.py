@@ -23,6 +23,7 @@ from glyffctl.core.models.checkpoint import MODEL_FILE, load_model, load_state, 
 from glyffctl.core.models.codec_file import load_codec, save_codec
 from glyffctl.core.models.files import CODEC_FILE
 from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.networks.dit import DiT
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, export
@@ -214,3 +215,16 @@ def test_settings_can_be_shown_with_and_without_a_codec(workshop: Workshop, code
     asked = options(workshop, tmp_path / "run", None)
     assert 'kind = "autoencoder"' in show_settings(asked)
     assert load_codec(codec_run).identity in show_settings(replace(asked, codec=codec_run))
+
+
+def test_a_transformer_draws_in_latents(workshop: Workshop, codec_run: Path, tmp_path: Path) -> None:
+    settings = tmp_path / "dit.toml"
+    settings.write_text(
+        '[network]\nkind = "dit"\npatch = 2\nwidth = 32\ndepth = 1\ndetail = 0\n'
+        '[training]\nimages = 8\nbatch = 4\nwarmup = 0\nprecision = "fp32"\n'
+    )
+    finish(train(replace(options(workshop, tmp_path / "run", codec_run), config=settings)))
+    model = load_model(tmp_path / "run")
+    assert isinstance(model.codec, Latents) and isinstance(model.network, DiT)
+    asked = SampleOptions(prompts=("gold",), model=tmp_path / "run", recipe=Recipe(steps=1), count=1, out=tmp_path)
+    assert len(finish(sample(asked)).files) == 1
