@@ -23,7 +23,7 @@ cp "$work/encoder"/* "$home/glyffctl/pretrained/encoder/"
 glyffctl train --preset gpu --gpus 1 --data "$work/data" --encoder bundled --out "$work/run"
 python "$home/examples/ship_model.py" "$work/run" "$home/glyffctl/pretrained/model.safetensors"
 
-# Its student that draws in a few passes: an hour on two CPU cores, minutes on a GPU.
+# Its student that draws in a few passes: over two hours on two CPU cores, minutes on a GPU.
 rm -f "$home/glyffctl/pretrained/few-step.safetensors"
-glyffctl train --preset few-step --from bundled --data "$work/data" --out "$work/student"
+glyffctl train --preset few-step --minutes 140 --from bundled --data "$work/data" --out "$work/student"
 cp "$work/student/few-step.safetensors" "$home/glyffctl/pretrained/"

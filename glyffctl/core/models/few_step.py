@@ -27,7 +27,7 @@ _LEVELS = "levels"  # the tensor beside the weights
 _FACTORS = ("left.", "right.")  # names of the factors of low rank begin so
 _SCALE = ":scale"
 _MOST = 127
-_FINEST = (20.0, 12.0, 8.0, 4.0, 1.9, 0.3, 0.1)  # σ of pictures of 128×128, after the noisiest level
+_FINEST = (20.0, 12.0, 8.0, 4.0, 1.6, 0.3, 0.1)  # σ of pictures of 128×128, after the noisiest level
 _SIZE = 128
 
 
