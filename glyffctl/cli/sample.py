@@ -91,8 +91,8 @@ def sample(
         int | None,
         whole(
             "--size",
-            "Height and width in pixels: 256, 512 or 1024 by the upscaler that comes with the program. Default: what "
-            "the model draws, 128.",
+            "Height and width in pixels, such as 512; takes an upscaler, see --upscaler. Default: what the model draws, "
+            "128.",
             2,
             4096,
             show_default=False,

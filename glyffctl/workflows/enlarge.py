@@ -45,10 +45,9 @@ class Enlarger:
         self._upscaler = upscaler = Upscaler.of(model, choose_device(device), options.batch, options.precision)
         size = options.size or upscaler.config.size
         if size not in upscaler.sizes:
-            sizes = ", ".join(map(str, upscaler.sizes[:2]))
             raise UsageError(
-                f"--size must be {sizes} or {upscaler.sizes[2]} with this upscaler, not {size}; without it pictures "
-                "are as the model draws them"
+                f"--size must be one of {', '.join(map(str, upscaler.sizes))} with this upscaler, not {size}; leave it "
+                "out for pictures as the model draws them"
             )
         self._threads = options.threads if (options.threads or 0) <= (os.cpu_count() or 1) else None
         self.made = replace(

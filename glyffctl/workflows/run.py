@@ -163,6 +163,8 @@ class Run:
 
     @property
     def _restart_hint(self) -> str:
+        if self.trainer.objective.file != checkpoint.MODEL_FILE:  # --from takes models alone
+            return "name another --out"
         return f"name another --out, with --from {self.out} to start from its weights"
 
     def _load_state(self) -> None:

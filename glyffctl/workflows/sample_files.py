@@ -22,9 +22,7 @@ GIF_FRAMES = 60
 def check_outputs(options: SampleOptions) -> None:
     """Raise errors about files that cannot be written before drawing, not after."""
     if options.out is not None:
-        if options.out.suffix.lower() not in ("", ".png") and not options.out.is_dir():
-            raise UsageError(f"--out takes a .png file or a folder, not {options.out}")
-        check_writable(options.out)
+        check_output(options.out)
     if options.gif == GIF_BESIDE_PICTURE:
         if options.out is not None:
             check_writable(_gif_path(options.out, options))
@@ -32,6 +30,13 @@ def check_outputs(options: SampleOptions) -> None:
         if options.gif.suffix.lower() != ".gif" or options.gif.is_dir():
             raise UsageError(f"--gif takes a file ending in .gif, not {options.gif}")
         check_writable(options.gif)
+
+
+def check_output(out: Path) -> None:
+    """Raise UsageError or OutputError unless `out` can be a PNG file or a folder."""
+    if out.suffix.lower() not in ("", ".png") and not out.is_dir():
+        raise UsageError(f"--out takes a .png file or a folder, not {out}")
+    check_writable(out)
 
 
 def write_pictures(

@@ -171,12 +171,12 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
             "training-setup",
             {"parameters": parameters, "preset": preset, "out": out},
         )
-        if run.resume():
+        if resumed := run.resume():
             yield Note(f"resuming at {trainer.images:,} pictures", "run-resumed", {"images": trainer.images})
         else:
             yield from _begin(options, run, start, teacher)
             yield from preflight(trainer)
-        if codec is not None and not (out / CODEC_FILE).exists():
+        if codec is not None and not (resumed and (out / CODEC_FILE).exists()):  # or that of a run that made no step
             save_codec(out / CODEC_FILE, codec)
         run.broadcast_state()
         yield from run.run()
@@ -189,8 +189,11 @@ def _begin(
 ) -> Generator[Event, None, None]:
     """Give a new run the weights that it starts from, and note where they or what it learns from come from."""
     if teacher is not None:
+        before = run.trainer.objective.images_before
+        anew = "; its student has another rank, so this one starts anew" if teacher.few_step is not None else ""
         yield Note(
-            f"learning from {options.start or run.out}, {teacher.history}",
+            f"learning from {options.start or run.out}, {teacher.history}"
+            + (f"; going on from its student, which was shown {before:,} jumps" if before else anew),
             "teacher-loaded",
             {"model": options.start},
         )

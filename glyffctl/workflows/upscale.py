@@ -12,7 +12,6 @@ import numpy as np
 from PIL import Image
 
 from glyffctl.core.errors import DataError, UsageError
-from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.images import Array, read_settings, save_png
 from glyffctl.core.io.names import utf8_name
 from glyffctl.core.io.picture import read_grey
@@ -22,7 +21,7 @@ from glyffctl.workflows.enlarge import Enlarger
 from glyffctl.workflows.enlarge_options import SOURCE, EnlargeOptions, upscaler_path
 from glyffctl.workflows.events import Event
 from glyffctl.workflows.sample import SampleReport
-from glyffctl.workflows.sample_files import unused
+from glyffctl.workflows.sample_files import check_output, unused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +61,7 @@ def upscale(options: UpscaleOptions) -> Generator[Event, None, SampleReport]:
         GlyffError: the upscaler, a picture or the output cannot be used.
     """
     if options.out is not None:
-        check_writable(options.out)
+        check_output(options.out)
     path = upscaler_path(options.enlarge.upscaler)
     enlarger = Enlarger(options.enlarge, options.device)
     pictures = [_read(file, enlarger.small) for file in options.files]
@@ -97,7 +96,8 @@ def _read(file: Path, size: int) -> Array:
     image = read_grey(file, "name another one")
     if image.size != (size, size):
         raise DataError(
-            f"{file} has {image.width}×{image.height} pixels; the upscaler enlarges single glyphs of {size}×{size}"
+            f"{file} has {image.width}×{image.height} pixels; the upscaler enlarges single glyphs of {size}×{size}, as "
+            "`glyffctl sample` draws them with --out FOLDER"
         )
     return np.array(image)
 

@@ -94,9 +94,10 @@ class Upscaler:
         return self.config.size // self.config.scale
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
-        """Heights and widths that it draws: half of what it has learned, that, and twice that."""
-        return self.config.size // 2, self.config.size, 2 * self.config.size
+    def sizes(self) -> list[int]:
+        """Heights and widths that it draws: half of what it has learned, that, and that half enlarged again."""
+        half = self.config.size // 2
+        return sorted({half, self.config.size, self.config.scale * half} - {self.small})
 
     @property
     def precision(self) -> Precision:
@@ -108,8 +109,8 @@ class Upscaler:
     ) -> Generator[float, None, Tensor]:
         """Large pictures (B, size, size) uint8 of small ones (B, small, small) uint8, both on the CPU.
 
-        Half the size is the whole one, each pixel the mean of four: just what a font's outline covers of it. Twice the
-        size is the half one, enlarged again: the network never saw anything as wide as 1024, but an edge is an edge.
+        Half the size is the whole one, each pixel the mean of four: just what a font's outline covers of it. The
+        largest is the half one, enlarged again: the network never saw anything as wide, but an edge is an edge.
         Yields how many pictures are done.
 
         Args:
@@ -129,8 +130,8 @@ class Upscaler:
                 f"this upscaler enlarges pictures of {self.small}×{self.small} pixels, not "
                 f"{pictures.shape[2]}×{pictures.shape[1]}"
             )
-        _, whole, twice = self.sizes
-        batch = max(1, self.batch // 4) if size == twice else self.batch
+        whole, twice = self.config.size, self.config.scale * (self.config.size // 2)
+        batch = max(1, self.batch // 4) if size > whole else self.batch
         large = [torch.empty(0, size, size, dtype=torch.uint8)]
         done = 0
         for rows in torch.arange(len(seeds)).split(batch):
@@ -139,7 +140,7 @@ class Upscaler:
             x = self._pass(x, seed, 0, recipe or self.recipe)
             if size != whole:
                 x = reduced(x, 2)
-            if size == twice:
+            if size == twice != whole:
                 x = self._pass(x, seed, 1, recipe or self.recipe)
             if not bool(x.isfinite().all()):
                 raise ModelError("the upscaler's output is not finite; take another one with --upscaler")

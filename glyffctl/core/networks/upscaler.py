@@ -24,7 +24,7 @@ from glyffctl.core.networks.pass_size import unet_numbers_a_row
 from glyffctl.core.networks.sinusoid import sinusoid
 
 _LEAST = 0.01  # added to the noise level of the small picture, which may be 0, before its logarithm is taken
-_LARGEST, _MOST_LEVELS, _MOST_SCALE = 1 << 12, 8, 16
+_LARGEST, _LARGEST_SIZE, _MOST_LEVELS, _MOST_SCALE = 1 << 12, 1 << 16, 8, 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,8 @@ class UpscalerConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         """Raise UsageError for sizes that cannot be built."""
-        if not 2 <= self.scale <= _MOST_SCALE:
-            raise UsageError(f"network.scale must be in 2…{_MOST_SCALE}, not {self.scale}")
+        if self.scale % 2 or not 2 <= self.scale <= _MOST_SCALE:
+            raise UsageError(f"network.scale must be even and in 2…{_MOST_SCALE}, not {self.scale}")
         if not 1 <= len(self.channels) <= _MOST_LEVELS or any(
             width % 2 or not 2 <= width <= _LARGEST for width in self.channels
         ):
@@ -53,6 +53,8 @@ class UpscalerConfig(NetworkConfig):
             )
         if self.size < 0 or self.in_channels < 1 or self.text_width < 1:
             raise UsageError("network: sizes and widths must be positive")
+        if max(self.size, self.in_channels, self.text_width) > _LARGEST_SIZE:
+            raise UsageError(f"network: sizes and widths go up to {_LARGEST_SIZE:,}")
         if self.size % self.grid:
             raise UsageError(
                 f"network: pictures of {self.size}×{self.size} do not divide into blocks of {self.grid} (scale "
