@@ -120,6 +120,26 @@ def test_a_run_that_was_stopped_goes_on_with_its_own_copy(
         assert torch.equal(ended[0][name], tensor), name
 
 
+def test_a_codec_left_by_a_run_without_a_step_is_replaced(
+    workshop: Workshop, codec_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, other = tmp_path / "run", tmp_path / "other"
+    shutil.copytree(codec_run, other)
+    codec = load_codec(codec_run)
+    save_codec(other / CODEC_FILE, replace(codec, scale=2 * codec.scale))
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise TrainingError("no memory")
+
+        patch.setattr(Trainer, "step", full)
+        with pytest.raises(TrainingError, match="no memory"):
+            finish(train(options(workshop, out, other)))
+    finish(train(options(workshop, out, codec_run)))
+    model = load_model(out)
+    assert isinstance(model.codec, Latents) and model.codec.identity == codec.identity
+
+
 def test_captured_steps_are_plain_steps(
     workshop: Workshop, run: Path, codec_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

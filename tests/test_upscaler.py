@@ -208,6 +208,18 @@ def test_half_the_size_is_the_mean_of_four_and_twice_the_size_is_drawn_of_it() -
             finish(upscaler.enlarge(given, seeds, size))
 
 
+@pytest.mark.parametrize(("scale", "sizes"), [(2, [16]), (4, [16, 32, 64]), (8, [32, 64, 256])])
+def test_every_size_that_is_offered_is_drawn(scale: int, sizes: list[int]) -> None:
+    config = UpscalerConfig(size=8 * scale, scale=scale, channels=(4, 6))
+    upscaler = Upscaler(
+        config, Denoiser(build_network(config), "x0"), UpscaleRecipe(steps=1, start=1.0, noise=0.0), CPU, 2
+    )
+    assert upscaler.sizes == sizes
+    for size in sizes:
+        drawn = finish(upscaler.enlarge(torch.full((1, 8, 8), 200, dtype=torch.uint8), torch.tensor([1]), size))
+        assert drawn.shape == (1, size, size)
+
+
 def test_what_is_not_finite_is_no_picture() -> None:
     network = shaken()
     next(iter(network.parameters())).fill_(float("inf"))

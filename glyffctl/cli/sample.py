@@ -91,7 +91,7 @@ def sample(
         int | None,
         whole(
             "--size",
-            "Height and width in pixels, such as 512; takes an upscaler, see --upscaler. Default: what the model draws, "
+            "Height and width in pixels, such as 512; takes an upscaler (--upscaler). Default: what the model draws, "
             "128.",
             2,
             4096,
