@@ -176,7 +176,7 @@ def test_options_that_do_not_go_together(upscaler: Path, tiny_run: Path, picture
     for typed, word in (
         ((*drawing, "--upscaler", upscaler), "--size"),
         ((*drawing, "--size", 128, "--upscaler", upscaler, "--gif", tmp_path / "x.gif"), "--gif"),
-        ((*drawing, "--size", 100, "--upscaler", upscaler), "64, 128 or 256"),
+        ((*drawing, "--size", 100, "--upscaler", upscaler), "64, 128, 256"),
         ((*drawing, "--size", 128, "--upscaler", tiny_run), "enlarges none"),
         ((*drawing, "--size", 128, "--upscaler", tmp_path / "nothing"), "no upscaler at"),
         (("gold", "--size", 4096, "--count", 100, "--upscaler", upscaler), "too many"),
