@@ -27,6 +27,7 @@ from glyffctl.core.models.files import FEW_STEP_FILE
 from glyffctl.core.models.recipe import FEW_STEPS, PASSES, Recipe
 from glyffctl.core.networks.student import Student
 from glyffctl.core.noise import normal
+from glyffctl.core.training.distillation import Distillation
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.models import choose_recipe
@@ -311,6 +312,15 @@ def student_trainer(workshop: Workshop, teacher: Path, device: torch.device, ran
     }
     sections = merge(read_preset("few-step"), {name: settings[name] for name in ("network", "codec", "diffusion")}, own)
     return Trainer(fit_to_data(sections, glyphs.size, cached.width), glyphs, cached, device, teacher=model)
+
+
+def test_what_is_kept_counts_as_memory(workshop: Workshop, tiny_run: Path) -> None:
+    objective = student_trainer(workshop, tiny_run, CPU).objective
+    assert isinstance(objective, Distillation)
+    for step in range(18):
+        objective.batch(objective.numbers(step))
+    kept = sum(states.numel() for states in objective._drawn.values())
+    assert kept == objective.held_numbers(objective.config)
 
 
 def test_trajectories_do_not_depend_on_how_a_batch_is_shared(workshop: Workshop, tiny_run: Path) -> None:

@@ -34,6 +34,7 @@ from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
+from glyffctl.workflows.run_log import RunLog
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, show_settings, train
@@ -178,6 +179,15 @@ def test_settings_shown_are_settings_read(workshop: Workshop, tmp_path: Path) ->
     shown = tmp_path / "shown.toml"
     shown.write_text(show_settings(options(workshop, tmp_path)))
     assert show_settings(replace(options(workshop, tmp_path), config=shown)) == shown.read_text()
+
+
+def test_tensorboard_names_what_losses_are_measured_by(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = RunLog(tmp_path, tensorboard=True, validated="passes")
+    log.write({"images": 8, "loss": 0.5, "validation": {4.0: 0.25}})
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["scalars"]) >= {"loss", "validation/passes 4"}
 
 
 def test_tensorboard_on_request(workshop: Workshop, tmp_path: Path) -> None:

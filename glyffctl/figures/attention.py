@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from glyffctl.figures.style import DENSITY, GREY, WIDTH, new_figure
+from glyffctl.figures.model_figures import frame
+from glyffctl.figures.style import DENSITY, WIDTH, new_figure
 
 _INK = 0.55  # darkness of the strokes over a map
 
@@ -36,12 +37,7 @@ def draw_attention(levels: Sequence[str], words: Sequence[str], guesses: Tensor,
     for axes, name in zip(grid[0], ("guess", *words), strict=True):
         axes.set_title(name, loc="center", parse_math=False)
     for axes in grid.flat:
-        axes.set_xticks([])
-        axes.set_yticks([])
-        for spine in axes.spines.values():
-            spine.set_visible(True)
-            spine.set_color(GREY)
-            spine.set_linewidth(0.6)
+        frame(axes)
     bar = figure.colorbar(shown, ax=grid[:, 1:], location="bottom", fraction=0.06, aspect=40)
     bar.set_label("share of the word in what this part of the picture takes from the prompt")
     return figure

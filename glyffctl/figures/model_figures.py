@@ -32,6 +32,11 @@ EDGE, BETWEEN, HEAD, LINE = 0.05, 0.18, 0.28, 0.17
 def draw_sheet(axes: Axes, pictures: Tensor, columns: int) -> None:
     """Draw pictures (N, H, W) uint8 as one sheet, without ticks."""
     axes.imshow(sheet(pictures, columns, gap=6))
+    frame(axes)
+
+
+def frame(axes: Axes) -> None:
+    """A thin frame around a picture, and no ticks."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

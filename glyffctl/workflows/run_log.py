@@ -37,7 +37,7 @@ class RunLog:
             OutputError: its event files cannot be written.
         """
         self._folder, self._path = folder, folder / LOG_FILE
-        self._level = "sigma" if validated == "σ" else validated  # TensorBoard's files are named in ASCII
+        self._level = validated.replace("σ", "sigma")
         self._tensorboard = _tensorboard(folder) if tensorboard else None
 
     def start(self) -> None:
