@@ -42,7 +42,9 @@ def evaluate(
     ] = 256,
     passes: Passes = None,
     steps: Steps = None,
-    guidance: Annotated[float, real("--guidance", "Guidance γ, as in `sample`.", -100, 100)] = 4.0,
+    guidance: Annotated[
+        float | None, real("--guidance", "Guidance γ, as in `sample`, with its default.", -100, 100, show_default=False)
+    ] = None,
     sampler: Sampler = None,
     seed: Annotated[int, whole("--seed", SEED, 0, MOST)] = 0,
     batch: Batch = 16,

@@ -73,21 +73,22 @@ def choice(option: str, value: str, *choices: str) -> Any:
 def given_recipe(
     sampler: str | None,
     steps: int | None,
-    guidance: float,
+    guidance: float | None,
     interval: tuple[float, float] | None = None,
     passes: int | None = None,
 ) -> Recipe | None:
     """The recipe of these options; None, which is the model's own, if only guidance is left to say."""
     from glyffctl.core.models.recipe import FEW_STEP, Recipe
 
-    given = {"sampler": sampler, "steps": steps, "interval": interval}
+    given: dict[str, Any] = {"sampler": sampler, "steps": steps, "interval": interval}
+    guided: dict[str, Any] = {} if guidance is None else {"guidance": guidance}
     if passes is not None:
         others = [f"--{name}" for name, value in given.items() if value is not None]
         if others:
             raise UsageError(f"--passes is for the few-step student, {others[0]} for the whole model; leave one out")
-        return Recipe(sampler=FEW_STEP, steps=passes, guidance=guidance)
+        return Recipe(sampler=FEW_STEP, steps=passes, **guided)
     given = {name: value for name, value in given.items() if value is not None}
-    return Recipe(guidance=guidance, **given) if given else None  # type: ignore[arg-type]
+    return Recipe(**given, **guided) if given else None
 
 
 DEFAULT_MODEL = "Default: the newest run under runs/ trained for at least one epoch, otherwise bundled."

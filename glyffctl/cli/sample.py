@@ -49,15 +49,16 @@ def sample(
     passes: Passes = None,
     steps: Steps = None,
     guidance: Annotated[
-        float,
+        float | None,
         real(
             "--guidance",
             "Classifier-free guidance γ in uncond + γ·(cond − uncond): 1 is off, higher values follow the prompt more "
-            "closely. For the convention (1+w)·cond − w·uncond, w is γ − 1.",
+            "closely. For the convention (1+w)·cond − w·uncond, w is γ − 1. Default: 4, and 1 for a VAE or GAN.",
             -100,
             100,
+            show_default=False,
         ),
-    ] = 4.0,
+    ] = None,
     interval: Annotated[
         tuple[float, float] | None,
         typer.Option(help="Guide only between these noise levels σ.", metavar="LOW HIGH", show_default=False),

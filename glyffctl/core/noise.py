@@ -37,6 +37,7 @@ class Stream(IntEnum):
     LEVEL = 8
     TOP = 9
     LEFT = 10
+    PICTURE = 11
     STEP = 16
     """The first stream of samplers: draw i of a sampling run uses stream STEP + i."""
 

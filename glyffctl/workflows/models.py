@@ -64,6 +64,8 @@ def choose_recipe(model: Model, recipe: Recipe | None, guidance: float | None, *
     chosen = recipe or model.recipe
     if guidance is not None:
         chosen = replace(chosen, guidance=guidance)
+    if model.network.one_pass and negative:
+        raise UsageError("this model draws in one pass, and is not guided; leave the negative prompt out")
     if chosen.sampler == FEW_STEP and model.few_step is not None:
         low, high = model.few_step.guidance
         learned = low <= chosen.guidance <= high

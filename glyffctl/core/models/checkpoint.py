@@ -31,7 +31,7 @@ from glyffctl.core.models.config import Config, as_dict, parse
 from glyffctl.core.models.few_step import FewStep, load_few_step
 from glyffctl.core.models.files import CODEC_FILE, FEW_STEP_FILE, EncoderInfo
 from glyffctl.core.models.places import describe_non_model
-from glyffctl.core.models.recipe import FEW_STEP, FEW_STEPS, Recipe
+from glyffctl.core.models.recipe import FEW_STEP, FEW_STEPS, ONE_PASS, Recipe
 from glyffctl.core.models.weights import build_without_init, load_weights
 from glyffctl.core.networks.network import AUTOENCODERS, Network, kind_of
 from glyffctl.version import __version__
@@ -123,6 +123,10 @@ class Model:
         Raises:
             UsageError: the model cannot draw by it.
         """
+        if self.network.one_pass and recipe != ONE_PASS:
+            raise UsageError(
+                "this model draws in one pass, and is not guided; leave options of steps, samplers and guidance out"
+            )
         if recipe.sampler != FEW_STEP:
             return recipe.levels(self.schedule)
         if self.few_step is None:
@@ -155,6 +159,8 @@ class TrainedModel(Model):
     @property
     def full_recipe(self) -> Recipe:
         """How it draws without a student."""
+        if self.network.one_pass:
+            return ONE_PASS
         return FEW_STEPS if self.origin.config.diffusion.schedule == "karras" else Recipe()
 
 

@@ -95,6 +95,9 @@ class Recipe:
             raise UsageError(str(error)) from error
 
 
+ONE_PASS = Recipe(steps=1, guidance=1.0)
+"""Of networks that answer with a picture at once, at the highest noise level."""
+
 FEW_STEPS = Recipe(steps=12, interval=(1.0, math.inf))
 """21 passes instead of the 40 of `Recipe()`, for nearly the same pictures: measured with the bundled model, whose
 schedule is karras. Fewer steps leave greyer strokes. Guidance in an interval: Kynkäänniemi et al. 2024, arXiv

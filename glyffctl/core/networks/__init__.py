@@ -2,5 +2,6 @@
 
 import glyffctl.core.networks.autoencoder
 import glyffctl.core.networks.dit
+import glyffctl.core.networks.generator
 import glyffctl.core.networks.unet
 import glyffctl.core.networks.upscaler

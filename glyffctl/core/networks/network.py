@@ -53,6 +53,8 @@ class Network(nn.Module):
     config: NetworkConfig
     enlarges: bool = False
     """It is conditioned on a small picture, `Condition.picture`, in place of text."""
+    one_pass: bool = False
+    """It answers with a picture at once, at the highest noise level, and knows no other."""
     shift_width: int = 0
     """Numbers of what `shifted` takes; 0 is a network that cannot be shifted, and so has no students."""
 
@@ -105,10 +107,13 @@ UPSCALERS: dict[str, NetworkKind] = {}
 AUTOENCODERS: dict[str, NetworkKind] = {}
 """Those of autoencoders, see `autoencoder`; by the same name."""
 
+GENERATORS: dict[str, NetworkKind] = {}
+"""Those that draw in one pass, see `generator`; by the same name."""
+
 
 def network_kinds() -> dict[str, NetworkKind]:
     """All kinds of networks that can be trained."""
-    return NETWORKS | UPSCALERS | AUTOENCODERS
+    return NETWORKS | UPSCALERS | AUTOENCODERS | GENERATORS
 
 
 def build_network(config: NetworkConfig) -> Network:

@@ -3,4 +3,5 @@
 import glyffctl.core.training.autoencoding
 import glyffctl.core.training.denoising
 import glyffctl.core.training.distillation
+import glyffctl.core.training.generating
 import glyffctl.core.training.upscaling

@@ -20,10 +20,9 @@ from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
 from glyffctl.core.models.config import Config
 from glyffctl.core.networks.network import Network, build_network, channels_last
 from glyffctl.core.noise import Stream, normal, uniform
-from glyffctl.core.training.objective import OBJECTIVES, Batch, Objective, TrainingData
+from glyffctl.core.training.captioned import CaptionedObjective
+from glyffctl.core.training.objective import OBJECTIVES, Batch, TrainingData
 
-_SHORTEST = 16  # tokens, of the captions of a batch on a GPU; others are padded to twice, four times … as many
-_SORTED_STEPS, _SORTED_SAMPLES = 8, 1 << 14  # at most, that are sorted together by the length of their captions
 VALIDATION_SIGMAS = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
 _VALIDATION_BATCH = 32
 _KEPT_BYTES = 1 << 31  # of latents: 131,072 glyphs, where a glyph has 4096 numbers
@@ -39,7 +38,7 @@ def draw_sigmas(config: Config, schedule: Schedule, number: Tensor) -> Tensor:
     return schedule.sigmas[(share * len(schedule.sigmas)).long()]
 
 
-class Denoising(Objective):
+class Denoising(CaptionedObjective):
     """The weighted squared error of a denoiser on glyphs.
 
     Attributes:
@@ -55,11 +54,6 @@ class Denoising(Objective):
         self.schedule = make_schedule(config.diffusion.schedule)
         torch.manual_seed(config.training.seed)  # the random weights; nothing later draws from torch's generators
         self.network = channels_last(build_network(config.network).to(device, dtype))
-        self._tokens = data.embeddings.lengths.cpu()  # of each caption
-        longest = int(self._tokens.max())
-        # Compiling takes longer than padding costs: there one length is enough.
-        self.lengths = (max(1, longest),) if config.training.compile else _paddings(longest)
-        self._window: tuple[int, Tensor] | None = None
 
     def prepare(self, autocast: torch.dtype | None) -> Generator[float, None, None]:
         """Encode all glyphs once, where that takes a network and there is room: a pass of it in every step costs more.
@@ -88,46 +82,13 @@ class Denoising(Objective):
             return self._latents[source].to(self.dtype)
         return self.codec.encode(self.pictures(source)).to(self.dtype)
 
-    def _captions(self, number: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Glyph, caption and whether the caption is used (B,) of the samples `number` (B,)."""
-        seed = self.config.training.seed
-        index = self.sample_glyphs(number)
-        share = uniform(seed, number, Stream.CAPTION)
-        caption = self.data.glyphs.caption_table.pick(self.data.glyphs.character_of[index], share)
-        return index, caption, uniform(seed, number, Stream.DROP) >= self.config.diffusion.caption_dropout
-
-    def _padding(self, tokens: int) -> int:
-        """The length that captions of at most `tokens` tokens are padded to on this device."""
-        if self.device.type == "cpu":
-            return max(1, tokens)
-        # On a GPU every length costs a graph, or a wait for the compiler.
-        return next(length for length in self.lengths if length >= tokens)
-
-    def numbers(self, step: int) -> Tensor:
-        """(B,) int64: the global samples of the optimizer step number `step` (from 0).
-
-        Samples of eight steps are sorted by the length of their captions, in classes of up to 16, 32, 64… tokens, and
-        keep their order in a class. Most batches then need no padding for the few long captions that there are, which
-        come in another one of the eight each time.
-        """
-        batch = self.config.training.batch
-        steps = max(1, min(_SORTED_STEPS, _SORTED_SAMPLES // batch))
-        window, place = divmod(step, steps)
-        if self._window is None or self._window[0] != window:
-            number = torch.arange(window * steps * batch, (window + 1) * steps * batch)
-            _, caption, keep = self._captions(number)
-            class_ = torch.bucketize(self._tokens[caption] * keep, torch.tensor(_paddings(int(self._tokens.max()))))
-            self._window = window, number[class_.argsort(stable=True)]
-        place = (place + window) % steps
-        return self._window[1][place * batch : (place + 1) * batch]
-
     def batch(self, number: Tensor) -> Batch:
         """Number, glyph, caption, whether it is used, σ and weight of the samples `number` (B,)."""
         diffusion = self.config.diffusion
-        index, caption, keep = self._captions(number)
+        index, caption, keep = self.captions(number)
         sigma = draw_sigmas(self.config, self.schedule, number)
         weight = loss_weight(diffusion.weighting, diffusion.prediction, sigma).to(self.dtype)
-        length = self._padding(int((self._tokens[caption] * keep).max()))
+        length = self.padding(caption, keep)
         return Batch((number, self.source(index), caption, keep, sigma, weight), length)
 
     def forward(
@@ -163,7 +124,7 @@ class Denoising(Objective):
             x0 = self._encoded(send(self.source(held), self.device))
             eps = normal(0, send(held, self.device), tuple(x0.shape[1:]), Stream.EPS, self.dtype)
             caption = self.data.glyphs.caption_of[held]
-            length = self._padding(int(self._tokens[caption].max()))
+            length = self.padding(caption)
             condition = self.data.embeddings.batch(send(caption, self.device), length=length, dtype=self.dtype)
             for place, sigma in enumerate(errors):
                 yield (number + place / len(errors)) / len(batches)
@@ -173,15 +134,6 @@ class Denoising(Objective):
     def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:
         """The denoiser that `network` is."""
         return trained_model(network, self.schedule, origin, images=images, epochs=epochs, learned=self.data.codec)
-
-
-def _paddings(longest: int) -> tuple[int, ...]:
-    """Lengths that captions are padded to, in increasing order; kernels for attention like multiples of 8."""
-    paddings, length = list[int](), _SHORTEST
-    while length < longest:
-        paddings.append(length)
-        length *= 2
-    return (*paddings, -(-max(1, longest) // 8) * 8)
 
 
 @torch.no_grad()
