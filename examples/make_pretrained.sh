@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Make the files in glyffctl/pretrained again: the text encoder and the model. The encoder takes some two hours on two CPU
-# cores, the model some minutes on a GPU; without a GPU the last step takes days.
+# Make the files in glyffctl/pretrained again: the text encoder, the model, its student and the upscaler. The encoder takes
+# some two hours on two CPU cores, the model some minutes on a GPU; without a GPU the model takes days.
 #
 #   examples/make_pretrained.sh TEACHER GLOSSES WORK
 #
 # TEACHER  folder of all-MiniLM-L6-v2, or of another sentence encoder
 # GLOSSES  WordNet as lines of comma-separated lemmas, TAB, gloss, compressed with gzip
-# WORK     folder for data and runs (1 GB); start the script again to resume a stopped run
+# WORK     folder for data and runs (7 GB); start the script again to resume a stopped run
 set -euo pipefail
 teacher=$1 glosses=$2 work=$3
 fonts=/usr/share/fonts/opentype/noto
@@ -27,3 +27,8 @@ python "$home/examples/ship_model.py" "$work/run" "$home/glyffctl/pretrained/mod
 rm -f "$home/glyffctl/pretrained/few-step.safetensors"
 glyffctl train --preset few-step --minutes 140 --from bundled --data "$work/data" --out "$work/student"
 cp "$work/student/few-step.safetensors" "$home/glyffctl/pretrained/"
+
+# The upscaler takes an hour on a CPU core, and 6 GB in WORK.
+[ -d "$work/data-512" ] || glyffctl prepare "$fonts/NotoSansCJK-Regular.ttc" --size 512 --out "$work/data-512"
+glyffctl train --preset upscaler --minutes 55 --data "$work/data-512" --out "$work/upscaler"
+python "$home/examples/ship_model.py" "$work/upscaler" "$home/glyffctl/pretrained/upscaler.safetensors"

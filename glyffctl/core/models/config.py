@@ -226,8 +226,8 @@ class UpscalingConfig:
 
     crop: int = 128
     noise: float = 0.3
-    drawn: float = 0.05
-    start: float = 1.0
+    drawn: float = 0.02
+    start: float = 4.0
     steps: int = 3
 
     def __post_init__(self) -> None:
