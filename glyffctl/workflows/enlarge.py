@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.images import Array
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.upscaler import Upscaler
+from glyffctl.workflows import rounding
 from glyffctl.workflows.enlarge_options import EnlargeOptions, upscaler_path
 from glyffctl.workflows.events import Event, Note, Progress, with_progress
 
@@ -42,14 +42,15 @@ class Enlarger:
             )
         if options.weights not in (None, model.identity):
             raise ModelError(f"{self._label} has other weights than the upscaler that drew the picture")
-        self._upscaler = upscaler = Upscaler.of(model, choose_device(device), options.batch, options.precision)
+        where = choose_device(device)
+        self._upscaler = upscaler = Upscaler.of(model, where, options.batch, options.precision)
         size = options.size or upscaler.config.size
         if size not in upscaler.sizes:
             raise UsageError(
                 f"--size must be one of {', '.join(map(str, upscaler.sizes))} with this upscaler, not {size}; leave it "
                 "out for pictures as the model draws them"
             )
-        self._threads = options.threads if (options.threads or 0) <= (os.cpu_count() or 1) else None
+        self._threads = options.threads if (options.threads or 0) <= rounding.processors() else None
         self.made = replace(
             options,
             size=size,
@@ -58,6 +59,7 @@ class Enlarger:
             batch=upscaler.batch,
             precision=upscaler.precision,
             threads=self._threads or torch.get_num_threads(),
+            drawn_on=where.type,
         )
 
     @property
