@@ -24,6 +24,7 @@ class Enlarger:
 
     Attributes:
         made: the options with all that is known now, for a PNG.
+        upscaler: the model.
     """
 
     def __init__(self, options: EnlargeOptions, device: str) -> None:
@@ -43,7 +44,7 @@ class Enlarger:
         if options.weights not in (None, model.identity):
             raise ModelError(f"{self._label} has other weights than the upscaler that drew the picture")
         where = choose_device(device)
-        self._upscaler = upscaler = Upscaler.of(model, where, options.batch, options.precision)
+        self.upscaler = upscaler = Upscaler.of(model, where, options.batch, options.precision)
         size = options.size or upscaler.config.size
         if size not in upscaler.sizes:
             raise UsageError(
@@ -65,7 +66,7 @@ class Enlarger:
     @property
     def small(self) -> int:
         """Height and width of the pictures that it enlarges."""
-        return self._upscaler.small
+        return self.upscaler.small
 
     def check(self, size: int) -> None:
         """Raise UsageError if it cannot enlarge the pictures of a model, which have this size."""
@@ -84,7 +85,7 @@ class Enlarger:
         if self._threads is not None:
             torch.set_num_threads(self._threads)
         try:
-            drawing = self._upscaler.enlarge(torch.from_numpy(pictures), torch.tensor(seeds), size, recipe)
+            drawing = self.upscaler.enlarge(torch.from_numpy(pictures), torch.tensor(seeds), size, recipe)
             large = yield from with_progress(drawing, Progress("Enlarging", 0, len(pictures), "pictures"))
         finally:
             torch.set_num_threads(before)
