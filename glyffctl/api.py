@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from glyffctl.workflows import embed as _embed
 from glyffctl.workflows import prepare as _prepare
 from glyffctl.workflows import train as _train
 from glyffctl.workflows.embed import EmbedOptions, EmbedReport
+from glyffctl.workflows.enlarge import Enlarger
+from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Event, finish
 from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.models import choose_recipe, load_any, load_text_encoder
@@ -54,9 +57,18 @@ class GlyphModel:
         drawer: what draws the pictures.
     """
 
-    def __init__(self, model: Model, drawer: Drawer, encoder: str | None, on_event: OnEvent | None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        drawer: Drawer,
+        encoder: str | None,
+        on_event: OnEvent | None,
+        enlarge: EnlargeOptions | None = None,
+    ) -> None:
         self.model, self.drawer = model, drawer
         self._encoder, self._on_event = encoder, on_event
+        self._enlarge = enlarge or EnlargeOptions()
+        self._enlargers: dict[int, Enlarger] = {}  # by the size that they draw
 
     def draw(
         self,
@@ -66,6 +78,7 @@ class GlyphModel:
         seed: int = 0,
         recipe: Recipe | None = None,
         negative: str = "",
+        size: int | None = None,
     ) -> list[Image.Image]:
         """Draw glyphs, the same as `glyffctl sample` with these settings.
 
@@ -75,23 +88,29 @@ class GlyphModel:
             seed: picture k of a prompt depends on seed + k alone.
             recipe: sampler, steps and guidance; None is the model's own, `model.recipe`, as for the command.
             negative: what to be guided away from.
+            size: height and width in pixels, such as 512, which takes an upscaler, see `load`; None leaves pictures as
+                the model draws them.
 
         Returns:
             Grey pictures, prompt after prompt.
 
         Raises:
-            GlyffError: the prompts or the text encoder cannot be used.
+            GlyffError: the prompts or the text encoder cannot be used, or there is no upscaler for this size.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not texts or count < 1:
             raise UsageError("draw at least one picture of one prompt")
+        enlarger = None if size is None else self._enlarger(size)  # raise errors before slow work
         drawer = self._ready([*texts, negative])
         encoded, away = drawer.encode(texts), drawer.encode([negative])
         rows = torch.arange(len(texts)).repeat_interleave(count)
         seeds = seed + torch.arange(count).repeat(len(texts))
         recipe = choose_recipe(self.model, recipe, None, negative=bool(negative.strip()))
         drawing = drawer.draw(recipe, encoded.rows(rows), seeds, negative=away)
-        return [Image.fromarray(picture.numpy()) for picture in finish(drawing)]
+        pictures = finish(drawing).numpy()
+        if enlarger is not None:
+            pictures = finish(enlarger.enlarge(pictures, seeds.tolist()), self._on_event)
+        return [Image.fromarray(picture) for picture in pictures]
 
     def denoise(
         self, prompt: str, *, seed: int = 0, recipe: Recipe | None = None, negative: str = ""
@@ -110,6 +129,14 @@ class GlyphModel:
             # The DDPM view of x has the scale of a picture at every noise level.
             noisy = self._image(step.x / math.sqrt(1 + step.sigma**2))
             yield DenoisingStep(step.i, step.sigma, noisy, self._image(step.x0))
+
+    def _enlarger(self, size: int) -> Enlarger:
+        """What draws pictures of this size, made when it is first needed."""
+        if size not in self._enlargers:
+            enlarger = Enlarger(replace(self._enlarge, size=size), str(self.drawer.device))
+            enlarger.check(self.drawer.codec.size)
+            self._enlargers[size] = enlarger
+        return self._enlargers[size]
 
     def _image(self, x: Tensor) -> Image.Image:
         return Image.fromarray(self.drawer.pictures(x)[0].numpy())
@@ -132,6 +159,7 @@ def load(
     precision: str = "auto",
     batch: int = 16,
     encoder: str | None = None,
+    upscaler: str | Path | None = None,
     on_event: OnEvent | None = None,
 ) -> GlyphModel:
     """Load a model to draw with.
@@ -143,6 +171,8 @@ def load(
         precision: of the network: "fp32", "bf16", or "auto", which is bfloat16 where this machine is faster with it.
         batch: most pictures drawn at once, fewer where memory is short.
         encoder: where the model's text encoder is, if it moved since training.
+        upscaler: a run folder of the preset upscaler, or its model file, for `GlyphModel.draw(size=…)`; None takes the
+            one that comes with the program, if any.
         on_event: is called with progress and cautions.
 
     Raises:
@@ -151,7 +181,8 @@ def load(
     where = choose_device(device)
     path, _ = finish(find_model(None if model is None else Path(model), hub=True), on_event)
     loaded = load_any(path)
-    return GlyphModel(loaded, Drawer.of(loaded, where, batch, precision), encoder, on_event)
+    enlarge = EnlargeOptions(upscaler=None if upscaler is None else Path(upscaler), precision=precision)
+    return GlyphModel(loaded, Drawer.of(loaded, where, batch, precision), encoder, on_event, enlarge)
 
 
 def prepare(options: PrepareOptions, on_event: OnEvent | None = None) -> PrepareReport:

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 import glyffctl
 from tests.conftest import Workshop
+from tests.stages import make_upscaler
 
 FAST = glyffctl.Recipe(steps=3, guidance=2.0)
 
@@ -50,6 +51,37 @@ def test_it_draws_what_the_command_draws(tiny_run: Path, tmp_path: Path) -> None
     assert len(files) == 4
     for picture, file in zip(pictures, files, strict=True):
         assert np.array_equal(np.array(picture), np.array(Image.open(file)))
+
+
+def test_it_draws_large_what_the_command_draws_large(tiny_run: Path, tmp_path: Path) -> None:
+    """With the upscaler that is named; each picture the same as the command's, wherever it stands in a batch."""
+    from glyffctl.cli import app
+
+    (tmp_path / "upscaler").mkdir()
+    upscaler = make_upscaler(tmp_path / "upscaler")
+    events: list[glyffctl.Event] = []
+    model = glyffctl.load(tiny_run, precision="fp32", upscaler=upscaler, on_event=events.append)
+    for size in (64, 128):
+        pictures = model.draw(["gold", "a fish"], seed=5, recipe=FAST, size=size)
+        out = tmp_path / str(size)
+        command = ["sample", "gold", "a fish", "--count", "1", "--seed", "5", "--steps", "3", "--guidance", "2"]
+        more = ["--precision", "fp32", "--model", str(tiny_run), "--upscaler", str(upscaler), "--size", str(size)]
+        done = CliRunner().invoke(app, [*command, *more, "--out", str(out)])
+        assert done.exit_code == 0, done.output
+        files = sorted(out.glob("*.png"))
+        assert [picture.size for picture in pictures] == [(size, size)] * len(files)
+        for picture, file in zip(pictures, files, strict=True):
+            assert np.array_equal(np.array(picture), np.array(Image.open(file)))
+    assert any(getattr(event, "kind", "") == "pictures-enlarged" for event in events)
+    [small] = model.draw("gold", seed=5, recipe=FAST)
+    assert small.size == (32, 32)
+    for wrong in (100, 32):
+        with pytest.raises(glyffctl.GlyffError, match="64, 128, 256"):
+            model.draw("gold", recipe=FAST, size=wrong)
+    with pytest.raises(glyffctl.GlyffError, match="no upscaler at"):
+        glyffctl.load(tiny_run, upscaler=tmp_path / "nowhere").draw("gold", size=64)
+    with pytest.raises(glyffctl.GlyffError, match="enlarges 32×32"):
+        glyffctl.load("bundled", upscaler=upscaler).draw("gold", size=64)
 
 
 def test_the_steps_end_with_the_picture(tiny_run: Path) -> None:

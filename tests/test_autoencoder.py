@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -244,6 +249,24 @@ def test_a_codec_is_exported_for_diffusers(codec_run: Path, tmp_path: Path) -> N
     codec = load_codec(codec_run)
     again = load_autoencoder(tmp_path / "x", codec.size)
     assert again.identity == codec.identity
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_program_beside_an_exported_codec_runs(tmp_path: Path, channels: int) -> None:
+    """In a process of its own; what it writes is what the codec gives back."""
+    (tmp_path / "run").mkdir()
+    codec = Latents(make(in_channels=channels), 1.5, -0.25, 32)
+    save_codec(tmp_path / "run" / CODEC_FILE, codec)
+    out = finish(export(ExportOptions(model=tmp_path / "run", format="diffusers", out=tmp_path / "x"))).out
+    glyph = torch.full((32, 32), 255, dtype=torch.uint8)
+    glyph[8:12, 4:28] = 0
+    Image.fromarray(glyph.numpy()).save(out / "glyph.png")
+    [program] = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    subprocess.run([sys.executable, "-c", program], cwd=out, check=True, capture_output=True)
+    expected = codec.decode(codec.encode(glyph[None]))[0].int()
+    with Image.open(out / "again.png") as again:
+        assert int((torch.tensor(np.array(again)).int() - expected).abs().max()) <= 1
 
 
 def test_an_objective_takes_its_own_kind_of_network(workshop: Workshop, tmp_path: Path) -> None:

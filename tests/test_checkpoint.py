@@ -94,10 +94,13 @@ def test_files_that_are_refused(tiny_run: Path, tmp_path: Path) -> None:
     name = next(name for name in weights if name != SIGMAS)
     wide = json.loads(json.dumps(header))
     wide["config"]["network"]["channels"] = [64, 64]
+    resized = json.loads(json.dumps(header))
+    resized["config"]["codec"]["size"] = 64
     poisoned = {**weights, name: torch.full_like(weights[name], float("nan"))}
     cases = {
         "newer": ("glyffctl-model/3", weights, header, "glyffctl-model/3"),
         "sizes": (MODEL_KIND, weights, wide, "do not fit"),
+        "resized": (MODEL_KIND, weights, resized, "does not fit its codec"),
         "lacking": (MODEL_KIND, {k: v for k, v in weights.items() if k != name}, header, "do not fit"),
         "levels": (MODEL_KIND, {**weights, SIGMAS: weights[SIGMAS].flip(0)}, header, "noise levels"),
         "no levels": (MODEL_KIND, {k: v for k, v in weights.items() if k != SIGMAS}, header, "noise levels"),

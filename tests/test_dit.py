@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.errors import UsageError
-from glyffctl.core.models.config import merge, parse, read_preset
+from glyffctl.core.models.config import merge, network_config, parse, read_preset
+from glyffctl.core.networks.attention_maps import looks_at_words
 from glyffctl.core.networks.captioned import Context
 from glyffctl.core.networks.dit import Block, DiT, DiTConfig, hidden_width, positions
 from glyffctl.core.networks.network import build_network, channels_last
@@ -76,6 +77,7 @@ def in_diffusers(block: Block, config: DiTConfig) -> Any:
         norm_eps=1e-6,
         ff_inner_dim=hidden_width(config.width),
     )
+    assert block.norm is not None
     nn.Module.to(other, block.norm.weight.dtype)
     other.norm1.emb = None
     names = {"modulate": "norm1.linear", "norm": "norm2", "ff.up": "ff.net.0.proj", "ff.down": "ff.net.2"}
@@ -218,6 +220,22 @@ def test_pooled_text_is_a_second_way_in(pooled: bool) -> None:
         nn.init.zeros_(block.cross_attn.out.weight)
     difference = answer(network, text(SMALL)) - answer(network, Condition.none(3, SMALL.text_width))
     assert (float(difference.abs().max()) > 1e-3) == pooled
+
+
+def test_cross_attention_can_be_left_out() -> None:
+    """The mean token is then all that is seen of the text; a file of before has no such setting, and both ways."""
+    assert network_config({"kind": "dit"}) == DiTConfig(pooled_text=True, cross_text=True)
+    network = made(replace(SMALL, cross_text=False))
+    assert not any("cross_attn" in name for name in network.state_dict()) and not looks_at_words(network)
+    said, none = text(SMALL), Condition.none(3, SMALL.text_width)
+    difference = (answer(network, said) - answer(network, none)).abs().amax(dim=(1, 2, 3))
+    assert (difference > 1e-3).tolist() == [True, False, True]  # the second has no caption
+    swapped = Condition(said.tokens.flip(1), said.mask.flip(1))
+    torch.testing.assert_close(answer(network, swapped), answer(network, said))
+    student = Student(network, 2)
+    assert not any("cross_attn" in name for name in student.state_dict())
+    with pytest.raises(UsageError, match="pooled_text and cross_text"):
+        replace(SMALL, cross_text=False, pooled_text=False)
 
 
 def test_positions_and_neighbours_matter() -> None:

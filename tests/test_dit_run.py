@@ -100,6 +100,31 @@ def test_show_config_shows_the_preset(workshop: Workshop) -> None:
     assert 'kind = "dit"' in shown and "patch = 16" in shown and "depth = " in shown and "channels" not in shown
 
 
+def test_the_text_comes_in_by_the_ways_that_are_asked_for(workshop: Workshop, tmp_path: Path) -> None:
+    """The setting is shown, taken, refused where no way is left, and kept by the run."""
+    asked = ("train", "--preset", "dit", "--data", str(workshop.data), "--gpus", "0", "--config")
+    config = tmp_path / "tiny.toml"
+    config.write_text(SETTINGS.format(images=8).replace("patch = 8", "patch = 8\ncross_text = false"))
+    assert "cross_text = false\n" in run(*asked, str(config), "--show-config")
+    run(*asked, str(config), "--out", str(tmp_path / "run"))
+    assert not any("cross_attn" in name for name in load_model(tmp_path / "run").network.state_dict())
+    run(
+        "sample",
+        "gold",
+        "--model",
+        str(tmp_path / "run"),
+        "--steps",
+        "1",
+        "--count",
+        "1",
+        "--out",
+        str(tmp_path / "x.png"),
+    )
+    config.write_text("[network]\npooled_text = false\ncross_text = false\n")
+    refused = run(*asked, str(config), "--show-config", code=2)
+    assert "error: network: with pooled_text and cross_text" in refused and str(config) in refused
+
+
 def test_it_draws_and_draws_again(tiny_dit: Path, tmp_path: Path) -> None:
     sheet, again = tmp_path / "sheet.png", tmp_path / "again.png"
     run("sample", "gold", "--model", str(tiny_dit), "--steps", "2", "--count", "4", "--out", str(sheet))

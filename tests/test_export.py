@@ -377,6 +377,31 @@ def test_widths_that_diffusers_cannot_normalise(run: Path, tmp_path: Path) -> No
     assert not (tmp_path / "out").exists()
 
 
+@pytest.fixture
+def pooled_only(run: Path, tmp_path: Path) -> Path:
+    """A model that sees its text as a mean token alone."""
+    model = load_model(run)
+    sizes = replace(as_unet(model.network).config, cross_text=False)
+    config = replace(model.origin.config, network=sizes)
+    network = shaken(UNet(sizes), by=0.1)
+    save_model(
+        tmp_path / "pooled.safetensors", replace(model, network=network, origin=replace(model.origin, config=config))
+    )
+    return tmp_path / "pooled.safetensors"
+
+
+def test_diffusers_has_no_network_without_cross_attention(pooled_only: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"without cross-attention.*`format` onnx"):
+        finish(export(ExportOptions(model=pooled_only, format="diffusers", out=tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.thorough
+def test_a_network_without_cross_attention_is_exported_as_onnx(pooled_only: Path, tmp_path: Path) -> None:
+    report = finish(export(ExportOptions(model=pooled_only, format="onnx", out=tmp_path / "out")))
+    assert report.difference is not None and 0 < report.difference < 1e-4
+
+
 def test_only_exports_are_replaced(diffusers: ExportReport, run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -320,7 +320,7 @@ def test_what_is_kept_counts_as_memory(workshop: Workshop, tiny_run: Path) -> No
     for step in range(18):
         objective.batch(objective.numbers(step))
     kept = sum(states.numel() for states in objective._drawn.values())
-    assert kept == objective.held_numbers(objective.config)
+    assert kept == objective.held_numbers(objective.config, 0)
 
 
 def test_trajectories_do_not_depend_on_how_a_batch_is_shared(workshop: Workshop, tiny_run: Path) -> None:

@@ -15,6 +15,7 @@ from matplotlib.text import Text
 
 from glyffctl.core.io.images import sheet
 from glyffctl.figures import density_score, model_figures, process
+from glyffctl.figures.attention import draw_attention
 from glyffctl.figures.demo_scene import DemoScene
 from glyffctl.figures.style import SMALL, WIDTH, new_figure, save_figure, smallest_lettering, style
 from tests.toys import eps
@@ -145,6 +146,17 @@ def test_density_and_score_do_not_show_the_same_twice(scene: DemoScene) -> None:
     drawn_in = [axes for axes in below.figure.axes if axes.get_title("center")]
     assert all(any(isinstance(found, Quiver) for found in axes.collections) for axes in drawn_in)
     assert not re.search(r"q\(|x_", above.measured + below.measured)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_the_label_of_attention_fits_however_few_words_there_are(count: int) -> None:
+    guesses, maps = torch.zeros(4, 32, 32, dtype=torch.uint8), torch.rand(4, count, 32, 32)
+    with style():
+        figure = draw_attention([f"σ = {k}" for k in range(4)], ["word"] * count, guesses, maps)
+        figure.draw_without_rendering()
+        [label] = [text for text in figure.findobj(Text) if isinstance(text, Text) and "share" in text.get_text()]
+        box = label.get_window_extent()
+        assert box.x0 >= figure.bbox.x0 and box.x1 <= figure.bbox.x1
 
 
 def test_a_table_takes_nothing_for_mathematics(tmp_path: Path) -> None:

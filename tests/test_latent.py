@@ -21,9 +21,11 @@ from glyffctl.core.errors import GlyffError, ModelError, TrainingError, UsageErr
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.models.checkpoint import MODEL_FILE, load_model, load_state, save_model
 from glyffctl.core.models.codec_file import load_codec, save_codec
+from glyffctl.core.models.config import CodecConfig
 from glyffctl.core.models.files import CODEC_FILE
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.networks.dit import DiT
+from glyffctl.core.training.denoising import Denoising
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, export
@@ -160,9 +162,11 @@ def test_captured_steps_are_plain_steps(
 def test_a_run_keeps_its_codec(workshop: Workshop, run: Path, tmp_path: Path) -> None:
     out = shutil.copytree(run, tmp_path / "run")
     save_codec(tmp_path / CODEC_FILE, Latents(make(), 1.0, 0.0, 32))
-    with pytest.raises(TrainingError, match=r"holds another run: codec\.weights"):
+    with pytest.raises(TrainingError, match="leave --codec out"):
         finish(train(options(workshop, out, tmp_path, images=56)))
     assert (out / CODEC_FILE).read_bytes() == (run / CODEC_FILE).read_bytes()
+    report = finish(train(options(workshop, out, None, images=56)))  # as advised
+    assert report is not None and report.images == 56
 
 
 def test_a_new_run_starts_from_a_latent_model_with_its_codec(workshop: Workshop, run: Path, tmp_path: Path) -> None:
@@ -201,6 +205,27 @@ def test_a_model_without_its_own_codec_is_one_line(run: Path, tmp_path: Path, da
     with pytest.raises(ModelError, match=r"codec\.safetensors.*whole") as caught:
         load_model(copied)
     assert "\n" not in str(caught.value)
+
+
+def test_latents_that_are_kept_count_as_memory(
+    workshop: Workshop, codec_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just as many as are kept; where they would be too many, none are, and none count."""
+    glyphs = open_glyphs(workshop.data)
+    asked = options(workshop, tmp_path / "run", codec_run, images=8)
+    with monkeypatch.context() as patch:
+        patch.setattr("glyffctl.core.training.trainer.memory_free", lambda _: 1)
+        with pytest.raises(TrainingError, match=r"with 0\.\d GiB kept beside them"):
+            finish(train(asked))
+    finish(train(asked))
+    config = load_model(tmp_path / "run").origin.config
+    trainer = Trainer(config, glyphs, load_embeddings(workshop.data, glyphs.captions), CPU, codec=load_codec(codec_run))
+    finish(trainer.objective.prepare(None))
+    assert isinstance(trainer.objective, Denoising) and trainer.objective._latents is not None
+    assert trainer.objective.held_numbers(config, len(glyphs)) == trainer.objective._latents.numel()
+    assert trainer.objective.held_numbers(config, 10**9) == 0
+    pixels = replace(config, codec=CodecConfig(size=glyphs.size))
+    assert trainer.objective.held_numbers(pixels, len(glyphs)) == 0
 
 
 def test_what_is_asked_for_wrongly_is_one_line(

@@ -63,6 +63,20 @@ def test_a_student_draws_what_it_draws_with_pytorch(name: str, tmp_path: Path) -
     assert (light.images, light.epochs) == (model.images, model.epochs)
 
 
+def test_a_student_without_cross_attention_is_left_to_pytorch(tmp_path: Path) -> None:
+    folder = make_toy(tmp_path, cross_text=False)
+    with pytest.raises(Declined):
+        load_light(folder / "model.safetensors", folder / "few-step.safetensors")
+    model = load_model(folder)
+    some = captions(2, width=model.text_width)
+    some = some._replace(tokens=some.tokens.float())
+    drawer = Drawer.of(model, torch.device("cpu"), precision="fp32")
+    recipe = Recipe(sampler=FEW_STEP, steps=1, guidance=2.5)
+    steps = drawer.steps(recipe, some, some, torch.zeros(2, dtype=torch.long))
+    [first, second] = [step.x for step in steps][-1]
+    assert float((first - second).abs().max()) > 1e-3  # one noise, two captions
+
+
 def test_pixels_are_rounded_as_the_codec_rounds_them() -> None:
     x = torch.linspace(-1.2, 1.2, 4001)
     from glyffctl.core.codecs import pixels
@@ -149,6 +163,7 @@ CHANGES = {
     "of eps": (0, _header(lambda header, _: header["config"]["diffusion"].update(prediction="eps"))),
     "of another network": (0, _header(lambda header, _: header["config"]["network"].update(kind="mixer"))),
     "of another width": (0, _header(lambda header, _: header["config"]["network"].update(channels=[8, 32]))),
+    "without cross-attention": (0, _header(lambda header, _: header["config"]["network"].update(cross_text=False))),
     "of another head": (0, _header(lambda header, _: header["config"]["network"].update(head_width=3))),
     "of another width of text": (0, _header(lambda header, _: header["config"]["network"].update(text_width=[8]))),
     "without settings": (0, _header(lambda header, _: header.pop("config"))),

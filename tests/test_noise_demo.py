@@ -32,7 +32,7 @@ from glyffctl.core.errors import DataError, FontError, GlyffError, OutputError, 
 from glyffctl.core.io.images import read_settings
 from glyffctl.display.claim_table import show_claims
 from glyffctl.figures.page import Section, Source, page
-from glyffctl.figures.registry import ENTRIES, NAMES, file_stem, number
+from glyffctl.figures.registry import ENTRIES, file_stem, number
 from glyffctl.figures.style import save_figure, style
 from glyffctl.workflows import noise_data, noise_model
 from glyffctl.workflows.events import Event, Progress, finish
@@ -46,6 +46,7 @@ from glyffctl.workflows.noise_demo import (
     NoiseDemoReport,
     noise_demo,
 )
+from glyffctl.workflows.noise_stages import STAGE_FIGURES
 from tests.conftest import cautions, follow, of_kind
 
 RADICAL_BLOCKS = {85: 0x6C34, 75: 0x6728, 149: 0x8A00, 140: 0x8279}
@@ -92,6 +93,10 @@ def written(folder: Path, glyphs: DemoGlyphs, count: int | None = None) -> Path:
 def data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path) -> Data:
     glyphs = drawn(noto_sans, 32)
     return Data(written(tmp_path_factory.mktemp("noise") / "data", glyphs), glyphs)
+
+
+PLAIN = [entry for entry in ENTRIES if entry.name not in STAGE_FIGURES]
+"""Those that a model of pixels can draw; `test_noise_stages` has the others."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +147,8 @@ def read(path: Path) -> Reader:
 
 
 def test_every_figure_is_there_and_says_what_was_measured(whole: Whole) -> None:
-    assert [figure.name for figure in whole.report.figures] == list(NAMES)
-    for entry, figure in zip(ENTRIES, whole.report.figures, strict=True):
+    assert [figure.name for figure in whole.report.figures] == [entry.name for entry in PLAIN]
+    for entry, figure in zip(PLAIN, whole.report.figures, strict=True):
         assert figure.file.stem == file_stem(entry) and figure.file.name.startswith(f"{number(entry):02d}-")
         assert re.search(r"\d", figure.measured)
         assert all(line.endswith(".") for line in figure.measured.split("\n"))
@@ -157,8 +162,8 @@ def test_every_figure_is_there_and_says_what_was_measured(whole: Whole) -> None:
 
 def test_progress_counts_figures(whole: Whole) -> None:
     seen = [event for event in whole.events if isinstance(event, Progress) and event.task == "figures"]
-    assert [event.done for event in seen] == list(range(len(ENTRIES) + 1))
-    assert all(event.total == len(ENTRIES) for event in seen)
+    assert [event.done for event in seen] == list(range(len(PLAIN) + 1))
+    assert all(event.total == len(PLAIN) for event in seen)
     for task in {event.task for event in whole.events if isinstance(event, Progress)}:
         own = [event for event in whole.events if isinstance(event, Progress) and event.task == task]
         assert all(a.done <= b.done <= (b.total or 0) for a, b in pairwise(own)), task
@@ -168,13 +173,13 @@ def test_progress_counts_figures(whole: Whole) -> None:
 def test_the_page_is_whole_in_itself(whole: Whole) -> None:
     reader = read(whole.report.page)
     assert "script" not in reader.tags and "link" not in reader.tags and "iframe" not in reader.tags
-    assert len(reader.links) == len(ENTRIES) and all(link.startswith("data:image/") for link in reader.links)
-    assert reader.ways == [GUIDE.address, *(f"#{name}" for name in NAMES)]
+    assert len(reader.links) == len(PLAIN) and all(link.startswith("data:image/") for link in reader.links)
+    assert reader.ways == [GUIDE.address, *(f"#{entry.name}" for entry in PLAIN)]
     source = whole.report.page.read_text(encoding="utf-8").replace(f'<a href="{GUIDE.address}">', "")
     assert not re.search(r"https?:|file:|url\(|@import", re.sub(r"base64,[^\"]+", "", source))
     for figure, link in zip(whole.report.figures, reader.links, strict=True):
         assert base64.b64decode(link.split(",")[1]) == figure.file.read_bytes()
-    for k, entry in enumerate(ENTRIES, 1):
+    for k, entry in enumerate(PLAIN, 1):
         assert f"{k}. {entry.title}" in reader.text
 
 
@@ -194,7 +199,7 @@ def test_the_page_escapes_everything() -> None:
 
 def test_what_a_page_says_can_be_followed_without_the_guide(whole: Whole) -> None:
     reader = read(whole.report.page)
-    assert reader.alts == [entry.alt for entry in ENTRIES]
+    assert reader.alts == [entry.alt for entry in PLAIN]
     assert all(entry.alt.endswith(".") and entry.alt != entry.title for entry in ENTRIES)
     # The article is named before anything is said about it, and no formula is left in the notation of a program.
     first = reader.text.index("the guide")
@@ -209,8 +214,8 @@ def test_every_letter_on_the_page_can_be_read_on_a_telephone(whole: Whole) -> No
     source = whole.report.page.read_text(encoding="utf-8")
     widths = [int(width) for width in re.findall(r'<img width="(\d+)"', source)]
     kept = {int(n): int(w) for n, w in re.findall(r"#figure-(\d+) img { max-width: none; width: (\d+)px", source)}
-    still = {number(entry) for entry in ENTRIES} - {number(e) for e in ENTRIES if e.name in {"samples", "smooth"}}
-    assert len(widths) == len(ENTRIES) and kept.keys() == still
+    still = {number(entry) for entry in PLAIN} - {number(e) for e in PLAIN if e.name in {"samples", "smooth"}}
+    assert len(widths) == len(PLAIN) and kept.keys() == still
     assert all(0.6 * widths[n - 1] < width <= widths[n - 1] for n, width in kept.items())
 
 

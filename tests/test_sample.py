@@ -22,7 +22,8 @@ from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.find_model import find_model
-from glyffctl.workflows.sample import _processors, sample
+from glyffctl.workflows.rounding import processors
+from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import GIF_BESIDE_PICTURE, SampleOptions, options_from_picture, read_prompts
 from tests.conftest import Workshop, cautions, follow, of_kind
 from tests.stand_ins import make_t5
@@ -340,12 +341,12 @@ def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeyp
     threads = 2 if before == 1 else 1
     finish(sample(options(tiny_run, tmp_path / "x.png", threads=threads, precision="fp32")))
     made = seen.pop()
-    assert made != before or _processors() == 1
+    assert made != before or processors() == 1
     settings = read_settings(tmp_path / "x.png")
     assert (settings["threads"], settings["device"], settings["precision"]) == (made, "cpu", "fp32")
     assert cautions(sample(options_from_picture(tmp_path / "x.png"))) == []
     assert seen.pop() == made and torch.get_num_threads() == before
-    monkeypatch.setattr("glyffctl.workflows.sample._processors", lambda: made - 1)
+    monkeypatch.setattr("glyffctl.workflows.rounding.processors", lambda: made - 1)
     redrawn = options_from_picture(tmp_path / "x.png")
     assert cautions(sample(redrawn)) == ["fewer-processors"] and seen.pop() == before
     assert cautions(sample(replace(redrawn, threads=None, drawn_on="cuda"))) == ["other-device"]
@@ -356,7 +357,7 @@ def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeyp
 
 
 @pytest.mark.thorough
-@pytest.mark.skipif(_processors() < 2, reason="one processor")
+@pytest.mark.skipif(processors() < 2, reason="one processor")
 def test_the_number_of_threads_makes_no_difference_to_a_picture_made_again(tmp_path: Path) -> None:
     """With the network in the box sums of one thread and of two differ in their last digits."""
 

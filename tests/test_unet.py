@@ -56,12 +56,12 @@ CONFIGS = {
 CONFIGS = {name: replace(config, text_width=20, pooled_text=False) for name, config in CONFIGS.items()}
 
 
-def shaken(network: UNet, seed: int = 0) -> UNet:
+def shaken(network: UNet, seed: int = 0, by: float = 0.05) -> UNet:
     """`network` moved off its start, where zeros and ones would hide half of it."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
+            parameter.add_(by * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     return network
 
 
@@ -199,6 +199,7 @@ def test_shapes(config: UNetConfig, grids: set[int]) -> None:
         ({"blocks": 10**9}, ["blocks to 64"]),
         ({"head_width": 48}, ["[64]", "48"]),
         ({"dropout": 1.0}, ["dropout", "1.0"]),
+        ({"pooled_text": False, "cross_text": False}, ["pooled_text", "cross_text"]),
         ({"dropout": float("nan")}, ["dropout", "nan"]),
     ],
 )
@@ -225,11 +226,12 @@ def test_presets_have_the_size_they_say(preset: str, low: float, high: float) ->
     assert low < count < high
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["pooled text", "no pooled text"])
+@pytest.fixture(scope="module", params=["both", "cross", "pooled"])
 def network(request: pytest.FixtureRequest) -> UNet:
-    """A network in which everything has a part, text above all."""
+    """A network in which everything has a part, text above all, which comes in by one way or both."""
     torch.manual_seed(0)
-    return shaken(UNet(replace(SMALL, pooled_text=request.param)).eval().requires_grad_(False))
+    ways = {"cross_text": request.param != "pooled", "pooled_text": request.param != "cross"}
+    return shaken(UNet(replace(SMALL, **ways)).eval().requires_grad_(False))
 
 
 def answer(network: UNet, text: Condition) -> Tensor:
@@ -295,6 +297,16 @@ def test_pooled_text_is_a_second_way_in(pooled: bool) -> None:
     none = Condition.none(3, SMALL.text_width)
     difference = float((answer(network, text) - answer(network, none)).abs().max())
     assert difference > 1e-2 if pooled else difference == 0
+
+
+def test_without_cross_attention_there_is_nothing_of_it_in_the_file() -> None:
+    """What is left has the names and shapes that it had, and self-attention is among it."""
+    whole, part = (UNet(replace(SMALL, cross_text=cross)).state_dict() for cross in (True, False))
+    gone = {name for name in whole if ".transformer.cross_attn." in name or ".transformer.norm2." in name}
+    assert gone and {name: tensor.shape for name, tensor in part.items()} == {
+        name: tensor.shape for name, tensor in whole.items() if name not in gone
+    }
+    assert any(".self_attn." in name for name in part)
 
 
 def test_rows_of_a_batch_are_independent(network: UNet) -> None:

@@ -22,7 +22,8 @@ from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.models import load_any
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.train import TrainOptions, train
-from tests.conftest import Workshop, crashed, of_kind
+from glyffctl.workflows.upscale import upscale, upscale_options_from_picture
+from tests.conftest import Workshop, cautions, crashed, follow, of_kind
 
 SETTINGS = """
 [network]
@@ -199,6 +200,27 @@ def test_pictures_that_cannot_be_enlarged(upscaler: Path, picture: Path, tmp_pat
         assert done.exit_code != 0 and word in " ".join(done.output.split()), done.output
 
 
+def test_a_picture_that_was_enlarged_elsewhere_is_redrawn_with_a_caution(
+    upscaler: Path, picture: Path, tmp_path: Path
+) -> None:
+    """As one that was drawn is; a picture of before, which does not say where, is redrawn without one."""
+    assert sample("--upscale", picture, "--upscaler", upscaler).exit_code == 0
+    made = tmp_path / "cross-128.png"
+    settings, image = read_settings(made), read_png(made)
+    assert settings["enlarged"]["device"] == "cpu"
+    changes: tuple[tuple[dict[str, Any], str | None], ...] = (
+        ({}, None),
+        ({"device": "cuda"}, "other-device"),
+        ({"threads": 10_000}, "fewer-processors"),
+        ({"device": None}, None),
+    )
+    for change, kind in changes:
+        save_png(made, image, settings | {"enlarged": settings["enlarged"] | change})
+        events, report = follow(upscale(upscale_options_from_picture(made)))
+        assert cautions(events) == ([] if kind is None else [kind])
+        assert np.array_equal(np.array(read_png(report.files[0])), np.array(image))
+
+
 @pytest.mark.hostile
 def test_settings_in_a_picture_that_make_no_sense(
     upscaler: Path, tiny_run: Path, picture: Path, tmp_path: Path
@@ -216,6 +238,8 @@ def test_settings_in_a_picture_that_make_no_sense(
             {"batch": 0},
             {"threads": -1},
             {"threads": 10**30},
+            {"device": ["cpu"]},
+            {"device": "x" * 10**6},
             {"upscaler": "/dev/null/x"},
             {"upscaler": "a\0b"},
             {"weights": "f" * 20},
@@ -234,7 +258,10 @@ def test_settings_in_a_picture_that_make_no_sense(
             save_png(tmp_path / "lie.png", image, lie)
             done = sample("--again", tmp_path / "lie.png")
             told = " ".join(done.output.split())
-            assert done.exit_code != 0 or lie["enlarged"]["threads"] == 10**30, (lie, told)
+            harmless = lie["enlarged"] not in things and (
+                lie["enlarged"]["threads"] == 10**30 or lie["enlarged"]["device"] != "cpu"
+            )
+            assert done.exit_code != 0 or harmless, (lie, told)
 
 
 @pytest.mark.hostile

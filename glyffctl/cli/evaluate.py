@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from glyffctl.cli.options import (
+    DEFAULT_MODEL,
     MOST,
     SEED,
     Batch,
     Device,
     Json,
-    Model,
     MovedEncoder,
     Passes,
     Precision,
@@ -24,13 +24,28 @@ from glyffctl.cli.options import (
     whole,
 )
 from glyffctl.cli.output import run, say
+from glyffctl.cli.typed import pronoun, typed_beside, was_typed
+from glyffctl.core.errors import UsageError
+
+_RESTORATION = {"model", "data", "pictures", "device", "out", "json"}
+"""Parameters allowed where --model names a codec,"""
+_DRAWN_RESTORATION = _RESTORATION | {"seed", "batch", "precision"}
+"""and an upscaler."""
 
 
 def evaluate(
+    ctx: typer.Context,
     data: Annotated[
         Path, typer.Option(help="Real glyphs to compare with: the data folder the model was trained on.")
     ] = Path("data"),
-    model: Model = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder, model file, or bundled; or a diffusers model, as a folder or a name on the Hugging Face "
+            f"hub. A codec or an upscaler is measured by how held-out glyphs come back. {DEFAULT_MODEL}",
+            show_default=False,
+        ),
+    ] = None,
     encoder: MovedEncoder = None,
     count: Annotated[
         int,
@@ -38,7 +53,13 @@ def evaluate(
     ] = 16,
     pictures: Annotated[
         int,
-        whole("--pictures", "Pictures of held-out definitions (at most), and as many without a prompt.", 16, 100_000),
+        whole(
+            "--pictures",
+            "Pictures of held-out definitions (at most), and as many without a prompt. Of a codec or an upscaler: "
+            "held-out glyphs, 64 by default.",
+            16,
+            100_000,
+        ),
     ] = 256,
     passes: Passes = None,
     steps: Steps = None,
@@ -93,6 +114,11 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model: prompt adherence, similarity to real glyphs, novelty, and stroke quality."""
+    from glyffctl.workflows.restoration import restores
+
+    if not train_classifier and model is not None and restores(model):
+        _restoration(ctx, model)
+        return
     if train_classifier:
         from glyffctl.workflows import classifier as training
 
@@ -137,3 +163,21 @@ def evaluate(
         show_evaluation(report)
         for file in filter(None, (report.out, report.plot)):
             say(file)
+
+
+def _restoration(ctx: typer.Context, model: Path) -> None:
+    """Measure the codec or upscaler `model` with the options that were typed."""
+    from glyffctl.core.models.codec_file import is_codec
+    from glyffctl.display.restoration_table import show_restoration
+    from glyffctl.workflows.restoration import RestorationOptions, restoration
+
+    allowed = _RESTORATION if is_codec(model) else _DRAWN_RESTORATION
+    if refused := typed_beside(ctx, allowed):
+        kind = "a codec" if is_codec(model) else "an upscaler"
+        raise UsageError(f"{model} is {kind}, which takes no {', no '.join(refused)}; leave {pronoun(refused)} out")
+    typed = {name: ctx.params[name] for name in allowed - {"json", "model"} if was_typed(ctx, name)}
+    as_json = ctx.params["json"]
+    report = run(restoration(RestorationOptions(model=model, **typed)), as_json=as_json)
+    if not as_json:
+        show_restoration(report)
+        say(report.out)

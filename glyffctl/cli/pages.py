@@ -109,6 +109,14 @@ def noise_demo(
     seed: Annotated[int, whole("--seed", SEED, 0, MOST)] = 0,
     model: Model = None,
     encoder: MovedEncoder = None,
+    upscaler: Annotated[
+        Path | None,
+        typer.Option(
+            help="Upscaler for the figure of a cascade, which otherwise takes the one that comes with the program, if "
+            "any.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     data: Annotated[
         Path | None,
@@ -143,6 +151,7 @@ def noise_demo(
         seed=seed,
         model=model,
         encoder=encoder,
+        upscaler=upscaler,
         device=device,
         data=data,
         font=font,

@@ -24,6 +24,7 @@ from glyffctl.cli.options import (
     whole,
 )
 from glyffctl.cli.output import run, say
+from glyffctl.cli.typed import pronoun, typed_beside
 from glyffctl.core.errors import UsageError
 
 _WITH_AGAIN = {"again", "out", "model", "encoder", "upscaler", "device", "gif", "fps", "json"}
@@ -135,15 +136,15 @@ def sample(
     """Draw new glyphs for a meaning."""
     # Of NumPy's matrices here a second thread only delays the small ones. NumPy reads this when it is loaded.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if again is not None and (refused := _refused(ctx, _WITH_AGAIN)):
-        raise UsageError(f"--again takes {' and '.join(refused)} from the picture; leave {_pronoun(refused)} out")
+    if again is not None and (refused := typed_beside(ctx, _WITH_AGAIN)):
+        raise UsageError(f"--again takes {' and '.join(refused)} from the picture; leave {pronoun(refused)} out")
     if upscale is not None or (again is not None and _is_upscaled(again)):
-        if refused := _refused(ctx, _WITH_UPSCALE if again is None else _WITH_UPSCALED):
+        if refused := typed_beside(ctx, _WITH_UPSCALE if again is None else _WITH_UPSCALED):
             raise UsageError(
                 f"--upscale enlarges pictures and draws none; leave {' and '.join(refused)} out"
                 if again is None
                 else f"{again} was enlarged from another picture, without {' and '.join(refused)}; leave "
-                f"{_pronoun(refused)} out"
+                f"{pronoun(refused)} out"
             )
         _run_upscale(
             files=(upscale, *map(Path, prompts or ())) if upscale is not None else (),
@@ -232,22 +233,3 @@ def _run_upscale(
     report = run(workflow.upscale(options), as_json=json)
     if not json:
         _say_files(report.files)
-
-
-def _refused(ctx: typer.Context, allowed: set[str]) -> list[str]:
-    """What was typed beside what is `allowed`."""
-    given = [param for param in ctx.command.params if _was_typed(ctx, param.name)]
-    return [_label(param) for param in given if param.name not in allowed]
-
-
-def _was_typed(ctx: typer.Context, name: str | None) -> bool:
-    source = ctx.get_parameter_source(name or "")
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _label(param: Any) -> str:
-    return "the prompts" if param.param_type_name == "argument" else param.opts[0]
-
-
-def _pronoun(names: list[str]) -> str:
-    return "it" if len(names) == 1 and names[0].startswith("-") else "them"

@@ -46,7 +46,8 @@ def show_evaluation(report: EvaluateReport, console: Console | None = None) -> N
         console.print(_steps(report))
 
 
-def _table(title: str, first: str, *others: str) -> Table:
+def new_table(title: str, first: str, *others: str) -> Table:
+    """An empty table of figures."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
     table.add_column(first, min_width=12)
     for name in others:
@@ -56,13 +57,13 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 def _figures(report: EvaluateReport) -> Table:
     how = Recipe.from_plain(report.recipe).summary()
-    table = _table(f"Figures, with 95 % intervals ({how})", "", "this model", "real glyphs")
+    table = new_table(f"Figures, with 95 % intervals ({how})", "", "this model", "real glyphs")
     names = {row.name for row in report.figures}
     legends = dict.fromkeys(row.legend for row in report.figures if row.legend)
     table.caption = " ".join([*(note for name, note in _NOTES if name in names), *legends])
     table.caption_justify = "left"
     for row in report.figures:
-        table.add_row(plain(row.name), _figure(row.model, row.unit), _figure(row.real, row.unit))
+        table.add_row(plain(row.name), as_text(row.model, row.unit), as_text(row.real, row.unit))
     return table
 
 
@@ -70,12 +71,12 @@ def _prompts(report: EvaluateReport) -> Table:
     sets = any(row.also for row in report.prompts)
     title = "Pictures with the radical asked for"
     if sets:
-        table = _table(f"{title}, or another", "prompt", "", "this model", "or", "", "real glyphs")
+        table = new_table(f"{title}, or another", "prompt", "", "this model", "or", "", "real glyphs")
     else:
-        table = _table(title, "prompt", "", "this model", "real glyphs")
+        table = new_table(title, "prompt", "", "this model", "real glyphs")
     for row in report.prompts:
         more = [_radicals(row.also), f"{100 * row.taken.value:.0f} %" if row.also and row.taken else ""] if sets else []
-        found, real = _figure(row.found, "share", digits=0), _figure(row.real, "share", digits=0)
+        found, real = as_text(row.found, "share", digits=0), as_text(row.real, "share", digits=0)
         table.add_row(plain(row.prompt), _radicals(row.radicals), found, *more, real)
     return table
 
@@ -85,21 +86,22 @@ def _radicals(numbers: list[int]) -> str:
 
 
 def _steps(report: EvaluateReport) -> Table:
-    table = _table("Samplers and steps", "sampler", "steps", "passes", "radical", "distance", "seconds")
+    table = new_table("Samplers and steps", "sampler", "steps", "passes", "radical", "distance", "seconds")
     for row in report.steps:
         table.add_row(
             row.sampler,
             str(row.steps),
             str(row.passes),
-            _figure(row.adherence, "share"),
-            _figure(row.kernel_distance, "number"),
+            as_text(row.adherence, "share"),
+            as_text(row.kernel_distance, "number"),
             f"{row.seconds:.2g}",
             end_section=row.steps == max(other.steps for other in report.steps),
         )
     return table
 
 
-def _figure(figure: Estimate | None, unit: str, digits: int | None = None) -> str:
+def as_text(figure: Estimate | None, unit: str, digits: int | None = None) -> str:
+    """A figure with its interval; `unit` is that of a `Row`."""
     if figure is None:
         return ""
     if unit == "share":
@@ -107,5 +109,6 @@ def _figure(figure: Estimate | None, unit: str, digits: int | None = None) -> st
             digits = 0 if 0.1 < figure.value < 0.95 else 1
         value, low, high = (f"{100 * x:.{digits}f}" for x in (figure.value, figure.low, figure.high))
         return f"{value} % ({low}…{high})"
-    digits = 2 if abs(figure.value) >= 1 else 3
+    if digits is None:
+        digits = 2 if abs(figure.value) >= 1 else 3
     return f"{figure.value:.{digits}f} ({figure.low:.{digits}f}…{figure.high:.{digits}f})"

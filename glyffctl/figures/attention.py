@@ -38,6 +38,7 @@ def draw_attention(levels: Sequence[str], words: Sequence[str], guesses: Tensor,
         axes.set_title(name, loc="center", parse_math=False)
     for axes in grid.flat:
         frame(axes)
-    bar = figure.colorbar(shown, ax=grid[:, 1:], location="bottom", fraction=0.06, aspect=40)
+    # Below the guesses, too: under one or two words alone its label would be cut off.
+    bar = figure.colorbar(shown, ax=grid, location="bottom", fraction=0.06, aspect=40)
     bar.set_label("share of the word in what this part of the picture takes from the prompt")
     return figure

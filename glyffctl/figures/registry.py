@@ -173,6 +173,27 @@ ENTRIES = (
         "for each word of the prompt, the same glyph over a map of how much each part looks at that word.",
         needs_model=True,
     ),
+    Entry(
+        "latents",
+        "A glyph in fewer numbers",
+        "A latent model never sees pixels: a codec has turned the glyph into a few small pictures, its channels, and "
+        "noise is added to those. Without a channel that is spare, the decoder draws the same; where one alone gives "
+        "the strokes back, the others refine their edges.",
+        "The glyph and, beside it, the channels of its latent in colour. Below, what the decoder draws without each of "
+        "the channels, and from each of them alone.",
+        needs_model=True,
+    ),
+    Entry(
+        "cascade",
+        "Small first, then large",
+        "The model decides at the small size what the glyph is; a second model, the upscaler, adds pixels. It sees the "
+        "small picture with a little noise and starts from an enlarged one with more, so that all that is left to "
+        "decide are the edges of strokes. Interpolation has to make them soft; the upscaler has learned that they are "
+        "not.",
+        "The same glyph at several sizes, side by side. Below, a part of it, magnified, at each size and after "
+        "bicubic interpolation; and below that the same part as the upscaler sees it, at its start, and in its passes.",
+        needs_model=True,
+    ),
 )
 
 NAMES = tuple(entry.name for entry in ENTRIES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
@@ -15,6 +14,7 @@ from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.images import Array
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.upscaler import Upscaler
+from glyffctl.workflows import rounding
 from glyffctl.workflows.enlarge_options import EnlargeOptions, upscaler_path
 from glyffctl.workflows.events import Event, Note, Progress, with_progress
 
@@ -24,6 +24,7 @@ class Enlarger:
 
     Attributes:
         made: the options with all that is known now, for a PNG.
+        upscaler: the model.
     """
 
     def __init__(self, options: EnlargeOptions, device: str) -> None:
@@ -42,14 +43,15 @@ class Enlarger:
             )
         if options.weights not in (None, model.identity):
             raise ModelError(f"{self._label} has other weights than the upscaler that drew the picture")
-        self._upscaler = upscaler = Upscaler.of(model, choose_device(device), options.batch, options.precision)
+        where = choose_device(device)
+        self.upscaler = upscaler = Upscaler.of(model, where, options.batch, options.precision)
         size = options.size or upscaler.config.size
         if size not in upscaler.sizes:
             raise UsageError(
                 f"--size must be one of {', '.join(map(str, upscaler.sizes))} with this upscaler, not {size}; leave it "
                 "out for pictures as the model draws them"
             )
-        self._threads = options.threads if (options.threads or 0) <= (os.cpu_count() or 1) else None
+        self._threads = options.threads if (options.threads or 0) <= rounding.processors() else None
         self.made = replace(
             options,
             size=size,
@@ -58,12 +60,13 @@ class Enlarger:
             batch=upscaler.batch,
             precision=upscaler.precision,
             threads=self._threads or torch.get_num_threads(),
+            drawn_on=where.type,
         )
 
     @property
     def small(self) -> int:
         """Height and width of the pictures that it enlarges."""
-        return self._upscaler.small
+        return self.upscaler.small
 
     def check(self, size: int) -> None:
         """Raise UsageError if it cannot enlarge the pictures of a model, which have this size."""
@@ -82,7 +85,7 @@ class Enlarger:
         if self._threads is not None:
             torch.set_num_threads(self._threads)
         try:
-            drawing = self._upscaler.enlarge(torch.from_numpy(pictures), torch.tensor(seeds), size, recipe)
+            drawing = self.upscaler.enlarge(torch.from_numpy(pictures), torch.tensor(seeds), size, recipe)
             large = yield from with_progress(drawing, Progress("Enlarging", 0, len(pictures), "pictures"))
         finally:
             torch.set_num_threads(before)

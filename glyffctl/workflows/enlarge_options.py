@@ -31,6 +31,7 @@ class EnlargeOptions:
         batch: most pictures of the size that it has learned that are drawn at once.
         precision: as in `SampleOptions`.
         threads: CPU threads, if the machine has as many; None leaves them as they are.
+        drawn_on: the kind of device that first drew the pictures, when they are redrawn.
     """
 
     size: int | None = None
@@ -40,6 +41,7 @@ class EnlargeOptions:
     batch: int = 4
     precision: str = "auto"
     threads: int | None = None
+    drawn_on: str | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
@@ -64,6 +66,7 @@ class EnlargeOptions:
             "batch": self.batch,
             "precision": self.precision,
             "threads": self.threads,
+            "device": self.drawn_on,
         }
 
     @staticmethod
@@ -82,6 +85,7 @@ class EnlargeOptions:
             batch=int(plain["batch"]),
             precision=str(plain["precision"]),
             threads=int(plain["threads"]),
+            drawn_on=None if plain.get("device") is None else str(plain["device"])[:40],
         )
 
 

@@ -165,8 +165,8 @@ _RETURN_POOLED = """\
 
 _AUTOENCODER = """# A codec of glyffctl for diffusers
 
-An `AutoencoderKL` of grey pictures of {size}×{size} pixels in [−1, 1] (−1 is black). After
-`pip install diffusers numpy pillow`, in this folder:
+An `AutoencoderKL` of grey pictures of {size}×{size} pixels in [−1, 1] (−1 is black), the same in each of its channels.
+After `pip install torch diffusers numpy pillow`, in this folder:
 
 ```python
 import numpy as np
@@ -177,10 +177,11 @@ from PIL import Image
 codec = AutoencoderKL.from_pretrained(".")
 picture = np.array(Image.open("glyph.png").convert("L").resize(({size}, {size})))
 x = torch.tensor(picture)[None, None].float() / 127.5 - 1
+x = x.expand(1, codec.config.in_channels, -1, -1)
 with torch.no_grad():
     latent = (codec.encode(x).latent_dist.mean - codec.config.shift_factor) * codec.config.scaling_factor
     again = codec.decode(latent / codec.config.scaling_factor + codec.config.shift_factor).sample
-Image.fromarray(((again[0, 0] + 1) * 127.5).round().clamp(0, 255).byte().numpy()).save("again.png")
+Image.fromarray(((again[0].mean(0) + 1) * 127.5).round().clamp(0, 255).byte().numpy()).save("again.png")
 ```
 """
 

@@ -6,14 +6,15 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.codecs.pixels import to_unit
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.schedule import SCHEDULES
-from glyffctl.core.errors import DataError, ModelError, OutputError, UsageError
+from glyffctl.core.errors import DataError, GlyffError, ModelError, OutputError, UsageError
 from glyffctl.core.estimates import Estimate
 from glyffctl.core.io.atomic import atomic_file, check_writable, reason
 from glyffctl.core.io.bundled import model_name
@@ -30,6 +31,8 @@ from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.pixel_grid import draw_pixels
 from glyffctl.figures.registry import ENTRIES, NAMES, Entry, file_stem
 from glyffctl.figures.style import save_figure, smallest_lettering, style
+from glyffctl.workflows.enlarge import Enlarger
+from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
 from glyffctl.workflows.noise_model import (
@@ -40,6 +43,7 @@ from glyffctl.workflows.noise_model import (
     load_prompted_model,
     measure_model_claims,
 )
+from glyffctl.workflows.noise_stages import STAGE_FIGURES
 
 PAGE = "index.html"
 GUIDE = Source(
@@ -71,6 +75,10 @@ BESIDE = "beside"
 """The figure that needs definitions."""
 ATTENTION = "attention"
 """The figure that needs a network with cross-attention."""
+LATENTS = "latents"
+"""The figure that needs a latent model."""
+CASCADE = "cascade"
+"""The figure that needs an upscaler."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +93,7 @@ class NoiseDemoOptions:
         seed: of all random numbers.
         model: as in `sample`.
         encoder: as in `sample`.
+        upscaler: of the figure of a cascade; None is the one that comes with the program, if it fits the model.
         device: as in `sample`.
         data: a data folder; None is data/ if it exists and no font is given.
         font: a font with Han characters, for the glyphs (unless `data` is given) and for labels.
@@ -98,6 +107,7 @@ class NoiseDemoOptions:
     seed: int = 0
     model: Path | None = None
     encoder: str | None = None
+    upscaler: Path | None = None
     device: str = "auto"
     data: Path | None = None
     font: Path | None = None
@@ -184,22 +194,13 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
         yield caution
     wanted = [entry for entry in ENTRIES if not options.figures or entry.name in options.figures]
     if not any(character.definition.strip() for character in glyphs.characters):
-        lacks = "these glyphs have no definitions to draw others for"
-        if BESIDE in options.figures:
-            raise DataError(f"{lacks} (--figure {BESIDE}); name data that have them with --data")
-        if any(entry.name == BESIDE for entry in wanted):
-            yield Caution(f"the figure {BESIDE} is left out: {lacks}", "figures-skipped", {"figures": (BESIDE,)})
-            wanted = [entry for entry in wanted if entry.name != BESIDE]
+        lacks = "these glyphs have no definitions to draw others for", "name data that have them with --data"
+        wanted = yield from _without(BESIDE, wanted, options, DataError, *lacks)
     model = yield from _find_model(options, wanted, scene)
     if model is None:
         wanted = [entry for entry in wanted if not entry.needs_model]
-    elif not looks_at_words(model.model.network):
-        lacks = "this model has no attention to the words of a prompt"
-        if ATTENTION in options.figures:
-            raise ModelError(f"{lacks} (--figure {ATTENTION}); name another --model")
-        if any(entry.name == ATTENTION for entry in wanted):
-            yield Caution(f"the figure {ATTENTION} is left out: {lacks}", "figures-skipped", {"figures": (ATTENTION,)})
-            wanted = [entry for entry in wanted if entry.name != ATTENTION]
+    else:
+        model, wanted = yield from _fitting(model, wanted, options)
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as place, style(options.font):
         made: list[_SavedFigure] = []
         for done, entry in enumerate(wanted):
@@ -207,6 +208,41 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
             made.append((yield from _draw(entry, scene, glyphs, model, Path(place), options)))
         yield Progress("figures", len(wanted), len(wanted), "figures")
         return _write(options, glyphs, scene, model, made, started)
+
+
+def _fitting(
+    model: PromptedModel, wanted: list[Entry], options: NoiseDemoOptions
+) -> Generator[Event, None, tuple[PromptedModel, list[Entry]]]:
+    """The model, with an upscaler if a figure uses one, and the figures that they can draw."""
+    if not looks_at_words(model.model.network):
+        lacks = "this model has no attention to the words of a prompt", "name another --model"
+        wanted = yield from _without(ATTENTION, wanted, options, ModelError, *lacks)
+    if not isinstance(model.drawer.codec, Latents):  # as most models: no reason for a caution
+        if LATENTS in options.figures:
+            raise ModelError(f"this model has no latents (--figure {LATENTS}); name a latent one with --model")
+        wanted = [entry for entry in wanted if entry.name != LATENTS]
+    if not any(entry.name == CASCADE for entry in wanted):
+        return model, wanted
+    try:
+        enlarger = Enlarger(EnlargeOptions(upscaler=options.upscaler, batch=1), options.device)
+        enlarger.check(model.size)
+    except GlyffError:
+        if options.upscaler is not None or CASCADE in options.figures:
+            raise
+        return model, [entry for entry in wanted if entry.name != CASCADE]
+    return replace(model, upscaler=enlarger.upscaler), wanted
+
+
+def _without(
+    name: str, wanted: list[Entry], options: NoiseDemoOptions, error: type[GlyffError], lacks: str, instead: str
+) -> Generator[Event, None, list[Entry]]:
+    """The figures without one that cannot be drawn: an error if it was asked for by name, else a caution."""
+    if name in options.figures:
+        raise error(f"{lacks} (--figure {name}); {instead}")
+    left = [entry for entry in wanted if entry.name != name]
+    if left != wanted:
+        yield Caution(f"the figure {name} is left out: {lacks}", "figures-skipped", {"figures": (name,)})
+    return left
 
 
 def _check_out(out: Path) -> None:
@@ -257,7 +293,7 @@ def _draw(
     drawn: MeasuredFigure | MeasuredAnimation
     if entry.needs_model:
         assert model is not None
-        drawn = yield from MODEL_FIGURES[entry.name](model, glyphs)
+        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES)[entry.name](model, glyphs)
     elif entry.name == LOOP:
         drawn = process.draw_loop(scene, None if model is None else model.denoiser_without_prompt())
     else:

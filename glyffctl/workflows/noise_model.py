@@ -26,6 +26,7 @@ from glyffctl.core.io.bundled import model_name
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.upscaler import Upscaler
 from glyffctl.core.models.word_maps import word_maps
 from glyffctl.core.noise import permutation
 from glyffctl.core.text.encoder import TextEncoder
@@ -77,6 +78,8 @@ class PromptedModel:
     seed: int
     text_encoders: list[TextEncoder] = field(default_factory=list)
     """The text encoder, once it is loaded."""
+    upscaler: Upscaler | None = None
+    """What enlarges its pictures, if there is one."""
 
     @property
     def size(self) -> int:

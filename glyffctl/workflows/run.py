@@ -133,6 +133,12 @@ class Run:
             kinds = [change for change in changed if change.startswith(("network.kind ", "codec.kind "))]
             changed = kinds or changed
             if changed and self._has_trained():
+                if len(changed) == 1 and changed[0].startswith("codec.weights "):
+                    raise TrainingError(
+                        f"{self.out} was trained with another codec than the one named now, which has perhaps been "
+                        "trained on; leave --codec out to go on with the codec that the run keeps, or name another "
+                        "folder with --out"
+                    )
                 raise TrainingError(
                     f"{self.out} holds another run: {', '.join(changed[:4])}"
                     f"{' and more' if len(changed) > 4 else ''}; name another folder with --out"

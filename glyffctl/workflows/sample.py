@@ -6,7 +6,6 @@ then.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator
 from contextlib import AbstractContextManager
@@ -19,9 +18,11 @@ from glyffctl.core.io.bundled import BUNDLED, model_name
 from glyffctl.core.io.images import Array
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.vocabulary import UnknownText
+from glyffctl.workflows import rounding
 from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.find_model import find_model
+from glyffctl.workflows.rounding import Conditions, warn_of_rounding
 from glyffctl.workflows.sample_files import check_outputs, write_pictures
 from glyffctl.workflows.sample_light import light_artist, may_draw_light
 from glyffctl.workflows.sample_options import SampleOptions, to_settings
@@ -147,7 +148,7 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
         )
     path, why = yield from find_model(options.model, hub=True)
     yield Progress("Loading the model", 0, 1)
-    possible = options.threads is not None and options.threads <= _processors()
+    possible = options.threads is not None and options.threads <= rounding.processors()
     threads = options.threads if possible else None
     artist = (light_artist(options, path, threads) if light else None) or _torch_artist(options, path)
     enlarger = None if options.enlarge is None else _enlarger(options, options.enlarge)
@@ -187,7 +188,8 @@ def _sample(
     if encoder is not None:
         yield from _warn_of_texts(encoder, [*options.prompts, options.negative])
     started = time.perf_counter()
-    yield from _warn_of_rounding(options, artist)
+    before = Conditions(device=options.drawn_on, runtime=options.runtime, threads=options.threads, batch=options.batch)
+    yield from warn_of_rounding(before, Conditions(device=artist.device, runtime=artist.runtime, batch=artist.batch))
     pictures, frames = yield from artist.draw()
     seconds = time.perf_counter() - started
     yield Note(
@@ -226,38 +228,3 @@ def _warn_of_texts(encoder: Encoder, texts: list[str]) -> Generator[Event, None,
                 "prompt-cut",
                 {"prompt": text, "max_tokens": encoder.max_tokens},
             )
-
-
-def _warn_of_rounding(options: SampleOptions, artist: Artist) -> Generator[Event, None, None]:
-    """Warn if a picture is redrawn elsewhere, by another library or with less: then sums are rounded anew."""
-    if options.drawn_on not in (None, artist.device):
-        yield Caution(
-            f"the picture was drawn on {options.drawn_on}, not {artist.device}: pixels may differ by rounding",
-            "other-device",
-            {"drawn_on": options.drawn_on, "device": artist.device},
-        )
-    elif options.runtime not in (None, artist.runtime):
-        yield Caution(
-            f"the picture was drawn with {options.runtime}, not {artist.runtime}: pixels may differ by rounding",
-            "other-runtime",
-            {"runtime": options.runtime, "now": artist.runtime},
-        )
-    elif artist.device == "cpu" and options.threads is not None and options.threads > _processors():
-        yield Caution(
-            f"the picture was drawn with {options.threads:,} threads, this machine has {_processors()} processors: "
-            "pixels may differ by rounding",
-            "fewer-processors",
-            {"threads": options.threads, "processors": _processors()},
-        )
-    elif options.drawn_on is not None and artist.batch < options.batch:
-        yield Caution(
-            f"pictures were drawn {options.batch:,} at once, memory holds {artist.batch:,}: pixels may differ by "
-            "rounding",
-            "smaller-batch",
-            {"batch": options.batch, "now": artist.batch},
-        )
-
-
-def _processors() -> int:
-    """Processors that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,10 +23,9 @@ from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.codec_file import save_codec
 from glyffctl.core.models.config import DECIDED, Config, as_dict, fit_to_data, merge, parse, read_preset, read_toml
 from glyffctl.core.models.files import CODEC_FILE, EncoderInfo
-from glyffctl.core.models.recipe import FEW_STEP
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
-from glyffctl.core.training.objective import find_objective
+from glyffctl.core.training.objective import Objective, find_objective
 from glyffctl.core.training.trainer import Trainer, check_memory
 from glyffctl.workflows.codec import choose_codec, share_codec
 from glyffctl.workflows.embed import EmbedOptions, embed
@@ -126,10 +125,11 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     if options.gpus and options.device == "auto" and device.type == "cpu":
         yield Caution("no GPU was found: training on the CPU (--gpus 0 turns this line off)", "no-gpu")
     preset, sections = _settings(options, device)
-    if sections["training"].get("objective") == FEW_STEP and group.size > 1:
-        raise UsageError("a few-step student trains in one process; take --gpus 1")
+    objective = find_objective(parse(sections))
+    if not objective.shared and group.size > 1:
+        raise UsageError(f"the objective {parse(sections).training.objective} trains in one process; take --gpus 1")
     out = options.out or Path("runs") / preset
-    options = _with_teacher(options, sections, out)
+    options = _with_teacher(options, objective, out)
     start = _load_start(options, sections)
     codec = choose_codec(options.codec, sections, options.data, out, start)
     settings = parse(sections)  # errors in settings come before minutes are spent on embedding
@@ -145,22 +145,21 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     # The text encoder decides the width later; any will do to complain about sizes before minutes are spent on it.
     config = fit_to_data(sections, glyphs.size, settings.network.text_width, codec)
     objective.check(config)
-    check_memory(config, group.size, device)
-    learns = sections["training"].get("objective") == FEW_STEP
-    encoder = _teachers_encoder(options, start) if learns and start is not None else options.encoder
+    check_memory(config, len(glyphs), group.size, device)
+    encoder = _teachers_encoder(options, start) if objective.taught and start is not None else options.encoder
     embedded = options.encoder is None and (options.data / embeddings.FILE_NAME).exists()
     if objective.captioned and not embedded:
         yield from embed(EmbedOptions(options.data, encoder or BUNDLED, device=str(device)))
     group.barrier()
     cached = _embeddings(options.data, glyphs, config)
     if start is not None:
-        _check_vectors(options, start, cached, learns=learns)
+        _check_vectors(options, start, cached, taught=objective.taught)
     # A student that goes on learns from a copy of its teacher in the same folder, which does not change.
-    if start is not None and options.start is not None and not learns and _same_run(out, options.start):
+    if start is not None and options.start is not None and not objective.taught and _same_run(out, options.start):
         raise TrainingError(f"{out} is the run to start from; name another folder for the new one with --out")
     make_folder(out)
     with lock_folder(out):
-        teacher = _teacher(sections, start)
+        teacher = _teacher(objective, sections, start)
         run = _make_run(sections, glyphs, cached, device, group, out, teacher, codec, tensorboard=options.tensorboard)
         trainer = run.trainer
         parameters = parameter_count(trainer.network)
@@ -228,10 +227,10 @@ def _teachers_encoder(options: TrainOptions, start: TrainedModel) -> str:
     return name
 
 
-def _check_vectors(options: TrainOptions, start: TrainedModel, cached: embeddings.Embeddings, *, learns: bool) -> None:
+def _check_vectors(options: TrainOptions, start: TrainedModel, cached: embeddings.Embeddings, *, taught: bool) -> None:
     """Raise TrainingError if captions are embedded so that the model to start from cannot take them."""
     trained = start.origin.encoder
-    if start.text_width != cached.width or (learns and cached.fingerprint != trained.fingerprint):
+    if start.text_width != cached.width or (taught and cached.fingerprint != trained.fingerprint):
         raise TrainingError(
             f"the model at {options.start} was trained with the text encoder {trained.name}, the captions are embedded "
             f"with {cached.encoder}, whose vectors are others; run `glyffctl embed --data {options.data} --encoder "
@@ -239,25 +238,17 @@ def _check_vectors(options: TrainOptions, start: TrainedModel, cached: embedding
         )
 
 
-def _with_teacher(options: TrainOptions, sections: dict[str, dict[str, Any]], out: Path) -> TrainOptions:
-    """`options` with a teacher where the objective takes one: a few-step run in `out` has it beside its student.
+def _with_teacher(options: TrainOptions, objective: type[Objective], out: Path) -> TrainOptions:
+    """`options` with a teacher where the objective takes one: a run in `out` has it beside its student.
 
     Raises:
         UsageError: none is named, and there is none.
     """
-    if sections["training"].get("objective") != FEW_STEP or options.start is not None:
+    if options.start is not None or not objective.taught:
         return options
     if not (out / checkpoint.MODEL_FILE).exists():
         raise UsageError("a few-step student learns from a model: name it with --from, such as --from bundled")
     return replace(options, start=out)
-
-
-def _teacher(sections: dict[str, dict[str, Any]], start: TrainedModel | None) -> TrainedModel | None:
-    """The model that a few-step run learns from, whose identity is put into `sections`; None for other objectives."""
-    if start is None or sections["training"].get("objective") != FEW_STEP:
-        return None
-    sections["few_step"]["teacher"] = start.identity
-    return start
 
 
 def _same_run(out: Path, start: Path) -> bool:
@@ -267,13 +258,23 @@ def _same_run(out: Path, start: Path) -> bool:
     return file.resolve() == (out / checkpoint.MODEL_FILE).resolve()
 
 
+def _teacher(
+    objective: type[Objective], sections: dict[str, dict[str, Any]], start: TrainedModel | None
+) -> TrainedModel | None:
+    """The model that a run learns from, whose identity is put into `sections`; None for most objectives."""
+    if start is None or not objective.taught:
+        return None
+    sections["few_step"]["teacher"] = start.identity
+    return start
+
+
 def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> TrainedModel | None:
     """Load the model that a new run starts from, and put its settings of network and codec into `sections`."""
     if options.start is None:
         return None
     model = checkpoint.load_model(model_path(options.start))
     settings = as_dict(model.origin.config)
-    if sections["training"].get("objective") == FEW_STEP:
+    if find_objective(parse(sections)).taught:
         sections["diffusion"] = settings["diffusion"]  # a student draws what its teacher does
     for section in ("network", "codec"):
         kind = settings[section]["kind"]

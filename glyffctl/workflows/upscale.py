@@ -20,6 +20,7 @@ from glyffctl.version import __version__
 from glyffctl.workflows.enlarge import Enlarger
 from glyffctl.workflows.enlarge_options import SOURCE, EnlargeOptions, upscaler_path
 from glyffctl.workflows.events import Event
+from glyffctl.workflows.rounding import Conditions, warn_of_rounding
 from glyffctl.workflows.sample import SampleReport
 from glyffctl.workflows.sample_files import check_output, unused
 
@@ -67,6 +68,10 @@ def upscale(options: UpscaleOptions) -> Generator[Event, None, SampleReport]:
     pictures = [_read(file, enlarger.small) for file in options.files]
     if options.digest not in (None, picture_digest(pictures[0])):
         raise DataError(f"{options.files[0]} is not the picture any more that was enlarged")
+    now, before = enlarger.made, options.enlarge
+    yield from warn_of_rounding(
+        Conditions(device=before.drawn_on, threads=before.threads), Conditions(device=now.drawn_on)
+    )
     started = time.perf_counter()
     written = []
     for number, (file, picture) in enumerate(zip(options.files, pictures, strict=True)):

@@ -75,10 +75,12 @@ def as_unet(network: Network) -> UNet:
     """`network`, if it is one that diffusers has.
 
     Raises:
-        ModelError: it is of another kind.
+        ModelError: it is of another kind, or has no cross-attention.
     """
     if not isinstance(network, UNet):
         raise ModelError("only a U-Net can be written for diffusers; take `format` onnx")
+    if not network.config.cross_text:
+        raise ModelError("diffusers has no such U-Net without cross-attention to the text; take `format` onnx")
     return network
 
 

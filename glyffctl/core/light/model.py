@@ -93,6 +93,7 @@ def _merge(
     if (
         network["text_width"] < 1
         or not network["pooled_text"]
+        or not network.get("cross_text", True)  # files from before there was a choice do not say
         or network["size"] != codec["size"]
         or network["in_channels"] != 1
     ):

@@ -221,25 +221,29 @@ def load_model(path: Path) -> TrainedModel:
     if kind_of(config.network) in AUTOENCODERS:
         raise ModelError(f"cannot use {model_label(file)}: its network is no denoiser; name another model")
     learned = codec_beside(file, config.codec)
-    if learned is not None and learned.shape != (config.network.in_channels, *2 * (config.network.size,)):
-        raise ModelError(f"cannot use {file}: its network does not fit its codec, {CODEC_FILE}; get both files again")
     schedule = _schedule(weights.pop(SIGMAS, None), file)
     stored = next((tensor.dtype for tensor in weights.values() if tensor.is_floating_point()), torch.float32)
     network = load_weights(build_without_init(config.network), weights, file)
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {model_label(file)}: it does not say how many pictures it was trained on")
-    model = trained_model(
-        network,
-        schedule,
-        origin,
-        images=images,
-        epochs=model_files.epochs_of(header),
-        identity=identity,
-        learned=learned,
-    )
-    beside = load_few_step(file.with_name(FEW_STEP_FILE), network, identity) if file.name == MODEL_FILE else None
-    return replace(model, stored=stored, few_step=beside)
+    try:
+        model = trained_model(
+            network,
+            schedule,
+            origin,
+            images=images,
+            epochs=model_files.epochs_of(header),
+            identity=identity,
+            learned=learned,
+        )
+    except UsageError as error:  # the codec takes no pictures of such a size
+        raise ModelError(f"cannot use {model_label(file)}: {error}") from error
+    if model.codec.shape != (config.network.in_channels, *2 * (config.network.size,)):
+        beside = f", {CODEC_FILE}; get both files again" if learned is not None else "; get the file again"
+        raise ModelError(f"cannot use {model_label(file)}: its network does not fit its codec{beside}")
+    student = load_few_step(file.with_name(FEW_STEP_FILE), network, identity) if file.name == MODEL_FILE else None
+    return replace(model, stored=stored, few_step=student)
 
 
 def _schedule(sigmas: Tensor | None, file: Path) -> Schedule:

@@ -8,8 +8,9 @@ training, so that what another model has drawn does not differ visibly from what
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from glyffctl.core.device import memory_free
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.guidance import clamp
-from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.samplers import SAMPLERS, Step
 from glyffctl.core.diffusion.schedule import Schedule, karras
 from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.models.checkpoint import TrainedModel
@@ -48,6 +49,20 @@ def reduced(x: Tensor, scale: int) -> Tensor:
 def small_condition(small: Tensor, level: Tensor, eps: Tensor) -> Condition:
     """What an upscaler sees of small pictures (B, C, h, w): noise `eps` of them at `level` (B,) float64 is added."""
     return Condition.of_picture(small + level.to(small.dtype).to(small.device)[:, None, None, None] * eps, level)
+
+
+class Passes(NamedTuple):
+    """One picture on its way to `Upscaler.config.size`, all uint8.
+
+    Attributes:
+        small: (h, w), with the noise that the network sees it with.
+        start: (H, W), what the sampler starts from: the small picture enlarged, with noise.
+        guesses: (N, H, W), the network's guess of the large picture in each pass; the last is the result.
+    """
+
+    small: Tensor
+    start: Tensor
+    guesses: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,19 +164,35 @@ class Upscaler:
             yield done
         return torch.cat(large)
 
-    @torch.no_grad()
+    def passes(self, picture: Tensor, seed: int) -> Passes:
+        """What `enlarge` does to one small picture (small, small) uint8 on its way to `config.size`."""
+        x, seeds = to_unit(picture)[None, None].to(self.device), torch.tensor([seed], device=self.device)
+        condition, start = self._start(x, seeds, 0, self.recipe)
+        assert condition.picture is not None
+        guesses = [step.x0 for step in self._steps(condition, start, self.recipe)]
+        shown = [to_pixels(of[:, 0]).cpu() for of in (condition.picture, start, torch.cat(guesses))]
+        return Passes(shown[0][0], shown[1][0], shown[2])
+
     def _pass(self, small: Tensor, seeds: Tensor, stage: int, recipe: UpscaleRecipe) -> Tensor:
         """(B, 1, scale·h, scale·w) in ±1, of (B, 1, h, w)."""
-        key, level = _KEY + stage, torch.full((len(small),), recipe.noise, dtype=torch.float64)
-        condition = small_condition(small, level, normal(key, seeds, tuple(small.shape[1:]), Stream.SMALL))
-        context = self.denoiser.network.encode(condition)
-        enlarged = enlarge_smoothly(small, self.config.scale)
-        x = enlarged + recipe.start * normal(key, seeds, tuple(enlarged.shape[1:]), Stream.EPS)
-        denoise = clamp(lambda x, sigma: self.denoiser(x, sigma, context), 1.0)
-        levels = upscaling_schedule(recipe.start).steps(recipe.steps)
-        for step in _SAMPLER(denoise, x, levels, lambda _: torch.empty(0)):  # it draws nothing at random
+        condition, x = self._start(small, seeds, stage, recipe)
+        for step in self._steps(condition, x, recipe):
             x = step.x
         return x.clamp(-1, 1)
+
+    def _start(self, small: Tensor, seeds: Tensor, stage: int, recipe: UpscaleRecipe) -> tuple[Condition, Tensor]:
+        """What the network sees of `small` (B, 1, h, w), and what the sampler starts from."""
+        key, level = _KEY + stage, torch.full((len(small),), recipe.noise, dtype=torch.float64)
+        condition = small_condition(small, level, normal(key, seeds, tuple(small.shape[1:]), Stream.SMALL))
+        enlarged = enlarge_smoothly(small, self.config.scale)
+        return condition, enlarged + recipe.start * normal(key, seeds, tuple(enlarged.shape[1:]), Stream.EPS)
+
+    @torch.no_grad()
+    def _steps(self, condition: Condition, x: Tensor, recipe: UpscaleRecipe) -> Iterator[Step]:
+        context = self.denoiser.network.encode(condition)
+        denoise = clamp(lambda x, sigma: self.denoiser(x, sigma, context), 1.0)
+        levels = upscaling_schedule(recipe.start).steps(recipe.steps)
+        yield from _SAMPLER(denoise, x, levels, lambda _: torch.empty(0))  # it draws nothing at random
 
 
 def enlarge_smoothly(small: Tensor, scale: int) -> Tensor:

@@ -15,6 +15,14 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.networks.network import Network
 
 
+def check_ways_in(*, pooled: bool, cross: bool) -> None:
+    """Raise UsageError if a network would see nothing of its text."""
+    if not (pooled or cross):
+        raise UsageError(
+            "network: with pooled_text and cross_text both false the network sees no text; set one of them to true"
+        )
+
+
 class Context(NamedTuple):
     """Text as the network uses it: computed once for a prompt, used at every step."""
 

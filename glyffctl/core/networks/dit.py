@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from glyffctl.core.errors import UsageError
 from glyffctl.core.kernels.layers import layer_norm
 from glyffctl.core.networks.attention import Attention, FeedForward, Pointwise, SelfAttention
-from glyffctl.core.networks.captioned import CaptionedNetwork, Context
+from glyffctl.core.networks.captioned import CaptionedNetwork, Context, check_ways_in
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, NetworkKind, zeroed
 from glyffctl.core.networks.sinusoid import sinusoid
 
@@ -44,7 +44,8 @@ class DiTConfig(NetworkConfig):
         detail: channels of convolutions on a grid four times as fine, which add details and smooth the seams between
             patches; 0 is none.
         context_width: width of the text as cross-attention sees it.
-        pooled_text: also add the mean token to the embedding of σ.
+        pooled_text: add the mean token to the embedding of σ.
+        cross_text: look at the tokens by cross-attention. One of these two ways, or both, must be taken.
         dropout: share of the features of each branch dropped while training.
     """
 
@@ -56,6 +57,7 @@ class DiTConfig(NetworkConfig):
     detail: int = 48
     context_width: int = 192
     pooled_text: bool = True
+    cross_text: bool = True
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -78,6 +80,7 @@ class DiTConfig(NetworkConfig):
             )
         if not 0 <= self.dropout < 1:
             raise UsageError(f"network: dropout must be in [0, 1), not {self.dropout}")
+        check_ways_in(pooled=self.pooled_text, cross=self.cross_text)
 
     def is_matrix(self, name: str, parameter: Tensor) -> bool:
         """Linear layers and kernels, but for those from and to pixels."""
@@ -114,16 +117,17 @@ def _modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 class Block(nn.Module):
-    """Self-attention, cross-attention to the text and a feed-forward; at first it is the identity."""
+    """Self-attention, cross-attention to the text if asked for, and a feed-forward; at first it is the identity."""
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
         width = config.width
         self.modulate = zeroed(nn.Linear(width, 6 * width))
         self.self_attn = SelfAttention(width, config.head_width)
-        self.norm = nn.LayerNorm(width, eps=_EPS)
-        self.cross_attn = Attention(width, config.context_width, config.head_width)
-        zeroed(self.cross_attn.out)
+        self.norm = nn.LayerNorm(width, eps=_EPS) if config.cross_text else None
+        self.cross_attn = Attention(width, config.context_width, config.head_width) if config.cross_text else None
+        if self.cross_attn is not None:
+            zeroed(self.cross_attn.out)
         # Two thirds of the usual four widths: gated, it has as many weights as a plain one of four.
         self.ff = FeedForward(width, hidden_width(width))
         self.dropout = nn.Dropout(config.dropout)
@@ -133,7 +137,8 @@ class Block(nn.Module):
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(embedding)[:, None, None].chunk(6, dim=3)
         hidden = _modulated(x, shift1, scale1)
         x = x + gate1 * self.dropout(self.self_attn(hidden, hidden))
-        x = x + self.dropout(self.cross_attn(layer_norm(x, self.norm), context.tokens, context.mask))
+        if self.cross_attn is not None and self.norm is not None:
+            x = x + self.dropout(self.cross_attn(layer_norm(x, self.norm), context.tokens, context.mask))
         return x + gate2 * self.dropout(self.ff(_modulated(x, shift2, scale2)))
 
 

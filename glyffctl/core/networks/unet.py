@@ -21,7 +21,7 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.io.reading import short_repr
 from glyffctl.core.kernels.layers import group_norm, layer_norm
 from glyffctl.core.networks.attention import Attention, FeedForward, Pointwise, SelfAttention
-from glyffctl.core.networks.captioned import CaptionedNetwork, Context
+from glyffctl.core.networks.captioned import CaptionedNetwork, Context, check_ways_in
 from glyffctl.core.networks.group_norm import GroupNorm
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, NetworkKind, zeroed
 from glyffctl.core.networks.pass_size import unet_numbers_a_row
@@ -39,11 +39,12 @@ class UNetConfig(NetworkConfig):
         patch: side of the pixel blocks that become channels; the widest grid is size/patch.
         channels: width of each level; each level halves the grid of the one before.
         blocks: residual blocks of each level on the way down (one more on the way up).
-        attention: levels (0 is the widest grid) with self-attention and cross-attention to the text.
-            The middle always has both.
+        attention: levels (0 is the widest grid) with self-attention and, where `cross_text` is on, cross-attention to
+            the text. The middle always has them.
         head_width: channels of an attention head; the widths of levels with attention are multiples of it.
         context_width: width of the text as cross-attention sees it.
-        pooled_text: also add the mean token to the time embedding.
+        pooled_text: add the mean token to the time embedding.
+        cross_text: look at the tokens by cross-attention. One of these two ways, or both, must be taken.
         dropout: share of features dropped in residual blocks while training.
     """
 
@@ -54,6 +55,7 @@ class UNetConfig(NetworkConfig):
     head_width: int = 32
     context_width: int = 192
     pooled_text: bool = True
+    cross_text: bool = True
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
@@ -88,6 +90,7 @@ class UNetConfig(NetworkConfig):
             raise UsageError(f"network: {sorted(attending)} channels do not divide into heads of {self.head_width}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"network: dropout must be in [0, 1), not {self.dropout}")
+        check_ways_in(pooled=self.pooled_text, cross=self.cross_text)
 
     def is_matrix(self, name: str, parameter: Tensor) -> bool:
         """Kernels and linear layers, but for the convolutions from and to pixels."""
@@ -105,16 +108,16 @@ class UNetConfig(NetworkConfig):
 
 
 class Transformer(nn.Module):
-    """Self-attention, cross-attention to the text and a feed-forward, on the positions of a picture."""
+    """Self-attention, cross-attention to the text if asked for, and a feed-forward, on the positions of a picture."""
 
-    def __init__(self, width: int, context_width: int, head_width: int) -> None:
+    def __init__(self, width: int, config: UNetConfig) -> None:
         super().__init__()
         self.norm = GroupNorm(width, eps=1e-6)
         self.proj_in = Pointwise(width, width)
         self.norm1 = nn.LayerNorm(width)
-        self.self_attn = SelfAttention(width, head_width)
-        self.norm2 = nn.LayerNorm(width)
-        self.cross_attn = Attention(width, context_width, head_width)
+        self.self_attn = SelfAttention(width, config.head_width)
+        self.norm2 = nn.LayerNorm(width) if config.cross_text else None
+        self.cross_attn = Attention(width, config.context_width, config.head_width) if config.cross_text else None
         self.norm3 = nn.LayerNorm(width)
         self.ff = FeedForward(width, 4 * width)
         self.proj_out = zeroed(Pointwise(width, width))
@@ -125,7 +128,8 @@ class Transformer(nn.Module):
         hidden = self.proj_in(group_norm(x, self.norm).permute(0, 2, 3, 1))
         normed = layer_norm(hidden, self.norm1)
         hidden = hidden + self.self_attn(normed, normed)
-        hidden = hidden + self.cross_attn(layer_norm(hidden, self.norm2), context.tokens, context.mask)
+        if self.cross_attn is not None and self.norm2 is not None:
+            hidden = hidden + self.cross_attn(layer_norm(hidden, self.norm2), context.tokens, context.mask)
         hidden = hidden + self.ff(layer_norm(hidden, self.norm3))
         return x + self.proj_out(hidden).permute(0, 3, 1, 2)
 
@@ -136,7 +140,7 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, embedding: int, config: UNetConfig, *, attends: bool) -> None:
         super().__init__()
         self.res = ResBlock(inputs, outputs, embedding, config.dropout)
-        self.transformer = Transformer(outputs, config.context_width, config.head_width) if attends else None
+        self.transformer = Transformer(outputs, config) if attends else None
 
     def forward(self, x: Tensor, embedding: Tensor, context: Context) -> Tensor:
         """(B, inputs, H, W) → (B, outputs, H, W)."""

@@ -6,7 +6,6 @@ one is used at all.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 
 import torch
@@ -55,13 +54,20 @@ class Denoising(CaptionedObjective):
         torch.manual_seed(config.training.seed)  # the random weights; nothing later draws from torch's generators
         self.network = channels_last(build_network(config.network).to(device, dtype))
 
+    @staticmethod
+    def held_numbers(config: Config, glyphs: int) -> int:
+        """Those of all latents, where they are kept; see `prepare`."""
+        network = config.network
+        latents = glyphs * network.in_channels * network.size**2 if config.codec.learned else 0
+        return latents if 4 * latents <= _KEPT_BYTES else 0
+
     def prepare(self, autocast: torch.dtype | None) -> Generator[float, None, None]:
         """Encode all glyphs once, where that takes a network and there is room: a pass of it in every step costs more.
 
         Always the same glyphs together: a run that goes on sees the very numbers of one that was not stopped.
         """
         glyphs, shape = self.data.glyphs, self.codec.shape
-        if not self.config.codec.learned or 4 * len(glyphs) * math.prod(shape) > _KEPT_BYTES:
+        if not self.held_numbers(self.config, len(glyphs)):
             return
         latents = torch.empty(len(glyphs), *shape, device=self.device)
         for rows in torch.arange(len(glyphs)).split(_ENCODED_AT_ONCE):

@@ -139,6 +139,8 @@ class Distillation(Objective):
 
     validated = "passes"
     new = False
+    taught = True
+    shared = False
 
     def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
         """Build a student that answers as its teacher, or as the student of the same rank that it has.
@@ -178,7 +180,7 @@ class Distillation(Objective):
             raise TrainingError("students of latent models are not made: the levels of their jumps are those of pixels")
 
     @staticmethod
-    def held_numbers(config: Config) -> int:
+    def held_numbers(config: Config, glyphs: int) -> int:  # noqa: ARG004
         """Those of the trajectories that take turns."""
         return _GROUPS * config.training.batch * (max(PLACES) + 1) * math.prod(config.codec.build().shape)
 

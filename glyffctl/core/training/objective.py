@@ -82,6 +82,8 @@ class Objective(nn.Module, ABC):
         validated: what `validate` measures by.
         new: what is learned is not known at the start: it takes epochs, which are forecast.
         captioned: it reads captions, which have to be embedded.
+        taught: it learns from a model, and what it makes lies beside a copy of that.
+        shared: several processes can share its batches.
         kinds: of networks that it can train.
         file: the name of what it makes, in the run folder.
         images_before: pictures that the weights it begins with were shown.
@@ -92,6 +94,8 @@ class Objective(nn.Module, ABC):
     validated: str = "σ"
     new: bool = True
     captioned: bool = True
+    taught: bool = False
+    shared: bool = True
     kinds: Mapping[str, NetworkKind] = NETWORKS
     file: str = MODEL_FILE
     images_before: int = 0
@@ -136,8 +140,13 @@ class Objective(nn.Module, ABC):
             )
 
     @staticmethod
-    def held_numbers(config: Config) -> int:  # noqa: ARG004
-        """How many numbers an objective keeps on its device besides those of a network in training and its batches."""
+    def held_numbers(config: Config, glyphs: int) -> int:  # noqa: ARG004
+        """How many numbers an objective keeps on its device besides those of a network in training and its batches.
+
+        Args:
+            config: all settings of the run.
+            glyphs: in the data set.
+        """
         return 0
 
     @abstractmethod

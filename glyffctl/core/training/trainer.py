@@ -54,7 +54,7 @@ def _first_cause(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def check_memory(config: Config, processes: int, device: torch.device) -> None:
+def check_memory(config: Config, glyphs: int, processes: int, device: torch.device) -> None:
     """Refuse settings that need more memory than there is, before the system kills the process or a GPU runs full.
 
     Counts what is certain: five numbers for each parameter (weight, gradient, two moments, average) and four for each
@@ -62,6 +62,7 @@ def check_memory(config: Config, processes: int, device: torch.device) -> None:
 
     Args:
         config: all settings of the run.
+        glyphs: in the data set.
         processes: that share a batch, on any machine.
         device: where this process computes.
 
@@ -73,13 +74,14 @@ def check_memory(config: Config, processes: int, device: torch.device) -> None:
         parameters = parameter_count(build_network(config.network))
     batch, size = config.training.batch // processes, config.codec.size
     values = config.network.in_channels * config.network.size**2
-    held = find_objective(config).held_numbers(config)
+    held = find_objective(config).held_numbers(config, glyphs)
     needed = 4 * (5 * parameters + 4 * batch * values + held)
     memory = memory_free(device)
     if needed > memory:
         where = "GPU" if device.type == "cuda" else "machine"
+        kept = f", with {4 * held / 2**30:,.1f} GiB kept beside them," if held else ""
         raise TrainingError(
-            f"{parameters / 1e6:,.1f} million parameters and {batch:,} pictures of {size}×{size} at a time need "
+            f"{parameters / 1e6:,.1f} million parameters and {batch:,} pictures of {size}×{size} at a time{kept} need "
             f"{needed / 2**30:,.0f} GiB at least, this {where} has {memory / 2**30:,.0f} free; make the network or "
             "training.batch smaller"
         )
