@@ -10,7 +10,9 @@ from glyffctl.core.networks.unet import UNetConfig
 
 
 def test_presets_are_whole_and_survive_a_round_trip() -> None:
-    assert preset_names() == ["autoencoder", "cpu", "dit", "few-step", "glyffuser", "gpu", "latent", "upscaler"]
+    assert preset_names() == [
+        *("autoencoder", "classifier", "cpu", "dit", "few-step", "glyffuser", "gpu", "latent", "upscaler")
+    ]
     for name in preset_names():
         config = parse(merge(read_preset(name)))
         assert parse(as_dict(config)) == config

@@ -53,6 +53,8 @@ class Network(nn.Module):
     config: NetworkConfig
     enlarges: bool = False
     """It is conditioned on a small picture, `Condition.picture`, in place of text."""
+    classifies: bool = False
+    """It is no denoiser: `forward` returns logits, see `classifier`."""
     shift_width: int = 0
     """Numbers of what `shifted` takes; 0 is a network that cannot be shifted, and so has no students."""
 
@@ -106,9 +108,13 @@ AUTOENCODERS: dict[str, NetworkKind] = {}
 """Those of autoencoders, see `autoencoder`; by the same name."""
 
 
+CLASSIFIERS: dict[str, NetworkKind] = {}
+"""Those of classifiers of noisy pictures, see `classifier`; by the same name."""
+
+
 def network_kinds() -> dict[str, NetworkKind]:
     """All kinds of networks that can be trained."""
-    return NETWORKS | UPSCALERS | AUTOENCODERS
+    return NETWORKS | UPSCALERS | AUTOENCODERS | CLASSIFIERS
 
 
 def build_network(config: NetworkConfig) -> Network:
