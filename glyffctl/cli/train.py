@@ -30,8 +30,9 @@ def train(
         str | None,
         typer.Option(
             help="cpu, gpu, glyffuser, dit (a transformer), few-step (a student of the model --from that draws in a "
-            "few passes), upscaler (enlarges pictures four times; takes data of --size 512), autoencoder (a codec) or "
-            "latent (draws in the latents of the --codec). Default: chosen for the machine.",
+            "few passes), upscaler (enlarges pictures four times; takes data of --size 512), autoencoder (a codec), "
+            "latent (draws in the latents of the --codec) or classifier (leads a model to a radical). Default: chosen "
+            "for the machine.",
             show_default=False,
         ),
     ] = None,
