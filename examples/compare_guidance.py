@@ -43,10 +43,10 @@ from glyffctl.workflows.guide_options import AwayOptions, LeadOptions
 from glyffctl.workflows.guiding import Guiding
 from glyffctl.workflows.models import load_any
 
-RADICALS, COUNT, STEPS, MOST_STEPS = 12, 8, 12, 30
+RADICALS, COUNT, STEPS, MOST_STEPS = 12, 6, 12, 30
 INTERVAL = (1.0, math.inf)
 PROMPTED, LED, AWAY = "classifier-free", "classifier", "autoguidance"
-STRENGTHS = {PROMPTED: (1.0, 2.0, 4.0, 8.0), LED: (1.0, 3.0, 10.0, 30.0), AWAY: (2.0, 3.0, 4.0)}
+STRENGTHS = {PROMPTED: (2.0, 4.0, 8.0), LED: (3.0, 10.0, 30.0), AWAY: (1.5, 2.0, 3.0)}
 
 
 @dataclass(frozen=True)

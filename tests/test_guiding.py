@@ -19,8 +19,9 @@ from glyffctl.core.io.images import read_png, read_settings, save_png
 from glyffctl.core.models.checkpoint import load_model, save_model
 from glyffctl.workflows import guide_options
 from glyffctl.workflows.events import finish
+from glyffctl.workflows.guide_options import AwayOptions, LeadOptions
 from glyffctl.workflows.sample_light import may_draw_light
-from glyffctl.workflows.sample_options import AwayOptions, LeadOptions, SampleOptions
+from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, train
 from tests.conftest import Workshop, crashed
 from tests.students import make_student
@@ -278,6 +279,6 @@ def test_levels_that_the_worse_model_does_not_know(worse: Path, tiny_run: Path, 
 def test_options_out_of_range() -> None:
     for wrong in ({"radical": 0}, {"radical": 215}, {"radical": 1, "scale": float("inf")}):
         with pytest.raises(UsageError):
-            LeadOptions(**wrong)  # type: ignore[arg-type]
+            LeadOptions(**wrong)
     with pytest.raises(UsageError, match="--negative"):
         SampleOptions(prompts=("a",), negative="b", away=AwayOptions(model=Path("x")))

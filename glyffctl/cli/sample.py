@@ -79,7 +79,7 @@ def sample(
             -100,
             100,
         ),
-    ] = 3.0,
+    ] = 10.0,
     classifier: Annotated[
         Path | None,
         typer.Option(

@@ -73,8 +73,8 @@ def draw_classifiers(scene: DemoScene) -> MeasuredFigure:  # noqa: ARG001 (all f
         f"{known.noisy[0].count:,} glyphs of characters that neither was trained on, with 95 % intervals. At σ = "
         f"{known.sigma[0]:g} the one that knows noise names {known.noisy[0].value:.0%} rightly, the other "
         f"{known.clean[0].value:.0%}.\n"
-        f"The first still names half of them at σ = {half[0]}, the second at {half[1]}. Measured once, with the "
-        "classifiers that come with the program; not on the glyphs of this page.",
+        f"Of these levels, σ = {half[0]} is the last at which the first names half of them, and {half[1]} that of the "
+        "second. Measured once, with the classifiers that come with the program, not on the glyphs of this page.",
     )
 
 

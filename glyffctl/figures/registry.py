@@ -116,7 +116,7 @@ ENTRIES = (
         "it is asked about noisy pictures. One that was trained on clean ones fails long before the radical is gone; "
         "one that was shown noise keeps naming it for much longer.",
         "Two curves of accuracy over the noise level, from little to much. One stays high and falls late; the other "
-        "falls early, to the dashed line of guessing.",
+        "falls early, below the dashed line of guessing.",
     ),
     Entry(
         "loop",

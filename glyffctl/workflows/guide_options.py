@@ -14,7 +14,7 @@ from glyffctl.core.errors import UsageError
 from glyffctl.core.io.bundled import BUNDLED, GUIDE_FILE, model_name, model_path, pretrained
 from glyffctl.core.io.names import utf8_name
 
-CLASSIFIER_SCALE = 3.0
+CLASSIFIER_SCALE = 10.0
 MOST_SCALE = 100.0
 
 
