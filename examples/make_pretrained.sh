@@ -23,6 +23,11 @@ cp "$work/encoder"/* "$home/glyffctl/pretrained/encoder/"
 glyffctl train --preset gpu --gpus 1 --data "$work/data" --encoder bundled --out "$work/run"
 python "$home/examples/ship_model.py" "$work/run" "$home/glyffctl/pretrained/model.safetensors"
 
+# The classifier of noisy glyphs that leads it to a radical: an hour on one CPU core.
+glyffctl train --preset classifier --data "$work/data" --out "$work/guide"
+python "$home/examples/ship_model.py" "$work/guide" "$home/glyffctl/pretrained/guide.safetensors"
+python "$home/examples/measure_classifiers.py" "$work/data" > "$home/glyffctl/pretrained/noisy_accuracy.json"
+
 # Its student that draws in a few passes: over two hours on two CPU cores, minutes on a GPU.
 rm -f "$home/glyffctl/pretrained/few-step.safetensors"
 glyffctl train --preset few-step --minutes 140 --from bundled --data "$work/data" --out "$work/student"

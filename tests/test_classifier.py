@@ -9,10 +9,11 @@ from torch.nn import functional as F
 
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.data.radical_names import RADICALS
+from glyffctl.core.data.radicals import labels
 from glyffctl.core.errors import DataError, ModelError, OutputError
 from glyffctl.core.evaluation.classifier import (
     FEATURES,
-    RADICALS,
     SIZE,
     RadicalClassifier,
     load_classifier,
@@ -20,7 +21,7 @@ from glyffctl.core.evaluation.classifier import (
     save_classifier,
     to_ink,
 )
-from glyffctl.core.evaluation.classifier_training import augment, labels, train_classifier, training_split
+from glyffctl.core.evaluation.classifier_training import augment, train_classifier, training_split
 from glyffctl.core.io.bundled import pretrained
 from glyffctl.workflows.classifier import ClassifierOptions, check_predictions, make_classifier
 from glyffctl.workflows.events import finish

@@ -12,6 +12,7 @@ from glyffctl.core.networks.unet import UNetConfig
 def test_presets_are_whole_and_survive_a_round_trip() -> None:
     assert preset_names() == [
         "autoencoder",
+        "classifier",
         "cpu",
         "dit",
         "few-step",

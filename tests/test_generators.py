@@ -247,7 +247,13 @@ def test_sample_draws_in_one_pass_and_redraws(runs: dict[str, Path], kind: str, 
         assert sheet.height >= 32 and sheet.width >= 64
     finish(sample(options_from_picture(out)))
     assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
-    for refused in (["--steps", "4"], ["--guidance", "4"], ["--negative", "water"], ["--sampler", "ddim"]):
+    for refused in (
+        ["--steps", "4"],
+        ["--guidance", "4"],
+        ["--negative", "water"],
+        ["--sampler", "ddim"],
+        ["--radical", "167"],
+    ):
         done = CliRunner().invoke(app, ["sample", "gold", "--model", run, "--out", str(tmp_path / "y.png"), *refused])
         assert done.exit_code != 0 and "one pass" in done.output and "Traceback" not in done.output
     assert not (tmp_path / "y.png").exists()
@@ -308,6 +314,7 @@ def test_what_a_generator_cannot_do_is_one_line(workshop: Workshop, runs: dict[s
             "--images",
             "8",
         ],
+        ["sample", "gold", "--guide", str(tmp_path / "gan"), "--out", str(tmp_path / "there")],
         ["export", str(tmp_path / "gan"), "--format", "diffusers", "--out", str(tmp_path / "there")],
     ):
         done = CliRunner().invoke(app, [*arguments])

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from glyffctl.core.data.radical_names import RADICALS
 from glyffctl.core.errors import UsageError
-from glyffctl.core.evaluation.classifier import RADICALS
 from glyffctl.core.evaluation.prompts import Prompt, accepted, followed, radical_prompts, read_prompts, shuffled
 
 

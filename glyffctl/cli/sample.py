@@ -24,10 +24,10 @@ from glyffctl.cli.options import (
     whole,
 )
 from glyffctl.cli.output import run, say
-from glyffctl.cli.typed import pronoun, typed_beside
+from glyffctl.cli.typed import pronoun, typed_beside, typed_of
 from glyffctl.core.errors import UsageError
 
-_WITH_AGAIN = {"again", "out", "model", "encoder", "upscaler", "device", "gif", "fps", "json"}
+_WITH_AGAIN = {"again", "out", "model", "encoder", "upscaler", "classifier", "guide", "device", "gif", "fps", "json"}
 """Parameters allowed beside --again: a picture does not record them, or they may have changed since."""
 _WITH_UPSCALE = {"upscale", "prompts", "size", "upscaler", "seed", "out", "device", "precision", "json"}
 """Parameters allowed beside --upscale: it draws no pictures of prompts."""
@@ -65,6 +65,39 @@ def sample(
         typer.Option(help="Guide only between these noise levels σ.", metavar="LOW HIGH", show_default=False),
     ] = None,
     negative: Annotated[str, typer.Option(help="Negative prompt: guide away from it.")] = "",
+    radical: Annotated[
+        str | None,
+        typer.Option(
+            help="Lead to glyphs with this Kangxi radical, by a classifier of noisy pictures: a character (金), its "
+            "number (167) or its name (gold). With a prompt, on top of its guidance.",
+            show_default=False,
+        ),
+    ] = None,
+    classifier_scale: Annotated[
+        float,
+        real(
+            "--classifier-scale",
+            "How much the classifier leads: s in score + s·∇log p(radical | x, σ); 0 is off.",
+            -100,
+            100,
+        ),
+    ] = 10.0,
+    classifier: Annotated[
+        Path | None,
+        typer.Option(
+            help="Classifier for --radical: the run folder of `train --preset classifier`, or its model file.",
+            show_default=False,
+        ),
+    ] = None,
+    guide: Annotated[
+        Path | None,
+        typer.Option(
+            help="Guide away from this worse model, such as an earlier checkpoint or a smaller one, instead of from no "
+            "prompt: D_guide + γ·(D − D_guide), with γ from --guidance.",
+            metavar="MODEL",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, whole("--seed", "Seed of the first picture; picture k uses seed + k.", 0, MOST)] = 0,
     sampler: Sampler = None,
     model: Annotated[
@@ -158,20 +191,39 @@ def sample(
         return
     if upscaler is not None and size is None and again is None:
         raise UsageError("--upscaler draws larger pictures; say how large with --size, such as --size 512")
+    if radical is None and again is None and (unled := typed_of(ctx, "classifier", "classifier_scale")):
+        raise UsageError(f"{unled[0]} leads to a radical; name one with --radical, such as --radical 金")
     if prompts and from_file:
         raise UsageError("give prompts or --from-file, not both")
+    from glyffctl.core.data.radical_names import find_radical
     from glyffctl.workflows import sample as workflow
     from glyffctl.workflows import sample_options
     from glyffctl.workflows.enlarge_options import EnlargeOptions
+    from glyffctl.workflows.guide_options import AwayOptions, LeadOptions
     from glyffctl.workflows.sample_light import may_draw_light
 
     if again is not None:
         options = sample_options.options_from_picture(
-            again, model=model, encoder=encoder, upscaler=upscaler, out=out, gif=gif, fps=fps, device=device
+            again,
+            model=model,
+            encoder=encoder,
+            upscaler=upscaler,
+            classifier=classifier,
+            guide=guide,
+            out=out,
+            gif=gif,
+            fps=fps,
+            device=device,
         )
     else:
+        lead = (
+            None
+            if radical is None
+            else LeadOptions(radical=find_radical(radical), scale=classifier_scale, classifier=classifier)
+        )
+        led_alone = () if lead is None else ("",)
         options = sample_options.SampleOptions(
-            prompts=sample_options.read_prompts(from_file) if from_file else tuple(prompts or ()),
+            prompts=sample_options.read_prompts(from_file) if from_file else tuple(prompts or led_alone),
             model=model,
             encoder=encoder,
             recipe=given_recipe(sampler, steps, guidance, interval, passes),
@@ -186,6 +238,8 @@ def sample(
             precision=precision,
             device=device,
             enlarge=None if size is None else EnlargeOptions(size=size, upscaler=upscaler, precision=precision),
+            lead=lead,
+            away=None if guide is None else AwayOptions(model=guide),
             typed=not from_file,
         )
     if options.enlarge is not None:

@@ -9,8 +9,16 @@ import typer
 
 def typed_beside(ctx: typer.Context, allowed: set[str]) -> list[str]:
     """Labels of what was typed beside the parameters that are `allowed`."""
-    given = [param for param in ctx.command.params if was_typed(ctx, param.name)]
-    return [_label(param) for param in given if param.name not in allowed]
+    return [_label(param) for param in _typed(ctx) if param.name not in allowed]
+
+
+def typed_of(ctx: typer.Context, *names: str) -> list[str]:
+    """Labels of those of the parameters `names` that were typed."""
+    return [_label(param) for param in _typed(ctx) if param.name in names]
+
+
+def _typed(ctx: typer.Context) -> list[Any]:
+    return [param for param in ctx.command.params if was_typed(ctx, param.name)]
 
 
 def was_typed(ctx: typer.Context, name: str | None) -> bool:

@@ -110,6 +110,15 @@ ENTRIES = (
         "distribution of x for that value of y.",
     ),
     Entry(
+        "classifiers",
+        "Which radical is it, under noise?",
+        "A classifier can lead a sampler: the gradient of what it believes points to where it would believe more. But "
+        "it is asked about noisy pictures. One that was trained on clean ones fails long before the radical is gone; "
+        "one that was shown noise keeps naming it for much longer.",
+        "Two curves of accuracy over the noise level, from little to much. One stays high and falls late; the other "
+        "falls early, below the dashed line of guessing.",
+    ),
+    Entry(
         "loop",
         "What a denoiser sees, and what it predicts",
         "A denoiser sees only the left column and t. From it, it guesses the noise, and so the glyph behind it. The "

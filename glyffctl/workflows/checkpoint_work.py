@@ -158,6 +158,12 @@ def write_checkpoint(
     if isinstance(model, TrainedCodec):
         yield from check_codec(model.codec, trainer.objective, images, path, validation)
         return validation
+    if model.network.classifies:
+        known = " of held-out characters by σ" if validation else ""
+        shares = ", ".join(f"{share:.1%} at {sigma:g}" for sigma, share in validation.items())
+        text = f"{images:,} pictures, radicals named{known}: {shares or 'no character is held out'}"
+        yield Note(text, "checkpoint", {"images": images, "validation": validation})
+        return validation
     facts = {"images": images, "validation": validation, "samples": path}
     if model.network.enlarges:
         upscaler = Upscaler.of(model, trainer.device, SHEET_COUNT, trainer.precision)

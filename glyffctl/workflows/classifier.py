@@ -12,11 +12,12 @@ from torch import Tensor
 
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.data.radicals import labels
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError
 from glyffctl.core.estimates import Estimate, share
 from glyffctl.core.evaluation.classifier import SIZE, RadicalClassifier, predict, save_classifier
-from glyffctl.core.evaluation.classifier_training import labels, train_classifier, training_split
+from glyffctl.core.evaluation.classifier_training import train_classifier, training_split
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.names import check_name
 from glyffctl.core.precision import autocast_dtype

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.data.radicals import labels
 from glyffctl.core.data.split import held_out
 from glyffctl.core.data.structure import read_structure
 from glyffctl.core.data.subset import evenly_spaced
@@ -21,7 +22,7 @@ from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import DataError, ModelError, UsageError
 from glyffctl.core.estimates import share
 from glyffctl.core.evaluation.classifier import Prediction, RadicalClassifier, load_classifier, predict
-from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
+from glyffctl.core.evaluation.classifier_training import HOLDOUT
 from glyffctl.core.evaluation.metric import METRICS, Pictures
 from glyffctl.core.evaluation.novelty import characters_of
 from glyffctl.core.evaluation.prompts import Prompt, accepted, radical_prompts, read_prompts

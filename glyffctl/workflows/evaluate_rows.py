@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.data.dataset import GlyphSet
+from glyffctl.core.data.radicals import labels
 from glyffctl.core.data.split import held_out
 from glyffctl.core.data.structure import LEFT_RIGHT, TOP_BOTTOM, read_sequences
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.estimates import Estimate, mean, quantile, share
 from glyffctl.core.evaluation.classifier import RadicalClassifier
-from glyffctl.core.evaluation.classifier_training import HOLDOUT, labels
+from glyffctl.core.evaluation.classifier_training import HOLDOUT
 from glyffctl.core.evaluation.composition import (
     MOST_TRAINING,
     PRECISION,

@@ -57,6 +57,8 @@ NoteKind = Literal[
     "model-chosen",
     "pictures-drawn",
     "pictures-enlarged",
+    "classifier-leads",
+    "model-guides",
     "drawings-reused",
     "drawings-replaced",
     # visualize-umap and noise-demo

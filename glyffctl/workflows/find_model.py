@@ -8,7 +8,7 @@ from pathlib import Path
 
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.bundled import BUNDLED, pretrained
-from glyffctl.core.models.files import MODEL_FILE, enlarges, epochs_seen
+from glyffctl.core.models.files import MODEL_FILE, draws, epochs_seen
 from glyffctl.workflows.events import Caution, Event
 
 FEWEST_EPOCHS = 1.0
@@ -43,7 +43,7 @@ def find_model(given: Path | None, *, hub: bool = False) -> Generator[Event, Non
         return given, ""
     bundled = pretrained(MODEL_FILE).is_file()
     files = sorted(Path("runs").glob(f"*/{MODEL_FILE}"), key=lambda file: file.stat().st_mtime, reverse=True)
-    runs = [(file.parent, epochs_seen(file)) for file in files if not enlarges(file)] if given is None else []
+    runs = [(file.parent, epochs_seen(file)) for file in files if draws(file)] if given is None else []
     ready = next((run for run, seen in runs if seen is None or seen >= FEWEST_EPOCHS), None)
     if runs:
         newest, seen = runs[0]

@@ -8,6 +8,7 @@ from glyffctl.core.models.checkpoint import Origin
 from glyffctl.core.models.codec_file import TrainedCodec
 from glyffctl.core.models.config import Config
 from glyffctl.core.models.recipe import FEW_STEP
+from glyffctl.core.networks.classifier import ClassifierConfig
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.networks.upscaler import UpscalerConfig
 from glyffctl.core.training.trainer import Trainer
@@ -50,9 +51,18 @@ def _description(config: Config) -> str:
     if isinstance(network, UpscalerConfig):
         small = config.codec.size // network.scale
         return f"An upscaler of glyffctl: glyphs of {small}×{small} → {size}"
+    if isinstance(network, ClassifierConfig):
+        return f"A classifier of glyffctl: noisy glyph → radical, {size}"
     few, latent = config.training.objective == FEW_STEP, config.codec.learned
     kind = "A few-step student of a glyffctl model" if few else f"A {'latent ' * latent}glyffctl model"
     return f"{kind}: English definition → glyph, {size}"
+
+
+def _levels(config: Config) -> str:
+    schedule = f"{config.diffusion.schedule} schedule"
+    if isinstance(config.network, ClassifierConfig):
+        return f"- for the noise levels of the {schedule}"
+    return f"- {config.diffusion.prediction} prediction, {schedule}"
 
 
 def model_card(
@@ -74,14 +84,14 @@ def model_card(
     then = next_step(trainer.objective, folder)
     before = f", starting from weights that had seen {trainer.images_before:,}" if trainer.images_before else ""
     table = (
-        f"\n| {trainer.objective.validated} | loss on held-out characters |\n|---|---|\n{losses}\n" if losses else ""
+        f"\n| {trainer.objective.validated} | {trainer.objective.measures} |\n|---|---|\n{losses}\n" if losses else ""
     )
     return f"""# {folder.name}
 
 {_description(config)}.
 
 - {parameter_count(trainer.network):,} parameters
-- {config.diffusion.prediction} prediction, {config.diffusion.schedule} schedule
+{_levels(config)}
 - trained on {images:,} pictures in {seconds / 60:.0f} minutes{before}
 - {trainer.epoch_size:,} glyphs, so {images / trainer.epoch_size:.1f} epochs
 - fonts: {_fonts(trainer)}

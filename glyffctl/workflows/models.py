@@ -39,6 +39,11 @@ def load_any(path: Path) -> Model:
 def load_drawing_model(path: Path) -> TrainedModel:
     """Load a model of glyffctl that draws pictures of prompts; the arguments and errors are those of `load_model`."""
     model = load_model(path)
+    if model.network.classifies:
+        raise ModelError(
+            f"{path} is a classifier and draws no pictures; name it with `glyffctl sample --radical 金 --classifier "
+            f"{path}`"
+        )
     if model.network.enlarges:
         raise ModelError(
             f"{path} enlarges pictures and draws none of prompts; name it with `glyffctl sample --upscaler {path}`"
@@ -46,17 +51,20 @@ def load_drawing_model(path: Path) -> TrainedModel:
     return model
 
 
-def choose_recipe(model: Model, recipe: Recipe | None, guidance: float | None, *, negative: bool = False) -> Recipe:
+def choose_recipe(
+    model: Model, recipe: Recipe | None, guidance: float | None, *, negative: bool = False, led_by: str = ""
+) -> Recipe:
     """The recipe to draw with: `recipe` if given, else the model's own; `guidance`, if given, replaces its γ.
 
-    A few-step student has learned a range of γ, and no negative prompts. Where it is not asked for by name, the whole
-    model draws what it cannot.
+    A few-step student has learned a range of γ, no negative prompts, and nothing else that leads. Where it is not
+    asked for by name, the whole model draws what it cannot.
 
     Args:
         model: to draw with.
         recipe: what was asked for, or None.
         guidance: γ, or None.
         negative: there is a negative prompt.
+        led_by: the option that names what leads besides prompts, or "".
 
     Raises:
         UsageError: the model cannot draw by that recipe, or `guidance` is not finite.
@@ -64,13 +72,15 @@ def choose_recipe(model: Model, recipe: Recipe | None, guidance: float | None, *
     chosen = recipe or model.recipe
     if guidance is not None:
         chosen = replace(chosen, guidance=guidance)
-    if model.network.one_pass and negative:
-        raise UsageError("this model draws in one pass, and is not guided; leave the negative prompt out")
+    if model.network.one_pass and (negative or led_by):
+        raise UsageError(f"this model draws in one pass, and is not guided; leave {led_by or '--negative'} out")
     if chosen.sampler == FEW_STEP and model.few_step is not None:
         low, high = model.few_step.guidance
         learned = low <= chosen.guidance <= high
-        if recipe is None and (negative or not learned):
+        if recipe is None and (negative or led_by or not learned):
             chosen = replace(model.full_recipe, guidance=chosen.guidance)
+        elif led_by:
+            raise UsageError(f"--passes draws with a student, which {led_by} cannot lead; take --steps")
         elif negative:
             raise UsageError("--passes knows no negative prompt; leave --negative out, or take --steps")
         elif not learned:

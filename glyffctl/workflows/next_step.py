@@ -26,6 +26,8 @@ def next_step(objective: Objective, out: Path) -> NextStep:
     """What can be done with what `objective` has made in the run folder `out`."""
     if objective.file == CODEC_FILE:
         return NextStep("train a model in its latents", f"glyffctl train --preset latent --codec {out}")
+    if objective.network.classifies:
+        return NextStep("lead a model with it", f"glyffctl sample --radical 金 --classifier {out}")
     size = objective.config.codec.size
     options = f"--size {size} --upscaler {out}" if objective.network.enlarges else f"--model {out}"
     return NextStep("draw with it", f'glyffctl sample "lithium" {options}')

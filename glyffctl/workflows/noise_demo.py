@@ -24,7 +24,7 @@ from glyffctl.core.text.prompt import check_prompt
 from glyffctl.core.theory import claims
 from glyffctl.core.theory.claims import Claim, Verdict
 from glyffctl.core.theory.sampler_error import spectrum, thin_spectrum
-from glyffctl.figures import density_score, gaussians, process, sampler_error_plot, schedules
+from glyffctl.figures import classifier_accuracy, density_score, gaussians, process, sampler_error_plot, schedules
 from glyffctl.figures.claim_text import claim_text
 from glyffctl.figures.demo_scene import DemoScene, MeasuredAnimation, MeasuredFigure
 from glyffctl.figures.page import Section, Source, page
@@ -66,6 +66,7 @@ PLAIN_FIGURES: dict[str, Callable[[DemoScene], MeasuredFigure]] = {
     "factor": schedules.draw_score_factor,
     "pure-noise": schedules.draw_pure_noise,
     "joint": gaussians.draw_joint,
+    "classifiers": classifier_accuracy.draw_classifiers,
     "solvers": sampler_error_plot.draw_sampler_error,
 }
 """The figures that need no model."""
@@ -334,7 +335,7 @@ def _write(
     ]  # fmt: skip
     about = [
         "Every picture on this page was computed when the page was made, on real glyphs where it shows glyphs; nothing "
-        "is a sketch. The numbers under the pictures were measured on the way.",
+        "is a sketch. The numbers under the pictures were measured on the way, unless they say otherwise.",
         f"Glyphs: {glyphs.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
         + (f" Model: {model_name(model.path).name}, prompt “{model.prompt}”." if model is not None else ""),
     ]

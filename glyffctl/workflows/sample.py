@@ -30,6 +30,7 @@ from glyffctl.workflows.words import shorten, warn_of_unknown_words
 
 if TYPE_CHECKING:
     from glyffctl.workflows.enlarge import Enlarger
+    from glyffctl.workflows.guiding import Guiding
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,11 @@ class Artist(Protocol):
         """Pictures that it draws at once."""
         ...
 
+    @property
+    def guiding(self) -> Guiding | None:
+        """What leads besides prompts."""
+        ...
+
     def with_threads(self, count: int | None) -> AbstractContextManager[None]:
         """Compute with `count` threads in this block, because the last digits of sums depend on their number."""
         ...
@@ -165,6 +171,8 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     yield Note(
         f"model: {model_name(path)}{why}, {artist.history}", "model-chosen", {"model": path, "history": artist.history}
     )
+    if artist.guiding is not None:
+        yield from artist.guiding.notes()
     with artist.with_threads(threads):
         return (yield from _sample(options, artist, enlarger, path))
 
@@ -210,6 +218,8 @@ def _sample(
         drawn_on=artist.device,
         runtime=artist.runtime,
         enlarge=None if enlarger is None else enlarger.made,
+        lead=None if artist.guiding is None else artist.guiding.lead,
+        away=None if artist.guiding is None else artist.guiding.away,
     )
 
     def settings(one: SampleOptions) -> dict[str, Any]:

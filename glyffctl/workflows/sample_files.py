@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image
 
+from glyffctl.core.data.captions import radical_name
 from glyffctl.core.errors import FontError, UsageError
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.images import Array, near_square, save_gif, save_png, sheet
@@ -53,9 +54,7 @@ def write_pictures(
     Returns:
         The files written.
     """
-    out = options.out or unused(
-        Path(f"{_slug(' '.join(options.prompts))}.png"), with_gif=options.gif == GIF_BESIDE_PICTURE
-    )
+    out = options.out or unused(Path(f"{_slug(_name(options))}.png"), with_gif=options.gif == GIF_BESIDE_PICTURE)
     font = _title_font(options.prompts)
     files = []
     if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
@@ -98,6 +97,12 @@ def _sheet(options: SampleOptions, pictures: Array, font: Path | None) -> Image.
     return sheet(pictures, options.count, titles=[p or "(no prompt)" for p in options.prompts], font=font)
 
 
+def _name(options: SampleOptions) -> str:
+    """What is drawn, in words."""
+    radical = [] if options.lead is None else [radical_name(options.lead.radical)]
+    return " ".join([*options.prompts, *radical])
+
+
 def _slug(prompt: str) -> str:
     """A file name for a prompt: letters, digits and hyphens only, so that no prompt can lead to another folder."""
     return re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")[:40].rstrip("-_") or "unconditional"
@@ -106,7 +111,7 @@ def _slug(prompt: str) -> str:
 def _gif_path(out: Path, options: SampleOptions) -> Path:
     """The default GIF: named after the sheet, or after the prompts in a folder of single pictures."""
     if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
-        return out / f"{_slug(' '.join(options.prompts))}.gif"
+        return out / f"{_slug(_name(options))}.gif"
     return out.with_suffix(".gif")
 
 

@@ -16,6 +16,7 @@ from glyffctl.core.precision import check_precision
 from glyffctl.core.text.prompt import check_prompt
 from glyffctl.version import __version__
 from glyffctl.workflows.enlarge_options import EnlargeOptions
+from glyffctl.workflows.guide_options import AwayOptions, LeadOptions
 
 GIF_BESIDE_PICTURE = Path(".gif")
 """For `SampleOptions.gif`: the GIF is named after the picture."""
@@ -52,6 +53,8 @@ class SampleOptions:
         threads: CPU threads that PyTorch uses, if the machine has as many; None leaves them as they are.
         drawn_on: the kind of device that first drew the picture, when it is redrawn.
         runtime: the library that first drew it, "onnxruntime" or "torch"; None takes what is faster to start.
+        lead: a classifier that leads to a radical; None is none.
+        away: a worse model that guidance leads away from, in place of the pass without a prompt; None is none.
         enlarge: how the pictures are enlarged; None leaves them as the model draws them.
         typed: the prompts come from a command line, where one prompt without quotes looks like several.
     """
@@ -75,6 +78,8 @@ class SampleOptions:
     threads: int | None = None
     drawn_on: str | None = None
     runtime: str | None = None
+    lead: LeadOptions | None = None
+    away: AwayOptions | None = None
     enlarge: EnlargeOptions | None = None
     typed: bool = False
 
@@ -105,6 +110,8 @@ class SampleOptions:
                     f"{self.count * len(self.prompts):,} pictures of {size}×{size} are too many at once; draw at most "
                     f"{max(1, MAX_PIXELS // size**2):,} in one run"
                 )
+        if self.away is not None and self.negative.strip():
+            raise UsageError("--guide takes the place of a negative prompt; leave --negative or --guide out")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"a picture is drawn with at least 1 thread, not {self.threads}")
         for prompt in (*self.prompts, self.negative):
@@ -113,7 +120,7 @@ class SampleOptions:
 
 def to_settings(options: SampleOptions, recipe: Recipe, model: Path, encoder: str, weights: str) -> dict[str, Any]:
     """What redrawing the pictures of `options` by `recipe` needs, as JSON for a PNG."""
-    enlarged = {} if options.enlarge is None else {"enlarged": options.enlarge.as_plain()}
+    parts = {"enlarged": options.enlarge, "led": options.lead, "away": options.away}
     return {
         "glyffctl": __version__,
         "prompts": list(options.prompts),
@@ -130,7 +137,7 @@ def to_settings(options: SampleOptions, recipe: Recipe, model: Path, encoder: st
         "model": utf8_name(_absolute(model_name(model))),
         "weights": weights,
         "encoder": utf8_name(encoder),
-        **enlarged,
+        **{name: part.as_plain() for name, part in parts.items() if part is not None},
     }
 
 
@@ -145,6 +152,8 @@ def options_from_picture(
     model: Path | None = None,
     encoder: str | None = None,
     upscaler: Path | None = None,
+    classifier: Path | None = None,
+    guide: Path | None = None,
     out: Path | None = None,
     device: str = "auto",
     gif: Path | None = None,
@@ -157,6 +166,8 @@ def options_from_picture(
         model: where the model is now; None is where it was.
         encoder: where its text encoder is now; None is where it was.
         upscaler: where its upscaler is now, if one enlarged it; None is where it was.
+        classifier: where its classifier is now, if one led it; None is where it was.
+        guide: where the worse model is now, if it was guided away from one; None is where it was.
         out: the PNG to write; None adds "-again" to the name of `file`.
         device: as in `SampleOptions`.
         gif: as in `SampleOptions`; a picture does not record it.
@@ -169,6 +180,11 @@ def options_from_picture(
     enlarged = settings.get("enlarged")
     if upscaler is not None and enlarged is None:
         raise UsageError(f"{file} was not enlarged; leave --upscaler out")
+    led, away = settings.get("led"), settings.get("away")
+    if classifier is not None and led is None:
+        raise UsageError(f"{file} was not led by a classifier; leave --classifier out")
+    if guide is not None and away is None:
+        raise UsageError(f"{file} was not guided by another model; leave --guide out")
     try:
         return SampleOptions(
             prompts=tuple(str(prompt) for prompt in settings["prompts"]),
@@ -190,6 +206,8 @@ def options_from_picture(
             out=out or file.with_name(f"{file.stem}-again.png"),
             device=device,
             enlarge=None if enlarged is None else EnlargeOptions.from_plain(enlarged, upscaler),
+            lead=None if led is None else LeadOptions.from_plain(led, classifier),
+            away=None if away is None else AwayOptions.from_plain(away, guide),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{file} does not record in full how it was made ({short_repr(error)})") from error

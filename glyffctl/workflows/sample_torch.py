@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,8 +15,10 @@ from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.io.images import Array
 from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.workflows.events import Event, Progress, with_progress
+from glyffctl.workflows.guiding import Guiding
 from glyffctl.workflows.models import choose_recipe, load_any, load_text_encoder
 from glyffctl.workflows.sample_files import GIF_FRAMES
 from glyffctl.workflows.sample_options import SampleOptions
@@ -31,13 +34,23 @@ class TorchArtist:
         self._options = options
         self._device = choose_device(options.device)
         self._model = load_any(path)
-        self.recipe = choose_recipe(
-            self._model, options.recipe, options.guidance, negative=bool(options.negative.strip())
-        )
+        self.recipe = self._recipe()
         self.size = self._model.codec.size
         self.identity = self._model.identity_of(self.recipe)
         self.history, self.encoder, self.device = self._model.history, self._model.encoder.name, self._device.type
         self._drawer = Drawer.of(self._model, self._device, options.batch, options.precision)
+        self.guiding = None
+        if options.lead is not None or options.away is not None:
+            self.guiding = Guiding(options.lead, options.away, self._model, self.recipe)
+            self._drawer = self.guiding.take(self._drawer)
+
+    def _recipe(self) -> Recipe:
+        options, negative = self._options, bool(self._options.negative.strip())
+        led_by = "--radical" if options.lead is not None else "--guide" if options.away is not None else ""
+        recipe = choose_recipe(self._model, options.recipe, options.guidance, negative=negative, led_by=led_by)
+        if options.lead is not None and options.away is None and not (negative or any(map(str.strip, options.prompts))):
+            return replace(recipe, guidance=1.0)  # the passes with and without a prompt would be the same
+        return recipe
 
     @property
     def precision(self) -> str:

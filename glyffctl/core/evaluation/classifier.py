@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from glyffctl.core.data.radical_names import RADICALS
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.io.tensors import load_tensors, save_tensors
 
-RADICALS = 214
 SIZE = 64
 """Height and width of the classifier's input, in pixels; other pictures are resized."""
 FEATURES = 128

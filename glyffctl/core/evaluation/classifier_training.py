@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from glyffctl.core.data.dataset import GlyphSet
-from glyffctl.core.data.split import canonical, held_out
-from glyffctl.core.evaluation.classifier import RADICALS, SIZE, RadicalClassifier, to_ink
+from glyffctl.core.data.radicals import labels
+from glyffctl.core.data.split import held_out
+from glyffctl.core.evaluation.classifier import SIZE, RadicalClassifier, to_ink
 from glyffctl.core.noise import permutation
 
 HOLDOUT = 0.05
@@ -35,18 +36,6 @@ class ClassifierStep(NamedTuple):
     seen: int  # glyphs trained on so far
     total: int  # glyphs to train on
     loss: float
-
-
-def labels(glyphs: GlyphSet) -> Tensor:
-    """(N,) int64: the Kangxi radical of each glyph, 1…214; 0 where it is not known.
-
-    Compatibility ideographs get 0 as well: they are copies of other characters, which may be held out.
-    """
-    radical = [
-        c.radical if c.radical in range(1, RADICALS + 1) and canonical(c.character) == c.character else 0
-        for c in glyphs.characters
-    ]
-    return torch.tensor([r or 0 for r in radical])[glyphs.character_of]
 
 
 def training_split(glyphs: GlyphSet) -> tuple[Tensor, Tensor]:

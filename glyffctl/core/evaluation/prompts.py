@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from glyffctl.core.data.radical_names import RADICALS
 from glyffctl.core.errors import UsageError
-from glyffctl.core.evaluation.classifier import RADICALS
 from glyffctl.core.io.reading import read_toml, short_repr
 from glyffctl.core.text.prompt import check_prompt
 

@@ -13,12 +13,18 @@ BUNDLED = "bundled"
 
 UPSCALER_FILE = "upscaler.safetensors"
 """The bundled upscaler."""
+GUIDE_FILE = "guide.safetensors"
+"""The bundled classifier of noisy pictures."""
 _MODEL = "model.safetensors"
 
 
 def model_label(path: Path) -> str:
     """The name of a model in messages: the path of the bundled model would only confuse."""
-    bundled = {pretrained(_MODEL): "the bundled model", pretrained(UPSCALER_FILE): "the bundled upscaler"}
+    bundled = {
+        pretrained(_MODEL): "the bundled model",
+        pretrained(UPSCALER_FILE): "the bundled upscaler",
+        pretrained(GUIDE_FILE): "the bundled classifier of noisy pictures",
+    }
     return bundled.get(path, str(path))
 
 

@@ -22,6 +22,7 @@ from glyffctl.core.errors import ModelError, UsageError
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.few_step import FewStep
 from glyffctl.core.models.generate import generate, generate_few_step
+from glyffctl.core.models.guides import NO_GUIDES, Guides
 from glyffctl.core.models.recipe import FEW_STEP, Recipe
 from glyffctl.core.networks.narrowed import NarrowedNetwork
 from glyffctl.core.networks.network import Network
@@ -42,6 +43,7 @@ class Drawer:
         batch: pictures drawn at once.
         encoder: of prompts; without it only conditions that are encoded already can be drawn.
         few_step: a student that draws recipes of few passes, if the model has one.
+        guides: what leads besides prompts, where the whole model draws.
     """
 
     denoiser: Denoiser
@@ -52,6 +54,7 @@ class Drawer:
     batch: int = 16
     encoder: TextEncoder | None = None
     few_step: FewStep | None = None
+    guides: Guides = NO_GUIDES
 
     @staticmethod
     def of(
@@ -105,7 +108,7 @@ class Drawer:
         """
         shape, limit = self.codec.shape, self.codec.limit
         if recipe.sampler != FEW_STEP:
-            return generate(self.denoiser, self.schedule, recipe, condition, negative, seeds, shape, limit)
+            return generate(self.denoiser, self.schedule, recipe, condition, negative, seeds, shape, limit, self.guides)
         if self.few_step is None:
             raise UsageError("this model has no few-step student; make one with `glyffctl train --preset few-step`")
         levels = self.few_step.levels_of(recipe.steps)

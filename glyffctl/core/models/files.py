@@ -11,6 +11,8 @@ from glyffctl.core.errors import ModelError
 from glyffctl.core.io.tensor_files import read_header
 from glyffctl.core.models.upscale_recipe import NETWORK as UPSCALER
 
+CLASSIFIER = "classifier"
+"""The kind of network that a classifier of noisy pictures is."""
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.safetensors"
 CONFIG_FILE = "config.json"
@@ -50,13 +52,22 @@ def epochs_seen(path: Path) -> float | None:
         return None
 
 
-def enlarges(path: Path) -> bool:
-    """Whether the model in a file is an upscaler, by its header alone; False where that cannot be read."""
+def network_kind(path: Path) -> str | None:
+    """The kind of network in a model file, by its header alone; None where that cannot be read."""
     try:
-        header = read_header(path, MODEL_KIND, ModelError)
-        return bool(header["config"]["network"]["kind"] == UPSCALER)
+        return str(read_header(path, MODEL_KIND, ModelError)["config"]["network"]["kind"])
     except (ModelError, KeyError, TypeError):
-        return False
+        return None
+
+
+def draws(path: Path) -> bool:
+    """Whether the model in a file draws pictures of prompts; True where its header cannot be read."""
+    return network_kind(path) not in (UPSCALER, CLASSIFIER)
+
+
+def enlarges(path: Path) -> bool:
+    """Whether the model in a file is an upscaler; False where its header cannot be read."""
+    return network_kind(path) == UPSCALER
 
 
 def epochs_of(header: dict[str, Any]) -> float | None:

@@ -14,9 +14,10 @@ from torch import Tensor
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.flow_map import FlowMap, jumps
-from glyffctl.core.diffusion.guidance import clamp, guide
+from glyffctl.core.diffusion.guidance import clamp
 from glyffctl.core.diffusion.samplers import SAMPLERS, Step
 from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.models.guides import NO_GUIDES, Guides
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.noise import Stream, normal
 
@@ -31,6 +32,7 @@ def generate(
     seeds: Tensor,
     shape: tuple[int, ...],
     limit: float | None = 1.0,
+    guides: Guides = NO_GUIDES,
 ) -> Iterator[Step]:
     """Draw B samples, step by step; the last step's `x` (B, *shape) float32 is the result.
 
@@ -43,13 +45,14 @@ def generate(
         seeds: (B,) int64, one for each sample, on the device to draw on.
         shape: (C, H, W) of a sample.
         limit: guesses of x0 are held in ±limit; None leaves them as they are.
+        guides: what leads besides the prompt.
 
     Raises:
         UsageError: the schedule has fewer levels than the recipe has steps.
     """
     sigmas = recipe.levels(schedule)
     x = _start(sigmas, seeds, shape)
-    denoise = guide(denoiser, condition, negative, recipe.guidance, recipe.interval)
+    denoise = guides.around(denoiser, condition, negative, recipe)
     if limit is not None:
         denoise = clamp(denoise, limit)
     sampler = SAMPLERS[recipe.sampler]

@@ -55,6 +55,8 @@ class Network(nn.Module):
     """It is conditioned on a small picture, `Condition.picture`, in place of text."""
     one_pass: bool = False
     """It answers with a picture at once, at the highest noise level, and knows no other."""
+    classifies: bool = False
+    """It is no denoiser: `forward` returns logits, see `classifier`."""
     shift_width: int = 0
     """Numbers of what `shifted` takes; 0 is a network that cannot be shifted, and so has no students."""
 
@@ -111,9 +113,13 @@ GENERATORS: dict[str, NetworkKind] = {}
 """Those that draw in one pass, see `generator`; by the same name."""
 
 
+CLASSIFIERS: dict[str, NetworkKind] = {}
+"""Those of classifiers of noisy pictures, see `classifier`; by the same name."""
+
+
 def network_kinds() -> dict[str, NetworkKind]:
     """All kinds of networks that can be trained."""
-    return NETWORKS | UPSCALERS | AUTOENCODERS | GENERATORS
+    return NETWORKS | UPSCALERS | AUTOENCODERS | GENERATORS | CLASSIFIERS
 
 
 def build_network(config: NetworkConfig) -> Network:

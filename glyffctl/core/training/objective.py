@@ -28,7 +28,6 @@ from glyffctl.core.models.files import MODEL_FILE
 from glyffctl.core.networks.network import NETWORKS, Network, NetworkKind, kind_of
 from glyffctl.core.noise import permutation
 
-_VALIDATION_GLYPHS = 128
 _RESIDENT_BYTES = 8 * 2**30  # a data set up to this size is kept on the GPU
 
 
@@ -79,7 +78,9 @@ class Objective(nn.Module, ABC):
         epoch_size: glyphs in an epoch.
         lengths: all that `Batch.length` can be on a GPU, in increasing order.
         autocast: what is computed in `batch` by a network, is so in this; the trainer sets it.
-        validated: what `validate` measures by.
+        validation_glyphs: the most of those held out that `validate` looks at.
+        validated: what it measures by.
+        measures: what it measures, in words.
         new: what is learned is not known at the start: it takes epochs, which are forecast.
         captioned: it reads captions, which have to be embedded.
         taught: it learns from a model, and what it makes lies beside a copy of that.
@@ -91,7 +92,9 @@ class Objective(nn.Module, ABC):
 
     lengths: tuple[int, ...] = (0,)
     autocast: torch.dtype | None = None
+    validation_glyphs: int = 128
     validated: str = "σ"
+    measures: str = "loss on held-out characters"
     new: bool = True
     captioned: bool = True
     taught: bool = False
@@ -117,9 +120,9 @@ class Objective(nn.Module, ABC):
         super().__init__()
         self.check(config)
         self.config, self.data, self.device, self.dtype = config, data, device, dtype
-        out = held_out(data.glyphs, config.training.holdout)
-        self.train_index = (~out).nonzero().flatten()
-        self.validation_index = evenly_spaced(out.nonzero().flatten(), _VALIDATION_GLYPHS)
+        out, usable = held_out(data.glyphs, config.training.holdout), self.usable(data.glyphs)
+        self.train_index = (usable & ~out).nonzero().flatten()
+        self.validation_index = evenly_spaced((usable & out).nonzero().flatten(), self.validation_glyphs)
         self.epoch_size = len(self.train_index)
         if self.epoch_size == 0:
             raise TrainingError("no glyph is left to train on; prepare more characters or lower training.holdout")
@@ -138,6 +141,15 @@ class Objective(nn.Module, ABC):
                 f"training.evaluate draws pictures of prompts, and what {config.training.objective} trains draws none; "
                 "leave it out"
             )
+
+    @staticmethod
+    def usable(glyphs: GlyphSet) -> Tensor:
+        """(N,) bool: the glyphs that it can learn from or be measured by.
+
+        Raises:
+            TrainingError: there is none.
+        """
+        return torch.ones(len(glyphs), dtype=torch.bool)
 
     @staticmethod
     def held_numbers(config: Config, glyphs: int) -> int:  # noqa: ARG004
