@@ -35,3 +35,34 @@ class Outline:
         """The outline with each point at (x + scale·px, y − scale·py): in units of a font, y upwards."""
         factors, origin = np.array([scale, -scale]), np.array([x, y])
         return Outline(self.size, [[origin + factors * segment for segment in contour] for contour in self.contours])
+
+    def as_path(self) -> str:
+        """The outline in the language of SVG paths, in hundredths of a pixel."""
+        return "".join(_path(contour) for contour in self.contours)
+
+
+def _path(contour: list[Segment]) -> str:
+    parts, here = [f"M{_pair(contour[0][0])}"], _rounded(contour[0][0])
+    for k, segment in enumerate(contour):
+        end = _rounded(segment[-1])
+        if len(segment) == 4:
+            parts.append(f"C{' '.join(map(_pair, segment[1:]))}")
+        elif k == len(contour) - 1:
+            break  # Z draws it
+        elif end[1] == here[1]:
+            parts.append(f"H{end[0]:g}")
+        elif end[0] == here[0]:
+            parts.append(f"V{end[1]:g}")
+        else:
+            parts.append(f"L{_pair(segment[1])}")
+        here = end
+    return "".join(parts) + "Z"
+
+
+def _rounded(point: Floats) -> tuple[float, float]:
+    return round(float(point[0]), 2) + 0.0, round(float(point[1]), 2) + 0.0  # + 0.0: no -0
+
+
+def _pair(point: Floats) -> str:
+    x, y = _rounded(point)
+    return f"{x:g} {y:g}"

@@ -23,7 +23,7 @@ _FLAT = 0.1  # pixels by which the top of a curve is flat
 _CROWD = 3  # points that lie at least between two joints
 _LEAST_HEIGHT = 128
 _WINDOW = 40  # joints that a segment may pass over
-_LEVEL = np.radians(0.7)  # lines nearer to an axis are put on it
+_LEVEL, _TILT = np.radians(1.5), 0.5  # lines nearer to an axis, and with ends by fewer pixels aslant, are put on it
 
 
 @dataclass
@@ -41,7 +41,7 @@ def trace(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> Outline:
 
     Contours are cut at corners. Between them, joints are chosen by dynamic programming, so that the number of points
     plus the squared error, in units of what a point is worth, is least: straight lines where the contour is straight,
-    else cubics with joints at their extrema. Lines that are level within 0.7 degrees become so; corners move to where
+    else cubics with joints at their extrema. Lines that are nearly level become so; corners move to where
     fitted lines meet.
 
     Args:
@@ -267,8 +267,9 @@ def _cheapest(pairs: list[Any], lines: Floats, curves: Floats, joints: int) -> l
 def _line(part: Floats, corners: tuple[bool, bool]) -> Segment:
     """The straight segment nearest to the points, level where it nearly is."""
     middle, direction = _straight(part, corners)
+    length = float(np.hypot(*(part[-1] - part[0])))
     for axis in (0, 1):
-        if abs(direction[axis]) < np.sin(_LEVEL):
+        if abs(direction[axis]) < min(np.sin(_LEVEL), _TILT / length):
             middle = _inner(part, corners).mean(0)
             direction = np.sign(direction) * (axis, 1 - axis)
     return np.stack([middle + direction * ((point - middle) @ direction) for point in (part[0], part[-1])])
