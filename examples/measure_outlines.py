@@ -110,7 +110,7 @@ def measure(pictures: Array, truths: list[list[list[Segment]]], name: str, shift
     outlines = [trace(picture) for picture in pictures]
     seconds = (time.process_time() - started) / len(pictures)
     made = (FontGlyph(0xF0000 + k, "", outline) for k, outline in enumerate(outlines))
-    font, data = finish(build_font(made, "Measured", "otf", "")), BytesIO()
+    font, data = finish(build_font(made, "Measured", "otf", str)), BytesIO()
     font.save(data)
     data.seek(0)
     face, size = freetype.Face(data), pictures.shape[1]

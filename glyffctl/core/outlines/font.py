@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ class FontGlyph:
 
 
 def build_font(
-    glyphs: Iterable[FontGlyph], family: str, format: FontFormat, record: str
+    glyphs: Iterable[FontGlyph], family: str, format: FontFormat, record: Callable[[], str]
 ) -> Generator[float, None, TTFont]:
     """Build a font.
 
@@ -62,7 +62,7 @@ def build_font(
         family: its name.
         format: "otf" has cubic outlines (CFF), whose outer contours turn counter-clockwise; "ttf" and "woff2" quadratic
             ones (glyf), which turn clockwise.
-        record: text to keep in the font.
+        record: the text to keep in the font; asked for once all glyphs are there.
 
     Yields:
         The number of glyphs done.
@@ -104,7 +104,7 @@ def build_font(
     if named:
         add_ligatures(font, named)
     font["meta"] = newTable("meta")
-    font["meta"].data = {RECORD_TAG: record.encode("utf-8")}
+    font["meta"].data = {RECORD_TAG: record().encode("utf-8")}
     if format == "woff2":
         font.flavor = "woff2"
     return font
