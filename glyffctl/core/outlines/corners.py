@@ -11,7 +11,7 @@ from glyffctl.core.outlines.contours import SPACING, Floats
 LEAST_TURN = np.radians(24)
 _NEAR, _SIDE = 1.0, 3.0  # pixels: what a picture rounds at a corner, and how much of a side is looked at
 _WIDE, _NARROW, _BACK = (1.0, 4.0), (1.0, 2.5), (2.0, 3.5)  # pixels from a point to the ends of its sides
-_SHARP = 0.72  # how much of the turn a corner takes within its narrow sides; an arc takes some 0.6
+_SHARP = 0.83  # how much of the turn a corner takes within its narrow sides; an arc takes some 0.6
 _BACK_TURN = np.radians(160)
 _PARALLEL = 0.8  # least ratio of the widths of an end and of a little before it; spikes have less
 _ACUTE = np.radians(100)  # corners that turn more are rounded farther

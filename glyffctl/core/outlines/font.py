@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,6 +32,7 @@ RECORD_TAG = "GLFC"
 ASCENT, DESCENT = 1802, -246
 """Of the ideographic em box: 0.88 and -0.12 em, as in most CJK fonts."""
 _LETTER = 1024  # how wide letters are
+_ASCII = string.ascii_lowercase + string.digits + string.punctuation
 _PREP = bytes.fromhex("B801FF85B0048D")  # PUSHW 511 SCANCTRL PUSHB 4 SCANTYPE: thin strokes leave no gaps
 _ROUNDING = 0.5  # units by which quadratic curves may differ from cubic ones
 
@@ -85,7 +87,9 @@ def build_font(
     pictures = list(shapes)[2:]
     ligatures = numbered([typed(prompt) for prompt in prompts])
     letters = {" ": "space"}
-    for character in sorted(set("".join(ligatures)) - {" "}):
+    if any(ligatures):
+        letters |= dict.fromkeys(_ASCII, "")  # all of them, lest half of a word be shown in another font
+    for character in sorted({*letters, *"".join(ligatures)} - {" "}):
         shown = next((cmap[ord(case)] for case in sorted(cases(character)) if ord(case) in cmap), None)
         if shown is None:
             shown = f"typed.{ord(character):04X}"
