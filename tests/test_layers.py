@@ -38,6 +38,7 @@ ALLOWED = {
     "core.evaluation": {"core.errors", "core.noise", "core.estimates", "core.io", "core.text", "core.data"},
     "core.atlas": {"core.errors", "core.linalg", "core.io", "core.data"},
     "core.theory": {"core.estimates", "core.linalg", "core.io", "core.diffusion", "core.networks", "core.models"},
+    "core.outlines": {"core.errors", "core.io"},
     "core.interop": {
         *("core.errors", "core.io", "core.diffusion", "core.codecs"),
         *("core.networks", "core.text", "core.models"),

@@ -27,7 +27,20 @@ from glyffctl.cli.output import run, say
 from glyffctl.cli.typed import pronoun, typed_beside, typed_of
 from glyffctl.core.errors import UsageError
 
-_WITH_AGAIN = {"again", "out", "model", "encoder", "upscaler", "classifier", "guide", "device", "gif", "fps", "json"}
+_WITH_AGAIN = {
+    "again",
+    "out",
+    "format",
+    "model",
+    "encoder",
+    "upscaler",
+    "classifier",
+    "guide",
+    "device",
+    "gif",
+    "fps",
+    "json",
+}
 """Parameters allowed beside --again: a picture does not record them, or they may have changed since."""
 _WITH_UPSCALE = {"upscale", "prompts", "size", "upscaler", "seed", "out", "device", "precision", "json"}
 """Parameters allowed beside --upscale: it draws no pictures of prompts."""
@@ -118,7 +131,16 @@ def sample(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A .png file for one sheet, or a folder for single pictures. Default: a sheet named after the prompt.",
+            help="A .png or .svg file for one sheet, or a folder for single pictures. Default: a sheet named after the "
+            "prompt.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="png, or svg for outlines: straight lines and Bézier curves. Default: what --out ends in, otherwise "
+            "png.",
             show_default=False,
         ),
     ] = None,
@@ -162,7 +184,7 @@ def sample(
     device: Device = "auto",
     again: Annotated[
         Path | None,
-        typer.Option(help="Redraw this PNG, byte for byte, with the settings stored in it.", show_default=False),
+        typer.Option(help="Redraw this PNG or SVG, byte for byte, with the settings stored in it.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -211,6 +233,7 @@ def sample(
             classifier=classifier,
             guide=guide,
             out=out,
+            format=format,
             gif=gif,
             fps=fps,
             device=device,
@@ -232,6 +255,7 @@ def sample(
             seed=seed,
             count=count,
             out=out,
+            format=format,
             gif=gif,
             fps=fps,
             batch=batch,

@@ -1,4 +1,4 @@
-"""`glyffctl sample`: draw pictures of prompts; each PNG records how it was made.
+"""`glyffctl sample`: draw pictures of prompts; each PNG or SVG records how it was made.
 
 Two artists draw: onnxruntime what it can (`sample_light`), PyTorch everything (`sample_torch`), which is imported only
 then.
@@ -225,7 +225,7 @@ def _sample(
     def settings(one: SampleOptions) -> dict[str, Any]:
         return to_settings(one, artist.recipe, path, options.encoder or artist.encoder, artist.identity)
 
-    files = write_pictures(made, settings, pictures, frames)
+    files = yield from write_pictures(made, settings, pictures, frames)
     return SampleReport(files, model_name(path), seconds)
 
 

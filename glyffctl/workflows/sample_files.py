@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from glyffctl.core.data.captions import radical_name
 from glyffctl.core.errors import FontError, UsageError
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.images import Array, near_square, save_gif, save_png, sheet
-from glyffctl.workflows.sample_options import GIF_BESIDE_PICTURE, SampleOptions
+from glyffctl.core.io.svg import SUFFIX
+from glyffctl.workflows.events import Event
+from glyffctl.workflows.sample_options import FORMATS, GIF_BESIDE_PICTURE, SampleOptions
+from glyffctl.workflows.sample_outlines import titles, write_outlines
 
 GIF_FRAMES = 60
 """The most that a GIF has."""
@@ -23,7 +26,7 @@ GIF_FRAMES = 60
 def check_outputs(options: SampleOptions) -> None:
     """Raise errors about files that cannot be written before drawing, not after."""
     if options.out is not None:
-        check_output(options.out)
+        check_output(options.out, FORMATS)
     if options.gif == GIF_BESIDE_PICTURE:
         if options.out is not None:
             check_writable(_gif_path(options.out, options))
@@ -33,47 +36,53 @@ def check_outputs(options: SampleOptions) -> None:
         check_writable(options.gif)
 
 
-def check_output(out: Path) -> None:
-    """Raise UsageError or OutputError unless `out` can be a PNG file or a folder."""
-    if out.suffix.lower() not in ("", ".png") and not out.is_dir():
-        raise UsageError(f"--out takes a .png file or a folder, not {out}")
+def check_output(out: Path, formats: tuple[str, ...] = ("png",)) -> None:
+    """Raise UsageError or OutputError unless `out` can be a file of one of the formats, or a folder."""
+    if out.suffix.lower() not in ("", *(f".{name}" for name in formats)) and not out.is_dir():
+        raise UsageError(f"--out takes a .{' or .'.join(formats)} file or a folder, not {out}")
     check_writable(out)
 
 
 def write_pictures(
     options: SampleOptions, settings: Callable[[SampleOptions], dict[str, Any]], pictures: Array, frames: list[Array]
-) -> list[Path]:
-    """Write the sheet or the single pictures, and the GIF.
+) -> Generator[Event, None, list[Path]]:
+    """Write the sheet or the single pictures, as PNG or SVG, and the GIF.
 
     Args:
         options: as the pictures were drawn.
-        settings: what a PNG records of its options.
+        settings: what a file records of its options.
         pictures: (P·count, H, W) uint8, prompt after prompt.
         frames: of the GIF, each of the same shape.
 
     Returns:
         The files written.
     """
-    out = options.out or unused(Path(f"{_slug(_name(options))}.png"), with_gif=options.gif == GIF_BESIDE_PICTURE)
+    out = options.out or unused(
+        Path(f"{_slug(_name(options))}{options.ending}"), with_gif=options.gif == GIF_BESIDE_PICTURE
+    )
     font = _title_font(options.prompts)
-    files = []
-    if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
-        for k, picture in enumerate(pictures):
-            prompt, number = divmod(k, options.count)
-            name = f"{prompt:03d}-" if len(options.prompts) > 1 else ""
-            file = out / f"{name}{_slug(options.prompts[prompt])}-{options.seed + number}.png"
-            one = replace(options, only=k)
-            save_png(file, Image.fromarray(picture), settings(one))
-            files.append(file)
+    if options.only is None and not options.is_sheet:
+        singles = [replace(options, only=k) for k in range(len(pictures))]
+        named = [(one, out / _single_name(options, k)) for k, one in enumerate(singles)]
     else:
-        image = _sheet(options, pictures, font)
-        save_png(out, image, settings(options))
-        files.append(out)
+        named = [(options, out)]
+    files = [file for _, file in named]
+    if options.ending == SUFFIX:
+        yield from write_outlines(named, settings, pictures)
+    else:
+        for one, file in named:
+            save_png(file, _sheet(one, pictures, font), settings(one))
     if options.gif is not None:
         gif = _gif_path(out, options) if options.gif == GIF_BESIDE_PICTURE else options.gif
         save_gif(gif, [_sheet(options, frame, font) for frame in frames], options.fps)
         files.append(gif)
     return files
+
+
+def _single_name(options: SampleOptions, k: int) -> str:
+    prompt, number = divmod(k, options.count)
+    name = f"{prompt:03d}-" if len(options.prompts) > 1 else ""
+    return f"{name}{_slug(options.prompts[prompt])}-{options.seed + number}{options.ending}"
 
 
 def _title_font(prompts: tuple[str, ...]) -> Path | None:
@@ -94,7 +103,7 @@ def _sheet(options: SampleOptions, pictures: Array, font: Path | None) -> Image.
         return Image.fromarray(pictures[options.only])
     if len(options.prompts) == 1:
         return sheet(pictures, near_square(options.count))
-    return sheet(pictures, options.count, titles=[p or "(no prompt)" for p in options.prompts], font=font)
+    return sheet(pictures, options.count, titles=titles(options.prompts), font=font)
 
 
 def _name(options: SampleOptions) -> str:
@@ -110,7 +119,7 @@ def _slug(prompt: str) -> str:
 
 def _gif_path(out: Path, options: SampleOptions) -> Path:
     """The default GIF: named after the sheet, or after the prompts in a folder of single pictures."""
-    if options.only is None and (out.suffix.lower() != ".png" or out.is_dir()):
+    if options.only is None and not options.is_sheet:
         return out / f"{_slug(_name(options))}.gif"
     return out.with_suffix(".gif")
 

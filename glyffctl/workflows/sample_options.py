@@ -20,6 +20,7 @@ from glyffctl.workflows.guide_options import AwayOptions, LeadOptions
 
 GIF_BESIDE_PICTURE = Path(".gif")
 """For `SampleOptions.gif`: the GIF is named after the picture."""
+FORMATS = ("png", "svg")
 MAX_PICTURES = 10_000
 MAX_BATCH = 1024  # pictures; a network of 14 million parameters needs 2.5 MB for each
 MAX_PIXELS = 160_000_000  # of large pictures together, so that a sheet of them can be read again
@@ -40,7 +41,8 @@ class SampleOptions:
         negative: the prompt that guidance leads away from; "" is the empty prompt.
         seed: the noise of picture k of a prompt has the seed `seed + k`.
         count: pictures per prompt.
-        out: a .png file for one sheet, or a folder for single pictures; None names a file after the prompts.
+        out: a .png or .svg file for one sheet, or a folder for single pictures; None names a file after the prompts.
+        format: "png", or "svg" for outlines; None is what `out` ends in, or else "png".
         gif: a .gif file that shows the denoising; GIF_BESIDE_PICTURE names it after the picture; None writes none.
         fps: frames per second of the GIF, above 0 and up to 50.
         batch: most pictures drawn at once, fewer where memory is short; changes memory and speed, and the pictures only
@@ -68,6 +70,7 @@ class SampleOptions:
     seed: int = 0
     count: int = 16
     out: Path | None = None
+    format: str | None = None
     gif: Path | None = None
     fps: float = 12.0
     batch: int = 16
@@ -101,6 +104,7 @@ class SampleOptions:
         if not 1 <= self.batch <= MAX_BATCH:  # a picture records it, too
             raise UsageError(f"--batch must be in 1…{MAX_BATCH:,}, not {self.batch}")
         check_precision(self.precision)
+        self._check_format()
         if self.enlarge is not None:
             if self.gif is not None:
                 raise UsageError("--gif shows the small pictures while they are drawn; leave out --gif or --size")
@@ -116,6 +120,24 @@ class SampleOptions:
             raise UsageError(f"a picture is drawn with at least 1 thread, not {self.threads}")
         for prompt in (*self.prompts, self.negative):
             check_prompt(prompt)
+
+    def _check_format(self) -> None:
+        if self.format not in (None, *FORMATS):
+            raise UsageError(f"--format must be {' or '.join(FORMATS)}, not {self.format!r}")
+        if self.is_sheet and self.out is not None and self.format not in (None, self.out.suffix.lower()[1:]):
+            raise UsageError(f"--out {self.out} contradicts --format {self.format}; leave one of them out")
+
+    @property
+    def is_sheet(self) -> bool:
+        """Whether all pictures go into one file."""
+        return self.out is None or (self.out.suffix.lower()[1:] in FORMATS and not self.out.is_dir())
+
+    @property
+    def ending(self) -> str:
+        """What the names of the files end in, ".png" or ".svg"."""
+        if self.out is not None and self.is_sheet:
+            return self.out.suffix.lower()
+        return f".{self.format or FORMATS[0]}"
 
 
 def to_settings(options: SampleOptions, recipe: Recipe, model: Path, encoder: str, weights: str) -> dict[str, Any]:
@@ -155,6 +177,7 @@ def options_from_picture(
     classifier: Path | None = None,
     guide: Path | None = None,
     out: Path | None = None,
+    format: str | None = None,
     device: str = "auto",
     gif: Path | None = None,
     fps: float = SampleOptions.fps,
@@ -162,13 +185,14 @@ def options_from_picture(
     """The options that redraw the picture `file`.
 
     Args:
-        file: a PNG that `sample` has written.
+        file: a PNG or SVG that `sample` has written.
         model: where the model is now; None is where it was.
         encoder: where its text encoder is now; None is where it was.
         upscaler: where its upscaler is now, if one enlarged it; None is where it was.
         classifier: where its classifier is now, if one led it; None is where it was.
         guide: where the worse model is now, if it was guided away from one; None is where it was.
-        out: the PNG to write; None adds "-again" to the name of `file`.
+        out: the file to write; None adds "-again" to the name of `file`.
+        format: as in `SampleOptions`; None is that of `out`, or else of `file`.
         device: as in `SampleOptions`.
         gif: as in `SampleOptions`; a picture does not record it.
         fps: as in `SampleOptions`; a picture does not record it.
@@ -203,7 +227,8 @@ def options_from_picture(
             model=model or Path(settings["model"]),
             weights=str(settings["weights"]),
             encoder=encoder or str(settings["encoder"]),
-            out=out or file.with_name(f"{file.stem}-again.png"),
+            out=out or file.with_name(f"{file.stem}-again.{format or file.suffix.lower()[1:] or FORMATS[0]}"),
+            format=format,
             device=device,
             enlarge=None if enlarged is None else EnlargeOptions.from_plain(enlarged, upscaler),
             lead=None if led is None else LeadOptions.from_plain(led, classifier),

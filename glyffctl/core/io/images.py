@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, UnidentifiedImageEr
 from glyffctl.core.errors import GlyffError, UsageError
 from glyffctl.core.io.atomic import atomic_file
 from glyffctl.core.io.reading import LARGEST_PICTURE, check_file, parse_json
+from glyffctl.core.io.svg import SUFFIX, read_svg_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,13 +42,10 @@ def sheet(
         font: the font of the titles; None is Pillow's own, which has no Han.
     """
     count, height, width = pictures.shape
-    rows = -(-count // columns)
-    line = _TITLE if titles else 0
-    canvas = Image.new("L", (columns * (width + gap) + gap, rows * (height + gap + line) + gap), 255)
-    for k, picture in enumerate(pictures):
-        row, column = divmod(k, columns)
-        left, top = gap + column * (width + gap), gap + row * (height + gap + line) + line
-        canvas.paste(Image.fromarray(np.asarray(picture)), (left, top))
+    size, corners = sheet_places(count, columns, (width, height), gap, titled=bool(titles))
+    canvas, line = Image.new("L", size, 255), _TITLE if titles else 0
+    for picture, corner in zip(pictures, corners, strict=True):
+        canvas.paste(Image.fromarray(np.asarray(picture)), corner)
     if titles:
         draw = ImageDraw.Draw(canvas)
         letters = ImageFont.load_default(15) if font is None else ImageFont.truetype(font, 15)
@@ -55,6 +53,25 @@ def sheet(
             text = _fit(title, letters, canvas.width - 2 * gap)
             draw.text((gap, gap + line - 5 + row * (height + gap + line)), text, 0, letters, anchor="ls")
     return canvas
+
+
+def sheet_places(
+    count: int, columns: int, size: tuple[int, int], gap: int = _GAP, *, titled: bool
+) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+    """Width and height of a sheet, and the left and upper edge of each picture in it, in pixels.
+
+    Args:
+        count: pictures.
+        columns: pictures in a row.
+        size: width and height of a picture.
+        gap: as in `sheet`.
+        titled: whether each row has a title.
+    """
+    (width, height), line, rows = size, _TITLE if titled else 0, -(-count // columns)
+    places = [
+        (gap + k % columns * (width + gap), gap + k // columns * (height + gap + line) + line) for k in range(count)
+    ]
+    return (columns * (width + gap) + gap, rows * (height + gap + line) + gap), places
 
 
 def split_sheet(image: Image.Image, count: int, columns: int, *, titled: bool) -> Array:
@@ -69,15 +86,12 @@ def split_sheet(image: Image.Image, count: int, columns: int, *, titled: bool) -
     Raises:
         UsageError: square pictures do not fill `image` that way.
     """
-    gap, line, rows = _GAP, _TITLE if titled else 0, -(-count // columns)
-    size = (image.width - gap) // columns - gap
-    if size < 1 or image.size != (columns * (size + gap) + gap, rows * (size + gap + line) + gap):
+    size = (image.width - _GAP) // columns - _GAP
+    whole, corners = sheet_places(count, columns, (size, size), titled=titled)
+    if size < 1 or image.size != whole:
         raise UsageError(f"a sheet of {image.width}×{image.height} does not hold {count} pictures in rows of {columns}")
     pixels = np.array(image.convert("L"))
-    corners = [
-        (gap + k // columns * (size + gap + line) + line, gap + k % columns * (size + gap)) for k in range(count)
-    ]
-    return np.stack([pixels[top : top + size, left : left + size] for top, left in corners])
+    return np.stack([pixels[top : top + size, left : left + size] for left, top in corners])
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
@@ -135,20 +149,25 @@ def read_png(path: Path) -> Image.Image:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Load the settings that `save_png` wrote into `path`.
+    """Load the settings that `save_png` or `save_svg` wrote into `path`.
 
     Raises:
         GlyffError: see `read_png`.
-        UsageError: the PNG has no such settings.
+        UsageError: the file has no such settings.
     """
-    text = getattr(read_png(path), "text", {}).get(SETTINGS_KEY)
-    try:
-        settings = parse_json(text or "")
-    except ValueError:
-        settings = None
+    settings = read_svg_settings(path) if path.suffix.lower() == SUFFIX else settings_in(read_png(path))
     if not isinstance(settings, dict):
         raise UsageError(f"{path} has no settings: it is not a picture from `glyffctl sample`")
     return settings
+
+
+def settings_in(image: Image.Image) -> dict[str, Any] | None:
+    """The settings of a PNG that is loaded; None if it has none."""
+    try:
+        settings = parse_json(getattr(image, "text", {}).get(SETTINGS_KEY) or "")
+    except ValueError:
+        return None
+    return settings if isinstance(settings, dict) else None
 
 
 def save_gif(path: Path, frames: Sequence[Image.Image], fps: float) -> None:

@@ -1,0 +1,1 @@
+"""Outlines of pictures: level sets, corners, Bézier curves; and the SVG files and fonts made of them."""

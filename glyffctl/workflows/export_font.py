@@ -1,0 +1,227 @@
+"""`glyffctl export --format ttf`: a font whose glyphs are pictures of `sample`."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any, get_args
+
+from fontTools.ttLib import TTFont
+
+from glyffctl.core.errors import DataError, OutputError, UsageError
+from glyffctl.core.io.atomic import atomic_file, check_writable
+from glyffctl.core.io.names import printable, utf8_name
+from glyffctl.core.io.tables import csv_records, read_lines
+from glyffctl.core.outlines.font import MOST_GLYPHS, FontFormat, FontGlyph, build_font
+from glyffctl.core.outlines.trace import trace
+from glyffctl.version import __version__
+from glyffctl.workflows.events import Caution, Event, Progress
+from glyffctl.workflows.font_pictures import FontPicture, find_pictures, read_pictures
+
+FORMATS: tuple[str, ...] = get_args(FontFormat)
+_PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
+_LONGEST_NAME = 60
+"""Characters of a family: Windows shows no font whose name has more than 63."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FontOptions:
+    """Options of a font.
+
+    Attributes:
+        pictures: files, or folders whose PNGs are meant: single pictures or sheets of `sample`, or any other picture.
+        format: "ttf" (quadratic outlines), "otf" (cubic) or "woff2" (quadratic, packed).
+        out: the file; None is glyphs.FORMAT.
+        name: of the family; None is the name of the file.
+        codepoints: a CSV or TSV with the columns file and codepoint; None numbers the glyphs from U+E000 on.
+    """
+
+    pictures: tuple[Path, ...]
+    format: FontFormat = "ttf"
+    out: Path | None = None
+    name: str | None = None
+    codepoints: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for options that do not go together."""
+        if not self.pictures:
+            raise UsageError(f"name pictures or a folder of them: glyffctl export --format {self.format} pictures/")
+        if self.format not in FORMATS:
+            raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {self.format!r}")
+        if self.out is not None and self.out.suffix.lower() != f".{self.format}":
+            raise UsageError(f"--out takes a file ending in .{self.format}, not {self.out}")
+        if self.name is not None and not 0 < len(printable(self.name).strip()) <= _LONGEST_NAME:
+            raise UsageError(f"--name takes 1 to {_LONGEST_NAME} characters")
+
+
+@dataclass(frozen=True)
+class FontReport:
+    """Result of an export of a font.
+
+    Attributes:
+        out: the file.
+        glyphs: how many pictures it has.
+        first: the least code point of a glyph.
+        last: the greatest one.
+        left_out: blank pictures.
+        bytes: of the file.
+    """
+
+    out: Path
+    glyphs: int
+    first: int
+    last: int
+    left_out: int
+    bytes: int
+
+
+@dataclass
+class _Made:
+    """What is known of the glyphs so far."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    codepoints: dict[int, str] = field(default_factory=dict)
+    drawings: list[dict[str, Any]] = field(default_factory=list)
+    blank: list[str] = field(default_factory=list)
+    files: int = 0
+
+
+def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
+    """Trace pictures, and write a font of them.
+
+    Raises:
+        GlyffError: a picture, the table or the output cannot be used.
+    """
+    out = options.out or Path(f"glyphs.{options.format}")
+    if out.is_dir():
+        raise OutputError(f"cannot write {out}: it is a folder; name a file")
+    check_writable(out)
+    if options.format == "woff2" and find_spec("brotli") is None:
+        raise UsageError('WOFF2 needs a package: pip install "glyffctl[woff2]"; or take --format ttf')
+    files = find_pictures(options.pictures)
+    table = None if options.codepoints is None else read_codepoints(options.codepoints)
+    made = _Made()
+    glyphs = _glyphs(files, table, made)
+    first = next(glyphs, None)
+    if first is None:
+        raise DataError(f"no picture has ink, of {len(made.blank):,}; a font needs one")
+    family = printable(options.name or out.stem).strip()[:_LONGEST_NAME] or "Glyphs"
+    building = build_font(chain([first], glyphs), utf8_name(family), options.format, lambda: _record(made))
+    font = yield from _followed(building, made, len(files))
+    if made.blank:
+        yield Caution(
+            f"{len(made.blank):,} blank {'picture is' if len(made.blank) == 1 else 'pictures are'} left out: "
+            f"{', '.join(made.blank[:3])}{', …' if len(made.blank) > 3 else ''}",
+            "pictures-blank",
+            {"blank": made.blank},
+        )
+    with atomic_file(out) as temporary:
+        font.save(temporary)
+    points = made.codepoints
+    return FontReport(out, len(points), min(points), max(points), len(made.blank), out.stat().st_size)
+
+
+def _followed(building: Generator[float, None, TTFont], made: _Made, files: int) -> Generator[Event, None, TTFont]:
+    """Report the files that are done while a font is built."""
+    while True:
+        try:
+            next(building)
+        except StopIteration as stop:
+            font: TTFont = stop.value
+            return font
+        yield Progress("Tracing", made.files, files, "files")
+
+
+def _glyphs(files: list[Path], table: Mapping[str, int] | None, made: _Made) -> Iterator[FontGlyph]:
+    """Trace the pictures of all files, one after the other; what they record goes into `made`."""
+    free = (codepoint for places in _PRIVATE for codepoint in places)
+    for file in files:
+        for picture in read_pictures(file):
+            name = f"{picture.file.name}{f' ({picture.place + 1})' if picture.place else ''}"
+            outline = trace(picture.pixels)
+            if not outline.contours:
+                made.blank.append(name)
+                continue
+            codepoint = next(free) if table is None else _listed(table, picture)
+            if codepoint in made.codepoints:
+                raise DataError(
+                    f"{name} and {made.codepoints[codepoint]} both have the code point U+{codepoint:04X}; give each "
+                    "its own"
+                )
+            made.codepoints[codepoint] = name
+            if len(made.codepoints) > MOST_GLYPHS:
+                raise UsageError(f"a font holds at most {MOST_GLYPHS:,} pictures; make several fonts")
+            made.records.append(_about(picture, codepoint, made.drawings))
+            yield FontGlyph(codepoint, picture.prompt, outline)
+        made.files += 1
+
+
+def _about(picture: FontPicture, codepoint: int, drawings: list[dict[str, Any]]) -> dict[str, Any]:
+    """The record of a glyph; settings that many glyphs share are in `drawings` once."""
+    about: dict[str, Any] = {"codepoint": f"U+{codepoint:04X}", "file": utf8_name(picture.file.name)}
+    if picture.settings is not None:
+        shared = {
+            key: value
+            for key, value in picture.settings.items()
+            if key in ("glyffctl", "recipe", "negative", "model", "weights", "encoder", "enlarged", "runtime")
+        }
+        if shared not in drawings[-1:]:
+            drawings.append(shared)
+        about |= {"prompt": picture.prompt, "seed": picture.seed, "drawing": len(drawings) - 1}
+    return about
+
+
+def _record(made: _Made) -> str:
+    return json.dumps({"glyffctl": __version__, "glyphs": made.records, "drawings": made.drawings}, ensure_ascii=True)
+
+
+def _listed(table: Mapping[str, int], picture: FontPicture) -> int:
+    """The code point that a table gives a picture; pictures of a sheet have those from its own on."""
+    first = table.get(picture.file.name, table.get(str(picture.file)))
+    if first is None:
+        raise DataError(f"the table of code points does not name {picture.file.name}; add it, or leave the picture out")
+    _check_codepoint(first + picture.place, picture.file.name)
+    return first + picture.place
+
+
+def read_codepoints(path: Path) -> dict[str, int]:
+    """Code points by the names of files.
+
+    Args:
+        path: a CSV or TSV with the columns file and codepoint, such as "gold-0.png,U+E000".
+
+    Raises:
+        DataError: the table cannot be read, names a file twice, or has what is no code point.
+    """
+    lines = list(read_lines(path, DataError))
+    table: dict[str, int] = {}
+    first = lines[0] if lines else ""
+    delimiter = next((character for character in "\t;," if character in first), ",")
+    for line, row in csv_records(lines, path, DataError, delimiter):
+        if not {"file", "codepoint"} <= row.keys():
+            raise DataError(f"{path} needs a first line with the names of its columns: file,codepoint")
+        text = row["codepoint"].strip()
+        try:
+            codepoint = ord(text) if len(text) == 1 else int(text.upper().removeprefix("U+").removeprefix("0X"), 16)
+        except ValueError:
+            raise DataError(f"{path}, line {line}: {text[:20]!r} is no code point; write one such as U+E000") from None
+        _check_codepoint(codepoint, f"{path}, line {line}")
+        if row["file"] in table:
+            raise DataError(f"{path}, line {line}: {row['file']} was named before; name each file once")
+        table[row["file"]] = codepoint
+    return table
+
+
+def _check_codepoint(codepoint: int, where: str) -> None:
+    """Raise DataError unless a glyph may have the code point."""
+    character = chr(codepoint) if 0 <= codepoint <= 0x10FFFF else "\0"
+    category = unicodedata.category(character)
+    if category in ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp") or codepoint & 0xFFFE == 0xFFFE:
+        raise DataError(
+            f"{where}: no glyph can have the code point {codepoint:X}; take one of the private ones, U+E000 to U+F8FF"
+        )

@@ -1,0 +1,131 @@
+"""Pictures that become a font: found in files and folders, cut out of sheets, with what they record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from glyffctl.core.errors import DataError, UsageError
+from glyffctl.core.io.images import Array, near_square, read_png, settings_in, split_sheet
+from glyffctl.core.io.picture import read_grey
+
+MOST_SIDE = 4096
+"""Pixels of a side of a picture."""
+_MOST_NAMED = 100_000  # files
+
+
+@dataclass(frozen=True, eq=False)
+class FontPicture:
+    """A picture that becomes a glyph.
+
+    Attributes:
+        file: where it is.
+        place: its number among the pictures of the file, from 0.
+        pixels: (size, size) uint8, 255 is paper.
+        prompt: that it was drawn of; "" if none is recorded.
+        seed: that it was drawn with; None if none is recorded.
+        settings: all that the file records; None if it records nothing.
+    """
+
+    file: Path
+    place: int
+    pixels: Array
+    prompt: str
+    seed: int | None
+    settings: dict[str, Any] | None
+
+
+def find_pictures(paths: Sequence[Path]) -> list[Path]:
+    """The files among `paths` and the PNGs in folders, with numbers in names in their order.
+
+    Raises:
+        UsageError: a folder has no PNG, or there are too many files.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = sorted(path.glob("*.png"), key=_in_order) if path.is_dir() else [path]
+        if not found:
+            raise UsageError(f'{path} holds no PNG; draw some: glyffctl sample "lithium" --out {path}')
+        files += found
+    if len(files) > _MOST_NAMED:
+        raise UsageError(f"a font of {len(files):,} files is too large; name at most {_MOST_NAMED:,}")
+    return files
+
+
+def _in_order(file: Path) -> list[tuple[int, str]]:
+    """A key by which fish-2 comes before fish-10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,18})", file.name)]
+
+
+def read_pictures(file: Path) -> Iterator[FontPicture]:
+    """The pictures of a file: those of a sheet of `sample` one by one, any other picture as one.
+
+    Raises:
+        GlyffError: the file cannot be read, is too large, or is no sheet as its settings describe.
+    """
+    settings = None
+    if file.suffix.lower() == ".png":
+        with read_png(file) as image:
+            settings = settings_in(image)
+            described = _described(settings)
+            if described is not None and described[2] is None:
+                yield from _of_sheet(file, image, settings, *described[:2])
+                return
+    elif file.suffix.lower() == ".svg":
+        raise DataError(f"{file} is an SVG; draw it again as a PNG: glyffctl sample --again {file} --out FILE.png")
+    grey = read_grey(file, "name another one")
+    if max(grey.size) > MOST_SIDE:
+        raise DataError(f"{file} has {grey.width}×{grey.height} pixels; a glyph has at most {MOST_SIDE:,} a side")
+    size = max(grey.size)
+    pixels = np.full((size, size), 255, np.uint8)
+    left, top = (size - grey.width) // 2, (size - grey.height) // 2
+    pixels[top : top + grey.height, left : left + grey.width] = np.asarray(grey)
+    prompt, seed = "", None
+    described = _described(settings)
+    if described is not None:
+        (prompts, count, only), first = described, _seed(settings)
+        assert only is not None
+        prompt, seed = prompts[only // count], None if first is None else first + only % count
+    yield FontPicture(file, 0, pixels, prompt, seed, settings)
+
+
+def _of_sheet(
+    file: Path, image: Any, settings: dict[str, Any] | None, prompts: list[str], count: int
+) -> Iterator[FontPicture]:
+    several, first = len(prompts) > 1, _seed(settings)
+    columns = count if several else near_square(count)
+    try:
+        pictures = split_sheet(image, len(prompts) * count, columns, titled=several)
+    except UsageError as error:
+        raise DataError(f"{file}: {error}; name the picture as `glyffctl sample` wrote it") from error
+    if pictures.shape[1] > MOST_SIDE:
+        raise DataError(f"the glyphs in {file} have {pictures.shape[1]} pixels a side, where {MOST_SIDE:,} are allowed")
+    for place, pixels in enumerate(pictures):
+        seed = None if first is None else first + place % count
+        yield FontPicture(file, place, pixels, prompts[place // count], seed, settings)
+
+
+def _described(settings: dict[str, Any] | None) -> tuple[list[str], int, int | None] | None:
+    """Prompts, pictures of each, and which one alone is shown, as `sample` records it; None for other pictures."""
+    if settings is None or "prompts" not in settings:
+        return None
+    prompts, count, only = settings["prompts"], settings.get("count"), settings.get("only")
+    if (
+        not isinstance(prompts, list)
+        or not all(isinstance(prompt, str) for prompt in prompts)
+        or not isinstance(count, int)
+        or not 1 <= count * len(prompts) <= _MOST_NAMED
+        or not (only is None or (isinstance(only, int) and 0 <= only < count * len(prompts)))
+    ):
+        return None
+    return prompts, count, only
+
+
+def _seed(settings: dict[str, Any] | None) -> int | None:
+    seed = (settings or {}).get("seed")
+    return seed if isinstance(seed, int) else None
