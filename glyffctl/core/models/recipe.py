@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from glyffctl.core.errors import UsageError
 
@@ -14,12 +14,19 @@ if TYPE_CHECKING:
 
     from glyffctl.core.diffusion.schedule import Schedule
 
+_Number = TypeVar("_Number", int, float)
 FEW_STEP = "few-step"
 """The name of a student's passes among samplers."""
 _USUAL = "dpmpp-2m"
 PLACES = {1: (0, 8), 2: (0, 3, 8), 4: (0, 3, 5, 6, 8), 8: tuple(range(9))}
 """By the number of passes that a few-step student draws with: which of its nine levels they visit."""
 PASSES = tuple(PLACES)
+_RANGES = {
+    "snr": (0.001, 0.95, "a number from 0.001 to 0.95"),
+    "langevin_steps": (1, 1000, "a whole number from 1 to 1,000"),
+    "ddpm_variance": (0, 1, "a number from 0 to 1"),
+}
+"""Of the settings that only some samplers take: the least value, the greatest, and both in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +38,19 @@ class Recipe:
         steps: steps of the sampler; `Sampler.evaluations` says what one costs. Of a student: its passes.
         guidance: γ of `guidance.guide`; 1 is off.
         interval: the noise levels between which guidance acts.
+        snr: the signal-to-noise ratio of a Langevin step, see `diffusion.langevin`; None is the sampler's own, as for
+            the next two.
+        langevin_steps: Langevin steps at each noise level.
+        ddpm_variance: v of `diffusion.ddpm_variance`, from 0 for β̃ to 1 for β.
     """
 
     sampler: str = _USUAL
     steps: int = 20
     guidance: float = 4.0
     interval: tuple[float, float] = (0.0, math.inf)
+    snr: float | None = None
+    langevin_steps: int | None = None
+    ddpm_variance: float | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
@@ -49,11 +63,20 @@ class Recipe:
         if not 0 <= self.interval[0] <= self.interval[1]:
             low, high = self.interval
             raise UsageError(f"`interval` takes LOW and HIGH with 0 ≤ LOW ≤ HIGH, not {low:g} and {high:g}")
+        if self.tuning:
+            _check_tuning(self.sampler, self.tuning)
+
+    @property
+    def tuning(self) -> dict[str, float]:
+        """The settings of the sampler that are not its own defaults, by name."""
+        given = {name: getattr(self, name) for name in _RANGES}
+        return {name: value for name, value in given.items() if value is not None}
 
     def as_plain(self) -> dict[str, Any]:
-        """Values for JSON, which has no ∞: an end of `interval` that is infinite is None."""
+        """Values for JSON, which has no ∞: an end of `interval` that is infinite is None. What is None is left out."""
         ends = [end if math.isfinite(end) else None for end in self.interval]
-        return {"sampler": self.sampler, "steps": self.steps, "guidance": self.guidance, "interval": ends}
+        plain = {"sampler": self.sampler, "steps": self.steps, "guidance": self.guidance, "interval": ends}
+        return plain | self.tuning
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> Recipe:
@@ -69,6 +92,9 @@ class Recipe:
             steps=int(plain["steps"]),
             guidance=float(plain["guidance"]),
             interval=(low, high),
+            snr=_optional(plain, "snr", float),
+            langevin_steps=_optional(plain, "langevin_steps", int),
+            ddpm_variance=_optional(plain, "ddpm_variance", float),
         )
 
     def summary(self) -> str:
@@ -81,7 +107,8 @@ class Recipe:
         if math.isfinite(high):
             where = f" at σ from {low:g} to {high:g}"
         steps = "1 step" if self.steps == 1 else f"{self.steps:,} steps"
-        return f"{steps} of {self.sampler}, guidance {self.guidance:g}{where if self.guidance != 1 else ''}"
+        own = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in self.tuning.items())
+        return f"{steps} of {self.sampler}{own}, guidance {self.guidance:g}{where if self.guidance != 1 else ''}"
 
     def levels(self, schedule: Schedule) -> Tensor:
         """The noise levels that the sampler visits: (steps + 1,) float64, descending to 0.
@@ -100,6 +127,23 @@ FEW_STEPS = Recipe(steps=12, interval=(1.0, math.inf))
 schedule is karras. Fewer steps leave greyer strokes. Guidance in an interval: Kynkäänniemi et al. 2024, arXiv
 2404.07724.
 """
+
+
+def _optional(plain: Mapping[str, Any], name: str, kind: Callable[[Any], _Number]) -> _Number | None:
+    return None if plain.get(name) is None else kind(plain[name])
+
+
+def _check_tuning(sampler: str, tuning: Mapping[str, float]) -> None:
+    from glyffctl.core.diffusion.tuning import samplers_with  # noqa: PLC0415 - imports torch
+
+    for name, value in tuning.items():
+        low, high, words = _RANGES[name]
+        if not low <= value <= high:
+            raise UsageError(f"`{name}` must be {words}, not {value:g}")
+        if sampler not in (takes := samplers_with(name)):
+            raise UsageError(
+                f"`{name}` is for the sampler {' or '.join(takes)}, not {sampler}; leave it out, or name that sampler"
+            )
 
 
 def _check_sampler(name: str) -> None:
