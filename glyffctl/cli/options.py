@@ -76,19 +76,22 @@ def given_recipe(
     guidance: float,
     interval: tuple[float, float] | None = None,
     passes: int | None = None,
+    schedule: str | None = None,
     **tuning: Any,
 ) -> Recipe | None:
     """The recipe of these options; None, which is the model's own, if only guidance is left to say."""
+    from glyffctl.core.models.level_table import read_table
     from glyffctl.core.models.recipe import FEW_STEP, Recipe
 
-    given = {"sampler": sampler, "steps": steps, "interval": interval, **tuning}
+    levels = read_table(Path(schedule)) if schedule is not None and schedule.endswith(".toml") else schedule
+    given = {"sampler": sampler, "steps": steps, "interval": interval, "schedule": levels, **tuning}
     if passes is not None:
         others = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
         if others:
             raise UsageError(f"--passes is for the few-step student, {others[0]} for the whole model; leave one out")
         return Recipe(sampler=FEW_STEP, steps=passes, guidance=guidance)
     given = {name: value for name, value in given.items() if value is not None}
-    return Recipe(guidance=guidance, **given) if given else None  # type: ignore[arg-type]
+    return Recipe(guidance=guidance, **given) if given else None
 
 
 DEFAULT_MODEL = "Default: the newest run under runs/ trained for at least one epoch, otherwise bundled."
@@ -138,6 +141,16 @@ Sampler = Annotated[
     typer.Option(
         help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde, heun, langevin, pc (predictor–corrector), or one that was "
         "added. Default: dpmpp-2m.",
+        show_default=False,
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="Noise levels that the steps visit, between the lowest and the highest of the model's: linear, cosine, "
+        "karras, entropic (each step removes as much uncertainty), or a file FILE.toml with numbers in sigma, and in "
+        "information if they are not to be spread evenly. Default: the model's own.",
+        metavar="NAME|FILE.toml",
         show_default=False,
     ),
 ]
