@@ -14,7 +14,7 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import CPU
-from glyffctl.core.diffusion.entropic import lost_information
+from glyffctl.core.diffusion.entropic import lost_information, without_own_error
 from glyffctl.core.estimates import mean
 from glyffctl.core.io.bundled import model_path
 from glyffctl.core.models.checkpoint import load_model
@@ -44,7 +44,7 @@ with torch.no_grad():
             eps = normal(k, glyph, tuple(x0.shape[1:]), 0)
             guess = drawer.denoiser(x0 + float(sigma) * eps, sigma.expand(len(rows)), context)
             errors[k, rows] = (guess - x0).double().square().flatten(1).sum(1)
-information = lost_information(sigmas, errors.mean(1))
+information = lost_information(sigmas, without_own_error(sigmas, errors.mean(1)))
 print("| σ | squared error of a pixel | nats lost |\n|---|---|---|")
 for sigma, error, nats in zip(sigmas.tolist(), errors / x0[0].numel(), information.tolist(), strict=True):
     e = mean(error)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.estimates import share
 from glyffctl.core.theory import reverse_claims as claims
 from glyffctl.core.theory.reverse import negentropy
@@ -56,14 +57,14 @@ def test_the_variance_matters_where_steps_are_few() -> None:
     assert n["β̃, variance of a point"] == pytest.approx(1) and n["β, variance of N(0, 1)"] == pytest.approx(1)
     assert n["β, variance of a point"] > 1.1 and n["β̃, variance of N(0, 1)"] < 0.9
     assert abs(n["β̃, 1000 steps"] - n["β, 1000 steps"]) < abs(n["β̃, 20 steps"] - n["β, 20 steps"])
-    assert n["β̃, 20 steps"] == wasserstein_error("ddpm", VARIANCES, claims.make_schedule("linear"), 20)
+    assert n["β̃, 20 steps"] == wasserstein_error("ddpm", VARIANCES, make_schedule("linear"), 20)
     assert claim.verdict == "holds with a correction"
 
 
 def test_evaluations_are_counted_until_the_error_is_small() -> None:
     claim = claims.evaluations(VARIANCES)
     assert claim.verdict == "holds with a correction"
-    schedule = claims.make_schedule("linear")
+    schedule = make_schedule("linear")
     for name, evaluations in (("ddpm", 1), ("heun", 2), ("pc", 2)):
         passes = claim.numbers[f"passes, {name}"]
         steps = int((passes - 1) / evaluations) + 1

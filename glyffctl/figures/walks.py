@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from matplotlib.axes import Axes
+from torch import Tensor
 
 from glyffctl.core.theory.walks import NEAR, PLACES, SIGMA, STEPS, WALKS, WEIGHTS, Ends, compare_walks, planar_data
 from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure
@@ -31,12 +32,12 @@ def draw_walks(scene: DemoScene) -> MeasuredFigure:
         _draw_density(axes)
     for path in found.climbing[:, :SHOWN].permute(1, 2, 0):
         climbing.plot(*path, color=PALETTE[1], linewidth=1)
-    climbing.scatter(*found.climbing[0, :SHOWN].T, s=16, facecolors="white", edgecolors=PALETTE[1], zorder=3)
-    climbing.scatter(*found.climbing[-1, :DOTS].T, s=22, color=INK, linewidths=0, zorder=4)
+    climbing.scatter(*_axes(found.climbing[0, :SHOWN]), s=16, facecolors="white", edgecolors=PALETTE[1], zorder=3)
+    climbing.scatter(*_axes(found.climbing[-1, :DOTS]), s=22, color=INK, linewidths=0, zorder=4)
     climbing.set_title("without noise: straight to a mode")
     walking.plot(*found.walking[:, 0].T, color=PALETTE[0], linewidth=0.7)
-    walking.scatter(*found.walking[0, :1].T, s=16, facecolors="white", edgecolors=PALETTE[0], zorder=3)
-    walking.scatter(*found.walking[-1, :DOTS].T, s=6, color=INK, linewidths=0, zorder=4)
+    walking.scatter(*_axes(found.walking[0, :1]), s=16, facecolors="white", edgecolors=PALETTE[0], zorder=3)
+    walking.scatter(*_axes(found.walking[-1, :DOTS]), s=6, color=INK, linewidths=0, zorder=4)
     walking.set_title("with noise: the whole hill")
     bars = figure.add_subplot(grid[1, :])
     _draw_shares(bars, found.expected.tolist(), found.one_level)
@@ -89,6 +90,10 @@ def _draw_shares(axes: Axes, expected: list[float], found: dict[str, Ends]) -> N
     axes.tick_params(axis="x", length=0)
     axes.yaxis.set_major_formatter("{x:g} %")
     axes.set_ylabel("walks that end there", fontsize=SMALL)
+
+
+def _axes(points: Tensor) -> tuple[Tensor, Tensor]:
+    return points[:, 0], points[:, 1]
 
 
 def _percent(found: Ends) -> str:

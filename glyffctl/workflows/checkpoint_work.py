@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glyffctl.core.diffusion.entropic import lost_information
+from glyffctl.core.diffusion.entropic import lost_information, without_own_error
 from glyffctl.core.io.atomic import write_text
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
@@ -135,13 +135,13 @@ def measured_table(model: TrainedModel, validation: dict[float, float]) -> Level
     """The information that each noise level hides, by the squared error of a number at some (I-MMSE).
 
     From the lowest level of the model to its highest. Beyond those of `validation` the error is taken to be constant
-    above, where it can hardly rise, and to follow below the power of σ that it has between the lowest two.
+    above, where it can hardly rise, and to follow σ² below.
     """
-    sigmas, errors = list(validation), list(validation.values())
+    sigmas = list(validation)
+    errors = without_own_error(torch.tensor(sigmas), torch.tensor(list(validation.values()))).tolist()
     low, high = model.schedule.sigmas[[0, -1]].tolist()
     if low < sigmas[0]:
-        power = math.log(errors[1] / errors[0]) / math.log(sigmas[1] / sigmas[0])
-        sigmas, errors = [low, *sigmas], [errors[0] * (low / sigmas[0]) ** power, *errors]
+        sigmas, errors = [low, *sigmas], [errors[0] * (low / sigmas[0]) ** 2, *errors]
     if high > sigmas[-1]:
         sigmas, errors = [*sigmas, high], [*errors, errors[-1]]
     known = torch.tensor(sigmas, dtype=torch.float64)

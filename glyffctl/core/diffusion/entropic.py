@@ -31,6 +31,23 @@ def lost_information(sigmas: Tensor, errors: Tensor) -> Tensor:
     return torch.cat([torch.zeros(1, dtype=torch.float64), (mean * log_sigma.diff()).cumsum(0)])
 
 
+def without_own_error(sigmas: Tensor, errors: Tensor) -> Tensor:
+    """(S,): the error that noise causes, without what a model would err without any noise, where D = x0 errs nothing.
+
+    At the lowest levels an error is e + c·σ², which the lowest two determine; e, if it is positive, is taken to be the
+    model's own at every level. A network that predicts x0 draws every grey a little wrong: of that error, divided by
+    σ², nearly all steps would be spent at the lowest levels.
+
+    Args:
+        sigmas: (S,) ascending, positive, at least two.
+        errors: (S,) positive.
+    """
+    (low, high), (first, second) = sigmas[:2].double().square(), errors[:2].double()
+    slope = (second - first) / (high - low)
+    own = (first - slope * low).clamp(min=0)
+    return torch.maximum(errors.double() - own, 1e-6 * errors.double())  # above 0, whatever a bad model errs
+
+
 def even_levels(sigmas: Tensor, information: Tensor, count: int = 1000) -> Schedule:
     """`count` levels, spaced evenly in `information`, from the lowest of `sigmas` to the highest.
 

@@ -49,7 +49,8 @@ class LevelTable:
 
         from glyffctl.core.diffusion.entropic import even_levels  # noqa: PLC0415 - as above
 
-        return even_levels(*(torch.tensor(values, dtype=torch.float64) for values in (self.sigma, self.information)))
+        sigmas, information = torch.tensor([self.sigma, self.information], dtype=torch.float64)
+        return even_levels(sigmas, information)
 
     def as_plain(self) -> dict[str, Any]:
         """Values for JSON and TOML."""
