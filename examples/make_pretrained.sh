@@ -22,6 +22,7 @@ cp "$work/encoder"/* "$home/glyffctl/pretrained/encoder/"
 
 glyffctl train --preset gpu --gpus 1 --data "$work/data" --encoder bundled --out "$work/run"
 python "$home/examples/ship_model.py" "$work/run" "$home/glyffctl/pretrained/model.safetensors"
+python "$home/examples/measure_schedule.py" bundled "$work/data" "$home/glyffctl/pretrained/entropic.toml"
 
 # The classifier of noisy glyphs that leads it to a radical: an hour on one CPU core.
 glyffctl train --preset classifier --data "$work/data" --out "$work/guide"

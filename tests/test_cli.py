@@ -80,7 +80,7 @@ def test_drawing_with_the_model_in_the_box_starts_fast(tmp_path: Path) -> None:
 
 def test_help_names_samplers_and_a_wrong_name_all_of_them() -> None:
     text = " ".join(glyffctl("sample", "--help").stdout.replace("│", " ").split())
-    for name in ("ddpm", "ddim", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-sde", "heun"):
+    for name in ("ddpm", "ddim", "dpmpp-2m", "dpmpp-2m-sde", "dpmpp-sde", "heun", "langevin", "pc"):
         assert name in SAMPLERS and re.search(rf"\b{re.escape(name)}\b", text), name
     wrong = CliRunner().invoke(app, ["sample", "gold", "--sampler", "none"])
     assert wrong.exit_code == 2 and all(name in wrong.stderr for name in SAMPLERS)

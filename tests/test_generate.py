@@ -59,7 +59,7 @@ def test_the_start_has_unit_variance_in_the_ddpm_view(schedule: Schedule) -> Non
     assert float(sigma[0]) == float(schedule.sigmas[-1])
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [name for name, sampler in SAMPLERS.items() if sampler.order])
 def test_pictures_of_a_perfect_network_have_the_law_of_its_data(name: str) -> None:
     """So the start and the draws of the steps are all independent of each other."""
     count, deviation = 4000, 0.2

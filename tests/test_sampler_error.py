@@ -43,7 +43,7 @@ def test_ddim_is_a_product_of_its_steps() -> None:
     torch.testing.assert_close(drawn_variances("ddim", VARIANCES, sigmas), scale**2)
 
 
-@pytest.mark.parametrize("name", list(SAMPLERS))
+@pytest.mark.parametrize("name", [name for name, sampler in SAMPLERS.items() if sampler.order])
 def test_many_steps_end_near_the_truth(name: str) -> None:
     assert wasserstein_error(name, VARIANCES, linear(), 200) < 0.02
     assert wasserstein_error(name, VARIANCES, linear(), 200) < wasserstein_error(name, VARIANCES, linear(), 20)

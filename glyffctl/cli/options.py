@@ -76,14 +76,18 @@ def given_recipe(
     guidance: float | None,
     interval: tuple[float, float] | None = None,
     passes: int | None = None,
+    schedule: str | None = None,
+    **tuning: Any,
 ) -> Recipe | None:
     """The recipe of these options; None, which is the model's own, if only guidance is left to say."""
+    from glyffctl.core.models.level_table import read_table
     from glyffctl.core.models.recipe import FEW_STEP, Recipe
 
-    given: dict[str, Any] = {"sampler": sampler, "steps": steps, "interval": interval}
+    levels = read_table(Path(schedule)) if schedule is not None and schedule.endswith(".toml") else schedule
+    given: dict[str, Any] = {"sampler": sampler, "steps": steps, "interval": interval, "schedule": levels, **tuning}
     guided: dict[str, Any] = {} if guidance is None else {"guidance": guidance}
     if passes is not None:
-        others = [f"--{name}" for name, value in given.items() if value is not None]
+        others = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
         if others:
             raise UsageError(f"--passes is for the few-step student, {others[0]} for the whole model; leave one out")
         return Recipe(sampler=FEW_STEP, steps=passes, **guided)
@@ -136,7 +140,51 @@ Batch = Annotated[int, whole("--batch", "Most pictures drawn at once; fewer wher
 Sampler = Annotated[
     str | None,
     typer.Option(
-        help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde, heun, or one that was added. Default: dpmpp-2m.",
+        help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde, heun, langevin, pc (predictor–corrector), or one that was "
+        "added. Default: dpmpp-2m.",
+        show_default=False,
+    ),
+]
+Schedule = Annotated[
+    str | None,
+    typer.Option(
+        help="Noise levels that the steps visit, between the lowest and the highest of the model's: linear, cosine, "
+        "karras, entropic (each step removes as much uncertainty), or a file FILE.toml with numbers in sigma, and in "
+        "information if they are not to be spread evenly. Default: the model's own.",
+        metavar="NAME|FILE.toml",
+        show_default=False,
+    ),
+]
+Snr = Annotated[
+    float | None,
+    real(
+        "--snr",
+        "Signal-to-noise ratio of a Langevin step, for the samplers langevin (default 0.4) and pc (default "
+        "0.16): higher values are larger steps.",
+        0.001,
+        0.95,
+        show_default=False,
+    ),
+]
+LangevinSteps = Annotated[
+    int | None,
+    whole(
+        "--langevin-steps",
+        "Langevin steps at each noise level, for the samplers langevin (default 5) and pc (default 1). "
+        "Each is a pass of the network.",
+        1,
+        1000,
+        show_default=False,
+    ),
+]
+DdpmVariance = Annotated[
+    float | None,
+    real(
+        "--ddpm-variance",
+        "Variance of a step of the sampler ddpm: 0 is β̃, the default, 1 is β, and between them the logarithm is "
+        "interpolated.",
+        0,
+        1,
         show_default=False,
     ),
 ]

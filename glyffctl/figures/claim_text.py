@@ -8,7 +8,9 @@ from typing import NamedTuple
 from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.estimates import Estimate
 from glyffctl.core.theory.claims import EPOCHS, FAR, FEW, MANY, Claim
+from glyffctl.core.theory.reverse_claims import AT_ONCE, FROM_TIME, SOLVERS, VARIANCE_STEPS
 from glyffctl.core.theory.sampler_error import COMPARED
+from glyffctl.core.theory.walks import WALKS
 from glyffctl.figures.style import signed
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -23,6 +25,10 @@ _SAYS = {
     "one jump": "x_t drawn in one step has the distribution of t single steps",
     "shrinking": "a noising step is a Gaussian around the point it starts from",
     "steps": f"{FEW} steps are bad, {MANY} are good",
+    "evaluations": "other solvers need far fewer evaluations of the network than ddpm",
+    "fresh noise": "fresh noise after each step keeps the walk from getting stuck on a bad path",
+    "small steps": "the smaller a reverse step, the closer its distribution to a Gaussian",
+    "reverse variance": "the variance of a reverse step may be fixed, at β̃ or at β",
     "clusters": "two clusters in the UMAP, left–right and top–bottom",
     "one step": "one step already leans toward the prompt",
     "gold": "every picture for “gold” has the metal radical",
@@ -181,6 +187,61 @@ def _few_steps(claim: Claim) -> tuple[str, str]:
     )
 
 
+def _evaluations(claim: Claim) -> tuple[str, str]:
+    n = claim.numbers
+    passes = ", ".join(f"{name} {n[f'passes, {name}']:.0f}" for name in SOLVERS)
+    fewer = [name for name in SOLVERS if n[f"passes, {name}"] <= n["passes, ddpm"] / 2]
+    return (
+        f"passes until the error of a perfect denoiser's drawings is {n['error']:.0%}: {passes}",
+        f"half as many or fewer: {', '.join(fewer) or 'none of them'}",
+    )
+
+
+def _fresh_noise(claim: Claim) -> tuple[str, str]:
+    n, e = claim.numbers, claim.estimates
+    return (
+        f"{WALKS:,} walks under the exact score of one level: {_percent(e['on a mode, without noise'])} end on a mode "
+        f"without noise, {_percent(e['on a mode, with noise'])} with it; the heaviest mode gets "
+        f"{_percent(e['heaviest, without noise'])} without, {_percent(e['heaviest, with noise'])} with it, and should "
+        f"get {n['heaviest, true']:.1%}; all shares: p = {n['p, without noise']:.1g} without, {n['p, with noise']:.2g} "
+        f"with it; from pure noise down: ddim p = {n['p, ddim']:.2g}, ddpm p = {n['p, ddpm']:.2g}",
+        "a walk at one level is stuck without noise; on the way down from pure noise ddim adds none and has the right "
+        "shares, too"
+        if claim.verdict == "holds with a correction"
+        else "",
+    )
+
+
+def _small_steps(claim: Claim) -> tuple[str, str]:
+    laws = ", ".join(
+        f"{e.value:.1g} ({e.low:.1g} to {e.high:.1g}) for {count}"
+        for count, e in zip(AT_ONCE, claim.estimates.values(), strict=True)
+    )
+    return (
+        f"divergence of the exact law from a Gaussian of its mean and variance, glyphs on one axis, from t = "
+        f"{FROM_TIME} of the linear schedule, in nats: {laws} steps at once",
+        "not for these data",
+    )
+
+
+def _reverse_variance(claim: Claim) -> tuple[str, str]:
+    n = claim.numbers
+    errors = "; ".join(
+        f"{steps:,} steps: {n[f'β̃, {steps} steps']:.1%} and {n[f'β, {steps} steps']:.1%}" for steps in VARIANCE_STEPS
+    )
+    ratios = ", ".join(
+        f"of {data} {n[f'β̃, variance of {data}']:.2f} and {n[f'β, variance of {data}']:.2f}"
+        for data in ("a point", "N(0, 1)")
+    )
+    return (
+        f"error of ddpm on a Gaussian of the glyphs' covariance, with β̃ and with β: {errors}; variance drawn in "
+        f"{VARIANCE_STEPS[0]} steps, relative to the true one: {ratios}",
+        "with many steps; with few it matters: β̃ is exact for data that are one point, β for N(0, 1)"
+        if claim.verdict == "holds with a correction"
+        else "neither will do, or both do alike",
+    )
+
+
 def _one_step(claim: Claim) -> tuple[str, str]:
     e = claim.estimates
     return (
@@ -221,6 +282,10 @@ _TEXTS: dict[str, Callable[[Claim], tuple[str, str]]] = {
     "one jump": _one_jump,
     "shrinking": _shrinking,
     "steps": _few_steps,
+    "evaluations": _evaluations,
+    "fresh noise": _fresh_noise,
+    "small steps": _small_steps,
+    "reverse variance": _reverse_variance,
     "one step": _one_step,
     "gold": _gold,
     "new": _new,

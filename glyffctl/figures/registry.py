@@ -138,6 +138,18 @@ ENTRIES = (
         "passes through the denoiser. All fall; DDPM is the slowest.",
     ),
     Entry(
+        "walks",
+        "What the noise on the way is for",
+        "The blue hill is a distribution with some noise left, and every walk follows its exact score. Without noise a "
+        "walk climbs to the nearest mode and stays: a point, not a distribution, and which one depends on where it "
+        "began. With noise, which is Langevin dynamics, it visits all of the hill as often as it should. A sampler "
+        "that begins with pure noise and follows the score down through all noise levels has the right shares "
+        "without any new noise, too: its randomness is in the start.",
+        "Two panels with the same three hills. In the left one paths lead straight to the three tops, in the right one "
+        "a jagged path covers all of them. Below, bars show how many walks end at each top: without noise they differ "
+        "from the true shares, with noise they agree.",
+    ),
+    Entry(
         "samples",
         "Glyphs out of noise",
         "The sampler of DDPM goes in many small steps from noise to glyphs that follow the prompt. For a long time "

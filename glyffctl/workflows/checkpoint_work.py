@@ -6,6 +6,7 @@ All of it works on a `Snapshot`, so that training may go on meanwhile.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from glyffctl.core.diffusion.entropic import lost_information, without_own_error
 from glyffctl.core.io.atomic import write_text
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.codec_file import TrainedCodec, save_codec
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.few_step import save_few_step
-from glyffctl.core.models.files import CODEC_FILE, FEW_STEP_FILE
+from glyffctl.core.models.files import CODEC_FILE, FEW_STEP_FILE, TABLE_FILE
+from glyffctl.core.models.level_table import LevelTable
 from glyffctl.core.models.recipe import FEW_STEP, PASSES, Recipe
 from glyffctl.core.models.upscaler import Upscaler
 from glyffctl.core.networks.network import Network
@@ -120,8 +123,30 @@ def save(out: Path, moment: Snapshot, trainer: Trainer, validation: dict[float, 
         save_few_step(out / FEW_STEP_FILE, model.few_step, model.identity)
     if model.few_step is None or not file.exists():  # the teacher of a student stays as it is
         checkpoint.save_model(file, model, model.stored)
+    by_level = trainer.objective.validated == "σ" and model.few_step is None and not model.network.enlarges
+    if by_level and validation and all(0 < error < math.inf for error in validation.values()):
+        table = measured_table(model, validation)
+        write_text(out / TABLE_FILE, table.as_toml(f"measured at {model.images:,} pictures, see --schedule entropic"))
     card = model_card(out, moment.model.origin, trainer, moment.images, moment.seconds, validation)
     write_text(out / "README.md", card)
+
+
+def measured_table(model: TrainedModel, validation: dict[float, float]) -> LevelTable:
+    """The information that each noise level hides, by the squared error of a number at some (I-MMSE).
+
+    From the lowest level of the model to its highest. Beyond those of `validation` the error is taken to be constant
+    above, where it can hardly rise, and to follow σ² below.
+    """
+    sigmas = list(validation)
+    errors = without_own_error(torch.tensor(sigmas), torch.tensor(list(validation.values()))).tolist()
+    low, high = model.schedule.sigmas[[0, -1]].tolist()
+    if low < sigmas[0]:
+        sigmas, errors = [low, *sigmas], [errors[0] * (low / sigmas[0]) ** 2, *errors]
+    if high > sigmas[-1]:
+        sigmas, errors = [*sigmas, high], [*errors, errors[-1]]
+    known = torch.tensor(sigmas, dtype=torch.float64)
+    total = torch.tensor(errors, dtype=torch.float64) * math.prod(model.codec.shape)
+    return LevelTable(tuple(sigmas), tuple(lost_information(known, total).tolist()))
 
 
 def write_checkpoint(

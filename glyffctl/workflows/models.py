@@ -11,7 +11,7 @@ from glyffctl.core.interop.diffusers_model import load_diffusers, unet_class
 from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.diffusers_files import is_pipeline
 from glyffctl.core.models.checkpoint import Model, TrainedModel, load_model
-from glyffctl.core.models.recipe import FEW_STEP, Recipe
+from glyffctl.core.models.recipe import ENTROPIC, FEW_STEP, Recipe
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.hub import pipeline_folder
 from glyffctl.core.text.loading import load_encoder
@@ -70,6 +70,8 @@ def choose_recipe(
         UsageError: the model cannot draw by that recipe, or `guidance` is not finite.
     """
     chosen = recipe or model.recipe
+    if chosen.schedule == ENTROPIC and model.table is not None:
+        chosen = replace(chosen, schedule=model.table)
     if guidance is not None:
         chosen = replace(chosen, guidance=guidance)
     if model.network.one_pass and (negative or led_by):

@@ -21,10 +21,18 @@ from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import save_gif
 from glyffctl.core.networks.attention_maps import looks_at_words
 from glyffctl.core.text.prompt import check_prompt
-from glyffctl.core.theory import claims
+from glyffctl.core.theory import claims, reverse_claims
 from glyffctl.core.theory.claims import Claim, Verdict
 from glyffctl.core.theory.sampler_error import spectrum, thin_spectrum
-from glyffctl.figures import classifier_accuracy, density_score, gaussians, process, sampler_error_plot, schedules
+from glyffctl.figures import (
+    classifier_accuracy,
+    density_score,
+    gaussians,
+    process,
+    sampler_error_plot,
+    schedules,
+    walks,
+)
 from glyffctl.figures.claim_text import claim_text
 from glyffctl.figures.demo_scene import DemoScene, MeasuredAnimation, MeasuredFigure
 from glyffctl.figures.page import Section, Source, page
@@ -68,6 +76,7 @@ PLAIN_FIGURES: dict[str, Callable[[DemoScene], MeasuredFigure]] = {
     "joint": gaussians.draw_joint,
     "classifiers": classifier_accuracy.draw_classifiers,
     "solvers": sampler_error_plot.draw_sampler_error,
+    "walks": walks.draw_walks,
 }
 """The figures that need no model."""
 LOOP = "loop"
@@ -375,7 +384,7 @@ def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
     schedule: Any = options.schedule
     scene, _ = make_scene(glyphs, None, options.font, schedule, options.seed)
     pictures = to_unit(glyphs.pictures)[:CHECK_GLYPHS, None]
-    small = scene.of_size(sampler_error_plot.SIDE)
+    thin = thin_spectrum(spectrum(scene.of_size(sampler_error_plot.SIDE)))
     seed = options.seed
     count, source = glyphs.defined or (0, "")
     measures: list[tuple[str, Callable[[], Claim]]] = [
@@ -389,7 +398,11 @@ def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
         ("score far away", lambda: claims.score_far_away(scene.plane)),
         ("one jump", lambda: claims.one_jump(seed=seed)),
         ("shrinking", lambda: claims.shrinking(seed=seed)),
-        ("steps", lambda: claims.few_steps(thin_spectrum(spectrum(small)))),
+        ("steps", lambda: claims.few_steps(thin)),
+        ("evaluations", lambda: reverse_claims.evaluations(thin)),
+        ("fresh noise", lambda: reverse_claims.fresh_noise(seed)),
+        ("small steps", lambda: reverse_claims.small_steps(scene.plane[:, 0], seed)),
+        ("reverse variance", lambda: reverse_claims.reverse_variance(thin)),
     ]
     if glyphs.defined is not None:
         measures[:0] = [

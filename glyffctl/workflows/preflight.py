@@ -10,7 +10,6 @@ from hashlib import blake2b
 import torch
 
 from glyffctl.core.data.subset import evenly_spaced
-from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Event, Note
 from glyffctl.workflows.pictures import check_pictures
@@ -95,7 +94,7 @@ def _captions(trainer: Trainer) -> Generator[Event, None, None]:
 
 def _noise(trainer: Trainer) -> Generator[Event, None, None]:
     diffusion, size = trainer.config.diffusion, trainer.objective.data.glyphs.size
-    left = make_schedule(diffusion.schedule).brightness_left(trainer.objective.data.glyphs.mean, size)
+    left = diffusion.noise_levels().brightness_left(trainer.objective.data.glyphs.mean, size)
     if left > BRIGHTNESS_LEFT:
         yield Caution(
             f"at the noisiest level of the {diffusion.schedule} schedule the brightness of {size}×{size} pictures "

@@ -17,12 +17,14 @@ from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import CPU, choose_device, make_deterministic
 from glyffctl.core.errors import GlyffError, Interrupted, TrainingError, UsageError
-from glyffctl.core.io.bundled import BUNDLED, model_path
+from glyffctl.core.io.bundled import BUNDLED, model_path, pretrained
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
 from glyffctl.core.models.codec_file import save_codec
 from glyffctl.core.models.config import DECIDED, Config, as_dict, fit_to_data, merge, parse, read_preset, read_toml
-from glyffctl.core.models.files import CODEC_FILE, EncoderInfo
+from glyffctl.core.models.files import CODEC_FILE, TABLE_FILE, EncoderInfo
+from glyffctl.core.models.level_table import read_table
+from glyffctl.core.models.recipe import ENTROPIC
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.distributed import ProcessGroup, ProcessInfo, in_job, process_group, process_info
 from glyffctl.core.training.objective import Objective, find_objective
@@ -131,6 +133,7 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     out = options.out or Path("runs") / preset
     options = _with_teacher(options, objective, out)
     start = _load_start(options, sections)
+    _fill_table(sections, out, start)
     codec = choose_codec(options.codec, sections, options.data, out, start)
     settings = parse(sections)  # errors in settings come before minutes are spent on embedding
     objective = find_objective(settings)
@@ -285,6 +288,23 @@ def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> T
             )
         sections[section] = settings[section]
     return model
+
+
+def _fill_table(sections: dict[str, dict[str, Any]], out: Path, start: TrainedModel | None) -> None:
+    """Put a table into `sections` where they ask for the schedule entropic and have none.
+
+    That of the run in `out`, if there is one; else that of the model to start from; else that of the bundled model.
+    """
+    diffusion = sections["diffusion"]
+    if diffusion.get("schedule") != ENTROPIC or diffusion.get("sigma") or diffusion.get("information"):
+        return
+    origin = checkpoint.load_origin(out)
+    if origin is not None and origin.config.diffusion.sigma:
+        before = as_dict(origin.config)["diffusion"]
+        diffusion |= {name: before[name] for name in ("sigma", "information")}
+        return
+    table = start.table if start is not None else None
+    diffusion |= (table or read_table(pretrained(TABLE_FILE))).as_plain()
 
 
 def _run_worker(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, None]:

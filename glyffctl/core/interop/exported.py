@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import ModelError
 from glyffctl.core.interop.diffusers_export import as_unet, check_config, check_scheduler, our_weights
 from glyffctl.core.io.diffusers_files import find_weights, read_weights
@@ -42,7 +41,7 @@ def load_exported(folder: Path) -> TrainedModel:
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {path}: it does not say how many pictures the model was trained on")
     network = as_unet(build_without_init(origin.config.network))
-    schedule = make_schedule(origin.config.diffusion.schedule)
+    schedule = origin.config.diffusion.noise_levels()
     unet, diffusion = folder / "unet", origin.config.diffusion
     check_config(read_json(unet / "config.json", ModelError), network, unet / "config.json")
     file = find_weights(unet, model=folder)

@@ -1,8 +1,9 @@
 """Models and training states on disk: safetensors and JSON, nothing that runs.
 
 A run folder holds `config.json` (written first), `state.safetensors` (all that resuming needs, the one commit point),
-`model.safetensors` (the averaged weights with all that sampling needs), for a latent model `codec.safetensors`,
-`log.jsonl`, `samples/` and a model card, `README.md`. The run of a codec has that alone in place of a model.
+`model.safetensors` (the averaged weights with all that sampling needs), `entropic.toml` (a table of noise levels, where
+the error on held-out characters is known), for a latent model `codec.safetensors`, `log.jsonl`, `samples/` and a model
+card, `README.md`. The run of a codec has that alone in place of a model.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from glyffctl.core.models import files as model_files
 from glyffctl.core.models.codec_file import codec_beside
 from glyffctl.core.models.config import Config, as_dict, parse
 from glyffctl.core.models.few_step import FewStep, load_few_step
-from glyffctl.core.models.files import CODEC_FILE, FEW_STEP_FILE, EncoderInfo
+from glyffctl.core.models.files import CODEC_FILE, FEW_STEP_FILE, TABLE_FILE, EncoderInfo
+from glyffctl.core.models.level_table import LevelTable, read_table
 from glyffctl.core.models.places import describe_non_model
 from glyffctl.core.models.recipe import FEW_STEP, FEW_STEPS, ONE_PASS, Recipe
 from glyffctl.core.models.weights import build_without_init, load_weights
@@ -92,6 +94,7 @@ class Model:
         identity: a digest of the weights and the noise levels.
         history: where it comes from, in words.
         few_step: a student that draws in a few passes, if there is one.
+        table: of the schedule entropic, if it was measured.
     """
 
     network: Network
@@ -104,6 +107,7 @@ class Model:
     identity: str = ""
     history: str = ""
     few_step: FewStep | None = None
+    table: LevelTable | None = None
 
     @property
     def recipe(self) -> Recipe:
@@ -242,8 +246,11 @@ def load_model(path: Path) -> TrainedModel:
     if model.codec.shape != (config.network.in_channels, *2 * (config.network.size,)):
         beside = f", {CODEC_FILE}; get both files again" if learned is not None else "; get the file again"
         raise ModelError(f"cannot use {model_label(file)}: its network does not fit its codec{beside}")
-    student = load_few_step(file.with_name(FEW_STEP_FILE), network, identity) if file.name == MODEL_FILE else None
-    return replace(model, stored=stored, few_step=student)
+    if file.name != MODEL_FILE:
+        return replace(model, stored=stored)
+    student, table = load_few_step(file.with_name(FEW_STEP_FILE), network, identity), file.with_name(TABLE_FILE)
+    measured = read_table(table, ModelError) if table.exists() else None
+    return replace(model, stored=stored, few_step=student, table=measured)
 
 
 def _schedule(sigmas: Tensor | None, file: Path) -> Schedule:

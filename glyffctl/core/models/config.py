@@ -14,11 +14,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from glyffctl.core.codecs.codec import CODECS, LEARNED, Codec
 from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.diffusion.denoiser import PredictionType, Weighting
-from glyffctl.core.diffusion.schedule import SCHEDULES
+from glyffctl.core.diffusion.schedule import SCHEDULES, Schedule, make_schedule
 from glyffctl.core.errors import TrainingError, UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.reading import short_repr
-from glyffctl.core.models.recipe import PASSES
+from glyffctl.core.models.level_table import LevelTable
+from glyffctl.core.models.recipe import ENTROPIC, PASSES
 from glyffctl.core.models.upscale_recipe import LEAST_LEVEL, MOST_STEPS
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, kind_of, network_kinds
 from glyffctl.core.precision import Precision
@@ -37,11 +38,13 @@ class DiffusionConfig:
 
     Attributes:
         prediction: what the network predicts: "eps", "v" or "x0".
-        schedule: the table of noise levels, for samplers and for levels = "table".
+        schedule: the table of noise levels, for samplers and for levels = "table": one of `SCHEDULES`, or "entropic".
         levels: how noise levels are drawn in training: "table", evenly from the schedule's table (DDPM), or
             "lognormal", ln σ ~ N(level_mean, level_std²) (Karras et al. 2022, table 1).
         weighting: "simple", "v" or "min-snr", see `denoiser.loss_weight`.
         caption_dropout: share of pictures shown without their caption, for guidance.
+        sigma, information: the table of the schedule "entropic", see `LevelTable`; where both are (), `train` takes
+            that of the model that it starts from, or of the bundled model.
     """
 
     prediction: PredictionType = "x0"
@@ -51,17 +54,32 @@ class DiffusionConfig:
     level_std: float = 1.4
     weighting: Weighting = "v"
     caption_dropout: float = 0.1
+    sigma: tuple[float, ...] = ()
+    information: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
-        if self.schedule not in SCHEDULES:
-            raise UsageError(
-                f"diffusion.schedule must be one of {', '.join(SCHEDULES)}, not {short_repr(self.schedule)}"
-            )
+        if self.schedule not in (*SCHEDULES, ENTROPIC):
+            known = ", ".join((*SCHEDULES, ENTROPIC))
+            raise UsageError(f"diffusion.schedule must be one of {known}, not {short_repr(self.schedule)}")
+        if self.sigma or self.information:
+            if self.schedule != ENTROPIC:
+                raise UsageError('diffusion.sigma and diffusion.information are for diffusion.schedule = "entropic"')
+            LevelTable(self.sigma, self.information)
         if not 0 <= self.caption_dropout <= 1:
             raise UsageError(f"diffusion.caption_dropout must be in [0, 1], not {self.caption_dropout}")
         if not (math.isfinite(self.level_mean) and 0 < self.level_std < math.inf):
             raise UsageError("diffusion.level_mean must be finite and diffusion.level_std positive")
+
+    def noise_levels(self) -> Schedule:
+        """The schedule with its table.
+
+        Raises:
+            UsageError: it is "entropic", and its table is missing.
+        """
+        if self.schedule == ENTROPIC:
+            return LevelTable(self.sigma, self.information).schedule()
+        return make_schedule(self.schedule)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -395,11 +413,15 @@ def _build(kind: type[Any], values: dict[str, Any], section: str) -> Any:
 
 
 def _convert(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the type `hint`: bool, int, float, str, a Literal of strings, or a tuple of ints."""
+    """`value` as the type `hint`: bool, int, float, str, a Literal of strings, or a tuple of ints or floats."""
     if get_origin(hint) is Literal:
         if value in get_args(hint):
             return value
         raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {short_repr(value)}")
+    if hint == tuple[float, ...]:
+        if isinstance(value, list | tuple) and all(type(item) in (int, float) for item in value):
+            return tuple(map(float, value))
+        raise UsageError(f"{name} must be a list of numbers, not {short_repr(value)}")
     if get_origin(hint) is tuple:
         if isinstance(value, list | tuple) and all(type(item) is int and -LARGEST <= item < LARGEST for item in value):
             return tuple(value)

@@ -15,8 +15,9 @@ from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.flow_map import FlowMap, jumps
 from glyffctl.core.diffusion.guidance import clamp
-from glyffctl.core.diffusion.samplers import SAMPLERS, Step
+from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.diffusion.tuning import tuned
 from glyffctl.core.models.guides import NO_GUIDES, Guides
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.noise import Stream, normal
@@ -55,7 +56,7 @@ def generate(
     denoise = guides.around(denoiser, condition, negative, recipe)
     if limit is not None:
         denoise = clamp(denoise, limit)
-    sampler = SAMPLERS[recipe.sampler]
+    sampler = tuned(recipe.sampler, recipe.tuning)
     # `yield from`, not `return`: no_grad holds while this body runs, and the sampler runs only as it is iterated.
     yield from sampler(denoise, x, sigmas, lambda i: normal(0, seeds, shape, Stream.STEP + i))
 

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from glyffctl.core.errors import UsageError
+from glyffctl.core.io.reading import short_repr
+from glyffctl.core.models.level_table import LevelTable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from glyffctl.core.diffusion.schedule import Schedule
 
+_Number = TypeVar("_Number", int, float)
 FEW_STEP = "few-step"
 """The name of a student's passes among samplers."""
 _USUAL = "dpmpp-2m"
 PLACES = {1: (0, 8), 2: (0, 3, 8), 4: (0, 3, 5, 6, 8), 8: tuple(range(9))}
 """By the number of passes that a few-step student draws with: which of its nine levels they visit."""
 PASSES = tuple(PLACES)
+ENTROPIC = "entropic"
+"""The schedule of a model's own table, see `diffusion.entropic`."""
+_RANGES = {
+    "snr": (0.001, 0.95, "a number from 0.001 to 0.95"),
+    "langevin_steps": (1, 1000, "a whole number from 1 to 1,000"),
+    "ddpm_variance": (0, 1, "a number from 0 to 1"),
+}
+"""Of the settings that only some samplers take: the least value, the greatest, and both in words."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,12 +42,23 @@ class Recipe:
         steps: steps of the sampler; `Sampler.evaluations` says what one costs. Of a student: its passes.
         guidance: γ of `guidance.guide`; 1 is off.
         interval: the noise levels between which guidance acts.
+        snr: the signal-to-noise ratio of a Langevin step, see `diffusion.langevin`; None is the sampler's own, as for
+            the next two.
+        langevin_steps: Langevin steps at each noise level.
+        ddpm_variance: v of `diffusion.ddpm_variance`, from 0 for β̃ to 1 for β.
+        schedule: the noise levels that steps visit, between the lowest and the highest of the model's: a name of
+            `SCHEDULES`, a table, or `ENTROPIC`, which `models.choose_recipe` replaces by the model's table. None is the
+            model's own schedule.
     """
 
     sampler: str = _USUAL
     steps: int = 20
     guidance: float = 4.0
     interval: tuple[float, float] = (0.0, math.inf)
+    snr: float | None = None
+    langevin_steps: int | None = None
+    ddpm_variance: float | None = None
+    schedule: str | LevelTable | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
@@ -49,11 +71,25 @@ class Recipe:
         if not 0 <= self.interval[0] <= self.interval[1]:
             low, high = self.interval
             raise UsageError(f"`interval` takes LOW and HIGH with 0 ≤ LOW ≤ HIGH, not {low:g} and {high:g}")
+        if self.tuning:
+            _check_tuning(self.sampler, self.tuning)
+        if self.schedule is not None:
+            if self.sampler == FEW_STEP:
+                raise UsageError("`schedule` is for the whole model; a few-step student has levels of its own")
+            _check_schedule(self.schedule)
+
+    @property
+    def tuning(self) -> dict[str, float]:
+        """The settings of the sampler that are not its own defaults, by name."""
+        given = {name: getattr(self, name) for name in _RANGES}
+        return {name: value for name, value in given.items() if value is not None}
 
     def as_plain(self) -> dict[str, Any]:
-        """Values for JSON, which has no ∞: an end of `interval` that is infinite is None."""
+        """Values for JSON, which has no ∞: an end of `interval` that is infinite is None. What is None is left out."""
         ends = [end if math.isfinite(end) else None for end in self.interval]
-        return {"sampler": self.sampler, "steps": self.steps, "guidance": self.guidance, "interval": ends}
+        plain = {"sampler": self.sampler, "steps": self.steps, "guidance": self.guidance, "interval": ends}
+        named = self.schedule.as_plain() if isinstance(self.schedule, LevelTable) else self.schedule
+        return plain | self.tuning | ({} if named is None else {"schedule": named})
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> Recipe:
@@ -63,12 +99,17 @@ class Recipe:
             UsageError: a value is out of range.
             KeyError, TypeError, ValueError, OverflowError: a value is missing or of another kind.
         """
+        named = plain.get("schedule")
         low, high = (math.inf if end is None else float(end) for end in plain["interval"])
         return Recipe(
             sampler=str(plain["sampler"]),
             steps=int(plain["steps"]),
             guidance=float(plain["guidance"]),
             interval=(low, high),
+            snr=_optional(plain, "snr", float),
+            langevin_steps=_optional(plain, "langevin_steps", int),
+            ddpm_variance=_optional(plain, "ddpm_variance", float),
+            schedule=LevelTable.from_plain(named) if isinstance(named, Mapping) else named,
         )
 
     def summary(self) -> str:
@@ -81,16 +122,22 @@ class Recipe:
         if math.isfinite(high):
             where = f" at σ from {low:g} to {high:g}"
         steps = "1 step" if self.steps == 1 else f"{self.steps:,} steps"
-        return f"{steps} of {self.sampler}, guidance {self.guidance:g}{where if self.guidance != 1 else ''}"
+        own = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in self.tuning.items())
+        if self.schedule is not None:
+            own += f", {'a table of levels' if isinstance(self.schedule, LevelTable) else self.schedule}"
+        return f"{steps} of {self.sampler}{own}, guidance {self.guidance:g}{where if self.guidance != 1 else ''}"
 
     def levels(self, schedule: Schedule) -> Tensor:
         """The noise levels that the sampler visits: (steps + 1,) float64, descending to 0.
 
+        Args:
+            schedule: the model's own.
+
         Raises:
-            UsageError: the schedule has fewer levels than this has steps.
+            UsageError: the schedule has fewer levels than this has steps, or the model lacks a table.
         """
         try:
-            return schedule.steps(self.steps)
+            return (schedule if self.schedule is None else _within(self.schedule, schedule)).steps(self.steps)
         except ValueError as error:
             raise UsageError(str(error)) from error
 
@@ -103,6 +150,45 @@ FEW_STEPS = Recipe(steps=12, interval=(1.0, math.inf))
 schedule is karras. Fewer steps leave greyer strokes. Guidance in an interval: Kynkäänniemi et al. 2024, arXiv
 2404.07724.
 """
+
+
+def _optional(plain: Mapping[str, Any], name: str, kind: Callable[[Any], _Number]) -> _Number | None:
+    return None if plain.get(name) is None else kind(plain[name])
+
+
+def _check_schedule(schedule: str | LevelTable) -> None:
+    from glyffctl.core.diffusion.schedule import SCHEDULES  # noqa: PLC0415 - imports torch
+
+    if not isinstance(schedule, LevelTable) and schedule not in (*SCHEDULES, ENTROPIC):
+        known = ", ".join((*SCHEDULES, ENTROPIC))
+        raise UsageError(f"`schedule` must be {known} or a file FILE.toml, not {short_repr(schedule)}")
+
+
+def _within(schedule: str | LevelTable, own: Schedule) -> Schedule:
+    """Another schedule between the ends of a model's own."""
+    from glyffctl.core.diffusion.entropic import within  # noqa: PLC0415 - imports torch
+    from glyffctl.core.diffusion.schedule import make_schedule  # noqa: PLC0415 - imports torch
+
+    if schedule == ENTROPIC:
+        raise UsageError(
+            "this model has no table for the schedule entropic; examples/measure_schedule.py makes one, and `schedule` "
+            "takes its file"
+        )
+    made = schedule.schedule() if isinstance(schedule, LevelTable) else make_schedule(schedule)
+    return within(made, *own.sigmas[[0, -1]].tolist())
+
+
+def _check_tuning(sampler: str, tuning: Mapping[str, float]) -> None:
+    from glyffctl.core.diffusion.tuning import samplers_with  # noqa: PLC0415 - imports torch
+
+    for name, value in tuning.items():
+        low, high, words = _RANGES[name]
+        if not low <= value <= high:
+            raise UsageError(f"`{name}` must be {words}, not {value:g}")
+        if sampler not in (takes := samplers_with(name)):
+            raise UsageError(
+                f"`{name}` is for the sampler {' or '.join(takes)}, not {sampler}; leave it out, or name that sampler"
+            )
 
 
 def _check_sampler(name: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from glyffctl.core.diffusion.samplers import SAMPLERS
+from glyffctl.core.diffusion.samplers import SAMPLERS, Sampler
 from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.linalg import principal_components
 from glyffctl.core.theory.oracle import Gaussian
@@ -31,19 +31,20 @@ def thin_spectrum(variances: Tensor, count: int = 128) -> Tensor:
     return variances[:: max(1, len(variances) // count)]
 
 
-def drawn_variances(sampler: str, variances: Tensor, sigmas: Tensor) -> Tensor:
+def drawn_variances(sampler: str | Sampler, variances: Tensor, sigmas: Tensor) -> Tensor:
     """(K,): the variances of what a sampler draws where the truth is N(0, `variances` (K,)).
 
     The sampler is linear: its result is a weighted sum of its start and its random draws. Row 0 of the batch has only
     the start, and row i + 1 only draw i, so one run finds all weights.
 
     Args:
-        sampler: a name of `SAMPLERS`.
+        sampler: a name of `SAMPLERS`, or a sampler.
         variances: (K,) of the data, along its principal axes.
         sigmas: (S + 1,) noise levels, descending.
     """
     variances = variances.double()
-    rows = 2 * len(sigmas)  # room for two draws per step
+    made = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
+    rows = 1 + made.draws * len(sigmas)
     x = torch.zeros(rows, 1, 1, len(variances), dtype=torch.float64)
     x[0] = (variances + sigmas[0] ** 2).sqrt()
     oracle = Gaussian(torch.zeros(1, 1, len(variances), dtype=torch.float64), variances[None, None])
@@ -53,11 +54,11 @@ def drawn_variances(sampler: str, variances: Tensor, sigmas: Tensor) -> Tensor:
         noise[i + 1] = 1
         return noise
 
-    *_, end = SAMPLERS[sampler](oracle, x, sigmas, draw)
+    *_, end = made(oracle, x, sigmas, draw)
     return end.x.square().sum(0).flatten()
 
 
-def wasserstein_error(sampler: str, variances: Tensor, schedule: Schedule, steps: int) -> float:
+def wasserstein_error(sampler: str | Sampler, variances: Tensor, schedule: Schedule, steps: int) -> float:
     """The Wasserstein-2 distance between what a sampler draws and the data, relative to the data's deviation.
 
     For Gaussians with common axes W² = Σ (√v − √v')². 1 is the error of drawing the mean picture every time.

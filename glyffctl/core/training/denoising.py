@@ -14,7 +14,7 @@ from torch import Tensor
 from glyffctl.core.device import send
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser, coefficients, loss_weight
-from glyffctl.core.diffusion.schedule import Schedule, make_schedule
+from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
 from glyffctl.core.models.config import Config
 from glyffctl.core.networks.network import Network, build_network, channels_last
@@ -50,7 +50,7 @@ class Denoising(CaptionedObjective):
         super().__init__(config, data, device, dtype)
         self.codec = config.codec.build(data.codec)
         self._latents: Tensor | None = None  # of all glyphs, from `prepare`
-        self.schedule = make_schedule(config.diffusion.schedule)
+        self.schedule = config.diffusion.noise_levels()
         torch.manual_seed(config.training.seed)  # the random weights; nothing later draws from torch's generators
         self.network = channels_last(build_network(config.network).to(device, dtype))
 

@@ -1,0 +1,98 @@
+"""A table of noise levels and the information lost at them. Importing this does not import torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glyffctl.core.errors import GlyffError, UsageError
+from glyffctl.core.io.reading import read_toml, short_repr
+
+if TYPE_CHECKING:
+    from glyffctl.core.diffusion.schedule import Schedule
+
+MOST_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LevelTable:
+    """Noise levels, and a quantity that the levels of a schedule are spaced evenly in, linear in ln σ between rows.
+
+    Attributes:
+        sigma: ascending, positive; 2 to 1,000 rows.
+        information: ascending: that about x0 which is lost from the first row to each, see `diffusion.entropic`.
+    """
+
+    sigma: tuple[float, ...]
+    information: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a table that is none."""
+        if not 2 <= len(self.sigma) <= MOST_ROWS or len(self.information) != len(self.sigma):
+            raise UsageError(
+                f"a schedule takes as many numbers in information as in sigma, from 2 to {MOST_ROWS:,}, not "
+                f"{len(self.information):,} and {len(self.sigma):,}"
+            )
+        for name, values in (("sigma", self.sigma), ("information", self.information)):
+            if not all(map(math.isfinite, values)) or any(b <= a for a, b in pairwise(values)):
+                raise UsageError(f"a schedule takes finite numbers in {name} that ascend")
+        if self.sigma[0] <= 0:
+            raise UsageError(f"a schedule takes positive numbers in sigma, not {self.sigma[0]:g}")
+
+    def schedule(self) -> Schedule:
+        """A thousand levels, spaced evenly in the information."""
+        import torch  # noqa: PLC0415 - see the head of this file
+
+        from glyffctl.core.diffusion.entropic import even_levels  # noqa: PLC0415 - as above
+
+        sigmas, information = torch.tensor([self.sigma, self.information], dtype=torch.float64)
+        return even_levels(sigmas, information)
+
+    def as_plain(self) -> dict[str, Any]:
+        """Values for JSON and TOML."""
+        return {"sigma": list(self.sigma), "information": list(self.information)}
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> LevelTable:
+        """The inverse of `as_plain`. Without information, the rows count: levels are spread evenly between them.
+
+        Raises:
+            UsageError: that is no table.
+        """
+        sigma = plain.get("sigma")
+        information = plain.get("information", list(range(len(sigma))) if isinstance(sigma, list) else None)
+        for name, values in (("sigma", sigma), ("information", information)):
+            if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+                raise UsageError(f"a schedule takes a list of numbers in {name}, not {short_repr(values)}")
+        assert isinstance(sigma, list) and isinstance(information, list)
+        return LevelTable(tuple(map(float, sigma)), tuple(map(float, information)))
+
+    def as_toml(self, about: str) -> str:
+        """The text of a file that `read_table` reads, with a comment of one line."""
+        rows = (
+            f"{name} = [{', '.join(f'{value:.10g}' for value in values)}]" for name, values in self.as_plain().items()
+        )
+        return "\n".join([f"# {about}", *rows]) + "\n"
+
+
+def read_table(path: Path, kind: type[GlyffError] = UsageError) -> LevelTable:
+    """The table of a TOML file with `sigma`, and `information` unless levels are spread evenly between its rows.
+
+    Args:
+        path: the file.
+        kind: of the errors.
+
+    Raises:
+        GlyffError: of that kind: the file cannot be read, or holds no table.
+    """
+    plain: dict[str, Any] = read_toml(path, kind)
+    try:
+        if unknown := plain.keys() - {"sigma", "information"}:
+            raise UsageError(f"a schedule has sigma and information, not {short_repr(min(unknown))}")
+        return LevelTable.from_plain(plain)
+    except UsageError as error:
+        raise kind(f"cannot use {path}: {error}") from error
