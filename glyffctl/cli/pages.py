@@ -112,8 +112,7 @@ def noise_demo(
     upscaler: Annotated[
         Path | None,
         typer.Option(
-            help="Upscaler for the figure of a cascade, which otherwise takes the one that comes with the program, if "
-            "any.",
+            help="Upscaler for the figure of a cascade. Default: the bundled one.",
             show_default=False,
         ),
     ] = None,

@@ -156,8 +156,8 @@ def sample(
         int | None,
         whole(
             "--size",
-            "Height and width in pixels, such as 512; takes an upscaler (--upscaler). Default: what the model draws, "
-            "128.",
+            "Height and width in pixels: 256, 512 or 1024, drawn by an upscaler in a second stage. Default: what the "
+            "model draws, 128.",
             2,
             4096,
             show_default=False,
@@ -166,7 +166,8 @@ def sample(
     upscaler: Annotated[
         Path | None,
         typer.Option(
-            help="Upscaler for --size and --upscale: the run folder of `train --preset upscaler`, or its model file.",
+            help="Upscaler for --size and --upscale: the run folder of `train --preset upscaler`, or its model file. "
+            "Default: the bundled one.",
             show_default=False,
         ),
     ] = None,
