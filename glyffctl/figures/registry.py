@@ -184,6 +184,15 @@ ENTRIES = (
         needs_model=True,
     ),
     Entry(
+        "between",
+        "What lies between two pictures",
+        "Mixing two pictures gives neither: both shine through. Mixing the noise that they are drawn from gives a "
+        "glyph at every place, since every noise leads to some glyph. But the way is not smooth: what does not fit "
+        "goes at once, or turns into something else. A VAE changes evenly, and is blurred in between.",
+        "Rows of nine pictures from one glyph to another: fading, then drawn from noise between theirs.",
+        needs_model=True,
+    ),
+    Entry(
         "attention",
         "Which part looks at which word",
         "Each part of the picture asks the prompt what to draw, and weighs the answers of its words: that is "

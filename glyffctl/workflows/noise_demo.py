@@ -42,6 +42,7 @@ from glyffctl.figures.style import save_figure, smallest_lettering, style
 from glyffctl.workflows.enlarge import Enlarger
 from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.noise_between import BETWEEN_FIGURES
 from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
 from glyffctl.workflows.noise_model import (
     GOLD,
@@ -85,6 +86,8 @@ BESIDE = "beside"
 """The figure that needs definitions."""
 ATTENTION = "attention"
 """The figure that needs a network with cross-attention."""
+STEP_BY_STEP = ("samples", "steps", "smooth")
+"""The figures that need a model which draws step by step."""
 LATENTS = "latents"
 """The figure that needs a latent model."""
 CASCADE = "cascade"
@@ -205,7 +208,7 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
     wanted = [entry for entry in ENTRIES if not options.figures or entry.name in options.figures]
     if not any(character.definition.strip() for character in glyphs.characters):
         lacks = "these glyphs have no definitions to draw others for", "name data that have them with --data"
-        wanted = yield from _without(BESIDE, wanted, options, DataError, *lacks)
+        wanted = yield from _without((BESIDE,), wanted, options, DataError, *lacks)
     model = yield from _find_model(options, wanted, scene)
     if model is None:
         wanted = [entry for entry in wanted if not entry.needs_model]
@@ -224,9 +227,12 @@ def _fitting(
     model: PromptedModel, wanted: list[Entry], options: NoiseDemoOptions
 ) -> Generator[Event, None, tuple[PromptedModel, list[Entry]]]:
     """The model, with an upscaler if a figure uses one, and the figures that they can draw."""
+    if model.model.network.one_pass:
+        lacks = "this model draws in one pass", "name another --model"
+        wanted = yield from _without(STEP_BY_STEP, wanted, options, ModelError, *lacks)
     if not looks_at_words(model.model.network):
         lacks = "this model has no attention to the words of a prompt", "name another --model"
-        wanted = yield from _without(ATTENTION, wanted, options, ModelError, *lacks)
+        wanted = yield from _without((ATTENTION,), wanted, options, ModelError, *lacks)
     if not isinstance(model.drawer.codec, Latents):  # as most models: no reason for a caution
         if LATENTS in options.figures:
             raise ModelError(f"this model has no latents (--figure {LATENTS}); name a latent one with --model")
@@ -244,15 +250,21 @@ def _fitting(
 
 
 def _without(
-    name: str, wanted: list[Entry], options: NoiseDemoOptions, error: type[GlyffError], lacks: str, instead: str
+    names: tuple[str, ...],
+    wanted: list[Entry],
+    options: NoiseDemoOptions,
+    error: type[GlyffError],
+    lacks: str,
+    instead: str,
 ) -> Generator[Event, None, list[Entry]]:
-    """The figures without one that cannot be drawn: an error if it was asked for by name, else a caution."""
-    if name in options.figures:
-        raise error(f"{lacks} (--figure {name}); {instead}")
-    left = [entry for entry in wanted if entry.name != name]
-    if left != wanted:
-        yield Caution(f"the figure {name} is left out: {lacks}", "figures-skipped", {"figures": (name,)})
-    return left
+    """The figures without those that cannot be drawn: an error if one was asked for by name, else a caution."""
+    if asked := next((name for name in names if name in options.figures), ""):
+        raise error(f"{lacks} (--figure {asked}); {instead}")
+    gone = tuple(entry.name for entry in wanted if entry.name in names)
+    if gone:
+        which = f"the figure {gone[0]} is" if len(gone) == 1 else f"the figures {', '.join(gone)} are"
+        yield Caution(f"{which} left out: {lacks}", "figures-skipped", {"figures": gone})
+    return [entry for entry in wanted if entry.name not in names]
 
 
 def _check_out(out: Path) -> None:
@@ -303,7 +315,7 @@ def _draw(
     drawn: MeasuredFigure | MeasuredAnimation
     if entry.needs_model:
         assert model is not None
-        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES)[entry.name](model, glyphs)
+        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES)[entry.name](model, glyphs)
     elif entry.name == LOOP:
         drawn = process.draw_loop(scene, None if model is None else model.denoiser_without_prompt())
     else:
@@ -380,6 +392,8 @@ def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
         model = yield from load_prompted_model(
             options.model, options.encoder, GOLD[0], options.seed, choose_device(options.device)
         )
+        if model.model.network.one_pass:
+            raise ModelError("the claims are about diffusion, and this model draws in one pass; name another --model")
     glyphs = yield from gather_glyphs(options.data, options.font, options.char, options.seed)
     schedule: Any = options.schedule
     scene, _ = make_scene(glyphs, None, options.font, schedule, options.seed)

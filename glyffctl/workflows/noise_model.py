@@ -87,9 +87,9 @@ class PromptedModel:
         return self.drawer.codec.size
 
     def denoiser_without_prompt(self) -> Denoise | None:
-        """The model as a denoiser of pictures without a prompt; None for a latent model, which denoises latents."""
+        """The model as a denoiser of pictures without a prompt; None for one that denoises latents, or nothing."""
         device = self.drawer.device
-        if isinstance(self.drawer.codec, Latents):
+        if isinstance(self.drawer.codec, Latents) or self.model.network.one_pass:
             return None
 
         @torch.no_grad()
@@ -259,7 +259,7 @@ def draw_real_and_generated(model: PromptedModel, glyphs: DemoGlyphs) -> Generat
     real = glyphs.pictures[rows]
     definitions = [glyphs.characters[row].definition for row in rows.tolist()]
     text = yield from model.text(*definitions)
-    recipe = Recipe()
+    recipe = model.model.full_recipe if model.model.network.one_pass else Recipe()
     drawing = model.drawer.draw(recipe, text, model.seed + torch.arange(len(rows)))
     pictures = yield from with_progress(drawing, Progress("drawing beside", 0, len(rows), "pictures"))
     ink = [float((255 - each.double()).mean()) / 255 for each in (real, pictures)]

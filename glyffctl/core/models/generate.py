@@ -34,6 +34,7 @@ def generate(
     shape: tuple[int, ...],
     limit: float | None = 1.0,
     guides: Guides = NO_GUIDES,
+    noise: Tensor | None = None,
 ) -> Iterator[Step]:
     """Draw B samples, step by step; the last step's `x` (B, *shape) float32 is the result.
 
@@ -47,12 +48,13 @@ def generate(
         shape: (C, H, W) of a sample.
         limit: guesses of x0 are held in ±limit; None leaves them as they are.
         guides: what leads besides the prompt.
+        noise: (B, *shape) N(0, 1) to start from; None is that of the seeds.
 
     Raises:
         UsageError: the schedule has fewer levels than the recipe has steps.
     """
     sigmas = recipe.levels(schedule)
-    x = _start(sigmas, seeds, shape)
+    x = _start(sigmas, seeds, shape, noise)
     denoise = guides.around(denoiser, condition, negative, recipe)
     if limit is not None:
         denoise = clamp(denoise, limit)
@@ -85,6 +87,7 @@ def generate_few_step(
     yield from jumps(flow, _start(levels, seeds, shape), levels, guidance, flow.network.encode(condition), limit)
 
 
-def _start(sigmas: Tensor, seeds: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _start(sigmas: Tensor, seeds: Tensor, shape: tuple[int, ...], noise: Tensor | None = None) -> Tensor:
     """(B, *shape): noise of the first level. DDPM's start, z ~ N(0, 1) at the noisiest, is √(1+σ²)·ε here."""
-    return normal(0, seeds, shape, Stream.EPS) * math.sqrt(1 + float(sigmas[0]) ** 2)
+    eps = normal(0, seeds, shape, Stream.EPS) if noise is None else noise
+    return eps * math.sqrt(1 + float(sigmas[0]) ** 2)
