@@ -357,6 +357,21 @@ def test_exports_that_were_changed_are_refused(
     assert says in str(caught.value) and str(folder) in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("codec", "says"), [({"size": 64}, "does not fit its codec"), ({"kind": "autoencoder"}, "has weights")]
+)
+def test_exports_with_another_codec_are_refused(
+    diffusers: ExportReport, tmp_path: Path, codec: dict[str, Any], says: str
+) -> None:
+    folder = Path(shutil.copytree(diffusers.out, tmp_path / "x"))
+    about = json.loads((folder / "glyffctl.json").read_text(encoding="utf-8"))
+    about["config"]["codec"] |= codec
+    (folder / "glyffctl.json").write_text(json.dumps(about))
+    with pytest.raises(ModelError, match=says) as caught:
+        load_exported(folder)
+    assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+
+
 def test_names_of_many_blocks() -> None:
     assert diffusers_name("down.0.10.res.conv1.weight") == "down_blocks.0.resnets.10.conv1.weight"
     assert diffusers_name("up.1.10.transformer.self_attn.query.weight") == (

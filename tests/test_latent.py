@@ -27,11 +27,13 @@ from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.networks.dit import DiT
 from glyffctl.core.training.denoising import Denoising
 from glyffctl.core.training.trainer import Trainer
+from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, export
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.train import TrainOptions, show_settings, train
+from glyffctl.workflows.umap import UmapOptions, visualize
 from tests.conftest import Workshop, follow, of_kind
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
@@ -86,6 +88,17 @@ def test_sample_and_its_animation_need_no_option(run: Path, tmp_path: Path) -> N
         assert getattr(frames, "n_frames", 1) > 5
     finish(sample(options_from_picture(out)))
     assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
+
+
+@pytest.mark.thorough
+def test_it_is_measured_and_traced_as_any_model(run: Path, map_data: Path, tmp_path: Path) -> None:
+    measured = EvaluateOptions(
+        data=map_data, model=run, recipe=Recipe(steps=1), count=1, pictures=16, out=tmp_path / "x.json"
+    )
+    assert {"the radical asked for", "stroke width"} <= {row.name for row in finish(evaluate(measured)).figures}
+    traced = UmapOptions(data=map_data, out=tmp_path / "map", trace=("fish",), model=run)
+    page = next(file for file in finish(visualize(traced)).files if file.suffix == ".html")
+    assert "fish" in page.read_text(encoding="utf-8")
 
 
 def test_a_picture_of_another_codec_is_not_redrawn(run: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from glyffctl.core.interop.diffusers_export import as_unet, check_config, check_
 from glyffctl.core.io.diffusers_files import find_weights, read_weights
 from glyffctl.core.io.reading import read_json
 from glyffctl.core.io.tensors import digest
-from glyffctl.core.models.checkpoint import EXPORT_FILE, SIGMAS, Origin, TrainedModel, trained_model
+from glyffctl.core.models.checkpoint import EXPORT_FILE, SIGMAS, Origin, TrainedModel, check_codec, trained_model
 from glyffctl.core.models.files import EncoderInfo
 from glyffctl.core.models.weights import build_without_init, load_weights
 
@@ -40,6 +40,7 @@ def load_exported(folder: Path) -> TrainedModel:
     origin, images = _origin(about, folder), about.get("images")
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {path}: it does not say how many pictures the model was trained on")
+    check_codec(origin.config, None, str(path))
     network = as_unet(build_without_init(origin.config.network))
     schedule = origin.config.diffusion.noise_levels()
     unet, diffusion = folder / "unet", origin.config.diffusion

@@ -231,26 +231,38 @@ def load_model(path: Path) -> TrainedModel:
     images = header.get("images", 0)
     if type(images) is not int or images < 0:
         raise ModelError(f"cannot use {model_label(file)}: it does not say how many pictures it was trained on")
-    try:
-        model = trained_model(
-            network,
-            schedule,
-            origin,
-            images=images,
-            epochs=model_files.epochs_of(header),
-            identity=identity,
-            learned=learned,
-        )
-    except UsageError as error:  # the codec takes no pictures of such a size
-        raise ModelError(f"cannot use {model_label(file)}: {error}") from error
-    if model.codec.shape != (config.network.in_channels, *2 * (config.network.size,)):
-        beside = f", {CODEC_FILE}; get both files again" if learned is not None else "; get the file again"
-        raise ModelError(f"cannot use {model_label(file)}: its network does not fit its codec{beside}")
+    check_codec(config, learned, model_label(file))
+    model = trained_model(
+        network,
+        schedule,
+        origin,
+        images=images,
+        epochs=model_files.epochs_of(header),
+        identity=identity,
+        learned=learned,
+    )
     if file.name != MODEL_FILE:
         return replace(model, stored=stored)
     student, table = load_few_step(file.with_name(FEW_STEP_FILE), network, identity), file.with_name(TABLE_FILE)
     measured = read_table(table, ModelError) if table.exists() else None
     return replace(model, stored=stored, few_step=student, table=measured)
+
+
+def check_codec(config: Config, learned: Latents | None, where: str) -> None:
+    """Raise ModelError unless the network of a model diffuses what its codec makes of pictures.
+
+    Args:
+        config: of the model.
+        learned: its codec, if that has weights.
+        where: the model is, for the message.
+    """
+    try:
+        shape = config.codec.build(learned).shape
+    except UsageError as error:  # it takes no pictures of such a size, or its weights are not there
+        raise ModelError(f"cannot use {where}: {error}") from error
+    if shape != (config.network.in_channels, *2 * (config.network.size,)):
+        beside = f", {CODEC_FILE}; get both files again" if learned is not None else "; get it again"
+        raise ModelError(f"cannot use {where}: its network does not fit its codec{beside}")
 
 
 def _schedule(sigmas: Tensor | None, file: Path) -> Schedule:
