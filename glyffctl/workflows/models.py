@@ -62,8 +62,8 @@ def choose_recipe(model: Model, recipe: Recipe | None, guidance: float | None, *
         UsageError: the model cannot draw by that recipe, or `guidance` is not finite.
     """
     chosen = recipe or model.recipe
-    if chosen.schedule == ENTROPIC and model.table is not None:
-        chosen = replace(chosen, schedule=model.table)
+    if model.table is not None and isinstance(chosen.schedule, str) and chosen.schedule in ENTROPIC:
+        chosen = replace(chosen, schedule=ENTROPIC[chosen.schedule](model.table))
     if guidance is not None:
         chosen = replace(chosen, guidance=guidance)
     if chosen.sampler == FEW_STEP and model.few_step is not None:
