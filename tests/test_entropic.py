@@ -42,15 +42,15 @@ def log_levels(count: int, low: float = 0.02, high: float = 160.0) -> Tensor:
     return torch.logspace(math.log10(low), math.log10(high), count, dtype=torch.float64)
 
 
-def gaussian_error(sigmas: Tensor) -> Tensor:
-    """E‖x0 − D‖² of N(0, diag(VARIANCES)): Σ v·σ²/(v + σ²)."""
+def gaussian_error(sigmas: Tensor, variances: Tensor = VARIANCES) -> Tensor:
+    """E‖x0 − D‖² of N(0, diag(variances)): Σ v·σ²/(v + σ²)."""
     square = sigmas[:, None] ** 2
-    return (VARIANCES * square / (VARIANCES + square)).sum(1)
+    return (variances * square / (variances + square)).sum(1)
 
 
-def gaussian_information(sigmas: Tensor) -> Tensor:
+def gaussian_information(sigmas: Tensor, variances: Tensor = VARIANCES) -> Tensor:
     """½ Σ ln(1 + v/σ²), in nats."""
-    return torch.log1p(VARIANCES / sigmas[:, None] ** 2).sum(1) / 2
+    return torch.log1p(variances / sigmas[:, None] ** 2).sum(1) / 2
 
 
 @pytest.mark.parametrize(("count", "accuracy"), [(17, 2e-2), (400, 1e-4)])
@@ -163,6 +163,15 @@ def test_a_table_survives_a_file_and_a_recipe_json(tmp_path: Path) -> None:
         assert recipe.summary() != replace(recipe, schedule=None).summary()
 
 
+def test_rescaled_it_rises_by_sigma_times_as_much() -> None:
+    """Exact where information is linear in ln σ between two rows: ∫ σ·c d ln σ = c·(σ₂ − σ₁)."""
+    rows = LevelTable((0.1, 1.0, 30.0), (0.0, math.log(10), math.log(10) + 2 * math.log(30)))
+    assert rows.rescaled().information == pytest.approx((0.0, 0.9, 0.9 + 2 * 29))
+    assert rows.rescaled().sigma == rows.sigma
+    few, many = (Recipe(steps=6, schedule=table).levels(karras()) for table in (TABLE, TABLE.rescaled()))
+    assert int((many > 1).sum()) > int((few > 1).sum())
+
+
 @pytest.mark.parametrize("wrong", [{"schedule": "even"}, {"sampler": FEW_STEP, "steps": 4, "schedule": "cosine"}])
 def test_a_recipe_with_another_schedule_is_a_usage_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
@@ -191,6 +200,7 @@ def test_a_run_measures_its_table_and_draws_by_it(tiny_run: Path, tmp_path: Path
     assert [model.table.sigma[0], model.table.sigma[-1]] == pytest.approx(ends)
     recipe = choose_recipe(model, Recipe(steps=4, schedule="entropic"), None)
     assert recipe.schedule == model.table
+    assert choose_recipe(model, Recipe(schedule="rescaled-entropic"), None).schedule == model.table.rescaled()
     job = ["sample", "gold", "--count", "1", "--model", str(tiny_run), "--steps", "3", "--schedule", "entropic"]
     done = CliRunner().invoke(app, [*job, "--out", str(tmp_path / "x.png")])
     assert done.exit_code == 0, done.output
@@ -205,8 +215,10 @@ def test_a_measured_table_is_that_of_the_errors(tiny_run: Path) -> None:
     model = load_model(tiny_run)
     numbers = math.prod(model.codec.shape)
     levels = torch.tensor([0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0], dtype=torch.float64)
-    table = measured_table(model, dict(zip(levels.tolist(), (gaussian_error(levels) / numbers).tolist(), strict=True)))
-    exact = gaussian_information(torch.tensor(table.sigma, dtype=torch.float64))
+    large = VARIANCES[:2]  # a third, of 0.01, is hidden below these levels
+    errors = (gaussian_error(levels, large) / numbers).tolist()
+    table = measured_table(model, dict(zip(levels.tolist(), errors, strict=True)))
+    exact = gaussian_information(torch.tensor(table.sigma, dtype=torch.float64), large)
     found = torch.tensor(table.information, dtype=torch.float64)
     assert float((found[1:-1] - found[1] - (exact[1] - exact[1:-1])).abs().max()) < 0.05 * float(exact[1])
     assert len(table.sigma) == 10 and float(found[-1] - found[-2]) < 0.05

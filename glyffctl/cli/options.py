@@ -149,8 +149,9 @@ Schedule = Annotated[
     str | None,
     typer.Option(
         help="Noise levels that the steps visit, between the lowest and the highest of the model's: linear, cosine, "
-        "karras, entropic (each step removes as much uncertainty), or a file FILE.toml with numbers in sigma, and in "
-        "information if they are not to be spread evenly. Default: the model's own.",
+        "karras, entropic (each step removes as much uncertainty), rescaled-entropic (the same, weighted by σ), or a "
+        "file FILE.toml with numbers in sigma, and in information if they are not to be spread evenly. Default: the "
+        "model's own.",
         metavar="NAME|FILE.toml",
         show_default=False,
     ),

@@ -70,8 +70,8 @@ def choose_recipe(
         UsageError: the model cannot draw by that recipe, or `guidance` is not finite.
     """
     chosen = recipe or model.recipe
-    if chosen.schedule == ENTROPIC and model.table is not None:
-        chosen = replace(chosen, schedule=model.table)
+    if model.table is not None and isinstance(chosen.schedule, str) and chosen.schedule in ENTROPIC:
+        chosen = replace(chosen, schedule=ENTROPIC[chosen.schedule](model.table))
     if guidance is not None:
         chosen = replace(chosen, guidance=guidance)
     if model.network.one_pass and (negative or led_by):

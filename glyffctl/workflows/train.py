@@ -291,12 +291,12 @@ def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> T
 
 
 def _fill_table(sections: dict[str, dict[str, Any]], out: Path, start: TrainedModel | None) -> None:
-    """Put a table into `sections` where they ask for the schedule entropic and have none.
+    """Put a table into `sections` where they ask for a schedule that takes one and have none.
 
     That of the run in `out`, if there is one; else that of the model to start from; else that of the bundled model.
     """
     diffusion = sections["diffusion"]
-    if diffusion.get("schedule") != ENTROPIC or diffusion.get("sigma") or diffusion.get("information"):
+    if diffusion.get("schedule") not in ENTROPIC or diffusion.get("sigma") or diffusion.get("information"):
         return
     origin = checkpoint.load_origin(out)
     if origin is not None and origin.config.diffusion.sigma:

@@ -38,12 +38,12 @@ class DiffusionConfig:
 
     Attributes:
         prediction: what the network predicts: "eps", "v" or "x0".
-        schedule: the table of noise levels, for samplers and for levels = "table": one of `SCHEDULES`, or "entropic".
+        schedule: the table of noise levels, for samplers and for levels = "table": one of `SCHEDULES` or `ENTROPIC`.
         levels: how noise levels are drawn in training: "table", evenly from the schedule's table (DDPM), or
             "lognormal", ln σ ~ N(level_mean, level_std²) (Karras et al. 2022, table 1).
         weighting: "simple", "v" or "min-snr", see `denoiser.loss_weight`.
         caption_dropout: share of pictures shown without their caption, for guidance.
-        sigma, information: the table of the schedule "entropic", see `LevelTable`; where both are (), `train` takes
+        sigma, information: the table of a schedule of `ENTROPIC`, see `LevelTable`; where both are (), `train` takes
             that of the model that it starts from, or of the bundled model.
     """
 
@@ -59,12 +59,14 @@ class DiffusionConfig:
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
-        if self.schedule not in (*SCHEDULES, ENTROPIC):
-            known = ", ".join((*SCHEDULES, ENTROPIC))
+        if self.schedule not in (*SCHEDULES, *ENTROPIC):
+            known = ", ".join((*SCHEDULES, *ENTROPIC))
             raise UsageError(f"diffusion.schedule must be one of {known}, not {short_repr(self.schedule)}")
         if self.sigma or self.information:
-            if self.schedule != ENTROPIC:
-                raise UsageError('diffusion.sigma and diffusion.information are for diffusion.schedule = "entropic"')
+            if self.schedule not in ENTROPIC:
+                raise UsageError(
+                    f"diffusion.sigma and diffusion.information are for diffusion.schedule {' or '.join(ENTROPIC)}"
+                )
             LevelTable(self.sigma, self.information)
         if not 0 <= self.caption_dropout <= 1:
             raise UsageError(f"diffusion.caption_dropout must be in [0, 1], not {self.caption_dropout}")
@@ -75,10 +77,10 @@ class DiffusionConfig:
         """The schedule with its table.
 
         Raises:
-            UsageError: it is "entropic", and its table is missing.
+            UsageError: it takes a table, which is missing.
         """
-        if self.schedule == ENTROPIC:
-            return LevelTable(self.sigma, self.information).schedule()
+        if self.schedule in ENTROPIC:
+            return ENTROPIC[self.schedule](LevelTable(self.sigma, self.information)).schedule()
         return make_schedule(self.schedule)
 
 

@@ -22,7 +22,7 @@ STATE_KIND = "glyffctl-training-state/2"
 FEW_STEP_FILE = "few-step.safetensors"
 FEW_STEP_KIND = "glyffctl-few-step/1"
 TABLE_FILE = "entropic.toml"
-"""Beside a model: its table of noise levels for the schedule entropic."""
+"""Beside a model: its table of noise levels for the schedules entropic and rescaled-entropic."""
 CODEC_FILE = "codec.safetensors"
 CODEC_KIND = "glyffctl-codec/1"
 

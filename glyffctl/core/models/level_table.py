@@ -52,6 +52,16 @@ class LevelTable:
         sigmas, information = torch.tensor([self.sigma, self.information], dtype=torch.float64)
         return even_levels(sigmas, information)
 
+    def rescaled(self) -> LevelTable:
+        """The table of the rescaled entropic time (arXiv 2504.13612): it rises by σ·dI where this one rises by dI.
+
+        So levels with much noise, which decide what is drawn, get more steps, and those that only set greys fewer.
+        """
+        risen = [0.0]
+        for (low, high), (before, after) in zip(pairwise(self.sigma), pairwise(self.information), strict=True):
+            risen.append(risen[-1] + (after - before) * (high - low) / math.log(high / low))  # σ's mean in ln σ
+        return LevelTable(self.sigma, tuple(risen))
+
     def as_plain(self) -> dict[str, Any]:
         """Values for JSON and TOML."""
         return {"sigma": list(self.sigma), "information": list(self.information)}

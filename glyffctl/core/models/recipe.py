@@ -23,8 +23,11 @@ _USUAL = "dpmpp-2m"
 PLACES = {1: (0, 8), 2: (0, 3, 8), 4: (0, 3, 5, 6, 8), 8: tuple(range(9))}
 """By the number of passes that a few-step student draws with: which of its nine levels they visit."""
 PASSES = tuple(PLACES)
-ENTROPIC = "entropic"
-"""The schedule of a model's own table, see `diffusion.entropic`."""
+ENTROPIC: dict[str, Callable[[LevelTable], LevelTable]] = {
+    "entropic": lambda table: table,
+    "rescaled-entropic": LevelTable.rescaled,
+}
+"""Schedules that a model's own table gives, see `diffusion.entropic`, by name: what becomes of the table."""
 _RANGES = {
     "snr": (0.001, 0.95, "a number from 0.001 to 0.95"),
     "langevin_steps": (1, 1000, "a whole number from 1 to 1,000"),
@@ -47,8 +50,8 @@ class Recipe:
         langevin_steps: Langevin steps at each noise level.
         ddpm_variance: v of `diffusion.ddpm_variance`, from 0 for β̃ to 1 for β.
         schedule: the noise levels that steps visit, between the lowest and the highest of the model's: a name of
-            `SCHEDULES`, a table, or `ENTROPIC`, which `models.choose_recipe` replaces by the model's table. None is the
-            model's own schedule.
+            `SCHEDULES` or a table; or one of `ENTROPIC`, which `models.choose_recipe` replaces by the model's table.
+            None is the model's own schedule.
     """
 
     sampler: str = _USUAL
@@ -159,8 +162,8 @@ def _optional(plain: Mapping[str, Any], name: str, kind: Callable[[Any], _Number
 def _check_schedule(schedule: str | LevelTable) -> None:
     from glyffctl.core.diffusion.schedule import SCHEDULES  # noqa: PLC0415 - imports torch
 
-    if not isinstance(schedule, LevelTable) and schedule not in (*SCHEDULES, ENTROPIC):
-        known = ", ".join((*SCHEDULES, ENTROPIC))
+    if not isinstance(schedule, LevelTable) and schedule not in (*SCHEDULES, *ENTROPIC):
+        known = ", ".join((*SCHEDULES, *ENTROPIC))
         raise UsageError(f"`schedule` must be {known} or a file FILE.toml, not {short_repr(schedule)}")
 
 
@@ -169,10 +172,10 @@ def _within(schedule: str | LevelTable, own: Schedule) -> Schedule:
     from glyffctl.core.diffusion.entropic import within  # noqa: PLC0415 - imports torch
     from glyffctl.core.diffusion.schedule import make_schedule  # noqa: PLC0415 - imports torch
 
-    if schedule == ENTROPIC:
+    if schedule in ENTROPIC:
         raise UsageError(
-            "this model has no table for the schedule entropic; examples/measure_schedule.py makes one, and `schedule` "
-            "takes its file"
+            f"this model has no table for the schedule {schedule}; examples/measure_schedule.py makes one, and "
+            "`schedule` takes its file"
         )
     made = schedule.schedule() if isinstance(schedule, LevelTable) else make_schedule(schedule)
     return within(made, *own.sigmas[[0, -1]].tolist())
