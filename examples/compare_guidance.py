@@ -1,11 +1,11 @@
-"""Compare three ways to guide the same model: compare_guidance.py DATA OUT [WORSE-MODEL].
+"""Compare ways to guide the same model: compare_guidance.py DATA OUT [WORSE-MODEL].
 
-Classifier-free guidance by a prompt, classifier guidance to its radical without the prompt, and autoguidance by
-WORSE-MODEL with the prompt. All have the weights of the bundled model, the noise of the same seeds, the sampler
-dpmpp-2m, and as many operations for a picture, the backward pass of the classifier counted: what guides cheaply takes
-more steps. The judge of `glyffctl evaluate`, which guided nobody, says how many pictures have the radical; recall and
-coverage of real glyphs of these radicals, in its features, say how much of their variety is left. Writes OUT.json and
-OUT.png, prints a table.
+Classifier-free guidance by a prompt, classifier guidance to its radical without the prompt, both together, and
+autoguidance by WORSE-MODEL with the prompt. All have the weights of the bundled model, the noise of the same seeds, the
+sampler dpmpp-2m, and as many operations for a picture, the backward pass of the classifier counted: what guides cheaply
+takes more steps. The judge of `glyffctl evaluate`, which guided nobody, says how many pictures have the radical; recall
+and coverage of real glyphs of these radicals, in its features, say how much of their variety is left. Writes OUT.json
+and OUT.png, prints a table.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from glyffctl.workflows.models import load_any
 
 RADICALS, COUNT, STEPS, MOST_STEPS = 12, 6, 12, 30
 INTERVAL = (1.0, math.inf)
-PROMPTED, LED, AWAY = "classifier-free", "classifier", "autoguidance"
-STRENGTHS = {PROMPTED: (2.0, 4.0, 8.0), LED: (3.0, 10.0, 30.0), AWAY: (1.5, 2.0, 3.0)}
+PROMPTED, LED, BOTH, AWAY = "classifier-free", "classifier", "both, γ = 2", "autoguidance"
+STRENGTHS = {PROMPTED: (2.0, 4.0, 8.0), LED: (3.0, 10.0, 30.0), BOTH: (10.0,), AWAY: (1.5, 2.0, 3.0)}
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,12 @@ class Comparison:
 
     def _drawn(self, method: str, strength: float, steps: int, prompt: int, seeds: Tensor) -> Tensor:
         """Pictures of one prompt."""
-        recipe = Recipe(steps=steps, guidance=1.0 if method == LED else strength, interval=INTERVAL)
+        recipe = Recipe(steps=steps, guidance={LED: 1.0, BOTH: 2.0}.get(method, strength), interval=INTERVAL)
         lead, away = None, None
         text = self.text.rows(torch.full((len(seeds),), prompt))
-        if method == LED:
+        if method in (LED, BOTH):
             lead = LeadOptions(radical=self.prompts[prompt].radicals[0], scale=strength)
+        if method == LED:
             text = Condition.none(len(seeds), self.model.text_width)
         if method == AWAY:
             assert self.worse is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -67,8 +68,10 @@ class Guiding:
 
     def notes(self) -> Iterator[Note]:
         """What leads, a line each."""
-        low, _ = self._recipe.interval
+        low, high = self._recipe.interval
         where = f" at σ ≥ {low:g}" if low > 0 else ""
+        if math.isfinite(high):
+            where = f" at σ from {low:g} to {high:g}"
         if self.lead is not None and self._classifier is not None:
             path = classifier_path(self.lead.classifier)
             yield Note(
