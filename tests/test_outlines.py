@@ -129,7 +129,7 @@ def test_given_directions_are_kept() -> None:
     assert abs(first[0]) < 0.05 * first[1] and abs(last[1]) < 0.05 * last[0]
 
 
-@hypothesis_settings(max_examples=40)
+@hypothesis_settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(8, 40), st.sampled_from([0.0, 1.0, 3.0]))
 def test_any_noise_has_finite_closed_contours(seed: int, size: int, smooth: float) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (size, size)).astype(np.uint8)
