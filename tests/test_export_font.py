@@ -356,7 +356,7 @@ def test_two_thousand_damaged_pictures(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_twenty_thousand_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # takes longer than all the rest
+    monkeypatch.setattr("os.fsync", lambda _: None)  # takes longer than all the rest
     folder = tmp_path / "many"
     folder.mkdir()
     for k in range(20_000):
