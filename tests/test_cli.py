@@ -221,17 +221,24 @@ NUMBERS = [
     for option in command.params
     if option.param_type_name == "option" and isinstance(option.default, int | float) and not option.is_flag
 ] + [("train", name) for name in ("--epochs", "--images", "--minutes", "--batch", "--checkpoint-every", "--seed")]
-NUMBERS += [("sample", "--steps"), ("evaluate", "--steps")]  # without a default of their own
+NUMBERS += [  # without a default of their own
+    (name, option)
+    for name in ("sample", "evaluate")
+    for option in ("--steps", "--guidance", "--snr", "--langevin-steps", "--ddpm-variance")
+]
 ANY_SIZE = ("--epochs", "--minutes")
+ZERO_TOO = ("--seed", "--gpus", "--guidance", "--min-dist", "--classifier-scale", "--ddpm-variance")
 
 
 @pytest.mark.parametrize(("command", "option"), NUMBERS)
 def test_a_number_out_of_range_is_told_with_its_option(command: str, option: str) -> None:
     first = ["x"] if command == "sample" else []
     for value in ("-1", "0", "nan", "inf", "-inf", "1e30", "99999999999999999999999", "many", ""):
-        if (value == "-1" and option == "--guidance") or (value[:1] in "19" and option in ANY_SIZE):
+        if (value == "-1" and option in ("--guidance", "--classifier-scale")) or (
+            value[:1] in "19" and option in ANY_SIZE
+        ):
             continue
-        if value == "0" and option in ("--seed", "--gpus", "--guidance", "--min-dist"):
+        if value == "0" and option in ZERO_TOO:
             continue
         done = CliRunner().invoke(app, [command, *first, f"{option}={value}"])
         assert done.exit_code == 2, done.output
