@@ -137,6 +137,7 @@ def test_levels_of_another_schedule_stay_between_the_ends_of_the_model_s() -> No
         "sigma = [1, 2, 3]\ninformation = [1, 2]",
         "sigma = [1, 2]\ninformation = [1, 1]",
         "sigma = [1, true]",
+        f"sigma = [1, {'9' * 400}]",
         "sigma = [1, 2]\nsteps = 3",
         f"sigma = {list(range(1, 1002))}",
         "not TOML",
