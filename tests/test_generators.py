@@ -34,7 +34,7 @@ from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import options_from_picture
 from glyffctl.workflows.train import TrainOptions, train
-from tests.conftest import Workshop, of_kind
+from tests.conftest import Workshop, follow, of_kind
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
 from tests.toys import captions, eps
@@ -236,6 +236,13 @@ def options(workshop: Workshop, folder: Path, kind: str, out: Path) -> TrainOpti
         encoding="utf-8",
     )
     return TrainOptions(data=workshop.data, out=out, gpus=0, preset=kind, config=file)
+
+
+def test_a_run_says_what_it_measures_and_gives_no_advice_on_denoisers(workshop: Workshop, tmp_path: Path) -> None:
+    events, _ = follow(train(options(workshop, tmp_path, "vae", tmp_path / "run")))
+    assert "| side of the blocks of pixels | energy distance" in (tmp_path / "run" / "README.md").read_text("utf-8")
+    assert of_kind(events, "checkpoint") and not of_kind(events, "samples-still-noisy")
+    assert all("--from bundled" not in caution.text for caution in of_kind(events, "budget-too-small"))
 
 
 @pytest.mark.parametrize("kind", list(GENERATORS))
