@@ -222,6 +222,15 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(run: Path, bare_da
     assert load_model(out).identity == load_model(run).identity
 
 
+def test_it_learns_at_levels_of_the_table_that_settings_give(bare_data: Path, tmp_path: Path) -> None:
+    job = options(bare_data, tmp_path / "run", 16)
+    assert job.config is not None and job.out is not None
+    table = '[diffusion]\nschedule = "entropic"\nsigma = [0.1, 1, 30]\ninformation = [0, 3, 4]\n'
+    job.config.write_text(SETTINGS + table, encoding="utf-8")
+    finish(train(job))
+    assert load_model(job.out).schedule.sigmas[[0, -1]].tolist() == pytest.approx([0.1, 30])
+
+
 def test_a_run_starts_from_another(run: Path, bare_data: Path, tmp_path: Path) -> None:
     events, report = follow(train(options(bare_data, tmp_path / "run", 16, config=None, start=run)))
     assert report is not None and of_kind(events, "weights-loaded") and "encoder-changed" not in cautions(events)

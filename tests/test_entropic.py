@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,7 @@ def test_levels_of_another_schedule_stay_between_the_ends_of_the_model_s() -> No
         "sigma = [1, 2, 3]\ninformation = [1, 2]",
         "sigma = [1, 2]\ninformation = [1, 1]",
         "sigma = [1, true]",
+        f"sigma = [1, {'9' * 400}]",
         "sigma = [1, 2]\nsteps = 3",
         f"sigma = {list(range(1, 1002))}",
         "not TOML",
@@ -208,6 +210,17 @@ def test_a_run_measures_its_table_and_draws_by_it(tiny_run: Path, tmp_path: Path
     lacking = replace(model, table=None)
     with pytest.raises(UsageError, match=r"no table.*`schedule`"):
         choose_recipe(lacking, Recipe(schedule="entropic"), None)
+
+
+def test_a_damaged_table_beside_a_model_says_what_to_do(tiny_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    for damaged in (b"", b"\xff", b"sigma = [1, 2", b"sigma = [2, 1]"):
+        (run / TABLE_FILE).write_bytes(damaged)
+        with pytest.raises(ModelError, match=f"{TABLE_FILE}.*delete"):
+            load_model(run)
+    (run / TABLE_FILE).unlink()
+    assert load_model(run).table is None
 
 
 def test_a_measured_table_is_that_of_the_errors(tiny_run: Path) -> None:

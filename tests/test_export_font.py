@@ -167,6 +167,14 @@ def test_sheets_are_cut_into_their_glyphs(glyphs: list[np.ndarray], tmp_path: Pa
         list(read_pictures(tmp_path / "a.png"))
 
 
+def test_the_record_has_what_led_a_glyph(glyphs: list[np.ndarray], tmp_path: Path) -> None:
+    led = {"led": {"radical": 167, "scale": 10.0}, "away": {"model": "bundled"}}
+    save_png(tmp_path / "led.png", Image.fromarray(glyphs[0]), settings("gold", only=0) | led)
+    report = finish(export_font(FontOptions(pictures=(tmp_path / "led.png",), out=tmp_path / "led.ttf")))
+    (drawing,) = json.loads(TTFont(report.out)["meta"].data[RECORD_TAG])["drawings"]
+    assert drawing["led"] == led["led"] and drawing["away"] == led["away"]
+
+
 def test_pictures_of_any_size_and_origin(glyphs: list[np.ndarray], tmp_path: Path) -> None:
     large = Image.fromarray(glyphs[0]).resize((200, 200))
     wide = Image.new("RGBA", (300, 200), (0, 0, 0, 0))

@@ -85,6 +85,17 @@ def test_a_radical_needs_no_prompt_and_is_drawn_again_byte_for_byte(
     assert not np.array_equal(led, drawn(tmp_path / "d.png", "--radical", 85, "--classifier", classifier, *job))
 
 
+def test_single_pictures_of_two_radicals_lie_beside_each_other(
+    job: tuple[object, ...], classifier: Path, tmp_path: Path
+) -> None:
+    lead = ("--classifier", classifier, *job, "--count", 1, "--out", tmp_path)
+    for typed in (("--radical", "tree"), ("--radical", "water"), ("gold", "--radical", "water"), ("gold",)):
+        given = lead if "--radical" in typed else lead[2:]
+        assert sample(*typed, *given).exit_code == 0
+    names = ["gold-0.png", "gold-water-0.png", "tree-0.png", "water-0.png"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+
+
 def test_scale_0_changes_nothing(job: tuple[object, ...], classifier: Path, tmp_path: Path) -> None:
     lead = ("--radical", 1, "--classifier", classifier, "--classifier-scale", 0)
     with_prompt = drawn(tmp_path / "a.png", "gold", *lead, *job)

@@ -144,6 +144,28 @@ def test_any_noise_has_finite_closed_contours(seed: int, size: int, smooth: floa
             assert segment.min() > -size / 2 and segment.max() < 1.5 * size
 
 
+def test_a_speck_with_one_corner_in_a_large_picture() -> None:
+    """It is so small that one straight line from its corner to its corner lies near all of it."""
+    speck = [
+        [56, 84, 149, 154, 151, 165, 203, 222, 229, 239],
+        [38, 63, 106, 92, 97, 145, 208, 251, 242, 242],
+        [9, 12, 7, 34, 87, 107, 158, 194, 240, 225],
+        [0, 0, 26, 43, 75, 86, 128, 117, 144, 171],
+        [59, 61, 109, 137, 167, 114, 103, 83, 95, 66],
+        [105, 101, 104, 123, 150, 119, 109, 81, 79, 74],
+        [123, 120, 107, 91, 86, 88, 101, 126, 80, 60],
+        [193, 222, 213, 179, 170, 184, 195, 213, 173, 89],
+        [0, 46, 170, 168, 173, 220, 193, 220, 244, 255],
+        [109, 26, 40, 143, 157, 191, 198, 255, 248, 255],
+    ]
+    picture = np.full((512, 512), 255, np.uint8)
+    picture[88:98, 133:143] = speck  # between whole pixels its place decides, too
+    picture[88:98, 45:55] = speck
+    outline = trace(picture)
+    assert outline.contours and all(np.isfinite(segment).all() for one in outline.contours for segment in one)
+    assert outline.as_path().count("M") == len(outline.contours)
+
+
 @pytest.mark.parametrize("size", [128, 256])
 def test_real_glyphs_come_back_with_about_as_many_points(noto_sans: Path, size: int) -> None:
     codepoints = [ord(character) for character in "一永鳥心"]

@@ -94,7 +94,7 @@ def test_sample_draws_larger_and_redraws_byte_for_byte(upscaler: Path, tiny_run:
     assert sheet.shape == (128 + 8, 2 * (128 + 4) + 4)
     settings = read_settings(out)
     assert settings["enlarged"]["weights"] == load_model(upscaler).identity
-    assert settings["enlarged"]["recipe"] == {"steps": 2, "start": 1.0, "noise": 0.05}
+    assert settings["enlarged"]["recipe"] == {"steps": 2, "start": 4.0, "noise": 0.02}
     assert sample("--again", out).exit_code == 0
     assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
     # The first stage is the same with and without the second, which has learned next to nothing here.

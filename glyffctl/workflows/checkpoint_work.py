@@ -165,7 +165,7 @@ def write_checkpoint(
     norms = torch._foreach_norm([tensor for tensor in moment.tensors.values() if tensor.is_floating_point()])
     if not bool(torch.stack([norm.to(moment.finite.device) for norm in norms]).isfinite().all()):
         raise NotFiniteError(moment.images, "a weight")
-    model, images = moment.model, moment.images
+    model, images, measures = moment.model, moment.images, trainer.objective.measures
     validation = yield from with_fraction(
         trainer.objective.validate(moment.network, trainer.autocast), "Checking held-out characters"
     )
@@ -193,7 +193,7 @@ def write_checkpoint(
     if model.network.enlarges:
         upscaler = Upscaler.of(model, trainer.device, SHEET_COUNT, trainer.precision)
         yield from draw_enlarged(upscaler, trainer.objective, images, path)
-        yield Note(f"{images:,} pictures{_in_words(validation, None)}: {path}", "checkpoint", facts)
+        yield Note(f"{images:,} pictures{_in_words(measures, validation, None)}: {path}", "checkpoint", facts)
         return validation
     drawer = Drawer.of(model, trainer.device, precision=trainer.precision)
     few = model.few_step
@@ -203,9 +203,9 @@ def write_checkpoint(
         guidance = min(max(Recipe().guidance, low), high)
         own = Recipe(sampler=FEW_STEP, steps=few.passes or max(PASSES), guidance=guidance)
     yield from draw_samples(drawer, trainer.objective, images, path, own)
-    measured = _in_words(validation, normal) if few is None else _by_passes(validation)
+    measured = _in_words(measures, validation, normal) if few is None else _by_passes(validation)
     yield Note(f"{images:,} pictures{measured}: {path}", "checkpoint", facts)
-    if model.images < _STROKES_APPEAR:
+    if model.images < _STROKES_APPEAR and not model.network.one_pass:
         text = f"before some {_STROKES_APPEAR:,} pictures samples look like noise, then like smudges"
         yield Note(text, "samples-still-noisy", {"until_images": _STROKES_APPEAR})
     if evaluator is not None:
@@ -220,9 +220,9 @@ def _by_passes(validation: dict[float, float]) -> str:
     return f", squared difference from the teacher {', '.join(parts)} passes" if parts else ""
 
 
-def _in_words(validation: dict[float, float], normal: Reference | None) -> str:
+def _in_words(measures: str, validation: dict[float, float], normal: Reference | None) -> str:
     if not validation:
         return ""
     losses = validation.values()
     verdict = f" ({normal.verdict(validation)})" if normal is not None else ""
-    return f", loss on held-out characters {sum(losses) / len(losses):.4f}{verdict}"
+    return f", {measures} {sum(losses) / len(losses):.4f}{verdict}"

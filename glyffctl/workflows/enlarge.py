@@ -38,8 +38,7 @@ class Enlarger:
         model = load_model(path)
         if not model.network.enlarges:
             raise ModelError(
-                f"{self._label} draws pictures of prompts and enlarges none; train an upscaler with `glyffctl train "
-                "--preset upscaler`"
+                f"{self._label} is no upscaler and enlarges none; train one with `glyffctl train --preset upscaler`"
             )
         if options.weights not in (None, model.identity):
             raise ModelError(f"{self._label} has other weights than the upscaler that drew the picture")

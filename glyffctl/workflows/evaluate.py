@@ -125,6 +125,8 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     path, why = yield from find_model(options.model, hub=True)
     model = load_any(path)
     recipe = choose_recipe(model, options.recipe, options.guidance)  # raise errors before slow work
+    if options.steps_table and model.network.one_pass:
+        raise UsageError("this model draws in one pass, and has no steps to compare; leave `steps_table` out")
     real = _RealGlyphs.open(options.data, model.codec.size, options.pictures)
     yield Note(
         f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}

@@ -25,6 +25,8 @@ from glyffctl.workflows.font_pictures import FontPicture, find_pictures, read_pi
 
 FORMATS: tuple[str, ...] = get_args(FontFormat)
 _PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
+_SHARED = ("glyffctl", "recipe", "negative", "model", "weights", "encoder", "enlarged", "led", "away", "runtime")
+"""Settings of `sample` that say how a glyph was drawn, besides its prompt and seed."""
 _LONGEST_NAME = 60
 """Characters of a family: Windows shows no font whose name has more than 63."""
 
@@ -165,11 +167,7 @@ def _about(picture: FontPicture, codepoint: int, drawings: list[dict[str, Any]])
     """The record of a glyph; settings that many glyphs share are in `drawings` once."""
     about: dict[str, Any] = {"codepoint": f"U+{codepoint:04X}", "file": utf8_name(picture.file.name)}
     if picture.settings is not None:
-        shared = {
-            key: value
-            for key, value in picture.settings.items()
-            if key in ("glyffctl", "recipe", "negative", "model", "weights", "encoder", "enlarged", "runtime")
-        }
+        shared = {key: value for key, value in picture.settings.items() if key in _SHARED}
         if shared not in drawings[-1:]:
             drawings.append(shared)
         about |= {"prompt": picture.prompt, "seed": picture.seed, "drawing": len(drawings) - 1}

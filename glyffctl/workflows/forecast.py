@@ -30,7 +30,7 @@ def is_measurable(first: Pace, now: Pace, batch: int, *, ended: bool) -> bool:
 
 
 def forecast(
-    first: Pace, now: Pace, left: float, epoch_size: int, epochs_before: float, *, timed: bool
+    first: Pace, now: Pace, left: float, epoch_size: int, epochs_before: float, *, timed: bool, denoises: bool
 ) -> Iterator[Note | Caution]:
     """How long an epoch and the budget take; a caution if the budget ends before every glyph was seen once.
 
@@ -41,6 +41,7 @@ def forecast(
         epoch_size: glyphs in an epoch.
         epochs_before: epochs of training that the initial weights had.
         timed: the budget is a time.
+        denoises: a model is trained that draws step by step, as the bundled one, from which it could start.
     """
     speed = (now.images - first.images) / max(1e-9, now.seconds - first.seconds)
     epoch = epoch_size / speed
@@ -53,10 +54,12 @@ def forecast(
         {"speed": speed, "epochs": epochs},
     )
     if epochs_before + epochs < FEWEST_EPOCHS:
+        few, start = ("to draw anything but smudges", "start from the bundled model with --from bundled, ")
+        if not denoises:
+            few, start = ("to learn from", "")
         yield Caution(
-            f"this budget shows {epochs:.0%} of the glyphs once, too few to draw anything but smudges: train "
-            f"longer (10 epochs take {duration(10 * epoch)}), prepare fewer characters (--range 4E00-5FFF), start "
-            "from the bundled model with --from bundled, or use a GPU",
+            f"this budget shows {epochs:.0%} of the glyphs once, too few {few}: train longer (10 epochs take "
+            f"{duration(10 * epoch)}), prepare fewer characters (--range 4E00-5FFF), {start}or use a GPU",
             "budget-too-small",
             {"epochs": epochs},
         )

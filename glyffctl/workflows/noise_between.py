@@ -52,9 +52,7 @@ def draw_between(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
     ]
     if isinstance(network, VAE) and len(glyphs.pictures) > 1:
         found["two glyphs"] = _through_latents(network, model, glyphs.pictures[:2])
-        lines = [
-            lines[0].replace("middle row", "second row") + " In the third the latents of two real glyphs are mixed."
-        ]
+        lines[0] += " In the third the latents of two real glyphs are mixed."
     cells = [[(pictures, _remark(pictures))] for pictures in found.values()]
     lines += [f"{name.capitalize()}: {_remark(pictures)}." for name, pictures in found.items()]
     return MeasuredFigure(draw_picture_table(list(found), [""], cells), "\n".join(lines))

@@ -358,7 +358,9 @@ class Run:
         self._forecast_made = True
         left, timed = self.total - self.done, bool(training.minutes)
         if trainer.objective.new:
-            yield from forecast(first, now, left, trainer.epoch_size, trainer.epochs_before, timed=timed)
+            denoises = not trainer.network.one_pass
+            before = trainer.epochs_before
+            yield from forecast(first, now, left, trainer.epoch_size, before, timed=timed, denoises=denoises)
 
     # Checkpoints ----------------------------------------------------------------------------------------------------
 

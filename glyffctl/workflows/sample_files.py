@@ -82,7 +82,7 @@ def write_pictures(
 def _single_name(options: SampleOptions, k: int) -> str:
     prompt, number = divmod(k, options.count)
     name = f"{prompt:03d}-" if len(options.prompts) > 1 else ""
-    return f"{name}{_slug(options.prompts[prompt])}-{options.seed + number}{options.ending}"
+    return f"{name}{_slug(_name(options, options.prompts[prompt]))}-{options.seed + number}{options.ending}"
 
 
 def _title_font(prompts: tuple[str, ...]) -> Path | None:
@@ -106,10 +106,10 @@ def _sheet(options: SampleOptions, pictures: Array, font: Path | None) -> Image.
     return sheet(pictures, options.count, titles=titles(options.prompts), font=font)
 
 
-def _name(options: SampleOptions) -> str:
-    """What is drawn, in words."""
+def _name(options: SampleOptions, *prompts: str) -> str:
+    """What is drawn, in words; of all prompts unless some are given."""
     radical = [] if options.lead is None else [radical_name(options.lead.radical)]
-    return " ".join([*options.prompts, *radical])
+    return " ".join([*(prompts or options.prompts), *radical])
 
 
 def _slug(prompt: str) -> str:

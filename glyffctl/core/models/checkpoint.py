@@ -243,9 +243,20 @@ def load_model(path: Path) -> TrainedModel:
     )
     if file.name != MODEL_FILE:
         return replace(model, stored=stored)
-    student, table = load_few_step(file.with_name(FEW_STEP_FILE), network, identity), file.with_name(TABLE_FILE)
-    measured = read_table(table, ModelError) if table.exists() else None
-    return replace(model, stored=stored, few_step=student, table=measured)
+    student = load_few_step(file.with_name(FEW_STEP_FILE), network, identity)
+    return replace(model, stored=stored, few_step=student, table=_table_beside(file))
+
+
+def _table_beside(file: Path) -> LevelTable | None:
+    table = file.with_name(TABLE_FILE)
+    if not table.exists():
+        return None
+    try:
+        return read_table(table, ModelError)
+    except ModelError as error:
+        raise ModelError(
+            f"{error}; delete this file, which only the schedule entropic needs, or get it again"
+        ) from error
 
 
 def check_codec(config: Config, learned: Latents | None, where: str) -> None:

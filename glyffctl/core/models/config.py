@@ -421,8 +421,8 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
             return value
         raise UsageError(f"{name} must be one of {', '.join(get_args(hint))}, not {short_repr(value)}")
     if hint == tuple[float, ...]:
-        if isinstance(value, list | tuple) and all(type(item) in (int, float) for item in value):
-            return tuple(map(float, value))
+        if isinstance(value, list | tuple):
+            return tuple(_convert(item, float, f"a value of {name}") for item in value)
         raise UsageError(f"{name} must be a list of numbers, not {short_repr(value)}")
     if get_origin(hint) is tuple:
         if isinstance(value, list | tuple) and all(type(item) is int and -LARGEST <= item < LARGEST for item in value):

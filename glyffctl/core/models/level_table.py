@@ -79,7 +79,12 @@ class LevelTable:
             if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
                 raise UsageError(f"a schedule takes a list of numbers in {name}, not {short_repr(values)}")
         assert isinstance(sigma, list) and isinstance(information, list)
-        return LevelTable(tuple(map(float, sigma)), tuple(map(float, information)))
+        try:
+            return LevelTable(tuple(map(float, sigma)), tuple(map(float, information)))
+        except OverflowError:  # whole numbers have no limit in TOML and JSON
+            raise UsageError(
+                "a schedule takes numbers in sigma and information, not ones of hundreds of digits"
+            ) from None
 
     def as_toml(self, about: str) -> str:
         """The text of a file that `read_table` reads, with a comment of one line."""

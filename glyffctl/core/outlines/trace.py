@@ -267,7 +267,7 @@ def _cheapest(pairs: list[Any], lines: Floats, curves: Floats, joints: int) -> l
 def _line(part: Floats, corners: tuple[bool, bool]) -> Segment:
     """The straight segment nearest to the points, level where it nearly is."""
     middle, direction = _straight(part, corners)
-    length = float(np.hypot(*(part[-1] - part[0])))
+    length = max(float(np.hypot(*(part[-1] - part[0]))), 1e-9)  # a part may end where it began
     for axis in (0, 1):
         if abs(direction[axis]) < min(np.sin(_LEVEL), _TILT / length):
             middle = _inner(part, corners).mean(0)

@@ -18,7 +18,6 @@ from glyffctl.core.data.radical_names import RADICALS
 from glyffctl.core.data.radicals import labels
 from glyffctl.core.device import send
 from glyffctl.core.diffusion.classifier_guidance import NoisyClassifier
-from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import TrainingError
 from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
 from glyffctl.core.models.config import Config
@@ -53,7 +52,7 @@ class Classifying(Objective):
         super().__init__(config, data, device, dtype)
         self._class = labels(data.glyphs) - 1
         self.codec = config.codec.build()
-        self.schedule = make_schedule(config.diffusion.schedule)
+        self.schedule = config.diffusion.noise_levels()
         self._shift = config.codec.size // _SHIFT
         torch.manual_seed(config.training.seed)  # the random weights; dropout draws from the same generators
         self.network = channels_last(build_network(config.network).to(device, dtype))

@@ -40,6 +40,7 @@ class Generating(CaptionedObjective):
     """
 
     validated = "side of the blocks of pixels"
+    measures = "energy distance of drawings from held-out glyphs"
 
     def __init__(self, config: Config, data: TrainingData, device: torch.device, dtype: torch.dtype) -> None:
         """Build a network with random weights. The arguments and errors are those of `Objective`."""
