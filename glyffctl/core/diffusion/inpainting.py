@@ -64,7 +64,7 @@ def inpaint(
     """
     held = hold(denoise, known, kept)
     if resample == 1:
-        yield from sampler(held, x, sigmas, draw)
+        yield from (_exact(step, known, kept) for step in sampler(held, x, sigmas, draw))
         return
     drawn = 0  # random tensors so far
     for i, sigma, target in levels(sigmas):
@@ -75,7 +75,12 @@ def inpaint(
             (step,) = sampler(held, x, sigmas[i : i + 2], partial(_later, draw, drawn))
             drawn += sampler.draws
             x = step.x
-        yield step._replace(i=i)
+        yield _exact(step._replace(i=i), known, kept)
+
+
+def _exact(step: Step, known: Tensor, kept: Tensor) -> Step:
+    """The last step without its rounding: Heun ends at x − σ·(x − D)/σ."""
+    return step if step.sigma > 0 else step._replace(x=torch.where(kept, known.to(step.x.dtype), step.x))
 
 
 def _later(draw: Draw, first: int, i: int) -> Tensor:
