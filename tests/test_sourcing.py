@@ -217,6 +217,6 @@ def test_a_picture_that_lies_about_what_it_began_with(
 def test_options_out_of_range() -> None:
     for wrong in ({"strength": float("nan")}, {"strength": -0.1}, {"resample": 101}, {"part": "middle"}):
         with pytest.raises(UsageError):
-            SourceOptions(picture=Path("x"), **wrong)  # type: ignore[arg-type]
+            SourceOptions(picture=Path("x"), **wrong)
     with pytest.raises(UsageError, match="--mask"):
         SourceOptions(picture=Path("x"), part="left", mask=Path("m"))

@@ -145,7 +145,7 @@ def sample(
             1,
             100,
         ),
-    ] = 4,
+    ] = 8,
     vary: Annotated[
         Path | None,
         typer.Option(

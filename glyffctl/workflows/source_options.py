@@ -12,7 +12,7 @@ from glyffctl.core.io.names import utf8_name
 from glyffctl.core.io.reading import short_repr
 
 PARTS = ("left", "right", "top", "bottom")
-RESAMPLE = 4
+RESAMPLE = 8
 MOST_RESAMPLE = 100
 
 
