@@ -260,6 +260,8 @@ def test_sample_draws_in_one_pass_and_redraws(runs: dict[str, Path], kind: str, 
         ["--negative", "water"],
         ["--sampler", "ddim"],
         ["--radical", "167"],
+        ["--vary", str(out)],
+        ["--keep", "left", str(out)],
     ):
         done = CliRunner().invoke(app, ["sample", "gold", "--model", run, "--out", str(tmp_path / "y.png"), *refused])
         assert done.exit_code != 0 and "one pass" in done.output and "Traceback" not in done.output

@@ -138,7 +138,7 @@ def test_the_whole_model_is_led_not_its_student(
     for passes in ((), ("--passes", 4)):
         done = sample(*typed, *passes)
         assert (done.exit_code == 0) is (not passes), done.output
-    assert "--guide cannot lead" in " ".join(done.output.split())
+    assert "--guide takes the whole model" in " ".join(done.output.split())
     assert read_settings(tmp_path / "x.png")["recipe"]["sampler"] == "dpmpp-2m"
 
 

@@ -91,6 +91,17 @@ def test_sample_and_its_animation_need_no_option(run: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.thorough
+def test_a_picture_is_varied_in_latents_and_no_part_of_it_is_kept(run: Path, tmp_path: Path) -> None:
+    given, out = tmp_path / "given.png", tmp_path / "x.png"
+    Image.new("L", (32, 32), 255).save(given)
+    job = ["sample", "gold", "--count", "1", "--model", str(run), "--out", str(out)]
+    refused = CliRunner().invoke(app, [*job, "--keep", "left", str(given)])
+    assert refused.exit_code != 0 and "latents" in refused.output and not out.exists()
+    assert CliRunner().invoke(app, [*job, "--vary", str(given), "--strength", "0.3"]).exit_code == 0
+    finish(sample(options_from_picture(out)))
+    assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
+
+
 def test_it_is_measured_and_traced_as_any_model(run: Path, map_data: Path, tmp_path: Path) -> None:
     measured = EvaluateOptions(
         data=map_data, model=run, recipe=Recipe(steps=1), count=1, pictures=16, out=tmp_path / "x.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,9 @@ from glyffctl.cli.output import run, say
 from glyffctl.cli.typed import pronoun, typed_beside, typed_of
 from glyffctl.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from glyffctl.workflows.source_options import SourceOptions
+
 _WITH_AGAIN = {
     "again",
     "out",
@@ -46,6 +49,8 @@ _WITH_AGAIN = {
     "json",
 }
 """Parameters allowed beside --again: a picture does not record them, or they may have changed since."""
+_STRENGTH = 0.4
+"""Of --vary."""
 _WITH_UPSCALE = {"upscale", "prompts", "size", "upscaler", "seed", "out", "device", "precision", "json"}
 """Parameters allowed beside --upscale: it draws no pictures of prompts."""
 _WITH_UPSCALED = {"again", "out", "upscaler", "device", "json"}
@@ -112,6 +117,50 @@ def sample(
             help="Guide away from this worse model, such as an earlier checkpoint or a smaller one, instead of from no "
             "prompt: D_guide + γ·(D − D_guide), with γ from --guidance.",
             metavar="MODEL",
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            help="Keep a half of this picture (left, right, top or bottom) as it is, to the last bit, and draw the "
+            "rest anew.",
+            metavar="HALF PICTURE",
+            show_default=False,
+        ),
+    ] = None,
+    mask: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Keep what is black in the mask of the picture after it; what is white or transparent is drawn anew.",
+            metavar="MASK PICTURE",
+            show_default=False,
+        ),
+    ] = None,
+    resample: Annotated[
+        int,
+        whole(
+            "--resample",
+            "With --keep and --mask: how often each step is taken. More takes longer and hides the seam better.",
+            1,
+            100,
+        ),
+    ] = 8,
+    vary: Annotated[
+        Path | None,
+        typer.Option(
+            help="Begin with this picture, with as much noise as --strength says, and draw on from there.",
+            metavar="PICTURE",
+            show_default=False,
+        ),
+    ] = None,
+    strength: Annotated[
+        float | None,
+        real(
+            "--strength",
+            "How much of the picture changes: 0 is nothing, 1 all. Default: 0.4 with --vary, 1 with --keep and --mask.",
+            0,
+            1,
             show_default=False,
         ),
     ] = None,
@@ -224,6 +273,7 @@ def sample(
         raise UsageError("--upscaler draws larger pictures; say how large with --size, such as --size 512")
     if radical is None and again is None and (unled := typed_of(ctx, "classifier", "classifier_scale")):
         raise UsageError(f"{unled[0]} leads to a radical; name one with --radical, such as --radical 金")
+    source = _source(ctx, keep, mask, vary, resample, strength)
     if prompts and from_file:
         raise UsageError("give prompts or --from-file, not both")
     from glyffctl.core.data.radical_names import find_radical
@@ -253,7 +303,7 @@ def sample(
             if radical is None
             else LeadOptions(radical=find_radical(radical), scale=classifier_scale, classifier=classifier)
         )
-        led_alone = () if lead is None else ("",)
+        led_alone = () if lead is None and source is None else ("",)
         options = sample_options.SampleOptions(
             prompts=sample_options.read_prompts(from_file) if from_file else tuple(prompts or led_alone),
             model=model,
@@ -283,6 +333,7 @@ def sample(
             enlarge=None if size is None else EnlargeOptions(size=size, upscaler=upscaler, precision=precision),
             lead=lead,
             away=None if guide is None else AwayOptions(model=guide),
+            source=source,
             typed=not from_file,
         )
     if options.enlarge is not None:
@@ -292,6 +343,35 @@ def sample(
     report = run(workflow.sample(options), as_json=json)
     if not json:
         _say_files(report.files)
+
+
+def _source(
+    ctx: typer.Context,
+    keep: tuple[str, Path] | None,
+    mask: tuple[Path, Path] | None,
+    vary: Path | None,
+    resample: int,
+    strength: float | None,
+) -> SourceOptions | None:
+    """The picture to begin with, if one is named."""
+    from glyffctl.workflows.source_options import SourceOptions
+
+    named = typed_of(ctx, "keep", "mask", "vary")
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} each begin with a picture; leave all but one of them out")
+    if keep is None and mask is None and (lost := typed_of(ctx, "resample")):
+        raise UsageError(f"{lost[0]} is for what stays of a picture; name it with --keep or --mask")
+    if vary is not None:
+        return SourceOptions(picture=vary, strength=_STRENGTH if strength is None else strength)
+    if keep is None and mask is None:
+        if strength is not None:
+            raise UsageError("--strength says how much of a picture changes; name it with --vary PICTURE.png")
+        return None
+    kept: dict[str, Any] = {"resample": resample, "strength": 1.0 if strength is None else strength}
+    if keep is not None:
+        return SourceOptions(part=keep[0], picture=keep[1], **kept)
+    assert mask is not None
+    return SourceOptions(mask=mask[0], picture=mask[1], **kept)
 
 
 def _say_files(files: list[Path]) -> None:

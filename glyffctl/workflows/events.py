@@ -59,6 +59,7 @@ NoteKind = Literal[
     "pictures-enlarged",
     "classifier-leads",
     "model-guides",
+    "picture-begins",
     "drawings-reused",
     "drawings-replaced",
     # visualize-umap and noise-demo

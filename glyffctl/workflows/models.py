@@ -64,7 +64,7 @@ def choose_recipe(
         recipe: what was asked for, or None.
         guidance: γ, or None.
         negative: there is a negative prompt.
-        led_by: the option that names what leads besides prompts, or "".
+        led_by: the option that names what leads besides prompts, or the picture to begin with, or "".
 
     Raises:
         UsageError: the model cannot draw by that recipe, or `guidance` is not finite.
@@ -82,7 +82,7 @@ def choose_recipe(
         if recipe is None and (negative or led_by or not learned):
             chosen = replace(model.full_recipe, guidance=chosen.guidance)
         elif led_by:
-            raise UsageError(f"--passes draws with a student, which {led_by} cannot lead; take --steps")
+            raise UsageError(f"--passes draws with a student, {led_by} takes the whole model; name --steps instead")
         elif negative:
             raise UsageError("--passes knows no negative prompt; leave --negative out, or take --steps")
         elif not learned:

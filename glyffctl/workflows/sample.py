@@ -31,6 +31,7 @@ from glyffctl.workflows.words import shorten, warn_of_unknown_words
 if TYPE_CHECKING:
     from glyffctl.workflows.enlarge import Enlarger
     from glyffctl.workflows.guiding import Guiding
+    from glyffctl.workflows.sourcing import Sourcing
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,11 @@ class Artist(Protocol):
         """What leads besides prompts."""
         ...
 
+    @property
+    def sourcing(self) -> Sourcing | None:
+        """The picture that it begins with."""
+        ...
+
     def with_threads(self, count: int | None) -> AbstractContextManager[None]:
         """Compute with `count` threads in this block, because the last digits of sums depend on their number."""
         ...
@@ -173,6 +179,8 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     )
     if artist.guiding is not None:
         yield from artist.guiding.notes()
+    if artist.sourcing is not None:
+        yield from artist.sourcing.notes()
     with artist.with_threads(threads):
         return (yield from _sample(options, artist, enlarger, path))
 
@@ -220,6 +228,7 @@ def _sample(
         enlarge=None if enlarger is None else enlarger.made,
         lead=None if artist.guiding is None else artist.guiding.lead,
         away=None if artist.guiding is None else artist.guiding.away,
+        source=None if artist.sourcing is None else artist.sourcing.options,
     )
 
     def settings(one: SampleOptions) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def may_draw_light(options: SampleOptions) -> bool:
         and not options.negative.strip()
         and options.lead is None
         and options.away is None
+        and options.source is None
         and (options.count * len(options.prompts) <= _MOST or options.runtime == RUNTIME)
         and (options.recipe is None or options.recipe.sampler == FEW_STEP)
         and find_spec(RUNTIME) is not None
@@ -78,7 +79,7 @@ class LightArtist:
     """A few-step student in onnxruntime, see `sample.Artist`."""
 
     runtime, device, precision = RUNTIME, "cpu", "fp32"
-    guiding = None
+    guiding = sourcing = None
 
     def __init__(self, options: SampleOptions, model: LightModel, threads: int) -> None:
         """Load the text encoder, if there is text, and make the network ready.

@@ -17,6 +17,7 @@ from glyffctl.core.text.prompt import check_prompt
 from glyffctl.version import __version__
 from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.guide_options import AwayOptions, LeadOptions
+from glyffctl.workflows.source_options import SourceOptions
 
 GIF_BESIDE_PICTURE = Path(".gif")
 """For `SampleOptions.gif`: the GIF is named after the picture."""
@@ -57,6 +58,7 @@ class SampleOptions:
         runtime: the library that first drew it, "onnxruntime" or "torch"; None takes what is faster to start.
         lead: a classifier that leads to a radical; None is none.
         away: a worse model that guidance leads away from, in place of the pass without a prompt; None is none.
+        source: a picture to begin with; None is none.
         enlarge: how the pictures are enlarged; None leaves them as the model draws them.
         typed: the prompts come from a command line, where one prompt without quotes looks like several.
     """
@@ -83,6 +85,7 @@ class SampleOptions:
     runtime: str | None = None
     lead: LeadOptions | None = None
     away: AwayOptions | None = None
+    source: SourceOptions | None = None
     enlarge: EnlargeOptions | None = None
     typed: bool = False
 
@@ -142,7 +145,7 @@ class SampleOptions:
 
 def to_settings(options: SampleOptions, recipe: Recipe, model: Path, encoder: str, weights: str) -> dict[str, Any]:
     """What redrawing the pictures of `options` by `recipe` needs, as JSON for a PNG."""
-    parts = {"enlarged": options.enlarge, "led": options.lead, "away": options.away}
+    parts = {"enlarged": options.enlarge, "led": options.lead, "away": options.away, "source": options.source}
     return {
         "glyffctl": __version__,
         "prompts": list(options.prompts),
@@ -204,7 +207,7 @@ def options_from_picture(
     enlarged = settings.get("enlarged")
     if upscaler is not None and enlarged is None:
         raise UsageError(f"{file} was not enlarged; leave --upscaler out")
-    led, away = settings.get("led"), settings.get("away")
+    led, away, source = settings.get("led"), settings.get("away"), settings.get("source")
     if classifier is not None and led is None:
         raise UsageError(f"{file} was not led by a classifier; leave --classifier out")
     if guide is not None and away is None:
@@ -233,6 +236,7 @@ def options_from_picture(
             enlarge=None if enlarged is None else EnlargeOptions.from_plain(enlarged, upscaler),
             lead=None if led is None else LeadOptions.from_plain(led, classifier),
             away=None if away is None else AwayOptions.from_plain(away, guide),
+            source=None if source is None else SourceOptions.from_plain(source),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{file} does not record in full how it was made ({short_repr(error)})") from error

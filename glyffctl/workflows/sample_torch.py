@@ -22,6 +22,7 @@ from glyffctl.workflows.guiding import Guiding
 from glyffctl.workflows.models import choose_recipe, load_any, load_text_encoder
 from glyffctl.workflows.sample_files import GIF_FRAMES
 from glyffctl.workflows.sample_options import SampleOptions
+from glyffctl.workflows.sourcing import Sourcing
 
 
 class TorchArtist:
@@ -35,10 +36,16 @@ class TorchArtist:
         self._device = choose_device(options.device)
         self._model = load_any(path)
         self.recipe = self._recipe()
+        self.sourcing = None
+        if options.source is not None:
+            self.sourcing = Sourcing(options.source, self._model, self.recipe)
+            self.recipe = self.sourcing.recipe
         self.size = self._model.codec.size
         self.identity = self._model.identity_of(self.recipe)
         self.history, self.encoder, self.device = self._model.history, self._model.encoder.name, self._device.type
         self._drawer = Drawer.of(self._model, self._device, options.batch, options.precision)
+        if self.sourcing is not None:
+            self._drawer = self.sourcing.take(self._drawer)
         self.guiding = None
         if options.lead is not None or options.away is not None:
             self.guiding = Guiding(options.lead, options.away, self._model, self.recipe)
@@ -47,6 +54,8 @@ class TorchArtist:
     def _recipe(self) -> Recipe:
         options, negative = self._options, bool(self._options.negative.strip())
         led_by = "--radical" if options.lead is not None else "--guide" if options.away is not None else ""
+        if options.source is not None:
+            led_by = options.source.option
         recipe = choose_recipe(self._model, options.recipe, options.guidance, negative=negative, led_by=led_by)
         if options.lead is not None and options.away is None and not (negative or any(map(str.strip, options.prompts))):
             return replace(recipe, guidance=1.0)  # the passes with and without a prompt would be the same

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from glyffctl.core.errors import DataError, UsageError
-from glyffctl.core.io.images import Array, read_settings, save_png
+from glyffctl.core.io.images import Array, picture_digest, read_settings, save_png
 from glyffctl.core.io.names import utf8_name
 from glyffctl.core.io.picture import read_grey
 from glyffctl.core.io.reading import short_repr
@@ -105,11 +104,6 @@ def _read(file: Path, size: int) -> Array:
             "`glyffctl sample` draws them with --out FOLDER"
         )
     return np.array(image)
-
-
-def picture_digest(picture: Array) -> str:
-    """A digest of the pixels of a picture."""
-    return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
 def upscale_options_from_picture(

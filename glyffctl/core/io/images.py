@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import warnings
@@ -168,6 +169,11 @@ def settings_in(image: Image.Image) -> dict[str, Any] | None:
     except ValueError:
         return None
     return settings if isinstance(settings, dict) else None
+
+
+def picture_digest(picture: Array) -> str:
+    """A digest of the pixels of a picture."""
+    return hashlib.sha256(picture.tobytes()).hexdigest()
 
 
 def save_gif(path: Path, frames: Sequence[Image.Image], fps: float) -> None:

@@ -24,6 +24,7 @@ from glyffctl.core.models.few_step import FewStep
 from glyffctl.core.models.generate import generate, generate_few_step
 from glyffctl.core.models.guides import NO_GUIDES, Guides
 from glyffctl.core.models.recipe import FEW_STEP, Recipe
+from glyffctl.core.models.source import ANEW, Source
 from glyffctl.core.networks.narrowed import NarrowedNetwork
 from glyffctl.core.networks.network import Network
 from glyffctl.core.precision import Precision, autocast_dtype
@@ -44,6 +45,7 @@ class Drawer:
         encoder: of prompts; without it only conditions that are encoded already can be drawn.
         few_step: a student that draws recipes of few passes, if the model has one.
         guides: what leads besides prompts, where the whole model draws.
+        source: a picture to begin with, where the whole model draws.
     """
 
     denoiser: Denoiser
@@ -55,6 +57,7 @@ class Drawer:
     encoder: TextEncoder | None = None
     few_step: FewStep | None = None
     guides: Guides = NO_GUIDES
+    source: Source = ANEW
 
     @staticmethod
     def of(
@@ -108,7 +111,10 @@ class Drawer:
         """
         shape, limit = self.codec.shape, self.codec.limit
         if recipe.sampler != FEW_STEP:
-            return generate(self.denoiser, self.schedule, recipe, condition, negative, seeds, shape, limit, self.guides)
+            return generate(
+                *(self.denoiser, self.schedule, recipe, condition, negative, seeds, shape, limit, self.guides),
+                source=self.source,
+            )
         if self.few_step is None:
             raise UsageError("this model has no few-step student; make one with `glyffctl train --preset few-step`")
         levels = self.few_step.levels_of(recipe.steps)

@@ -5,7 +5,6 @@ Picture k of a run with seed s is drawn from the random numbers of s + k alone, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -20,6 +19,7 @@ from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.diffusion.tuning import tuned
 from glyffctl.core.models.guides import NO_GUIDES, Guides
 from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.source import ANEW, Source
 from glyffctl.core.noise import Stream, normal
 
 
@@ -35,6 +35,7 @@ def generate(
     limit: float | None = 1.0,
     guides: Guides = NO_GUIDES,
     noise: Tensor | None = None,
+    source: Source = ANEW,
 ) -> Iterator[Step]:
     """Draw B samples, step by step; the last step's `x` (B, *shape) float32 is the result.
 
@@ -49,18 +50,19 @@ def generate(
         limit: guesses of x0 are held in ±limit; None leaves them as they are.
         guides: what leads besides the prompt.
         noise: (B, *shape) N(0, 1) to start from; None is that of the seeds.
+        source: a picture to begin with.
 
     Raises:
         UsageError: the schedule has fewer levels than the recipe has steps.
     """
-    sigmas = recipe.levels(schedule)
-    x = _start(sigmas, seeds, shape, noise)
+    sigmas = source.levels(recipe, schedule)
+    x = source.start(normal(0, seeds, shape, Stream.EPS) if noise is None else noise, float(sigmas[0]))
     denoise = guides.around(denoiser, condition, negative, recipe)
     if limit is not None:
         denoise = clamp(denoise, limit)
     sampler = tuned(recipe.sampler, recipe.tuning)
     # `yield from`, not `return`: no_grad holds while this body runs, and the sampler runs only as it is iterated.
-    yield from sampler(denoise, x, sigmas, lambda i: normal(0, seeds, shape, Stream.STEP + i))
+    yield from source.draw(sampler, denoise, x, sigmas, lambda i: normal(0, seeds, shape, Stream.STEP + i))
 
 
 @torch.no_grad()
@@ -84,10 +86,5 @@ def generate_few_step(
         shape: (C, H, W) of a sample.
         limit: guesses of x0 are held in ±limit; None leaves them as they are.
     """
-    yield from jumps(flow, _start(levels, seeds, shape), levels, guidance, flow.network.encode(condition), limit)
-
-
-def _start(sigmas: Tensor, seeds: Tensor, shape: tuple[int, ...], noise: Tensor | None = None) -> Tensor:
-    """(B, *shape): noise of the first level. DDPM's start, z ~ N(0, 1) at the noisiest, is √(1+σ²)·ε here."""
-    eps = normal(0, seeds, shape, Stream.EPS) if noise is None else noise
-    return eps * math.sqrt(1 + float(sigmas[0]) ** 2)
+    x = ANEW.start(normal(0, seeds, shape, Stream.EPS), float(levels[0]))
+    yield from jumps(flow, x, levels, guidance, flow.network.encode(condition), limit)

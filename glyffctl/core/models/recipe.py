@@ -140,9 +140,17 @@ class Recipe:
             UsageError: the schedule has fewer levels than this has steps, or the model lacks a table.
         """
         try:
-            return (schedule if self.schedule is None else _within(self.schedule, schedule)).steps(self.steps)
+            return self.table(schedule).steps(self.steps)
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+    def table(self, schedule: Schedule) -> Schedule:
+        """The levels that there are to visit: `schedule`, the model's own, or those of another between its ends.
+
+        Raises:
+            UsageError: the model lacks a table.
+        """
+        return schedule if self.schedule is None else _within(self.schedule, schedule)
 
 
 ONE_PASS = Recipe(steps=1, guidance=1.0)

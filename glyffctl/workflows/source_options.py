@@ -1,0 +1,88 @@
+"""Options of a picture that `sample` begins with, and how a PNG records them. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from glyffctl.core.errors import UsageError
+from glyffctl.core.io.names import utf8_name
+from glyffctl.core.io.reading import short_repr
+
+PARTS = ("left", "right", "top", "bottom")
+RESAMPLE = 8
+MOST_RESAMPLE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """A picture to begin with.
+
+    Attributes:
+        picture: a file, as large as the model draws.
+        part: the half of it that stays, one of `PARTS`; None, and no mask, keeps nothing as it is.
+        mask: a picture that is black where `picture` stays.
+        resample: how often each step is taken where a part stays, see `core.diffusion.inpainting`.
+        strength: how much changes of what does not stay, from 0 to 1, see `core.models.source`.
+        digest, mask_digest: what `images.picture_digest` has to say of both; None allows any.
+    """
+
+    picture: Path
+    part: str | None = None
+    mask: Path | None = None
+    resample: int = RESAMPLE
+    strength: float = 1.0
+    digest: str | None = None
+    mask_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        if self.part not in (None, *PARTS):
+            raise UsageError(
+                f"--keep takes {', '.join(PARTS[:-1])} or {PARTS[-1]}, and a picture, not {short_repr(self.part)}; for "
+                "other parts take --mask"
+            )
+        if self.part is not None and self.mask is not None:
+            raise UsageError("--keep and --mask both say what stays; leave one of them out")
+        if not 1 <= self.resample <= MOST_RESAMPLE:
+            raise UsageError(f"--resample must be in 1…{MOST_RESAMPLE}, not {self.resample}")
+        if not 0 <= self.strength <= 1:
+            raise UsageError(f"--strength must be in 0…1, not {self.strength}")
+
+    @property
+    def option(self) -> str:
+        """The option that names the picture."""
+        return "--keep" if self.part is not None else "--mask" if self.mask is not None else "--vary"
+
+    def as_plain(self) -> dict[str, Any]:
+        """What redrawing needs, as JSON for a PNG, where all is known."""
+        return {
+            "picture": utf8_name(self.picture.absolute()),
+            "digest": self.digest,
+            "part": self.part,
+            "mask": None if self.mask is None else utf8_name(self.mask.absolute()),
+            "mask_digest": self.mask_digest,
+            "resample": self.resample,
+            "strength": self.strength,
+        }
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> SourceOptions:
+        """The inverse of `as_plain`.
+
+        Raises:
+            UsageError: a value is out of range.
+            KeyError, TypeError, ValueError, OverflowError: a value is missing or of another kind.
+        """
+        mask = plain["mask"]
+        return SourceOptions(
+            picture=Path(str(plain["picture"])),
+            part=plain["part"],
+            mask=None if mask is None else Path(str(mask)),
+            resample=int(plain["resample"]),
+            strength=float(plain["strength"]),
+            digest=str(plain["digest"]),
+            mask_digest=None if mask is None else str(plain["mask_digest"]),
+        )

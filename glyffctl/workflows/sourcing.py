@@ -1,0 +1,115 @@
+"""A picture that `sample` begins with: read, and held against the model that goes on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from glyffctl.core.codecs.codec import Codec
+from glyffctl.core.codecs.latents import Latents
+from glyffctl.core.errors import DataError, UsageError
+from glyffctl.core.io.images import Array, picture_digest
+from glyffctl.core.io.picture import read_grey
+from glyffctl.core.models.checkpoint import Model
+from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.source import Source
+from glyffctl.workflows.events import Note
+from glyffctl.workflows.source_options import SourceOptions
+
+_DARK = 128  # greys below are black in a mask
+
+
+class Sourcing:
+    """The picture of some options.
+
+    Attributes:
+        options: with all that is known now, for a PNG.
+        recipe: how the model draws, with as many steps as there are levels below the strength.
+    """
+
+    def __init__(self, options: SourceOptions, model: Model, recipe: Recipe) -> None:
+        """Read what the options name.
+
+        Raises:
+            GlyffError: a file cannot be read, is not the one that the options say, or does not fit `model`.
+        """
+        keeps = options.part is not None or options.mask is not None
+        if keeps and isinstance(model.codec, Latents):
+            raise UsageError(
+                f"this model draws in latents, which keep no pixel as it is; leave {options.option} out, or name a "
+                "model that draws pixels with --model"
+            )
+        picture = _read(options.picture, model.codec, options.digest)
+        mask = None if options.mask is None else _read(options.mask, model.codec, options.mask_digest)
+        self.options = replace(
+            options,
+            digest=picture_digest(picture),
+            mask_digest=None if mask is None else picture_digest(mask),
+        )
+        kept = _half(options.part, len(picture)) if mask is None or options.mask is None else _dark(mask, options.mask)
+        x0 = model.codec.encode(torch.from_numpy(picture)[None])[0]
+        self._source = Source(x0, kept, options.resample, options.strength)
+        levels = self._source.levels(recipe, model.schedule)
+        self._sigma = float(levels[0])
+        self.recipe = replace(recipe, steps=max(1, len(levels) - 1))
+
+    def take(self, drawer: Drawer) -> Drawer:
+        """`drawer`, which begins with the picture."""
+        return replace(drawer, source=self._source)
+
+    def notes(self) -> Iterator[Note]:
+        """What begins, in a line."""
+        options, parts = self.options, []
+        if self._source.kept is not None:
+            what = f"the {options.part} half of" if options.mask is None else "what the mask covers of"
+            times = "once" if options.resample == 1 else f"{options.resample} times"
+            parts.append(f"keeps {what} {options.picture}, each step taken {times}")
+        if options.strength < 1:
+            parts.append(
+                f"starts from {options.picture} with noise of σ = {self._sigma:.3g} (strength {options.strength:g})"
+            )
+        if parts:
+            yield Note(
+                "; ".join(parts),
+                "picture-begins",
+                {"picture": options.picture, "strength": options.strength, "sigma": self._sigma},
+            )
+
+
+def _read(file: Path, codec: Codec, digest: str | None) -> Array:
+    image = read_grey(file, "name another one")
+    size = codec.size
+    if image.size != (size, size):
+        raise DataError(
+            f"{file} has {image.width}×{image.height} pixels, the model draws {size}×{size}; name a picture of that "
+            "size, such as `glyffctl sample` draws with --out FOLDER"
+        )
+    picture = np.array(image)
+    if digest not in (None, picture_digest(picture)):
+        raise DataError(f"{file} is not the picture any more that was begun with")
+    return picture
+
+
+def _half(part: str | None, size: int) -> torch.Tensor | None:
+    """(size, size) bool: the half of that name; None for none."""
+    if part is None:
+        return None
+    place = torch.arange(size)
+    first = place < size // 2
+    line = first if part in ("left", "top") else ~first
+    return (line[None, :] if part in ("left", "right") else line[:, None]).expand(size, size)
+
+
+def _dark(mask: Array, file: Path) -> torch.Tensor:
+    """(size, size) bool: where a mask is black."""
+    kept = torch.from_numpy(mask < _DARK)
+    if not bool(kept.any()):
+        raise DataError(f"the mask {file} keeps nothing; make black what stays, white or transparent what is drawn")
+    if bool(kept.all()):
+        raise DataError(f"the mask {file} keeps everything; make white or transparent what is drawn anew")
+    return kept
