@@ -128,6 +128,13 @@ def test_other_sizes_and_folders(upscaler: Path, tiny_run: Path, tmp_path: Path)
         assert read_png(file).size == (size, size)
 
 
+def test_the_size_that_the_model_draws_takes_no_upscaler(tiny_run: Path, tmp_path: Path) -> None:
+    job = ("gold", "--count", 1, "--model", tiny_run, "--steps", 1)
+    for name, more in (("plain", ()), ("sized", ("--size", 32))):
+        assert sample(*job, *more, "--out", tmp_path / f"{name}.png").exit_code == 0
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "sized.png").read_bytes()
+
+
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     pixels = np.full((32, 32), 255, dtype=np.uint8)

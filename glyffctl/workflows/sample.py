@@ -163,6 +163,8 @@ def sample(options: SampleOptions) -> Generator[Event, None, SampleReport]:
     possible = options.threads is not None and options.threads <= rounding.processors()
     threads = options.threads if possible else None
     artist = (light_artist(options, path, threads) if light else None) or _torch_artist(options, path)
+    if options.enlarge is not None and (options.enlarge.size, options.enlarge.upscaler) == (artist.size, None):
+        options = replace(options, enlarge=None)  # it draws so by itself
     enlarger = None if options.enlarge is None else _enlarger(options, options.enlarge)
     if enlarger is not None:
         enlarger.check(artist.size)
