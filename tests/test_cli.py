@@ -304,11 +304,13 @@ def test_what_a_picture_says_is_not_asked_again(tmp_path: Path, monkeypatch: pyt
     command: Any = typer.main.get_command(app).commands["sample"]  # type: ignore[attr-defined]
     allowed = {"--again", "--out", "--model", "--encoder", "--device", "--gif", "--fps", "--json", "--help"}
     values = {"--interval": ["1", "2"], "--sampler": ["ddim"], "--precision": ["fp32"], "--seed": ["0"]}
-    refused = [option.opts[0] for option in command.params if option.opts[0].startswith("--")]
-    refused = [option for option in refused if option not in allowed]
+    takes = {option.opts[0]: option.nargs for option in command.params if option.opts[0].startswith("--")}
+    refused = [option for option in takes if option not in allowed]
     assert {"--steps", "--count", "--from-file", "--negative", "--batch"} <= set(refused)
     for option in refused:  # even with the value that the picture has
-        done = CliRunner().invoke(app, ["sample", "--again", "x.png", option, *values.get(option, ["1"])])
+        done = CliRunner().invoke(
+            app, ["sample", "--again", "x.png", option, *values.get(option, ["1"] * takes[option])]
+        )
         assert done.exit_code == 2 and option in done.stderr and done.stderr.count("\n") == 1, done.stderr
     done = CliRunner().invoke(app, ["sample", "--again", "x.png", "--steps", "10", "--seed", "1", "fish"])
     assert all(word in done.stderr for word in ("--steps", "--seed", "prompts"))

@@ -25,7 +25,7 @@ from glyffctl.core.outlines.font import ASCENT, DESCENT, EM_FRACTION, RECORD_TAG
 from glyffctl.core.outlines.ligatures import cases, numbered, typed
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export_font import FontOptions, FontReport, export_font, read_codepoints
-from glyffctl.workflows.font_pictures import read_pictures
+from glyffctl.workflows.font_pictures import find_pictures, read_pictures
 from tests.conftest import cautions, crashed, follow
 
 SIZE = 96
@@ -250,6 +250,18 @@ def test_what_cannot_be_exported_is_refused_in_one_line(folder: Path, tmp_path: 
             FontOptions(**{"pictures": (picture,), **options})  # type: ignore[arg-type]
     with pytest.raises(OutputError):
         finish(export_font(FontOptions(pictures=(picture,), out=picture.parent / "glyph-0.png" / "y.ttf")))
+
+
+def test_folders_are_searched_whatever_the_case_of_names_and_svgs_get_advice(
+    glyphs: list[np.ndarray], tmp_path: Path
+) -> None:
+    outlines = tmp_path / "outlines"
+    outlines.mkdir()
+    (outlines / "x.svg").write_text("<svg/>", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"holds SVGs.*--again .*x\.svg"):
+        find_pictures([outlines])
+    Image.fromarray(glyphs[0]).save(outlines / "loud.PNG")
+    assert find_pictures([outlines]) == [outlines / "loud.PNG"]
 
 
 def test_the_format_is_what_out_ends_in_and_a_model_is_still_exported_by_default(folder: Path, tmp_path: Path) -> None:

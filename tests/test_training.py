@@ -235,7 +235,8 @@ def test_nothing_left_to_train_on(workshop: Workshop) -> None:
 
 def test_the_run_folder_of_a_finished_run(tiny_run: Path) -> None:
     names = {path.name for path in tiny_run.iterdir()} - {".lock"}
-    assert names == {"config.json", "state.safetensors", "model.safetensors", "log.jsonl", "samples", "README.md"}
+    written = {"config.json", "state.safetensors", "model.safetensors", "entropic.toml", "log.jsonl", "samples"}
+    assert names == written | {"README.md"}
     assert [path.name for path in sorted((tiny_run / "samples").iterdir())] == [
         "000000032.png",
         "000000064.png",

@@ -298,7 +298,7 @@ def test_the_batch_is_what_memory_has_room_for(workshop: Workshop, monkeypatch: 
         monkeypatch.setattr(upscalers, "memory_free", lambda _, free=free: free)
         drawer = Upscaler.of(model, CPU, 64, "fp32")
         batches.append(drawer.batch)
-    assert drawer.recipe == UpscaleRecipe(steps=2, start=1.0, noise=0.05)
+    assert drawer.recipe == UpscaleRecipe(steps=2, start=4.0, noise=0.02)
     assert batches == sorted(batches) and batches[0] == 1 and batches[-1] == 64 and 1 < batches[2] < 64
 
 

@@ -48,13 +48,20 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
     """
     files: list[Path] = []
     for path in paths:
-        found = sorted(path.glob("*.png"), key=_in_order) if path.is_dir() else [path]
-        if not found:
-            raise UsageError(f'{path} holds no PNG; draw some: glyffctl sample "lithium" --out {path}')
-        files += found
+        files += _pngs(path) if path.is_dir() else [path]
     if len(files) > _MOST_NAMED:
         raise UsageError(f"a font of {len(files):,} files is too large; name at most {_MOST_NAMED:,}")
     return files
+
+
+def _pngs(folder: Path) -> list[Path]:
+    files = sorted(folder.iterdir(), key=_in_order)
+    found = [file for file in files if file.suffix.lower() == ".png"]
+    if not found and (svg := next((file for file in files if file.suffix.lower() == ".svg"), None)) is not None:
+        raise UsageError(f"{folder} holds SVGs; draw them again as PNGs: glyffctl sample --again {svg} --out FILE.png")
+    if not found:
+        raise UsageError(f'{folder} holds no PNG; draw some: glyffctl sample "lithium" --out {folder}')
+    return found
 
 
 def _in_order(file: Path) -> list[tuple[int, str]]:
