@@ -443,3 +443,8 @@ def test_a_network_that_has_learned_500_glyphs_by_heart_is_caught(
     copies = next(row for row in rows if row.name == "copies")
     print(f"copies: {copies.model}")
     assert copies.model.low > 0.5
+
+
+def test_a_table_of_steps_has_the_levels_of_the_model() -> None:
+    with pytest.raises(UsageError, match="leave --schedule out"):
+        EvaluateOptions(recipe=Recipe(schedule="linear"), steps_table=True)

@@ -109,6 +109,8 @@ class EvaluateOptions:
             raise UsageError(f"--pictures must be at least {FEWEST}, not {self.pictures}")
         if not 0 <= self.seed < _LARGEST_SEED:
             raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
+        if self.steps_table and self.recipe is not None and self.recipe.schedule is not None:
+            raise UsageError("--steps-table compares samplers at the model's own levels; leave --schedule out")
 
 
 def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]:
