@@ -102,6 +102,7 @@ def test_a_picture_is_varied_in_latents_and_no_part_of_it_is_kept(run: Path, tmp
     assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
 
 
+@pytest.mark.usefixtures("mapped")  # makes the layout, which is kept beside the data, for other tests, too
 def test_it_is_measured_and_traced_as_any_model(run: Path, map_data: Path, tmp_path: Path) -> None:
     measured = EvaluateOptions(
         data=map_data, model=run, recipe=Recipe(steps=1), count=1, pictures=16, out=tmp_path / "x.json"
