@@ -91,7 +91,7 @@ def test_the_model_is_one_that_train_made_with_the_preset_and_reads_our_encoder(
 
 @pytest.mark.thorough
 def test_the_upscaler_draws_edges_as_crisp_as_the_font(noto_sans: Path) -> None:
-    """Characters that were held out of its training or not: measured on 24 held-out ones, 1/40 of bicubic's error."""
+    """Characters that were held out of its training or not: on 64 held-out ones its error is 1/30 of bicubic's."""
     font = ImageFont.truetype(noto_sans, 440)
     pages = []
     for character in "永龍體鬱":

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from glyffctl.core.theory import forward
 from glyffctl.core.theory.planar import distance_from_normal, grid_points, mixture_density, mixture_score
 from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure
-from glyffctl.figures.style import DENSITY, PALETTE, STRENGTH, WIDTH, new_figure
+from glyffctl.figures.style import DENSITY, PALETTE, STRENGTH, WIDTH, new_figure, square_frame
 
 TIMES = (0, 50, 150, 350, 1000)
 REACH = 2.9
@@ -30,17 +30,6 @@ def _alpha_bar(scene: DemoScene, t: int) -> float:
     return float(scene.schedule.alpha_bar()[t - 1]) if t else 1.0
 
 
-def _frame(axes: Axes) -> None:
-    axes.set_xlim(-REACH, REACH)
-    axes.set_ylim(-REACH, REACH)
-    axes.set_aspect("equal")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_linewidth(0.6)
-
-
 def _points(scene: DemoScene, figure: Figure, row: Sequence[Axes]) -> None:
     """Draw the data in each panel under the same noise, with a legend of the groups."""
     eps = scene.noise(scene.plane)
@@ -50,7 +39,7 @@ def _points(scene: DemoScene, figure: Figure, row: Sequence[Axes]) -> None:
             x, y = noisy[scene.groups == group].T.numpy()
             axes.scatter(x, y, s=3.5, linewidths=0, color=PALETTE[group], alpha=0.8)
         axes.set_title(f"t = {t:,}", loc="center")
-        _frame(axes)
+        square_frame(axes, REACH)
     row[0].set_ylabel("noisy glyphs")
     if len(scene.group_names) > 1:
         handles = [
@@ -70,7 +59,7 @@ def _draw_density(scene: DemoScene, panels: Sequence[Axes], times: Sequence[int]
             line.numpy(), line.numpy(), values.numpy(), cmap=DENSITY, vmin=0, vmax=1 / strength, shading="gouraud",
             rasterized=True,
         )  # fmt: skip
-        _frame(axes)
+        square_frame(axes, REACH)
 
 
 def draw_density(scene: DemoScene) -> MeasuredFigure:

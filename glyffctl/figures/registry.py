@@ -188,7 +188,7 @@ ENTRIES = (
         "What lies between two pictures",
         "Mixing two pictures gives neither: both shine through. Mixing the noise that they are drawn from gives a "
         "glyph at every place, since every noise leads to some glyph. But the way is not smooth: what does not fit "
-        "goes at once, or turns into something else. A VAE changes evenly, and is blurred in between.",
+        "goes at once, or turns into something else.",
         "Rows of nine pictures from one glyph to another: fading, then drawn from noise between theirs.",
         needs_model=True,
     ),

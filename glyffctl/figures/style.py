@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib as mpl
 from cycler import cycler
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
@@ -157,3 +158,15 @@ def save_figure(path: Path, figure: Figure, settings: dict[str, Any] | None = No
         # A missing glyph would be drawn as an empty box: make it an error in the code that labels the figure.
         warnings.filterwarnings("error", message="Glyph .* missing from")
         figure.savefig(temporary, format="png", metadata=chunks)
+
+
+def square_frame(axes: Axes, reach: float) -> None:
+    """Frame a plane from −reach to reach both ways, without ticks."""
+    axes.set_xlim(-reach, reach)
+    axes.set_ylim(-reach, reach)
+    axes.set_aspect("equal")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+        spine.set_linewidth(0.6)

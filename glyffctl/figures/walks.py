@@ -8,7 +8,7 @@ from torch import Tensor
 
 from glyffctl.core.theory.walks import NEAR, PLACES, SIGMA, STEPS, WALKS, WEIGHTS, Ends, compare_walks, planar_data
 from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure
-from glyffctl.figures.style import DENSITY, GREY, INK, PALETTE, SMALL, WIDTH, new_figure
+from glyffctl.figures.style import DENSITY, GREY, INK, PALETTE, SMALL, WIDTH, new_figure, square_frame
 
 REACH = 3.7
 CELLS = 181
@@ -64,14 +64,7 @@ def _draw_density(axes: Axes) -> None:
         line.numpy(), line.numpy(), density.reshape(CELLS, CELLS).numpy(), cmap=DENSITY,
         vmin=0, vmax=2 * float(density.max()), shading="gouraud", rasterized=True,
     )  # fmt: skip
-    axes.set_xlim(-REACH, REACH)
-    axes.set_ylim(-REACH, REACH)
-    axes.set_aspect("equal")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(True)
-        spine.set_linewidth(0.6)
+    square_frame(axes, REACH)
 
 
 def _draw_shares(axes: Axes, expected: list[float], found: dict[str, Ends]) -> None:
