@@ -18,8 +18,8 @@ from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.io.bundled import BUNDLED
-from glyffctl.core.models.checkpoint import load_model
-from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.checkpoint import MODEL_FILE, load_model
+from glyffctl.core.models.recipe import FEW_STEP, Recipe
 from glyffctl.core.text.encoder import PretrainedEncoder
 from glyffctl.workflows import embed as embedding
 from glyffctl.workflows.embed import EmbedOptions, embed
@@ -31,6 +31,7 @@ from glyffctl.workflows.train import TrainOptions, train
 from glyffctl.workflows.umap_pictures import trace_sampling
 from tests.conftest import Workshop
 from tests.pretended_gpu import no_waiting, pretended_gpu
+from tests.students import make_toy
 from tests.test_training import make_trainer
 
 GPUS = ["cuda", pytest.param("mps", marks=pytest.mark.thorough)]
@@ -188,6 +189,23 @@ def test_drawing_gives_the_pictures_of_the_cpu(
     finish(sample(options))
     with pretended_gpu(monkeypatch, kind):
         finish(sample(replace(options, device=kind, out=tmp_path / "gpu.png", gif=tmp_path / "gpu.gif")))
+    assert_same_picture(tmp_path / "cpu.png", tmp_path / "gpu.png")
+
+
+@pytest.mark.parametrize("kind", GPUS)
+def test_a_student_draws_on_a_gpu(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = SampleOptions(
+        prompts=("",),
+        count=2,
+        recipe=Recipe(steps=2, sampler=FEW_STEP),
+        model=make_toy(tmp_path) / MODEL_FILE,
+        precision="fp32",
+        device="cpu",
+        out=tmp_path / "cpu.png",
+    )
+    finish(sample(options))
+    with pretended_gpu(monkeypatch, kind):
+        finish(sample(replace(options, device=kind, out=tmp_path / "gpu.png")))
     assert_same_picture(tmp_path / "cpu.png", tmp_path / "gpu.png")
 
 

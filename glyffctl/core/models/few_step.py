@@ -65,8 +65,8 @@ class FewStep:
 
     @cached_property
     def network(self) -> MergedStudent:
-        """The network to draw with."""
-        return self.student.merged()
+        """The network to draw with, where the teacher is now."""
+        return self.student.to(next(self.student.teacher.parameters()).device).merged()
 
     def levels_of(self, passes: int) -> Tensor:
         """(passes+1,) float64: the levels of so many passes.

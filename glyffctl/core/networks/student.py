@@ -29,12 +29,12 @@ class JumpEmbedding(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, target: Tensor, guidance: Tensor) -> Tensor:
-        """Target and guidance (B,) float64, on the device of the weights."""
+        """Target and guidance (B,) float64; those on the CPU move once they are narrow, for Apple's GPUs have no float64."""
         level = torch.where(target > 0, target.clamp(min=1e-3).log() / 4, _END)
         # ln γ lies in 0…2: a fortieth of it makes codes that change smoothly over all of the range.
         # In bfloat16, which the weights may be narrowed to, a thousand times a label would be off by a radian.
-        dtype = torch.promote_types(self.out.weight.dtype, torch.float32)
-        codes = [sinusoid(label.to(dtype), self.codes) for label in (level, guidance.log() / 40)]
+        dtype, device = torch.promote_types(self.out.weight.dtype, torch.float32), self.out.weight.device
+        codes = [sinusoid(label.to(dtype).to(device), self.codes) for label in (level, guidance.log() / 40)]
         shift: Tensor = self.out(nn.functional.silu(self.hidden(torch.cat(codes, dim=1))))
         return shift
 
@@ -94,7 +94,7 @@ class Student(Network):
         self, z: Tensor, sigma: Tensor, context: Any, target: Tensor, guidance: Tensor
     ) -> Tensor:
         """F of the flow map; see `flow_map.JumpNetwork`."""
-        shift = self.embed_jump(target.to(z.device), guidance.to(z.device))
+        shift = self.embed_jump(target, guidance)
         context = self.teacher.shifted(context, shift)
         return cast("Tensor", functional_call(self.teacher, self.weights(), (z, sigma, context)))
 
@@ -125,7 +125,7 @@ class MergedStudent(nn.Module):
 
     def forward(self, z: Tensor, sigma: Tensor, context: Any, target: Tensor, guidance: Tensor) -> Tensor:
         """F of the flow map; see `flow_map.JumpNetwork`."""
-        shift = self.embed_jump(target.to(z.device), guidance.to(z.device))
+        shift = self.embed_jump(target, guidance)
         return cast("Tensor", self.network(z, sigma, self.network.shifted(context, shift)))
 
 
