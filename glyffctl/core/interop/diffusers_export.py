@@ -63,6 +63,9 @@ _TEXT_NAMES = {
     "embed_text.0.bias": "pool_norm.bias",
 }
 
+_TIMES = {"film": "scale_shift", "add": "default"}
+"""What diffusers calls the ways in which the embedding of σ gets into a residual block; it has no more."""
+
 
 def diffusers_name(name: str) -> str:
     """The name in diffusers of one of our weights."""
@@ -75,12 +78,14 @@ def as_unet(network: Network) -> UNet:
     """`network`, if it is one that diffusers has.
 
     Raises:
-        ModelError: it is of another kind, or has no cross-attention.
+        ModelError: it is of another kind, has no cross-attention, or takes σ as further channels.
     """
     if not isinstance(network, UNet):
         raise ModelError("only a U-Net can be written for diffusers; take `format` onnx")
     if not network.config.cross_text:
         raise ModelError("diffusers has no such U-Net without cross-attention to the text; take `format` onnx")
+    if network.config.time not in _TIMES:
+        raise ModelError("diffusers has no U-Net that takes σ as further channels; take `format` onnx")
     return network
 
 
@@ -111,7 +116,7 @@ def unet_config(network: UNet) -> dict[str, Any]:
         "cross_attention_dim": config.context_width,
         "attention_head_dim": [max(1, width // config.head_width) for width in config.channels],  # there, their count
         "use_linear_projection": True,
-        "resnet_time_scale_shift": "scale_shift",
+        "resnet_time_scale_shift": _TIMES[config.time],
         "norm_num_groups": groups[0],
         **(pooled if config.pooled_text else {}),
     }

@@ -94,6 +94,7 @@ def _merge(
         network["text_width"] < 1
         or not network["pooled_text"]
         or not network.get("cross_text", True)  # files from before there was a choice do not say
+        or network.get("time", "film") != "film"
         or network["size"] != codec["size"]
         or network["in_channels"] != 1
     ):

@@ -13,8 +13,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from glyffctl.core.codecs.codec import CODECS, LEARNED, Codec
 from glyffctl.core.codecs.latents import Latents
-from glyffctl.core.diffusion.denoiser import PredictionType, Weighting
+from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import SCHEDULES, Schedule, make_schedule
+from glyffctl.core.diffusion.weighting import Weighting
 from glyffctl.core.errors import TrainingError, UsageError
 from glyffctl.core.io import reading
 from glyffctl.core.io.reading import short_repr
@@ -41,7 +42,7 @@ class DiffusionConfig:
         schedule: the table of noise levels, for samplers and for levels = "table": one of `SCHEDULES` or `ENTROPIC`.
         levels: how noise levels are drawn in training: "table", evenly from the schedule's table (DDPM), or
             "lognormal", ln σ ~ N(level_mean, level_std²) (Karras et al. 2022, table 1).
-        weighting: "simple", "v" or "min-snr", see `denoiser.loss_weight`.
+        weighting: "simple", "v", "min-snr", "x0" or "eps", see `weighting.loss_weight`.
         caption_dropout: share of pictures shown without their caption, for guidance.
         sigma, information: the table of a schedule of `ENTROPIC`, see `LevelTable`; where both are (), `train` takes
             that of the model that it starts from, or of the bundled model.

@@ -14,7 +14,12 @@ class GroupNorm(nn.GroupNorm):
     """nn.GroupNorm in at most `groups` groups, by the way round that is fast."""
 
     def __init__(self, channels: int, eps: float = 1e-5, groups: int = 32) -> None:
-        super().__init__(math.gcd(groups, channels), channels, eps=eps)
+        super().__init__(self.groups_of(channels, groups), channels, eps=eps)
+
+    @staticmethod
+    def groups_of(channels: int, groups: int = 32) -> int:
+        """How many groups so many channels have."""
+        return math.gcd(groups, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W), normalised."""

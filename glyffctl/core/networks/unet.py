@@ -25,7 +25,7 @@ from glyffctl.core.networks.captioned import CaptionedNetwork, Context, check_wa
 from glyffctl.core.networks.group_norm import GroupNorm
 from glyffctl.core.networks.network import NETWORKS, NetworkConfig, NetworkKind, zeroed
 from glyffctl.core.networks.pass_size import unet_numbers_a_row
-from glyffctl.core.networks.residual import ResBlock
+from glyffctl.core.networks.residual import CONCATENATED, ResBlock, TimeEmbedding
 from glyffctl.core.networks.sinusoid import sinusoid
 
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS = 1 << 16, 64, 12  # far beyond what anyone builds
@@ -46,6 +46,7 @@ class UNetConfig(NetworkConfig):
         pooled_text: add the mean token to the time embedding.
         cross_text: look at the tokens by cross-attention. One of these two ways, or both, must be taken.
         dropout: share of features dropped in residual blocks while training.
+        time: how the embedding of σ, with the mean token, gets into a residual block, see `ResBlock`.
     """
 
     patch: int = 8
@@ -57,6 +58,7 @@ class UNetConfig(NetworkConfig):
     pooled_text: bool = True
     cross_text: bool = True
     dropout: float = 0.0
+    time: TimeEmbedding = "film"
 
     def __post_init__(self) -> None:
         """Raise UsageError for sizes that cannot be built."""
@@ -90,6 +92,11 @@ class UNetConfig(NetworkConfig):
             raise UsageError(f"network: {sorted(attending)} channels do not divide into heads of {self.head_width}")
         if not 0 <= self.dropout < 1:
             raise UsageError(f"network: dropout must be in [0, 1), not {self.dropout}")
+        if self.time != "film" and any(GroupNorm.groups_of(width) == width for width in self.channels):
+            raise UsageError(
+                f"network: with time {self.time!r} norms in groups of one channel take the noise level out "
+                f"again, as in {list(self.channels)}; take none of 2, 4, 8, 16 and 32 channels, or time 'film'"
+            )
         check_ways_in(pooled=self.pooled_text, cross=self.cross_text)
 
     def is_matrix(self, name: str, parameter: Tensor) -> bool:
@@ -139,7 +146,7 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, embedding: int, config: UNetConfig, *, attends: bool) -> None:
         super().__init__()
-        self.res = ResBlock(inputs, outputs, embedding, config.dropout)
+        self.res = ResBlock(inputs, outputs, embedding, config.dropout, config.time)
         self.transformer = Transformer(outputs, config) if attends else None
 
     def forward(self, x: Tensor, embedding: Tensor, context: Context) -> Tensor:
@@ -199,7 +206,8 @@ class UNet(CaptionedNetwork):
     def numbers_a_row(self) -> int:
         """See `Network`."""
         config = self.config
-        return unet_numbers_a_row(config.size // config.patch, config.channels, config.blocks, config.attention)
+        side, further = config.size // config.patch, CONCATENATED if config.time == "concat" else 0
+        return unet_numbers_a_row(side, config.channels, config.blocks, config.attention, further)
 
     def _forward(self, z: Tensor, label: Tensor, context: Context) -> Tensor:
         embedding = self.embed_sigma(sinusoid(label, self.config.channels[0]))

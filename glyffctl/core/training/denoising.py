@@ -13,8 +13,9 @@ from torch import Tensor
 
 from glyffctl.core.device import send
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.diffusion.denoiser import Denoiser, coefficients, loss_weight
+from glyffctl.core.diffusion.denoiser import Denoiser, coefficients
 from glyffctl.core.diffusion.schedule import Schedule
+from glyffctl.core.diffusion.weighting import loss_weight
 from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
 from glyffctl.core.models.config import Config
 from glyffctl.core.networks.network import Network, build_network, channels_last

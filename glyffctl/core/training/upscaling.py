@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.device import send
-from glyffctl.core.diffusion.denoiser import Denoiser, loss_weight
+from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.weighting import loss_weight
 from glyffctl.core.errors import TrainingError
 from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
 from glyffctl.core.models.config import Config
