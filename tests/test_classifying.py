@@ -24,6 +24,7 @@ from glyffctl.core.networks.classifier import Classifier, ClassifierConfig
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.classifying import Classifying
 from glyffctl.core.training.denoising import VALIDATION_SIGMAS
+from glyffctl.core.training.shifts import shifted
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.find_model import find_model
@@ -162,7 +163,7 @@ def test_a_glyph_is_shifted_by_a_few_pixels_and_keeps_its_ink(bare_data: Path) -
     assert set(top.tolist()) == set(left.tolist()) == {0, 1, 2}  # 32 pixels: one to each side
     assert float(sigma.min()) < 0.2 and float(sigma.max()) > 2
     pictures = objective.pictures(source)
-    moved = objective._shifted(pictures, top, left)
+    moved = shifted(pictures, top, left)
     for row in range(8):
         back = moved[row].roll((int(top[row]) - 1, int(left[row]) - 1), (0, 1))
         assert torch.equal(back[2:-2, 2:-2], pictures[row][2:-2, 2:-2])

@@ -13,6 +13,7 @@ def test_presets_are_whole_and_survive_a_round_trip() -> None:
     assert preset_names() == [
         "autoencoder",
         "classifier",
+        "contrastive",
         "cpu",
         "dit",
         "few-step",

@@ -34,7 +34,9 @@ from glyffctl.core.errors import UsageError
 _RESTORATION = {"model", "data", "pictures", "device", "out", "json"}
 """Parameters allowed where --model names a codec,"""
 _DRAWN_RESTORATION = _RESTORATION | {"seed", "batch", "precision"}
-"""and an upscaler."""
+"""and an upscaler,"""
+_RETRIEVAL = {"model", "data", "pictures", "seed", "device", "out", "json"}
+"""and contrastive towers."""
 
 
 def evaluate(
@@ -46,7 +48,8 @@ def evaluate(
         Path | None,
         typer.Option(
             help="Run folder, model file, or bundled; or a diffusers model, as a folder or a name on the Hugging Face "
-            f"hub. A codec or an upscaler is measured by how held-out glyphs come back. {DEFAULT_MODEL}",
+            f"hub. A codec or an upscaler is measured by how held-out glyphs come back, contrastive towers by how "
+            f"they are found. {DEFAULT_MODEL}",
             show_default=False,
         ),
     ] = None,
@@ -60,7 +63,7 @@ def evaluate(
         whole(
             "--pictures",
             "Pictures of held-out definitions (at most), and as many without a prompt. Of a codec or an upscaler: "
-            "held-out glyphs, 64 by default.",
+            "held-out glyphs, 64 by default; of contrastive towers all of them.",
             16,
             100_000,
         ),
@@ -122,10 +125,14 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model: prompt adherence, similarity to real glyphs, novelty, and stroke quality."""
+    from glyffctl.core.models.files import compares
     from glyffctl.workflows.restoration import restores
 
     if not train_classifier and model is not None and restores(model):
         _restoration(ctx, model)
+        return
+    if not train_classifier and model is not None and compares(model):
+        _retrieval(ctx, model)
         return
     if train_classifier:
         from glyffctl.workflows import classifier as training
@@ -195,6 +202,23 @@ def _restoration(ctx: typer.Context, model: Path) -> None:
     typed = {name: ctx.params[name] for name in allowed - {"json", "model"} if was_typed(ctx, name)}
     as_json = ctx.params["json"]
     report = run(restoration(RestorationOptions(model=model, **typed)), as_json=as_json)
+    if not as_json:
+        show_restoration(report)
+        say(report.out)
+
+
+def _retrieval(ctx: typer.Context, model: Path) -> None:
+    """Measure the contrastive towers `model` with the options that were typed."""
+    from glyffctl.display.restoration_table import show_restoration
+    from glyffctl.workflows.retrieval import RetrievalOptions, retrieval
+
+    if refused := typed_beside(ctx, _RETRIEVAL):
+        raise UsageError(
+            f"{model} has contrastive towers, which take no {', no '.join(refused)}; leave {pronoun(refused)} out"
+        )
+    typed = {name: ctx.params[name] for name in _RETRIEVAL - {"json", "model"} if was_typed(ctx, name)}
+    as_json = ctx.params["json"]
+    report = run(retrieval(RetrievalOptions(model=model, **typed)), as_json=as_json)
     if not as_json:
         show_restoration(report)
         say(report.out)

@@ -1,4 +1,4 @@
-"""The table of `glyffctl evaluate` of a codec or an upscaler, for a terminal of 80 columns or more."""
+"""The table of `glyffctl evaluate` of a codec, an upscaler or towers, for a terminal of 80 columns or more."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from rich.console import Console
 from glyffctl.core.evaluation.reconstruction import ReconstructionRow
 from glyffctl.display.evaluation_table import as_text, new_table
 from glyffctl.workflows.restoration import RestorationReport
+from glyffctl.workflows.retrieval import RetrievalReport
+
+_MANY = 100  # of which no digit after the point matters
 
 
-def show_restoration(report: RestorationReport, console: Console | None = None) -> None:
+def show_restoration(report: RestorationReport | RetrievalReport, console: Console | None = None) -> None:
     """Print all metrics on stdout."""
     console = console or Console(highlight=False)
     columns = list(dict.fromkeys(by for row in report.figures for by in row.of))
@@ -25,5 +28,9 @@ def show_restoration(report: RestorationReport, console: Console | None = None) 
 def _figure(row: ReconstructionRow, by: str) -> str:
     """As in the table of a model, but with one more digit where there is little: what comes back is nearly right."""
     figure = row.of.get(by)
-    little = figure is not None and figure.value < 0.01
+    if figure is None:
+        return ""
+    if figure.value >= _MANY:
+        return as_text(figure, row.unit, 0)
+    little = figure.value < 0.01
     return as_text(figure, row.unit, (2 if row.unit == "share" else 4) if little else None)

@@ -14,8 +14,8 @@ from glyffctl.core.io.images import near_square, save_png, sheet
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.files import EncoderInfo
 from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.text_tower import open_encoder
 from glyffctl.core.models.upscaler import Upscaler, enlarge_smoothly, reduced
-from glyffctl.core.text.loading import load_encoder
 from glyffctl.core.training.objective import Objective
 from glyffctl.workflows.checkpoint_metrics import FEWEST_REAL, CheckpointEvaluator
 from glyffctl.workflows.events import Caution, Event, Progress, with_progress
@@ -84,7 +84,7 @@ def load_evaluator(objective: Objective, known: EncoderInfo) -> Generator[Event,
         known: the text encoder of the embeddings.
     """
     try:
-        encoder = load_encoder(known.name, max_tokens=known.max_tokens)
+        encoder = open_encoder(known.name, max_tokens=known.max_tokens)
     except EmbeddingError as error:
         yield Caution(f"training.evaluate is skipped: {error}", "metrics-skipped")
         return None

@@ -183,11 +183,9 @@ def write_checkpoint(
     if isinstance(model, TrainedCodec):
         yield from check_codec(model.codec, trainer.objective, images, path, validation)
         return validation
-    if model.network.classifies:
-        known = " of held-out characters by σ" if validation else ""
-        shares = ", ".join(f"{share:.1%} at {sigma:g}" for sigma, share in validation.items())
-        text = f"{images:,} pictures, radicals named{known}: {shares or 'no character is held out'}"
-        yield Note(text, "checkpoint", {"images": images, "validation": validation})
+    if model.network.classifies or model.network.compares:
+        shares = _shares(validation, compares=model.network.compares)
+        yield Note(f"{images:,} pictures, {shares}", "checkpoint", {"images": images, "validation": validation})
         return validation
     facts = {"images": images, "validation": validation, "samples": path}
     if model.network.enlarges:
@@ -213,6 +211,13 @@ def write_checkpoint(
         yield LogRow({"images": images, "evaluation": metrics.as_dict()})
         yield Note(metrics.summary(), "checkpoint-metrics", metrics.as_dict())
     return validation
+
+
+def _shares(validation: dict[float, float], *, compares: bool) -> str:
+    where = "among the first" if compares else "at"
+    shares = ", ".join(f"{share:.1%} {where} {value:g}" for value, share in validation.items())
+    what = "held-out definitions found by their glyph" if compares else "radicals named of held-out characters by σ"
+    return f"{what}: {shares}" if shares else "and no character is held out"
 
 
 def _by_passes(validation: dict[float, float]) -> str:

@@ -18,8 +18,8 @@ from glyffctl.core.device import choose_device, send
 from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.atomic import check_writable
 from glyffctl.core.io.bundled import BUNDLED
+from glyffctl.core.models.text_tower import open_encoder
 from glyffctl.core.text.encoder import TextEncoder
-from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.words import shorten
 
@@ -31,7 +31,7 @@ GPU_HELD_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class EmbedOptions:
-    """`encoder` is "bundled", a folder or a name on the hub; captions longer than `max_tokens` are cut."""
+    """`encoder` is as in `open_encoder`; captions longer than `max_tokens` are cut."""
 
     data: Path = Path("data")
     encoder: str = BUNDLED
@@ -68,7 +68,7 @@ def embed(options: EmbedOptions) -> Generator[Event, None, EmbedReport]:
     cached = _load_cached(options, captions)
     yield Note(f"loading the text encoder {options.encoder}", "encoder-loading", {"encoder": options.encoder})
     try:
-        encoder = load_encoder(options.encoder, max_tokens=options.max_tokens, device=device)
+        encoder = open_encoder(options.encoder, max_tokens=options.max_tokens, device=device)
     except EmbeddingError as error:
         names = (options.encoder, str(Path(options.encoder).expanduser().absolute()))
         if cached is None or cached.encoder not in names:

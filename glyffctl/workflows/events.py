@@ -58,6 +58,7 @@ NoteKind = Literal[
     "pictures-drawn",
     "pictures-enlarged",
     "classifier-leads",
+    "towers-chosen",
     "model-guides",
     "picture-begins",
     "drawings-reused",

@@ -9,6 +9,7 @@ from glyffctl.core.models.codec_file import TrainedCodec
 from glyffctl.core.models.config import Config
 from glyffctl.core.models.recipe import FEW_STEP
 from glyffctl.core.networks.classifier import ClassifierConfig
+from glyffctl.core.networks.contrastive import ContrastiveConfig
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.networks.upscaler import UpscalerConfig
 from glyffctl.core.training.trainer import Trainer
@@ -53,6 +54,8 @@ def _description(config: Config) -> str:
         return f"An upscaler of glyffctl: glyphs of {small}×{small} → {size}"
     if isinstance(network, ClassifierConfig):
         return f"A classifier of glyffctl: noisy glyph → radical, {size}"
+    if isinstance(network, ContrastiveConfig):
+        return f"Contrastive towers of glyffctl: English definition ↔ glyph, {size}"
     few, latent = config.training.objective == FEW_STEP, config.codec.learned
     kind = "A few-step student of a glyffctl model" if few else f"A {'latent ' * latent}glyffctl model"
     return f"{kind}: English definition → glyph, {size}"
@@ -62,6 +65,8 @@ def _levels(config: Config) -> str:
     schedule = f"{config.diffusion.schedule} schedule"
     if isinstance(config.network, ClassifierConfig):
         return f"- for the noise levels of the {schedule}"
+    if isinstance(config.network, ContrastiveConfig):
+        return f"- {config.network.loss} loss, {config.training.batch:,} glyphs at a time"
     return f"- {config.diffusion.prediction} prediction, {schedule}"
 
 

@@ -12,9 +12,9 @@ from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.diffusers_files import is_pipeline
 from glyffctl.core.models.checkpoint import Model, TrainedModel, load_model
 from glyffctl.core.models.recipe import ENTROPIC, FEW_STEP, Recipe
+from glyffctl.core.models.text_tower import open_encoder
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.hub import pipeline_folder
-from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import Event, Progress
 
 
@@ -43,6 +43,11 @@ def load_drawing_model(path: Path) -> TrainedModel:
         raise ModelError(
             f"{path} is a classifier and draws no pictures; name it with `glyffctl sample --radical 金 --classifier "
             f"{path}`"
+        )
+    if model.network.compares:
+        raise ModelError(
+            f"{path} compares glyphs with texts and draws none; measure it with `glyffctl evaluate --model {path}`, or "
+            f"a model by it with `glyffctl evaluate --contrastive {path}`"
         )
     if model.network.enlarges:
         raise ModelError(
@@ -101,7 +106,7 @@ def load_text_encoder(
     Args:
         model: the model.
         encoder: where the encoder is now; None is where it was in training.
-        with_transformers: as in `load_encoder`.
+        with_transformers: as in `open_encoder`.
 
     Raises:
         EmbeddingError: it cannot be loaded, or is not the same encoder.
@@ -114,7 +119,7 @@ def load_text_encoder(
             "--encoder"
         )
     yield Progress("Loading the text encoder", 0, 1)
-    loaded = load_encoder(
+    loaded = open_encoder(
         name, max_tokens=trained.max_tokens, encodes_empty=model.encodes_empty, with_transformers=with_transformers
     )
     yield Progress("Loading the text encoder", 1, 1)

@@ -28,6 +28,8 @@ def next_step(objective: Objective, out: Path) -> NextStep:
         return NextStep("train a model in its latents", f"glyffctl train --preset latent --codec {out}")
     if objective.network.classifies:
         return NextStep("lead a model with it", f"glyffctl sample --radical 金 --classifier {out}")
+    if objective.network.compares:
+        return NextStep("measure it", f"glyffctl evaluate --model {out}")
     size = objective.config.codec.size
     options = f"--size {size} --upscaler {out}" if objective.network.enlarges else f"--model {out}"
     return NextStep("draw with it", f'glyffctl sample "lithium" {options}')

@@ -9,6 +9,7 @@ from hashlib import blake2b
 
 import torch
 
+from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import Caution, Event, Note
@@ -25,7 +26,9 @@ _GLYPH_LEVELS = 0.8, 128  # ln σ at which the strokes of a glyph form, at this 
 def preflight(trainer: Trainer) -> Generator[Event, None, None]:
     """Warn of likely mistakes in data and settings, and note over how many steps weights are averaged."""
     yield from _pictures(trainer)
-    if trainer.objective.captioned:  # otherwise drawing does not start from noise alone, either
+    if trainer.network.compares:
+        yield from _embedded(trainer.objective.data.embeddings)
+    elif trainer.objective.captioned:  # otherwise drawing does not start from noise alone, either
         yield from _captions(trainer)
         if not trainer.config.codec.learned:  # the levels that fit latents are not known
             yield from _noise(trainer)
@@ -59,7 +62,22 @@ def _pictures(trainer: Trainer) -> Generator[Event, None, None]:
 
 
 def _captions(trainer: Trainer) -> Generator[Event, None, None]:
-    embeddings, dropout = trainer.objective.data.embeddings.to("cpu"), trainer.config.diffusion.caption_dropout
+    yield from _embedded(trainer.objective.data.embeddings)
+    dropout = trainer.config.diffusion.caption_dropout
+    if dropout == 0:
+        yield Caution(
+            "diffusion.caption_dropout is 0: the model never trains without a caption, and --guidance fails",
+            "captions-always-used",
+        )
+    if dropout > 0.5:
+        yield Caution(
+            f"diffusion.caption_dropout is {dropout:g}: most pictures are trained without their caption",
+            "captions-rarely-used",
+        )
+
+
+def _embedded(embeddings: Embeddings) -> Generator[Event, None, None]:
+    embeddings = embeddings.to("cpu")
     lengths = embeddings.lengths
     empty = int((lengths == 0).sum())
     if empty:
@@ -79,16 +97,6 @@ def _captions(trainer: Trainer) -> Generator[Event, None, None]:
             "language that it does not know?",
             "embeddings-alike",
             {"share": alike},
-        )
-    if dropout == 0:
-        yield Caution(
-            "diffusion.caption_dropout is 0: the model never trains without a caption, and --guidance fails",
-            "captions-always-used",
-        )
-    if dropout > 0.5:
-        yield Caution(
-            f"diffusion.caption_dropout is {dropout:g}: most pictures are trained without their caption",
-            "captions-rarely-used",
         )
 
 

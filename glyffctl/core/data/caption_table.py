@@ -25,6 +25,18 @@ class CaptionTable(NamedTuple):
         count = self.starts[character + 1] - start
         return self.rows[start + (share * count).long().clamp(max=count - 1)]
 
+    def padded(self) -> Tensor:
+        """(C, K) int64: the captions of each character in a row, filled up with −1."""
+        from torch.nn.utils.rnn import pad_sequence  # noqa: PLC0415 - as below
+
+        rows = self.rows.split(self.starts.diff().tolist())
+        return pad_sequence(list(rows), batch_first=True, padding_value=-1)
+
+
+def fit(own: Tensor, caption: Tensor) -> Tensor:
+    """(B, T) bool: whether each caption (T,) is one of `own` (B, K), rows of `CaptionTable.padded`."""
+    return (own[:, None] == caption[:, None]).any(2)
+
 
 def captions_digest(captions: Sequence[str]) -> str:
     """sha256 of the distinct captions in their order, as a JSON array; cached embeddings name it."""

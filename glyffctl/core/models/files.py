@@ -13,11 +13,15 @@ from glyffctl.core.models.upscale_recipe import NETWORK as UPSCALER
 
 CLASSIFIER = "classifier"
 """The kind of network that a classifier of noisy pictures is."""
+COMPARER = "contrastive"
+"""The kind of network that compares pictures with texts."""
 MODEL_FILE = "model.safetensors"
 STATE_FILE = "state.safetensors"
 CONFIG_FILE = "config.json"
 EXPORT_FILE = "glyffctl.json"
 MODEL_KIND = "glyffctl-model/2"
+TOWERS_FILE = "contrastive.safetensors"
+"""Contrastive towers that come with the program."""
 STATE_KIND = "glyffctl-training-state/2"
 FEW_STEP_FILE = "few-step.safetensors"
 FEW_STEP_KIND = "glyffctl-few-step/1"
@@ -64,12 +68,17 @@ def network_kind(path: Path) -> str | None:
 
 def draws(path: Path) -> bool:
     """Whether the model in a file draws pictures of prompts; True where its header cannot be read."""
-    return network_kind(path) not in (UPSCALER, CLASSIFIER)
+    return network_kind(path) not in (UPSCALER, CLASSIFIER, COMPARER)
 
 
 def enlarges(path: Path) -> bool:
     """Whether the model in a file is an upscaler; False where its header cannot be read."""
     return network_kind(path) == UPSCALER
+
+
+def compares(path: Path) -> bool:
+    """Whether the model in a file or run folder has contrastive towers; False where its header cannot be read."""
+    return network_kind(path / MODEL_FILE if path.is_dir() else path) == COMPARER
 
 
 def epochs_of(header: dict[str, Any]) -> float | None:

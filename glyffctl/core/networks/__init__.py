@@ -2,6 +2,7 @@
 
 import glyffctl.core.networks.autoencoder
 import glyffctl.core.networks.classifier
+import glyffctl.core.networks.contrastive
 import glyffctl.core.networks.dit
 import glyffctl.core.networks.generator
 import glyffctl.core.networks.unet

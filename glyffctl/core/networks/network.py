@@ -57,6 +57,8 @@ class Network(nn.Module):
     """It answers with a picture at once, at the highest noise level, and knows no other."""
     classifies: bool = False
     """It is no denoiser: `forward` returns logits, see `classifier`."""
+    compares: bool = False
+    """It is no denoiser: it says how well pictures and texts fit each other, see `contrastive`."""
     shift_width: int = 0
     """Numbers of what `shifted` takes; 0 is a network that cannot be shifted, and so has no students."""
 
@@ -112,14 +114,16 @@ AUTOENCODERS: dict[str, NetworkKind] = {}
 GENERATORS: dict[str, NetworkKind] = {}
 """Those that draw in one pass, see `generator`; by the same name."""
 
-
 CLASSIFIERS: dict[str, NetworkKind] = {}
 """Those of classifiers of noisy pictures, see `classifier`; by the same name."""
+
+COMPARERS: dict[str, NetworkKind] = {}
+"""Those that compare pictures with texts, see `contrastive`; by the same name."""
 
 
 def network_kinds() -> dict[str, NetworkKind]:
     """All kinds of networks that can be trained."""
-    return NETWORKS | UPSCALERS | AUTOENCODERS | GENERATORS | CLASSIFIERS
+    return NETWORKS | UPSCALERS | AUTOENCODERS | GENERATORS | CLASSIFIERS | COMPARERS
 
 
 def build_network(config: NetworkConfig) -> Network:

@@ -23,13 +23,12 @@ from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
 from glyffctl.core.models.config import Config
 from glyffctl.core.networks.classifier import ClassifierConfig
 from glyffctl.core.networks.network import CLASSIFIERS, Network, build_network, channels_last
-from glyffctl.core.noise import Stream, normal, uniform
+from glyffctl.core.noise import Stream, normal
 from glyffctl.core.training.denoising import VALIDATION_SIGMAS, draw_sigmas
 from glyffctl.core.training.objective import OBJECTIVES, Batch, Objective, TrainingData
+from glyffctl.core.training.shifts import draw_shifts, shifted
 
-_SHIFT = 32  # glyphs are shifted by up to a 32nd of their side: there are few of them
 _AT_ONCE = 64  # glyphs
-_PAPER = 255
 
 
 class Classifying(Objective):
@@ -53,7 +52,6 @@ class Classifying(Objective):
         self._class = labels(data.glyphs) - 1
         self.codec = config.codec.build()
         self.schedule = config.diffusion.noise_levels()
-        self._shift = config.codec.size // _SHIFT
         torch.manual_seed(config.training.seed)  # the random weights; dropout draws from the same generators
         self.network = channels_last(build_network(config.network).to(device, dtype))
 
@@ -78,8 +76,7 @@ class Classifying(Objective):
     def batch(self, number: Tensor) -> Batch:
         """Number, glyph, class, place and σ of the samples `number` (B,)."""
         seed, index = self.config.training.seed, self.sample_glyphs(number)
-        places = 2 * self._shift + 1
-        top, left = ((uniform(seed, number, stream) * places).long() for stream in (Stream.TOP, Stream.LEFT))
+        top, left = draw_shifts(seed, number, self.codec.size)
         sigma = draw_sigmas(self.config, self.schedule, number)
         return Batch((number, self.source(index), self._class[index], top, left, sigma), self.lengths[0])
 
@@ -96,18 +93,11 @@ class Classifying(Objective):
         autocast: torch.dtype | None,
     ) -> Tensor:
         """(B,): −log p(radical | x, σ) in nats; the arguments are those of `batch`."""
-        x0 = self.codec.encode(self._shifted(self.pictures(source), top, left)).to(self.dtype)
+        x0 = self.codec.encode(shifted(self.pictures(source), top, left)).to(self.dtype)
         eps = normal(self.config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
         x = x0 + sigma.to(self.dtype)[:, None, None, None] * eps
         found = NoisyClassifier(self.network, autocast).log_probabilities(x, sigma)
         return F.nll_loss(found, label, reduction="none")
-
-    def _shifted(self, pictures: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """(B, size, size) uint8: each picture moved by so many pixels less `_shift`, up and to the left."""
-        padded = F.pad(pictures, (self._shift,) * 4, value=_PAPER)
-        side = torch.arange(pictures.shape[-1], device=pictures.device)
-        row = torch.arange(len(pictures), device=pictures.device)[:, None, None]
-        return padded[row, (top[:, None] + side)[:, :, None], (left[:, None] + side)[:, None]]
 
     @torch.no_grad()
     def validate(self, network: Network, autocast: torch.dtype | None) -> Generator[float, None, dict[float, float]]:
