@@ -47,9 +47,10 @@ def forecast(
     epoch = epoch_size / speed
     total = now.images + max(0.0, left) * (speed if timed else 1)
     epochs = total / epoch_size
+    told = f"{epochs:.0f}" if epochs >= 10 else f"{epochs:.2g}"
     yield Note(
         f"{speed:.{speed < 10:d}f} pictures/s: an epoch takes {duration(epoch)}; the budget ends after "
-        f"{epochs:.2g} epochs, in {duration((total - now.images) / speed)}",
+        f"{told} epochs, in {duration((total - now.images) / speed)}",
         "training-forecast",
         {"speed": speed, "epochs": epochs},
     )

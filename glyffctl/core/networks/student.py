@@ -29,7 +29,7 @@ class JumpEmbedding(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, target: Tensor, guidance: Tensor) -> Tensor:
-        """Target and guidance (B,) float64; those on the CPU move once they are narrow, for Apple's GPUs have no float64."""
+        """Target and guidance (B,) float64, on any device: Apple's GPUs take them only once they are narrow."""
         level = torch.where(target > 0, target.clamp(min=1e-3).log() / 4, _END)
         # ln γ lies in 0…2: a fortieth of it makes codes that change smoothly over all of the range.
         # In bfloat16, which the weights may be narrowed to, a thousand times a label would be off by a radian.

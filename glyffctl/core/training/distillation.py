@@ -37,7 +37,7 @@ _SOLVER = SAMPLERS["dpmpp-2m"]
 _LAST = 0.02  # the level that the teacher's steps into 0 are spaced towards: below it nothing of a picture changes
 _GROUPS = 16  # of trajectories, as many as a batch each, that steps take from in turn
 _TURNS = 16  # of each group: in how many batches a trajectory is
-_AT_ONCE = 32  # pictures that the teacher draws together
+_AT_ONCE = 32  # pictures that the teacher draws together on a CPU
 _VALIDATED = 32  # pictures
 
 
@@ -189,9 +189,11 @@ class Distillation(Objective):
         key = tuple(number.tolist())
         if key not in self._drawn:
             captions, used, seeds = (send(values, self.device) for values in (caption, keep, number))
+            # A GPU waits for Python to launch a pass, however small. What it can train on at once, it can draw at once.
+            at_once = _AT_ONCE if self.device.type == "cpu" else len(number)
             parts = [
                 self._flow(captions[rows], used[rows], seeds[rows], guidance[rows])
-                for rows in torch.arange(len(number)).split(_AT_ONCE)
+                for rows in torch.arange(len(number)).split(at_once)
             ]
             if len(self._drawn) == _GROUPS:  # all of those before have had their turns
                 self._drawn.pop(next(iter(self._drawn)))
