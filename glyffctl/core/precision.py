@@ -48,9 +48,7 @@ def _speedup(device: torch.device) -> float:
     """
     import torch  # noqa: PLC0415
 
-    count = (
-        2 if device.type == "cpu" else 512
-    )  # a GPU has to have more to do than to start: half a millisecond at least
+    count = 2 if device.type == "cpu" else 512  # half a millisecond: a GPU takes microseconds to start
     best = {}
     for dtype in (torch.float32, torch.bfloat16):
         # Both in the memory order of `unet.channels_last`.
