@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from glyffctl.core.diffusion.denoiser import (
 from glyffctl.core.diffusion.guidance import clamp, guide
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import from_betas
+from glyffctl.core.diffusion.weighting import loss_weight as weighting_of
 from tests.toys import Textless, ToyNetwork, captions, eps, last
 
 PREDICTIONS: list[PredictionType] = ["eps", "v", "x0"]
@@ -180,6 +182,22 @@ def test_weights_are_float64_and_positive(weighting: Weighting, prediction: Pred
     assert bool((weight > 0).all())
     if weighting == "simple":
         assert weight.tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize("weighting", ["x0", "eps"])
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_a_weight_by_name_is_the_error_of_that_whatever_is_predicted(
+    prediction: PredictionType, weighting: Literal["x0", "eps"]
+) -> None:
+    x0, noise, answer = (eps(5, 1, 4, 4, seed=seed) for seed in range(3))
+    denoiser = Denoiser(Answer(answer), prediction)
+    x = x0 + column(SIGMA) * noise
+    guess = denoiser(x, SIGMA, None)
+    error = guess - x0 if weighting == "x0" else (x - guess) / column(SIGMA) - noise
+    weighted = denoiser.loss(x0, noise, SIGMA, None) * weighting_of(weighting, prediction, SIGMA)
+    torch.testing.assert_close(weighted, error.square().mean((1, 2, 3)), rtol=1e-9, atol=0)
+    for other in ("simple", "v", "min-snr"):
+        assert torch.equal(weighting_of(other, prediction, SIGMA), loss_weight(other, prediction, SIGMA))
 
 
 # Guidance.

@@ -26,6 +26,7 @@ from glyffctl.core.kernels import layers, switch
 from glyffctl.core.models.config import fit_to_data, read_preset
 from glyffctl.core.networks.captioned import Context
 from glyffctl.core.networks.network import build_network, channels_last
+from glyffctl.core.networks.residual import TimeEmbedding
 from glyffctl.core.networks.unet import Block, UNetConfig
 from tests.pretended_gpu import pretended_gpu
 
@@ -164,12 +165,16 @@ def operators(function: Callable[..., Tensor], *inputs: Tensor) -> list[str]:
     return [str(node.target) for node in make_fx(function)(*inputs).graph.nodes if node.op == "call_function"]
 
 
+@pytest.mark.parametrize("time", ["film", "add", "concat"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_block_on_cuda_is_traced_into_kernels(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_block_on_cuda_is_traced_into_kernels(
+    dtype: torch.dtype, time: TimeEmbedding, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("triton")
     importlib.import_module("glyffctl.core.kernels.check")
     monkeypatch.setattr(switch, "_on", (torch.float32, torch.bfloat16))
-    block = Block(12, 24, 16, UNetConfig(channels=(24,), attention=(0,), head_width=8, context_width=8), attends=True)
+    config = UNetConfig(channels=(24,), attention=(0,), head_width=8, context_width=8, time=time)
+    block = Block(12, 24, 16, config, attends=True)
     names = list(dict(block.named_parameters()))
 
     def run(x: Tensor, embedding: Tensor, tokens: Tensor, mask: Tensor, *parameters: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.tuning import TUNABLE, samplers_with, tuned
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.images import read_settings
+from glyffctl.core.models.level_table import LevelTable
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
@@ -33,6 +35,7 @@ def test_without_settings_it_is_the_sampler_of_the_table() -> None:
         ("langevin", {"snr": 0.3, "langevin_steps": 2}),
         ("pc", {"snr": 0.1}),
         ("ddpm", {"ddpm_variance": 1.0}),
+        ("ddpm", {"ddpm_variance": "measured"}),
     ],
 )
 def test_what_is_typed_draws_another_picture_which_says_so(
@@ -46,7 +49,8 @@ def test_what_is_typed_draws_another_picture_which_says_so(
         done = CliRunner().invoke(app, [*job, *more, "--out", str(file)])
         assert done.exit_code == 0, done.output
     plain, own = (read_settings(file)["recipe"] for file in files)
-    assert own == plain | typed and not typed.keys() & plain.keys()
+    kept = {name: own[name] if value == "measured" else value for name, value in typed.items()}  # a table
+    assert own == plain | kept and not typed.keys() & plain.keys()
     assert files[0].read_bytes() != files[1].read_bytes()
     finish(sample(options_from_picture(files[1])))
     assert (tmp_path / "own-again.png").read_bytes() == files[1].read_bytes()
@@ -79,6 +83,9 @@ def test_refused_in_one_line(command: str, typed: list[str], words: str) -> None
         {"sampler": "pc", "snr": float("nan")},
         {"sampler": "pc", "langevin_steps": 0},
         {"sampler": "ddpm", "ddpm_variance": 1.5},
+        {"sampler": "ddpm", "ddpm_variance": "guessed"},
+        {"sampler": "heun", "ddpm_variance": "measured"},
+        {"sampler": "ddpm", "snr": "measured"},
         {"sampler": "heun", "ddpm_variance": 0.5},
         {"sampler": "few-step", "snr": 0.1},
     ],
@@ -93,6 +100,16 @@ def test_a_recipe_with_settings_survives_json() -> None:
         Recipe(sampler="langevin", snr=0.3, langevin_steps=7),
         Recipe(sampler="pc", langevin_steps=2),
         Recipe(sampler="ddpm", ddpm_variance=0.5),
+        Recipe(sampler="ddpm", ddpm_variance="measured"),
+        Recipe(sampler="ddpm", ddpm_variance=LevelTable((1.0, 2.0), (0.0, 3.0))),
     ):
         assert Recipe.from_plain(json.loads(json.dumps(recipe.as_plain()))) == recipe
         assert recipe.summary() != Recipe(sampler=recipe.sampler).summary()
+
+
+def test_the_measured_variance_takes_a_table_beside_the_model(tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_run / "model.safetensors", tmp_path)
+    job = ["sample", "gold", "--model", str(tmp_path), "--sampler", "ddpm", "--ddpm-variance", "measured"]
+    done = CliRunner().invoke(app, [*job, "--out", str(tmp_path / "x.png")])
+    assert done.exit_code == 2 and "no table" in done.stderr and "--ddpm-variance measured" in done.stderr
+    assert done.stderr.count("\n") == 1 and not (tmp_path / "x.png").exists()

@@ -35,7 +35,14 @@ def whole(option: str, help: str, low: int, high: int, *, metavar: str = "N", sh
 
 
 def real(
-    option: str, help: str, low: float, high: float = math.inf, *, above: bool = False, show_default: bool = True
+    option: str,
+    help: str,
+    low: float,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    show_default: bool = True,
+    word: str = "",
 ) -> Any:
     """Return an option for a finite number from `low` to `high`; other values raise UsageError with the range.
 
@@ -46,21 +53,26 @@ def real(
         high: the greatest value.
         above: exclude `low` itself.
         show_default: whether the help shows the default.
+        word: is taken in place of a number.
     """
 
-    def parse(text: str | float) -> float:
+    def parse(text: str | float) -> float | str:
+        if word and text == word:
+            return word
         try:
             number = float(text)
         except ValueError:
             number = math.nan
         if not low <= number <= high or not math.isfinite(number) or (above and number == low):
             upto = f" {'and at most' if above else 'to'} {high:g}" if math.isfinite(high) else ""
-            raise UsageError(
-                f"{option} must be a finite number {'above' if above else 'from'} {low:g}{upto}, not {text}"
-            )
+            least = f"{'above' if above else 'from'} {low:g}"
+            also = f", or {word}" if word else ""
+            raise UsageError(f"{option} must be a finite number {least}{upto}{also}, not {text}")
         return number
 
-    return typer.Option(option, help=help, parser=parse, metavar="NUMBER", show_default=show_default)
+    return typer.Option(
+        option, help=help, parser=parse, metavar=f"NUMBER|{word}" if word else "NUMBER", show_default=show_default
+    )
 
 
 def choice(option: str, value: str, *choices: str) -> Any:
@@ -179,14 +191,15 @@ LangevinSteps = Annotated[
     ),
 ]
 DdpmVariance = Annotated[
-    float | None,
+    Any,  # a number or a word
     real(
         "--ddpm-variance",
         "Variance of a step of the sampler ddpm: 0 is β̃, the default, 1 is β, and between them the logarithm is "
-        "interpolated.",
+        "interpolated; measured takes in each step what is best by the model's own errors.",
         0,
         1,
         show_default=False,
+        word="measured",
     ),
 ]
 Precision = Annotated[

@@ -11,7 +11,7 @@ from glyffctl.core.interop.diffusers_model import load_diffusers, unet_class
 from glyffctl.core.interop.exported import is_export, load_exported
 from glyffctl.core.io.diffusers_files import is_pipeline
 from glyffctl.core.models.checkpoint import Model, TrainedModel, load_model
-from glyffctl.core.models.recipe import ENTROPIC, FEW_STEP, Recipe
+from glyffctl.core.models.recipe import ENTROPIC, FEW_STEP, MEASURED, Recipe
 from glyffctl.core.models.text_tower import open_encoder
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.hub import pipeline_folder
@@ -77,6 +77,13 @@ def choose_recipe(
     chosen = recipe or model.recipe
     if model.table is not None and isinstance(chosen.schedule, str) and chosen.schedule in ENTROPIC:
         chosen = replace(chosen, schedule=ENTROPIC[chosen.schedule](model.table))
+    if chosen.ddpm_variance == MEASURED:
+        if model.table is None:
+            raise UsageError(
+                "this model has no table of what it knows at each noise level, which `ddpm_variance` measured takes; "
+                "examples/measure_schedule.py makes one, to lie beside the model as entropic.toml"
+            )
+        chosen = replace(chosen, ddpm_variance=model.table)
     if guidance is not None:
         chosen = replace(chosen, guidance=guidance)
     if model.network.one_pass and (negative or led_by):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from glyffctl.core.diffusion.samplers import SAMPLERS, Sampler
 
@@ -19,7 +19,7 @@ TUNABLE: dict[str, Tunable] = {}
 """By the name of the sampler."""
 
 
-def tuned(name: str, settings: Mapping[str, float]) -> Sampler:
+def tuned(name: str, settings: Mapping[str, Any]) -> Sampler:
     """The sampler called `name` with `settings`, which it must take, see `samplers_with`."""
     return TUNABLE[name].make(**settings) if settings else SAMPLERS[name]
 

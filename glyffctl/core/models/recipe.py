@@ -31,9 +31,11 @@ ENTROPIC: dict[str, Callable[[LevelTable], LevelTable]] = {
 _RANGES = {
     "snr": (0.001, 0.95, "a number from 0.001 to 0.95"),
     "langevin_steps": (1, 1000, "a whole number from 1 to 1,000"),
-    "ddpm_variance": (0, 1, "a number from 0 to 1"),
+    "ddpm_variance": (0, 1, "a number from 0 to 1, or measured"),
 }
 """Of the settings that only some samplers take: the least value, the greatest, and both in words."""
+MEASURED = "measured"
+"""In place of v of `diffusion.ddpm_variance`: the best by the model's table."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +50,8 @@ class Recipe:
         snr: the signal-to-noise ratio of a Langevin step, see `diffusion.langevin`; None is the sampler's own, as for
             the next two.
         langevin_steps: Langevin steps at each noise level.
-        ddpm_variance: v of `diffusion.ddpm_variance`, from 0 for β̃ to 1 for β.
+        ddpm_variance: v of `diffusion.ddpm_variance`, from 0 for β̃ to 1 for β; or `MEASURED`, which
+            `models.choose_recipe` replaces by the model's table.
         schedule: the noise levels that steps visit, between the lowest and the highest of the model's: a name of
             `SCHEDULES` or a table; or one of `ENTROPIC`, which `models.choose_recipe` replaces by the model's table.
             None is the model's own schedule.
@@ -60,7 +63,7 @@ class Recipe:
     interval: tuple[float, float] = (0.0, math.inf)
     snr: float | None = None
     langevin_steps: int | None = None
-    ddpm_variance: float | None = None
+    ddpm_variance: float | str | LevelTable | None = None
     schedule: str | LevelTable | None = None
 
     def __post_init__(self) -> None:
@@ -82,7 +85,7 @@ class Recipe:
             _check_schedule(self.schedule)
 
     @property
-    def tuning(self) -> dict[str, float]:
+    def tuning(self) -> dict[str, Any]:
         """The settings of the sampler that are not its own defaults, by name."""
         given = {name: getattr(self, name) for name in _RANGES}
         return {name: value for name, value in given.items() if value is not None}
@@ -91,8 +94,10 @@ class Recipe:
         """Values for JSON, which has no ∞: an end of `interval` that is infinite is None. What is None is left out."""
         ends = [end if math.isfinite(end) else None for end in self.interval]
         plain = {"sampler": self.sampler, "steps": self.steps, "guidance": self.guidance, "interval": ends}
-        named = self.schedule.as_plain() if isinstance(self.schedule, LevelTable) else self.schedule
-        return plain | self.tuning | ({} if named is None else {"schedule": named})
+        named = {**self.tuning, **({} if self.schedule is None else {"schedule": self.schedule})}
+        return plain | {
+            name: value.as_plain() if isinstance(value, LevelTable) else value for name, value in named.items()
+        }
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> Recipe:
@@ -111,7 +116,7 @@ class Recipe:
             interval=(low, high),
             snr=_optional(plain, "snr", float),
             langevin_steps=_optional(plain, "langevin_steps", int),
-            ddpm_variance=_optional(plain, "ddpm_variance", float),
+            ddpm_variance=_variance(plain.get("ddpm_variance")),
             schedule=LevelTable.from_plain(named) if isinstance(named, Mapping) else named,
         )
 
@@ -125,7 +130,10 @@ class Recipe:
         if math.isfinite(high):
             where = f" at σ from {low:g} to {high:g}"
         steps = "1 step" if self.steps == 1 else f"{self.steps:,} steps"
-        own = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in self.tuning.items())
+        said = {
+            name: f"{value:g}" if isinstance(value, int | float) else MEASURED for name, value in self.tuning.items()
+        }
+        own = "".join(f", {name.replace('_', ' ')} {value}" for name, value in said.items())
         if self.schedule is not None:
             own += f", {'a table of levels' if isinstance(self.schedule, LevelTable) else self.schedule}"
         return f"{steps} of {self.sampler}{own}, guidance {self.guidance:g}{where if self.guidance != 1 else ''}"
@@ -167,6 +175,12 @@ def _optional(plain: Mapping[str, Any], name: str, kind: Callable[[Any], _Number
     return None if plain.get(name) is None else kind(plain[name])
 
 
+def _variance(plain: Any) -> float | str | LevelTable | None:
+    if isinstance(plain, Mapping):
+        return LevelTable.from_plain(plain)
+    return plain if plain in (None, MEASURED) else float(plain)
+
+
 def _check_schedule(schedule: str | LevelTable) -> None:
     from glyffctl.core.diffusion.schedule import SCHEDULES  # noqa: PLC0415 - imports torch
 
@@ -189,13 +203,14 @@ def _within(schedule: str | LevelTable, own: Schedule) -> Schedule:
     return within(made, *own.sigmas[[0, -1]].tolist())
 
 
-def _check_tuning(sampler: str, tuning: Mapping[str, float]) -> None:
+def _check_tuning(sampler: str, tuning: Mapping[str, Any]) -> None:
     from glyffctl.core.diffusion.tuning import samplers_with  # noqa: PLC0415 - imports torch
 
     for name, value in tuning.items():
         low, high, words = _RANGES[name]
-        if not low <= value <= high:
-            raise UsageError(f"`{name}` must be {words}, not {value:g}")
+        named = name == "ddpm_variance" and (value == MEASURED or isinstance(value, LevelTable))
+        if not named and not (isinstance(value, int | float) and low <= value <= high):
+            raise UsageError(f"`{name}` must be {words}, not {short_repr(value)}")
         if sampler not in (takes := samplers_with(name)):
             raise UsageError(
                 f"`{name}` is for the sampler {' or '.join(takes)}, not {sampler}; leave it out, or name that sampler"

@@ -46,14 +46,15 @@ class ResBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, inputs, H, W) and (B, embedding) → (B, outputs, H, W)."""
         embedded = self.embed(embedding)
+        everywhere = embedded.unsqueeze(2).unsqueeze(3)
         hidden = group_norm(x, self.norm1, silu=True)
         if self.time == "concat":
             # In the order of memory that the convolution takes: `cat` keeps it only where all have it.
-            everywhere = embedded[:, :, None, None].to(hidden.dtype).expand(-1, -1, *hidden.shape[2:])
-            hidden = torch.cat([hidden, everywhere.contiguous(memory_format=torch.channels_last)], dim=1)
+            further = everywhere.to(hidden.dtype).expand(-1, -1, *hidden.shape[2:])
+            hidden = torch.cat([hidden, further.clone(memory_format=torch.channels_last)], dim=1)
         hidden = self.conv1(hidden)
         if self.time == "add":
-            hidden = hidden + embedded[:, :, None, None]
+            hidden = hidden + everywhere
         scale, shift = embedded.chunk(2, dim=1) if self.time == "film" else (None, None)
         hidden = group_norm(hidden, self.norm2, scale, shift, silu=True)
         return self.skip(x) + self.conv2(self.dropout(hidden))
