@@ -92,7 +92,7 @@ def page(
     scene = MapScene(
         "tools", ["notes"], points, pictures, field, colourings[0], tensors["near"], "so many numbers",
         [Region("艸 grass", 0.5, 0.5, 200), Region("beneath it", 0.501, 0.5, 100), Region("elsewhere", 0.8, 0.4, 50)],
-        [MarkedPicture(*points[7].tolist(), pictures[7], "drawn", tensors["near"][7])], trails,
+        [MarkedPicture(float(points[7, 0]), float(points[7, 1]), pictures[7], "drawn", tensors["near"][7])], trails,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("page") / "umap.html"
     save_map_page(path, scene, MapLabels(map_glyphs, colourings))
