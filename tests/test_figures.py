@@ -14,7 +14,7 @@ from matplotlib.quiver import Quiver
 from matplotlib.text import Text
 
 from glyffctl.core.io.images import sheet
-from glyffctl.figures import density_score, model_figures, process
+from glyffctl.figures import density_score, model_figures, process, umap_plane
 from glyffctl.figures.attention import draw_attention
 from glyffctl.figures.demo_scene import DemoScene
 from glyffctl.figures.style import SMALL, WIDTH, new_figure, save_figure, smallest_lettering, style
@@ -30,7 +30,7 @@ def scene() -> DemoScene:
     islands = torch.tensor([[-1.2, 0.6], [1.1, 0.9], [0.2, -1.3]], dtype=torch.float64)
     points = islands.repeat(8, 1) + 0.15 * eps(24, 2, seed=1)
     groups = torch.arange(24) % 3
-    return DemoScene(glyphs, 0, "the glyph", points, groups, ("a", "b", "c"), "linear", 0)
+    return DemoScene(glyphs, 0, "the glyph", points, glyphs.repeat(2, 1, 1, 1), groups, ("a", "b", "c"), "linear", 0)
 
 
 def words(figure: Figure) -> list[str]:
@@ -167,3 +167,35 @@ def test_a_table_takes_nothing_for_mathematics(tmp_path: Path) -> None:
         save_figure(tmp_path / "table.png", figure)
     assert "$\\nonsense{$" in words(figure) and "1 of 2" in words(figure)
     assert figure.axes[0].images[0].get_size() == sheet(pictures, 2, gap=6).size[::-1]
+
+
+def test_the_way_back_over_a_map_ends_at_a_glyph(scene: DemoScene) -> None:
+    places, guesses = umap_plane.way_back(scene, scene.plane)
+    assert places.shape == guesses.shape == (len(density_score.TIMES), 2)
+    assert float((places[-1] - scene.noise(scene.plane[:1])[0]).norm()) < 0.02  # from noise
+    assert torch.equal(places[0], guesses[0])
+    assert float((scene.plane - places[0]).norm(dim=1).min()) < 1e-3  # it follows the score to the data
+
+
+def test_the_map_is_drawn_above_the_principal_axes(scene: DemoScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(umap_plane, "umap_plane", lambda *_: scene.plane.flip(0))
+    with style():
+        drawn = umap_plane.draw_umap(scene)
+    assert len(drawn.figure.axes) == 4 * len(density_score.TIMES)
+    assert sum(len(axes.findobj(Quiver)) for axes in drawn.figure.axes) == 2 * (len(density_score.TIMES) - 1)
+    over_map, on_axes = re.findall(r"(0\.\d{3}(?:, 0\.\d{3}){3})", drawn.measured)
+    assert over_map == on_axes  # the same points in another order
+
+
+@pytest.mark.thorough
+def test_a_map_keeps_islands_apart(scene: DemoScene) -> None:
+    kinds = torch.arange(60) % 3
+    pictures = torch.zeros(60, 1, 8, 8)
+    for k in range(60):
+        pictures[k, 0, 2 * int(kinds[k]), :] = 1
+    plane = umap_plane.umap_plane(pictures + 0.05 * eps(60, 64, seed=2).view(60, 1, 8, 8).float(), 0)
+    assert plane.shape == (60, 2)
+    assert abs(float(plane.square().mean()) - 1) < 1e-9
+    middles = torch.stack([plane[kinds == kind].mean(0) for kind in range(3)])
+    within = max(float((plane[kinds == kind] - middles[kind]).norm(dim=1).max()) for kind in range(3))
+    assert float(torch.pdist(middles).min()) > within

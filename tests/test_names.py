@@ -246,7 +246,8 @@ def test_a_map_of_strangers_fonts_and_pictures(tmp_path: Path, world: World, hos
     glyphs = open_glyphs(world.data)
     points = torch.rand(len(glyphs), 2)  # laying them out takes longer than all the rest, and no names
     basis = torch.linalg.qr(torch.randn(32**2, 8))[0]
-    drawn = Map(points, points.flip(1), Subspace(torch.full((32**2,), 200.0), basis))
+    near = torch.arange(len(glyphs))[:, None].flip(0).int()
+    drawn = Map(points, points.flip(1), Subspace(torch.full((32**2,), 200.0), basis), near)
     save_map(world.data, drawn, glyphs.fingerprint(), MapSettings())
     traced = [word for name in (STEERING[1], STEERING[8], MEANT[10], MEANT[18]) for word in ("--trace", name)]
     command = ["visualize-umap", "--data", world.data, "--with", pictures, "--model", hostile_run, *traced]

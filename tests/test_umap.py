@@ -193,7 +193,9 @@ def test_separation_is_told_with_a_table(
     assert parted.map > 0.97 and 0.35 < parted.shuffled < 0.65 and parted.pca > 0.5
     assert (parted.left_right, parted.top_bottom) == (sum(s == "⿰" for _, s in rows), sum(s == "⿱" for _, s in rows))
     content = page_data(tmp_path / "umap.html")
-    assert [way["heading"] for way in content["colourings"]] == ["Structure", "Kangxi radical", "Density"]
+    assert [way["heading"] for way in content["colourings"]] == [
+        *("Structure", "Kangxi radical", "Density", "Ink", "Code point")
+    ]
     (tmp_path / "none.txt").write_text("U+0041\tA\t⿰AB\n", encoding="utf-8")
     with pytest.raises(DataError, match="none of the characters"):
         finish(visualize(UmapOptions(data=map_data, out=tmp_path, ids=tmp_path / "none.txt")))
@@ -207,23 +209,27 @@ def test_any_folder_of_pictures_is_mapped(tmp_path: Path, monkeypatch: pytest.Mo
     rows = []
     for k in range(24):
         Image.fromarray(random.randint(0, 256, (20, 20), dtype=np.uint8)).save(folder / f"{k}.png")
-        rows.append({"file_name": f"{k}.png", "text": f"noise {k}", "font": f"$\\frac{{ 锂 \U0010fffd {k % 2}"})
+        row = {"file_name": f"{k}.png", "text": f"noise {k}", "font": f"$\\frac{{ 锂 \U0010fffd {k % 2}"}
+        rows.append(
+            {**row, "year": 1900 + k, "style": "$\\frac{" if k % 3 else "plain", "id": f"no {k}", "font size": None}
+        )
     (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     settings = MapSettings(neighbors=5)
-    for colour, first in ((None, "Font"), ("density", "Density"), ("none", None)):
+    for colour, first in ((None, "Font"), ("density", "Density"), ("none", None), ("year", "year"), ("style", "style")):
         finish(visualize(UmapOptions(data=folder, out=tmp_path, settings=settings, colour=colour)))
         content = page_data(tmp_path / "umap.html")
-        assert [way["heading"] for way in content["colourings"]] == ["Font", "Density"]
+        assert [way["heading"] for way in content["colourings"]] == ["Font", "Density", "Ink", "year", "style"]
         assert first is None or content["colourings"][content["initial"]]["heading"] == first
     monkeypatch.setattr("glyffctl.workflows.umap.lay_out", never)
-    with pytest.raises(UsageError, match="--color radical is not in these data; there is font, density"):
+    with pytest.raises(
+        UsageError, match="--color radical is not in these data; there is font, year, style, density, ink"
+    ):
         finish(visualize(UmapOptions(data=folder, out=tmp_path, settings=settings, colour="radical")))
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"colour": "sepia"}, "--color"),
         ({"colour": "structure"}, "--ids"),
         ({"settings": {"neighbors": 1}}, "`neighbors`"),
         ({"settings": {"min_dist": math.nan}}, "`min_dist`"),

@@ -307,7 +307,10 @@ def all_characters(unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     radicals = by_radical(glyphs)
     assert radicals is not None
     colouring = Colouring("Radical", radicals)
-    scene = MapScene("all characters", [], points, thumbnails, density(points), colouring)
+    near = torch.arange(count)[:, None] + 1
+    scene = MapScene(
+        "all characters", [], points, thumbnails, density(points), colouring, near.clamp(max=count - 1).int(), "pixels"
+    )
     path = tmp_path_factory.mktemp("map") / "all.html"
     save_map_page(path, scene, MapLabels(glyphs, [colouring]))
     return path

@@ -18,8 +18,9 @@ def visualize_umap(
         str | None,
         typer.Option(
             "--color",
-            help="radical, structure (needs --ids), font, density or none. Default: the first of structure, radical, "
-            "font and density that the data provide. The page can switch between all of them.",
+            help="radical, structure (needs --ids), font, codepoint, density, ink, any other column of the metadata, "
+            "or none. Default: the first of structure, radical, font and density that the data provide. The page can "
+            "switch between all of them.",
             show_default=False,
         ),
     ] = None,

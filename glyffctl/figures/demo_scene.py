@@ -30,6 +30,7 @@ class DemoScene:
         own: the row of the glyph that is shown alone.
         name: its character as a label, or "the glyph" where no font for labels has it.
         plane: (M, 2) float64 of about unit variance: glyphs on their two principal axes.
+        plane_glyphs: (M, 1, h, w) float32 in [−1, 1]: what lies there.
         groups: (M,) int64 to colour `plane` by, 0…len(group_names) − 1.
         group_names: what the groups are.
         schedule_name: the schedule of the figures that show only one.
@@ -40,6 +41,7 @@ class DemoScene:
     own: int
     name: str
     plane: Tensor
+    plane_glyphs: Tensor
     groups: Tensor
     group_names: tuple[str, ...]
     schedule_name: str

@@ -26,15 +26,16 @@ SHARPEST = 0.999
 """The largest ᾱ that is drawn: with less noise the peaks are narrower than the grid."""
 
 
-def _alpha_bar(scene: DemoScene, t: int) -> float:
+def alpha_bar_at(scene: DemoScene, t: int) -> float:
+    """ᾱ after step t, 0 to 1,000, of the schedule of `scene`."""
     return float(scene.schedule.alpha_bar()[t - 1]) if t else 1.0
 
 
-def _points(scene: DemoScene, figure: Figure, row: Sequence[Axes]) -> None:
+def draw_cloud(scene: DemoScene, figure: Figure, row: Sequence[Axes]) -> None:
     """Draw the data in each panel under the same noise, with a legend of the groups."""
     eps = scene.noise(scene.plane)
     for axes, t in zip(row, TIMES, strict=True):
-        noisy = forward.jump(scene.plane, _alpha_bar(scene, t), eps)
+        noisy = forward.jump(scene.plane, alpha_bar_at(scene, t), eps)
         for group in range(len(scene.group_names)):
             x, y = noisy[scene.groups == group].T.numpy()
             axes.scatter(x, y, s=3.5, linewidths=0, color=PALETTE[group], alpha=0.8)
@@ -49,11 +50,11 @@ def _points(scene: DemoScene, figure: Figure, row: Sequence[Axes]) -> None:
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), handletextpad=0.2)
 
 
-def _draw_density(scene: DemoScene, panels: Sequence[Axes], times: Sequence[int], strength: float) -> None:
+def draw_hills(scene: DemoScene, panels: Sequence[Axes], times: Sequence[int], strength: float) -> None:
     """Draw the density in each panel, each on its own scale."""
     line = torch.linspace(-REACH, REACH, CELLS, dtype=torch.float64)
     for axes, t in zip(panels, times, strict=True):
-        values = mixture_density(scene.plane, line, min(_alpha_bar(scene, t), SHARPEST))
+        values = mixture_density(scene.plane, line, min(alpha_bar_at(scene, t), SHARPEST))
         values = values / values.max()
         axes.pcolormesh(
             line.numpy(), line.numpy(), values.numpy(), cmap=DENSITY, vmin=0, vmax=1 / strength, shading="gouraud",
@@ -66,10 +67,10 @@ def draw_density(scene: DemoScene) -> MeasuredFigure:
     """Draw the data under more and more noise, and below the density of the noisy data."""
     figure = new_figure(WIDTH, 3.9)
     upper, lower = figure.subplots(2, len(TIMES))
-    _points(scene, figure, upper)
-    _draw_density(scene, lower, TIMES, 1)
+    draw_cloud(scene, figure, upper)
+    draw_hills(scene, lower, TIMES, 1)
     lower[0].set_ylabel("their density")
-    gaps = ", ".join(f"{distance_from_normal(scene.plane, _alpha_bar(scene, t)):.4f} at t = {t:,}" for t in TIMES[1:])
+    gaps = ", ".join(f"{distance_from_normal(scene.plane, alpha_bar_at(scene, t)):.4f} at t = {t:,}" for t in TIMES[1:])
     return MeasuredFigure(
         figure,
         f"{len(scene.plane):,} real glyphs in their two principal directions, {scene.schedule_name} schedule.\n"
@@ -85,15 +86,39 @@ def draw_score(scene: DemoScene) -> MeasuredFigure:
     """
     figure = new_figure(WIDTH, 8.3)
     panels = list(figure.subplots(2, 2).flat)
-    _draw_density(scene, panels, SCORE_TIMES, 0.4)
-    line = torch.linspace(-REACH, REACH, ARROWS + 2, dtype=torch.float64)[1:-1]
+    draw_hills(scene, panels, SCORE_TIMES, 0.4)
+    norm, longest = draw_arrows(scene, panels, SCORE_TIMES, ARROWS)
+    for axes, t in zip(panels, SCORE_TIMES, strict=True):
+        axes.set_title(f"t = {t:,}", loc="center")
+    bar = figure.colorbar(ScalarMappable(norm, STRENGTH), ax=panels, location="bottom", aspect=45, pad=0.02)
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= max(longest)]
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
+    bar.ax.minorticks_off()
+    bar.set_label("length of the score (dots: shorter than all arrows)")
+    longest_text = ", ".join(f"{_round(value)} at t = {t:,}" for value, t in zip(longest, SCORE_TIMES, strict=True))
+    return MeasuredFigure(
+        figure,
+        f"The longest score among the arrows is {longest_text}, {scene.schedule_name} schedule. Colour and length of "
+        "an arrow follow the logarithm, on one scale in all panels.",
+    )
+
+
+def draw_arrows(
+    scene: DemoScene, panels: Sequence[Axes], times: Sequence[int], across: int
+) -> tuple[LogNorm, list[float]]:
+    """Draw the score of the plane of `scene` in each panel, as a square of arrows.
+
+    Returns:
+        The scale of the arrows' colours, and the length of the longest score in each panel.
+    """
+    line = torch.linspace(-REACH, REACH, across + 2, dtype=torch.float64)[1:-1]
     starts, cell = grid_points(line), float(line[1] - line[0])
-    levels = [min(_alpha_bar(scene, t), SHARPEST) for t in SCORE_TIMES]
+    levels = [min(alpha_bar_at(scene, t), SHARPEST) for t in times]
     scores = [mixture_score(scene.plane, starts, alpha_bar) for alpha_bar in levels]
     longest = [float(values.norm(dim=1).max()) for values in scores]
     top = max(longest)
     norm = LogNorm(SHORTEST, top)
-    for axes, t, values in zip(panels, SCORE_TIMES, scores, strict=True):
+    for axes, values in zip(panels, scores, strict=True):
         lengths = values.norm(dim=1, keepdim=True)
         shown = (lengths >= SHORTEST).flatten()
         share = 0.45 + 0.5 * (lengths / SHORTEST).log() / math.log(top / SHORTEST)
@@ -104,18 +129,7 @@ def draw_score(scene: DemoScene) -> MeasuredFigure:
             headwidth=3.2, headlength=3.4, headaxislength=3.2, minlength=0,
         )  # fmt: skip
         axes.scatter(*starts[~shown].T.numpy(), s=6, color=STRENGTH(0.0), linewidths=0)
-        axes.set_title(f"t = {t:,}", loc="center")
-    bar = figure.colorbar(ScalarMappable(norm, STRENGTH), ax=panels, location="bottom", aspect=45, pad=0.02)
-    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= top]
-    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
-    bar.ax.minorticks_off()
-    bar.set_label("length of the score (dots: shorter than all arrows)")
-    longest_text = ", ".join(f"{_round(value)} at t = {t:,}" for value, t in zip(longest, SCORE_TIMES, strict=True))
-    return MeasuredFigure(
-        figure,
-        f"The longest score among the arrows is {longest_text}, {scene.schedule_name} schedule. Colour and length of "
-        "an arrow follow the logarithm, on one scale in all panels.",
-    )
+    return norm, longest
 
 
 def _round(value: float) -> str:

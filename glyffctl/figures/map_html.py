@@ -28,7 +28,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from torch import Tensor
 
-from glyffctl.core.atlas.groups import Groups, radical_label
+from glyffctl.core.atlas.groups import MOST_GROUPS, Groups, radical_label
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.io.atomic import write_text
 from glyffctl.figures.map_scene import GENERATED, GROUP_COLOURS, OTHERS, PLAIN, Colouring, MapScene
@@ -36,6 +36,8 @@ from glyffctl.figures.style import DENSITY
 
 _SHEET = 2048  # pixels, the longest side of a sheet: every WebGL 2 implementation supports it
 _GREYS = 16
+_SHORT = 1 << 16  # points whose rows fit into two bytes
+_NO_NUMBER = 255  # in the bytes of a scale; numbers are 0 to 254
 _POLICY = (
     "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
@@ -81,7 +83,10 @@ def save_map_page(path: Path, scene: MapScene, labels: MapLabels) -> None:
 
 
 # The parts of one script, in this order and in one scope.
-_SCRIPTS = ("state.js", "drawing.js", "legend.js", "search.js", "moving.js", "pointing.js", "outside.js", "page.js")
+_SCRIPTS = (
+    "state.js", "theme.js", "drawing.js", "overlay.js", "regions.js", "legend.js", "search.js", "moving.js",
+    "pointing.js", "nearby.js", "lasso.js", "saving.js", "trails.js", "outside.js", "page.js", "link.js",
+)  # fmt: skip
 
 
 def _part(name: str) -> str:
@@ -122,6 +127,11 @@ def _content(scene: MapScene, labels: MapLabels) -> dict[str, Any]:
         "fonts": [font.name for font in glyphs.fonts],
         "fontOf": _base64(glyphs.font_of.numpy(), "<i2"),
         "colourings": [_colouring(colouring) for colouring in labels.colourings],
+        "named": MOST_GROUPS,
+        "near": _base64(scene.near.numpy(), "<u2" if len(scene.points) <= _SHORT else "<i4"),
+        "compared": scene.compared,
+        "nearCount": scene.near.shape[1],
+        "regions": [[region.name, region.x, region.y, region.glyphs] for region in scene.regions],
         "initial": next((k for k, c in enumerate(labels.colourings) if c is scene.colouring), 0),
         "colours": list(GROUP_COLOURS),
         "others": OTHERS,
@@ -135,7 +145,7 @@ def _content(scene: MapScene, labels: MapLabels) -> dict[str, Any]:
         "down": down,
         "pages": pages,
         "drawn": [
-            {**_place(marked.x, marked.y, scene), "picture": at, "label": marked.label}
+            {**_place(marked.x, marked.y, scene), "picture": at, "label": marked.label, "near": marked.near.tolist()}
             for marked, at in zip(scene.generated, drawn, strict=True)
         ],
         "trails": [
@@ -143,6 +153,7 @@ def _content(scene: MapScene, labels: MapLabels) -> dict[str, Any]:
                 "label": trail.label,
                 "points": (_places(trail.points, scene) / 65535).tolist(),
                 "pictures": list(range(at, at + len(trail.pictures))),
+                "near": trail.near.tolist(),
             }
             for trail, at in zip(scene.trails, trails[: len(scene.trails)], strict=True)
         ],
@@ -169,9 +180,10 @@ def _spacing(scene: MapScene) -> float:
 def _colouring(colouring: Colouring) -> dict[str, Any]:
     by = colouring.by
     if isinstance(by, Groups):
-        rest = {"labels": by.labels, "counts": by.counts, "others": by.others, "of": _base64(by.of.numpy(), "i1")}
+        rest = {"labels": by.labels, "counts": by.counts, "others": by.others, "of": _base64(by.of.numpy(), "<i2")}
     else:
-        rest = {"values": _base64((by * 255).round().clamp(0, 255).numpy(), "u1")}
+        levels = (by.values * (_NO_NUMBER - 1)).round().nan_to_num(_NO_NUMBER)
+        rest = {"ends": by.ends, "missing": by.missing, "values": _base64(levels.numpy(), "u1")}
     return {"heading": colouring.heading, **rest}
 
 

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from torch import Tensor
 
 from glyffctl.core.atlas.density import Density
-from glyffctl.core.atlas.groups import Groups
+from glyffctl.core.atlas.groups import Groups, Scale
 from glyffctl.figures.map_scene import GENERATED, GROUP_COLOURS, OTHERS, PLAIN, MapScene
 from glyffctl.figures.style import DENSITY, FAINT, GREY, INK, drawable_text, save_figure, style
 
@@ -86,7 +86,7 @@ def _map(axes: Axes, scene: MapScene) -> None:
     size = min(12.0, 1.5e5 / (len(places) + 1500))
     # A random order, not that of the code chart, so that no group covers another.
     order = np.random.RandomState(0).permutation(len(places))
-    by = scene.colouring.by if scene.colouring else None
+    by = _drawn(scene)
     if isinstance(by, Groups):  # but those without a group lie below
         order = order[np.argsort(by.of.numpy()[order] >= 0, kind="stable")]
     x, y = places[order].T
@@ -110,13 +110,22 @@ def _map(axes: Axes, scene: MapScene) -> None:
 
 def _colours(scene: MapScene) -> Numbers:
     """(N, 3) the colour of each point."""
-    if scene.colouring is None:
+    by = _drawn(scene)
+    if by is None:
         return np.tile(to_rgb(PLAIN), (len(scene.points), 1))
-    by = scene.colouring.by
     if isinstance(by, Groups):
         table = np.array([to_rgb(c) for c in (*GROUP_COLOURS[: len(by.labels)], OTHERS)])
         return np.asarray(table[by.of.numpy()])  # −1 is the last: others
-    return np.asarray(DENSITY(0.25 + 0.75 * by.numpy()))[:, :3]
+    colours = np.asarray(DENSITY(0.25 + 0.75 * by.values.nan_to_num(0).numpy()))[:, :3]
+    return np.where(by.values.isnan().numpy()[:, None], to_rgb(OTHERS), colours)
+
+
+def _drawn(scene: MapScene) -> Groups | Scale | None:
+    """What colours the points; of groups the largest, for which there are colours."""
+    if scene.colouring is None:
+        return None
+    by = scene.colouring.by
+    return by.largest() if isinstance(by, Groups) else by
 
 
 def _spaced_rows(places: Numbers, high: Numbers) -> Iterator[int]:
@@ -197,16 +206,16 @@ def _thumbnail(
 
 def _legend(figure: Figure, x: float, y: float, scene: MapScene) -> None:
     """Draw rows of swatch, name and count from (`x`, `y`) down, in inches; in two columns if there are many."""
-    if scene.colouring is None:
+    by = _drawn(scene)
+    if scene.colouring is None or by is None:
         return
-    by = scene.colouring.by
     _write(figure, x, y, scene.colouring.heading, fontsize=11)
     if not isinstance(by, Groups):
         axes = figure.add_axes((x / _WIDE, (y - 0.36) / _HIGH, 2.2 / _WIDE, 0.14 / _HIGH))
         axes.imshow(np.linspace(0.25, 1, 256)[None], cmap=DENSITY, vmin=0, vmax=1, aspect="auto")
         axes.set(xticks=[], yticks=[])
-        _write(figure, x, y - 0.58, "less", fontsize=9, color=GREY)
-        _write(figure, x + 2.2, y - 0.58, "more", fontsize=9, color=GREY, ha="right")
+        _write(figure, x, y - 0.58, by.ends[0], fontsize=9, color=GREY)
+        _write(figure, x + 2.2, y - 0.58, by.ends[1], fontsize=9, color=GREY, ha="right")
         return
     rows = list(zip(GROUP_COLOURS, by.labels, by.counts, strict=False))
     if by.others:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from glyffctl.core.atlas.density import Density
-from glyffctl.core.atlas.groups import Groups
+from glyffctl.core.atlas.groups import Groups, Scale
+from glyffctl.core.atlas.regions import Region
 from glyffctl.figures.style import PALETTE
 
 GROUP_COLOURS = (*PALETTE[:6], "#7a4a1e", "#6f4fa3", "#9c8f00")
@@ -21,10 +22,10 @@ GENERATED = "#d0021b"
 
 @dataclass(frozen=True, eq=False)
 class Colouring:
-    """One way to colour the points: by groups, or by numbers (N,) in 0…1 on the scale of densities."""
+    """One way to colour the points: by groups, or by numbers on the ramp of densities."""
 
     heading: str
-    by: Groups | Tensor
+    by: Groups | Scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ class MarkedPicture:
     y: float
     picture: Tensor  # (T, T) uint8
     label: str
+    near: Tensor  # (K,) int64: the glyphs most alike in their pixels, the nearest first
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,7 @@ class Trail:
     label: str
     points: Tensor  # (S, 2)
     pictures: Tensor  # (S, T, T) uint8
+    near: Tensor  # (S, K) int64: the glyphs most alike in their pixels, the nearest first
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,5 +59,10 @@ class MapScene:
     thumbnails: Tensor  # (N, T, T) uint8, 255 is paper
     density: Density
     colouring: Colouring | None
+    near: Tensor
+    """(N, K) int: of each glyph, those most alike in their pixels, the nearest first."""
+    compared: str
+    """What they were compared in, for a sentence."""
+    regions: Sequence[Region] = ()
     generated: Sequence[MarkedPicture] = ()
     trails: Sequence[Trail] = ()

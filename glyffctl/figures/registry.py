@@ -85,6 +85,18 @@ ENTRIES = (
         "the edge; with much noise all lead to the middle.",
     ),
     Entry(
+        "umap",
+        "The same over a UMAP",
+        "The guide draws its data as a UMAP, where more of the likeness of glyphs survives than on two axes, and adds "
+        "noise to the places on the map. That is a shorthand: noise in pictures is not noise on a map, so density and "
+        "score are those of the dots and not of the glyphs. On principal axes, in the third row, they are both, since "
+        "a straight projection of noise is noise. A circle follows the score from pure noise back to the data. Below "
+        "is the best guess where it is, drawn from the glyphs nearest on the map: a map has no exact inverse, and "
+        "this one serves for drawing alone.",
+        "Four rows of five panels with more and more noise: dots of a map that dissolve; their density with arrows; "
+        "density with arrows on principal axes; and pictures, each blended of a few glyphs.",
+    ),
+    Entry(
         "factor",
         "Noise and score, and the factor between them",
         "Predicting the noise in a picture and knowing the score are the same up to a factor. The factor does not "

@@ -239,13 +239,15 @@ def make_scene(
     own, caution = find_character(glyphs, char)
     kept = [own, *(row for row in range(len(glyphs.characters)) if row != own)][:GLYPHS]
     shown, group, names = plane_groups(glyphs)
+    reduced = _reduced(glyphs.pictures[torch.tensor(shown)])
     if any(label_of(name[0], font) != name[0] for name in names if not name[0].isascii()):
         names = tuple(name[1:].strip() for name in names)
     scene = DemoScene(
         glyphs=to_unit(glyphs.pictures[torch.tensor(kept)])[:, None],
         own=0,
         name=label_of(glyphs.characters[own].character, font),
-        plane=principal_plane(_reduced(glyphs.pictures[torch.tensor(shown)])),
+        plane=principal_plane(reduced),
+        plane_glyphs=reduced,
         groups=group,
         group_names=names,
         schedule_name=schedule,

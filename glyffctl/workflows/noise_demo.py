@@ -31,6 +31,7 @@ from glyffctl.figures import (
     process,
     sampler_error_plot,
     schedules,
+    umap_plane,
     walks,
 )
 from glyffctl.figures.claim_text import claim_text
@@ -64,6 +65,8 @@ GUIDE = Source(
 GIF_FPS = 12.0
 CSS_PIXELS = 96
 """Per inch."""
+UMAP = "umap"
+"""The figure that needs enough glyphs for a map."""
 PLAIN_FIGURES: dict[str, Callable[[DemoScene], MeasuredFigure]] = {
     "pixels": draw_pixels,
     "gaussian": gaussians.draw_gaussian_fit,
@@ -72,6 +75,7 @@ PLAIN_FIGURES: dict[str, Callable[[DemoScene], MeasuredFigure]] = {
     "schedules": schedules.draw_schedules,
     "density": density_score.draw_density,
     "score": density_score.draw_score,
+    UMAP: umap_plane.draw_umap,
     "factor": schedules.draw_score_factor,
     "pure-noise": schedules.draw_pure_noise,
     "joint": gaussians.draw_joint,
@@ -209,6 +213,9 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
     if not any(character.definition.strip() for character in glyphs.characters):
         lacks = "these glyphs have no definitions to draw others for", "name data that have them with --data"
         wanted = yield from _without((BESIDE,), wanted, options, DataError, *lacks)
+    if len(scene.plane) < umap_plane.FEWEST:
+        lacks = f"a map needs {umap_plane.FEWEST} glyphs", "name other data with --data"
+        wanted = yield from _without((UMAP,), wanted, options, DataError, *lacks)
     model = yield from _find_model(options, wanted, scene)
     if model is None:
         wanted = [entry for entry in wanted if not entry.needs_model]

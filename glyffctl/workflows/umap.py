@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from glyffctl.core.atlas.density import density
-from glyffctl.core.atlas.groups import Groups, by_font, by_radical, by_structure
+from glyffctl.core.atlas.groups import radical_label
 from glyffctl.core.atlas.layout import (
     PLACING_NEIGHBORS,
+    SHOWN_NEIGHBORS,
     Map,
     MapSettings,
     epochs_of,
@@ -24,6 +25,7 @@ from glyffctl.core.atlas.layout import (
     save_map,
 )
 from glyffctl.core.atlas.neighbors import Neighbors, nearest, project
+from glyffctl.core.atlas.regions import regions, words_of
 from glyffctl.core.atlas.separation import VOTES, left_right_labels, separation
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
@@ -35,9 +37,9 @@ from glyffctl.core.noise import permutation
 from glyffctl.core.text.prompt import check_prompt
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish, with_fraction
 from glyffctl.workflows.pictures import check_pictures
+from glyffctl.workflows.umap_colours import Colours, check_colour, colours_of_data, measured_colours
 from glyffctl.workflows.umap_pictures import GeneratedPicture, load_pictures, trace_sampling
 
-COLOURS = ("radical", "structure", "font", "density", "none")
 MOST = 100_000
 """The most glyphs in a map: the search for neighbors takes quadratic time, and a browser cannot open a million."""
 _FEWEST = 10
@@ -53,7 +55,8 @@ class UmapOptions:
         out: the folder for the map.
         settings: of the layout.
         ids: a table of ideographic description sequences, for colours by structure and the separation.
-        colour: one of `COLOURS`; None is structure with `ids`, else the first that the data have.
+        colour: structure, radical, font, codepoint, density, ink, or a further column of the metadata, as far as the
+            data have it; "none" for one colour; None is the first that they have.
         drawn: pictures of `sample` to place in the map, or folders of them.
         trace: prompts of glyphs to draw; their predictions of x0 become a path through the map.
         model: draws them, as in `SampleOptions`.
@@ -74,8 +77,6 @@ class UmapOptions:
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
-        if self.colour is not None and self.colour not in COLOURS:
-            raise UsageError(f"--color must be {', '.join(COLOURS)}, not {self.colour!r}")
         if self.colour == "structure" and self.ids is None:
             raise UsageError("--color structure needs --ids FILE, a table of ideographic description sequences")
         for prompt in self.trace:
@@ -141,7 +142,8 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
             {"shown": len(glyphs), "total": len(everything)},
         )
     operators = _operators(glyphs, options.ids) if options.ids else None
-    groups = _groups(glyphs, operators, options.colour)
+    colours = colours_of_data(glyphs, options.data, everything.sampled(MOST), operators)
+    check_colour(options.colour, colours)
     pictures = load_pictures(options.drawn, glyphs.size)
     trails = []
     for prompt in options.trace:
@@ -160,12 +162,12 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
         )
     thumbnails = yield from _thumbnails(glyphs)
     notes = _notes(options, glyphs, len(everything), parted)
-    yield from _draw(options, glyphs, drawn, groups, notes, thumbnails, pictures, trails, places)
+    yield from _draw(options, glyphs, drawn, colours, notes, thumbnails, pictures, trails, places)
     seconds = time.perf_counter() - started
     placed = []
     for picture, at in zip(pictures, places, strict=False):
         x, y = at.points[0].tolist()
-        similar = glyphs.characters[int(glyphs.character_of[at.nearest[0]])].character
+        similar = glyphs.characters[int(glyphs.character_of[at.nearest[0, 0]])].character
         placed.append(PlacedPicture(str(picture.file), picture.label, x, y, similar))
     return UmapReport([png, page], len(glyphs), seconds, cached, options.settings, parted, placed)
 
@@ -187,19 +189,6 @@ def _operators(glyphs: GlyphSet, ids: Path) -> list[str]:
     return operators
 
 
-def _groups(glyphs: GlyphSet, operators: list[str] | None, colour: str | None) -> dict[str, Groups]:
-    """All groups that the data have, the default colouring first."""
-    candidates = {
-        "structure": by_structure(operators) if operators else None,
-        "radical": by_radical(glyphs),
-        "font": by_font(glyphs),
-    }
-    groups = {name: by for name, by in candidates.items() if by is not None}
-    if colour not in (None, "none", "density", *groups):
-        raise UsageError(f"--color {colour} is not in these data; there is {', '.join([*groups, 'density'])}")
-    return groups
-
-
 def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple[Map, Tensor | None, bool]]:
     """The map, the glyphs in its subspace if they were projected, and whether the map is that of an earlier run."""
     fingerprint = glyphs.fingerprint()
@@ -208,10 +197,11 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
         yield Note("the layout is that of an earlier run: the glyphs and settings are the same", "layout-reused")
         return cached, None, True
     subspace, points = yield from with_fraction(project(glyphs), "Reading glyphs", len(glyphs), "glyphs")
-    search = nearest(points, options.settings.neighbors)
+    used, kept = options.settings.neighbors, min(SHOWN_NEIGHBORS + 1, len(glyphs))
+    search = nearest(points, max(used, kept))
     neighbors = yield from with_fraction(search, "Finding neighbors", len(glyphs), "glyphs")
-    layout = yield from _lay_out(points, neighbors, options.settings)
-    drawn = Map(layout, points[:, :2].contiguous(), subspace)
+    layout = yield from _lay_out(points, Neighbors(*(part[:, :used] for part in neighbors)), options.settings)
+    drawn = Map(layout, points[:, :2].contiguous(), subspace, neighbors.rows[:, 1:kept].int().contiguous())
     try:
         save_map(options.data, drawn, fingerprint, options.settings)
     except OutputError as error:
@@ -245,7 +235,7 @@ class _Places:
     """The places of the steps of a picture."""
 
     points: Tensor  # (S, 2)
-    nearest: Tensor  # (S,) the most similar glyph
+    nearest: Tensor  # (S, PLACING_NEIGHBORS) the most similar glyphs, the nearest first
 
 
 def _place(
@@ -264,7 +254,7 @@ def _place(
     found = finish(nearest(projected, PLACING_NEIGHBORS, queries))
     points = place(drawn.points, found)
     lengths = [len(picture.pictures) for picture in pictures]
-    return [_Places(*both) for both in zip(points.split(lengths), found.rows[:, 0].split(lengths), strict=True)]
+    return [_Places(*both) for both in zip(points.split(lengths), found.rows.split(lengths), strict=True)]
 
 
 def _separation(drawn: Map, operators: list[str] | None) -> Separation | None:
@@ -307,7 +297,7 @@ def _draw(
     options: UmapOptions,
     glyphs: GlyphSet,
     drawn: Map,
-    groups: dict[str, Groups],
+    colours: Colours,
     notes: list[str],
     thumbnails: Tensor,
     pictures: list[GeneratedPicture],
@@ -321,9 +311,12 @@ def _draw(
 
     yield Progress("Drawing the map", 0, 2)
     point_density = density(drawn.points)
-    headings = {"structure": "Structure", "radical": "Kangxi radical", "font": "Font"}
-    known = {name: Colouring(headings[name], by) for name, by in groups.items()}
-    known["density"] = Colouring("Density", point_density.at(drawn.points))
+    measured = measured_colours(point_density, drawn.points, thumbnails)
+    order = [name for name in ("structure", "radical", "font") if name in colours]
+    named = {name: (colours | measured)[name] for name in dict.fromkeys((*order, *measured, *colours))}
+    known = {name: Colouring(*one) for name, one in named.items()}
+    if options.colour not in (None, "none", *known):  # ink that is the same everywhere
+        raise UsageError(f"--color {options.colour} is the same for all glyphs; choose another")
     colouring = None if options.colour == "none" else known[options.colour or next(iter(known))]
     side = thumbnails.shape[-1]
     scene = MapScene(
@@ -333,14 +326,21 @@ def _draw(
         thumbnails=thumbnails,
         density=point_density,
         colouring=colouring,
+        near=drawn.near,
+        compared=f"{drawn.subspace.basis.shape[1]} principal components of the pixels",
+        regions=regions(drawn.points, point_density, _names(glyphs)),
         generated=[
             MarkedPicture(
-                float(at.points[0, 0]), float(at.points[0, 1]), _resize(picture.pictures, side)[0], picture.label
+                float(at.points[0, 0]),
+                float(at.points[0, 1]),
+                _resize(picture.pictures, side)[0],
+                picture.label,
+                at.nearest[0],
             )
             for picture, at in zip(pictures, places, strict=False)
         ],
         trails=[
-            Trail(trail.label, at.points, _resize(trail.pictures, side))
+            Trail(trail.label, at.points, _resize(trail.pictures, side), at.nearest)
             for trail, at in zip(trails, places[len(pictures) :], strict=True)
         ],
     )
@@ -349,6 +349,13 @@ def _draw(
     yield Progress("Drawing the map", 1, 2)
     save_map_page(options.out / "umap.html", scene, MapLabels(glyphs, list(known.values())))
     yield Progress("Drawing the map", 2, 2)
+
+
+def _names(glyphs: GlyphSet) -> list[list[Collection[str]]]:
+    """What could name a region of the map: of each glyph its radical, and the words of its definition."""
+    shown = [glyphs.characters[row] for row in glyphs.character_of.tolist()]
+    labels = [radical_label(character.radical) for character in shown]
+    return [[(label,) if label else () for label in labels], [words_of(character.definition) for character in shown]]
 
 
 def _notes(options: UmapOptions, glyphs: GlyphSet, total: int, parted: Separation | None) -> list[str]:

@@ -1,12 +1,14 @@
-"""Groups that colour the points of a map: by radical, font or structure."""
+"""What colours the points of a map: groups by radical, font, structure or any column, or a scale of numbers."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +18,13 @@ from glyffctl.core.data.structure import OPERATORS
 
 MOST_GROUPS = 9
 """Groups with a colour of their own: more colours are hard to distinguish."""
+MOST_LABELS = 500
+"""Groups that a page can list."""
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """N points in a few named groups, the largest first."""
+    """N points in named groups, the largest first."""
 
     name: str
     """What the groups differ in, as in "radical"."""
@@ -34,9 +38,29 @@ class Groups:
         """The number of points in no group."""
         return int((self.of < 0).sum())
 
+    def largest(self, most: int = MOST_GROUPS) -> Groups:
+        """The `most` largest groups; points in others are in none."""
+        of = torch.where(self.of < most, self.of, -1)
+        return replace(self, labels=self.labels[:most], counts=self.counts[:most], of=of)
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """N points by a number."""
+
+    values: Tensor
+    """(N,) float: 0 to 1, NaN where there is no number."""
+    ends: tuple[str, str] = ("less", "more")
+    """What 0 and 1 stand for."""
+
+    @property
+    def missing(self) -> int:
+        """The number of points without a number."""
+        return int(self.values.isnan().sum())
+
 
 def group(name: str, keys: Sequence[object], labels: Mapping[Any, str]) -> Groups | None:
-    """Form the largest groups of equal keys among those that have a label.
+    """Form groups of equal keys among those that have a label.
 
     Args:
         name: what the groups differ in.
@@ -44,11 +68,11 @@ def group(name: str, keys: Sequence[object], labels: Mapping[Any, str]) -> Group
         labels: of the keys that may form a group.
 
     Returns:
-        The groups, at most `MOST_GROUPS`; None if no key has a label.
+        The groups, the largest `MOST_LABELS` at most; None if no key has a label.
     """
     counts = Counter(key for key in keys if key in labels)
     # Equal counts are ordered by label, so that the result does not depend on hashes.
-    chosen = sorted(counts, key=lambda key: (-counts[key], labels[key]))[:MOST_GROUPS]
+    chosen = sorted(counts, key=lambda key: (-counts[key], labels[key]))[:MOST_LABELS]
     rows = {key: row for row, key in enumerate(chosen)}
     of = torch.tensor([rows.get(key, -1) for key in keys])
     return Groups(name, [labels[key] for key in chosen], [counts[key] for key in chosen], of) if chosen else None
@@ -59,6 +83,57 @@ def radical_label(radical: int | None) -> str:
     return (
         f"{radical_character(radical)} {radical_name(radical)}" if radical is not None and 1 <= radical <= 214 else ""
     )
+
+
+def by_values(
+    name: str, values: Sequence[str | float | None], write: Callable[[float], str] | None = None
+) -> Groups | Scale | None:
+    """Group points by a column of any values.
+
+    Numbers, also written ones, are a scale where there are more of them than colours for groups. Its ends are the 1st
+    and the 99th percentile, so that a single outlier does not take all the colours.
+
+    Args:
+        name: of the column.
+        values: N texts or numbers; None for no value.
+        write: writes the numbers at the ends of a scale; None is with four digits.
+
+    Returns:
+        None where the column tells nothing: it has no value, or texts of which none occurs twice.
+    """
+    given = [value for value in values if value is not None]
+    if not given:
+        return None
+    numbers = [_number(value) for value in values]
+    if not any(number is None and value is not None for number, value in zip(numbers, values, strict=True)):
+        exact = torch.tensor([math.nan if number is None else number for number in numbers], dtype=torch.float64)
+        known = exact[~exact.isnan()]
+        if len(known.unique()) > MOST_GROUPS:
+            low, high = np.quantile(known.numpy(), [0.01, 0.99]).tolist()
+            if high == low:
+                low, high = float(known.min()), float(known.max())
+            signs = ("≤ " if known.min() < low else "", "≥ " if known.max() > high else "")
+            scaled = ((exact - low) / (high - low)).clamp(0, 1).float()
+            low_text, high_text = map(write or _brief, (low, high))
+            return Scale(scaled, (f"{signs[0]}{low_text}", f"{signs[1]}{high_text}"))
+        values = [None if number is None else f"{number:g}" for number in numbers]
+        given = [value for value in values if value is not None]
+    if len(set(given)) == len(given) > 1:
+        return None
+    return group(name, values, {value: str(value) for value in given})
+
+
+def _number(value: str | float | None) -> float | None:
+    try:
+        number = float(value) if value is not None else math.nan
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _brief(number: float) -> str:
+    """Four digits, and no exponent where there are few more."""
+    return f"{number:,.0f}" if 1000 <= abs(number) < 1e7 else f"{number:.4g}"
 
 
 def by_radical(glyphs: GlyphSet) -> Groups | None:

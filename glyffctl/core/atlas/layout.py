@@ -28,6 +28,8 @@ FILE_NAME = "umap.safetensors"
 KIND = "glyffctl-umap/1"
 _FEW = 10_000  # up to this many points get 500 epochs, as by default in umap-learn
 _SPREAD = 1.0
+SHOWN_NEIGHBORS = 12
+"""Neighbors of each glyph that are kept with a map."""
 PLACING_NEIGHBORS = 7
 """Neighbors that decide the place of a new picture."""
 _WEISZFELD = 50  # steps
@@ -66,6 +68,7 @@ class Map:
     points: Tensor  # (N, 2) float32
     principal: Tensor  # (N, 2) float32: the plane of largest variance, for comparison
     subspace: Subspace
+    near: Tensor  # (N, K) int32: those most alike to each, the nearest first, itself left out
 
 
 def epochs_of(count: int) -> int:
@@ -217,6 +220,7 @@ def save_map(folder: Path, drawn: Map, fingerprint: str, settings: MapSettings) 
         "principal": drawn.principal,
         "mean": drawn.subspace.mean,
         "basis": drawn.subspace.basis,
+        "near": drawn.near,
     }
     save_tensors(folder / FILE_NAME, KIND, tensors, {"glyphs": fingerprint, **asdict(settings)})
 
@@ -226,7 +230,9 @@ def load_map(folder: Path, fingerprint: str, settings: MapSettings) -> Map | Non
     path = folder / FILE_NAME
     try:
         tensors, header = load_tensors(path, KIND, DataError)
-        drawn = Map(tensors["points"], tensors["principal"], Subspace(tensors["mean"], tensors["basis"]))
+        drawn = Map(
+            tensors["points"], tensors["principal"], Subspace(tensors["mean"], tensors["basis"]), tensors["near"]
+        )
     except (DataError, KeyError):
         return None
     return drawn if header == {"glyphs": fingerprint, **asdict(settings)} else None

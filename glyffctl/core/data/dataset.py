@@ -82,7 +82,7 @@ class GlyphSet:
         """At most `count` of the glyphs, in their order: a random sample, always the same."""
         if len(self) <= count:
             return self
-        index = permutation(0, 0, len(self))[:count].sort().values
+        index = self.sampled(count)
         return replace(
             self,
             character_of=self.character_of[index],
@@ -90,6 +90,10 @@ class GlyphSet:
             pixels=lambda rows: self.pixels(index[rows]),
             identity=f"{count} of {self.identity}",
         )
+
+    def sampled(self, count: int) -> Tensor:
+        """The rows that `sample` keeps, ascending."""
+        return permutation(0, 0, len(self))[:count].sort().values
 
     @property
     def caption_of(self) -> Tensor:

@@ -22,6 +22,8 @@ precision highp sampler2DArray;
 uniform sampler2DArray pages;
 uniform float size, across, down, cell, ready;
 uniform bool above;
+uniform vec3 paper, ink, faint;
+uniform float deep;
 flat in int glyph;
 in vec3 tint;
 in float shown;
@@ -32,17 +34,17 @@ void main() {
   float radius = distance(p, vec2(0.5)) * size;
   float disc = clamp(size * 0.5 - radius, 0.0, 1.0);
   float rim = above ? clamp(radius - size * 0.5 + 2.5, 0.0, 1.0) : 0.0;
-  vec4 dot = vec4(mix(tint, vec3(0.0), rim), disc * (above ? 1.0 : 0.8));
+  vec4 dot = vec4(mix(tint, ink, rim), disc * (above ? 1.0 : 0.8));
   int each = int(across * down), spot = glyph % each;
   vec2 corner = vec2(spot % int(across), spot / int(across));
   // Kept half a texel off the neighbours' cells.
   vec2 inside = clamp(p, 0.5 / cell, 1.0 - 0.5 / cell);
-  float ink = 1.0 - texture(pages, vec3((corner + inside) / vec2(across, down), float(glyph / each))).r;
+  float black = 1.0 - texture(pages, vec3((corner + inside) / vec2(across, down), float(glyph / each))).r;
   vec2 side = min(p, 1.0 - p) * size;
   float frame = above ? clamp(2.5 - min(side.x, side.y), 0.0, 1.0) : 0.0;
-  vec3 stroke = shown < 0.5 ? vec3(0.85) : tint * 0.72;
-  if (shown < 0.5) dot = vec4(vec3(0.82), dot.a * 0.45);
-  vec4 drawn = vec4(mix(mix(vec3(1.0), stroke, ink), tint * 0.8, frame), max(max(ink, frame), above ? 1.0 : 0.7));
+  vec3 stroke = shown < 0.5 ? faint : tint * deep;
+  if (shown < 0.5) dot = vec4(faint * 0.97, dot.a * 0.45);
+  vec4 drawn = vec4(mix(mix(paper, stroke, black), tint * 0.8, frame), max(max(black, frame), above ? 1.0 : 0.7));
   colour = mix(dot, drawn, picture);
   if (colour.a < 0.01) discard;
 }`];
@@ -65,8 +67,7 @@ void main() {
   colour = vec4(mix(ramp[i], ramp[i + 1], value - float(i)), 1.0);
 }`];
 
-const RAMP = data.ramp.map(rgb);
-const ramped = (v) => { const t = v * 4, i = Math.min(3, Math.floor(t)); return RAMP[i].map((c, k) => c + (RAMP[i + 1][k] - c) * (t - i)); };
+const ramped = (v) => { const ramp = look().ramp, t = v * 4, i = Math.min(3, Math.floor(t)); return ramp[i].map((c, k) => c + (ramp[i + 1][k] - c) * (t - i)); };
 
 let gl, dots, field, buffers, texture, ready = 0;
 
@@ -102,6 +103,8 @@ function attribute(where, content, size, kind) {
 function begin() {
   gl = canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: false });
   if (!gl) { sorry("This map is drawn with WebGL 2, which this browser does not have or has switched off."); return false; }
+  lettering = null;
+  writtenAs = "";
   dots = program(DOTS);
   field = program(FIELD);
   buffers = {
@@ -161,16 +164,17 @@ function thumbnail(where, index, left, top, side) {
 
 const dotSize = () => Math.min(60 * ratio, Math.max(2.4 * ratio, 0.8 * data.spacing * view.scale * ratio));
 
-// Results are larger than the rest, the fewer the larger; a group of the legend is too large for that.
+// Results are larger than the rest, the fewer the larger; a group of the legend, or what was drawn around, is too large.
+const together = () => pressed > -2 || inside.length > 0;
 function chosenSize() {
-  return pressed > -2 ? dotSize() : Math.max(dotSize(), (chosen.length > 400 ? 7 : chosen.length > 40 ? 10 : 26) * ratio);
+  return together() ? dotSize() : Math.max(dotSize(), (chosen.length > 400 ? 7 : chosen.length > 40 ? 10 : 26) * ratio);
 }
 
 function paint() {
   asked = false;
   if (!gl || gl.isContextLost()) return;
   gl.viewport(0, 0, canvas.width, canvas.height);
-  gl.clearColor(1, 1, 1, 1);
+  gl.clearColor(...look().paper.map((c) => c / 255), 1);
   gl.clear(gl.COLOR_BUFFER_BIT);
   const reach = [width / 2 / view.scale, height / 2 / view.scale];
   if (at("thick").checked) {
@@ -178,7 +182,7 @@ function paint() {
     gl.uniform2f(field.uniform.middle, view.x, view.y);
     gl.uniform2f(field.uniform.reach, ...reach);
     gl.uniform1i(field.uniform.field, 1);
-    gl.uniform3fv(field.uniform.ramp, RAMP.flat().map((c) => c / 255));
+    gl.uniform3fv(field.uniform.ramp, look().ramp.flat().map((c) => c / 255));
     gl.drawArrays(gl.TRIANGLE_STRIP, 0, 4);
   }
   gl.useProgram(dots.made);
@@ -190,68 +194,29 @@ function paint() {
   gl.uniform1f(u.down, data.down);
   gl.uniform1f(u.cell, data.cell);
   gl.uniform1f(u.ready, ready);
+  for (const name of ["paper", "ink", "faint"]) gl.uniform3fv(u[name], look()[name].map((c) => c / 255));
+  gl.uniform1f(u.deep, look().deep);
   gl.uniform1f(u.size, dotSize());
   gl.uniform1i(u.above, 0);
   gl.drawArrays(gl.POINTS, 0, count);
   if (chosen && chosen.length) {
     gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffers.chosen);
     gl.uniform1f(u.size, chosenSize());
-    gl.uniform1i(u.above, pressed > -2 ? 0 : 1);
+    gl.uniform1i(u.above, together() ? 0 : 1);
     gl.drawElements(gl.POINTS, chosen.length, gl.UNSIGNED_INT, 0);
   }
+  if (naming()) nameRegions();
   overlay();
   placeCard();
   countOutside();
+  remember();
 }
 
-function overlay() {
-  // A frame of nothing but a clearing is not always shown, and it costs a layer of the whole window.
-  lines.hidden = !data.trails.length && !data.drawn.length && hovered?.glyph === undefined;
-  if (lines.hidden) return;
-  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-  pen.clearRect(0, 0, width, height);
-  for (const trail of data.trails) {
-    const spots = trail.points.map(([u, v]) => screen(u, v));
-    for (const [colour, wide] of [["#ffffff", 5], [data.drawnColour, 2]]) {
-      pen.strokeStyle = colour; pen.lineWidth = wide; pen.lineJoin = "round";
-      pen.beginPath();
-      spots.forEach(([u, v], k) => (k ? pen.lineTo(u, v) : pen.moveTo(u, v)));
-      pen.stroke();
-    }
-    spots.forEach(([u, v], k) => {
-      pen.fillStyle = data.drawnColour;
-      pen.beginPath();
-      pen.arc(u, v, k + 1 === spots.length ? 5 : 2.5, 0, 7);
-      pen.fill();
-    });
-  }
-  for (const m of marked()) {
-    const [u, v] = screen(m.x, m.y), side = framed();
-    pen.fillStyle = "#ffffff";
-    pen.fillRect(u - side / 2 - 2, v - side / 2 - 2, side + 4, side + 4);
-    thumbnail(pen, m.picture, u - side / 2, v - side / 2, side);
-    pen.strokeStyle = data.drawnColour; pen.lineWidth = 2;
-    pen.strokeRect(u - side / 2 - 1, v - side / 2 - 1, side + 2, side + 2);
-  }
-  if (hovered && hovered.glyph !== undefined) {
-    const [u, v] = screen(x(hovered.glyph), y(hovered.glyph)), size = Math.max(12, dotSize() / ratio + 4);
-    pen.strokeStyle = "#000000"; pen.lineWidth = 2;
-    pen.beginPath();
-    if (size > 18) pen.rect(u - size / 2, v - size / 2, size, size); else pen.arc(u, v, size / 2, 0, 7);
-    pen.stroke();
-  }
+function redraw() {
+  if (asked) return;
+  asked = true;
+  delete document.body.dataset.link;
+  requestAnimationFrame(paint);
 }
-
-const framed = () => Math.min(64, Math.max(26, dotSize() / ratio));
-function* marked() {
-  yield* data.drawn;
-  for (const trail of data.trails) {
-    const last = trail.points.length - 1;
-    for (const k of new Set([0, last >> 1, last]))
-      yield { x: trail.points[k][0], y: trail.points[k][1], picture: trail.pictures[k], label: trail.label, note: `step ${k + 1} of ${last + 1}` };
-  }
-}
-
-function redraw() { if (!asked) { asked = true; requestAnimationFrame(paint); } }
 const screen = (u, v) => [(u - view.x) * view.scale + width / 2, height / 2 - (v - view.y) * view.scale];
 const unit = (px, py) => [(px - width / 2) / view.scale + view.x, (height / 2 - py) / view.scale + view.y];

@@ -21,7 +21,8 @@ function pan(dx, dy) {
   redraw();
 }
 
-const panels = () => ["find", "key", "notes", "tools"].map((id) => at(id).getBoundingClientRect()).filter((box) => box.width);
+const PANELS = ["find", "key", "trace", "near", "notes", "tools"];
+const panels = () => PANELS.map((id) => at(id).getBoundingClientRect()).filter((box) => box.width);
 
 // The part of the window that no panel covers and that has most of what is looked for: area, or room for a shape.
 function free(gain = (wide, high) => wide * high) {
@@ -37,13 +38,18 @@ function free(gain = (wide, high) => wide * high) {
   return best;
 }
 
-// With little room the panels would lie over the map, so it goes where they are not.
+let began = { ...view };  // the view of the whole map
+const atHome = () => view.x === began.x && view.y === began.y && view.scale === began.scale;
+
+// The map goes where no panel lies over it, unless that made it much smaller.
 function whole() {
   flight++;
   leave();
-  const room = narrow.matches ? free(Math.min) : { left: 0, right: width, top: 0, bottom: height };
+  let room = free(Math.min);
+  if (!narrow.matches && Math.min(room.right - room.left, room.bottom - room.top) < 0.8 * home) room = { left: 0, right: width, top: 0, bottom: height };
   const scale = Math.min(home, Math.max(120, 0.98 * Math.min(room.right - room.left, room.bottom - room.top)));
   Object.assign(view, centred(0.5, 0.5, scale, [(room.left + room.right) / 2, (room.top + room.bottom) / 2]));
+  began = { ...view };
   redraw();
 }
 
@@ -60,10 +66,10 @@ function landing() {
 
 function travel(u, v, scale, spot, then = () => {}) {
   const from = { ...view }, to = centred(u, v, scale, spot);
-  const began = performance.now(), lasts = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1 : 450, mine = ++flight;
+  const started = performance.now(), lasts = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1 : 450, mine = ++flight;
   const step = (now) => {
     if (mine !== flight) return;
-    const t = Math.min(1, Math.max(0, (now - began) / lasts)), s = t * t * (3 - 2 * t);
+    const t = Math.min(1, Math.max(0, (now - started) / lasts)), s = t * t * (3 - 2 * t);
     view.scale = from.scale * (to.scale / from.scale) ** s;
     // Places go as the scale does, or a long way is gone in the last moment.
     const share = Math.abs(to.scale / from.scale - 1) < 1e-6 ? s : (1 / from.scale - 1 / view.scale) / (1 / from.scale - 1 / to.scale);
@@ -87,6 +93,7 @@ function makeRoom() {
 function fly(i) {
   makeRoom();
   leave();
+  if (picked) pick({ glyph: i });
   travel(x(i), y(i), Math.max(view.scale, close()), landing(), () => {
     hovered = { glyph: i };
     kept = true;

@@ -50,7 +50,8 @@ function countOutside() {
 
 // In the middle of the longest part of its side that no panel covers; if that is short, at the side of what is free.
 function placeOutside() {
-  const boxes = panels(), room = free(), off = 30;
+  covers = panels();
+  const boxes = covers, room = free(), off = 30;
   for (const side of SIDES) {
     const upright = side === LEFT || side === RIGHT, most = upright ? height : width;
     const low = side === LEFT || side === TOP ? 0 : (upright ? width : height) - 2 * off, high = low + 2 * off;
@@ -70,4 +71,6 @@ function placeOutside() {
   }
 }
 const watch = new ResizeObserver(() => { placeOutside(); redraw(); });
-for (const id of ["find", "key", "notes", "tools"]) watch.observe(at(id));
+for (const id of PANELS) watch.observe(at(id));
+// Where there is little room, what lies at the bottom lifts the buttons beside it.
+new ResizeObserver(() => document.documentElement.style.setProperty("--lift", `${at("dock").offsetHeight}px`)).observe(at("dock"));

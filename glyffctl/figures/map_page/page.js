@@ -5,7 +5,7 @@ at("fit").addEventListener("click", fit);
 at("clear").addEventListener("click", () => { clear(); (touched ? canvas : at("search")).focus(); });
 document.addEventListener("keydown", (e) => {
   if (e.isComposing) return;
-  const typing = ["INPUT", "SELECT"].includes(document.activeElement?.tagName);
+  const typing = ["INPUT", "SELECT"].includes(document.activeElement?.tagName) && document.activeElement.type !== "checkbox";
   if (e.key === "Escape") {
     // The legend lies over the map where there is little room: first that goes, then what was looked for.
     if (narrow.matches && unfolded(at("fold")) && at("key").contains(document.activeElement)) {
@@ -13,13 +13,16 @@ document.addEventListener("keydown", (e) => {
       at("fold").focus();
       return;
     }
+    if (lassoing || drawing) { drawing = null; lasso(false); redraw(); return; }
     clear();
+    pick(null);
     canvas.focus();
   } else if (typing || e.ctrlKey || e.metaKey || e.altKey) return;
   else if (e.key === "/") { e.preventDefault(); at("search").focus(); }
   else if (e.key === "+" || e.key === "=") zoom(1.6);
   else if (e.key === "-") zoom(1 / 1.6);
   else if (e.key === "0") whole();
+  else if (e.key === "s") lasso(!lassoing);
   else if (e.key === "ArrowLeft") pan(80, 0);
   else if (e.key === "ArrowRight") pan(-80, 0);
   else if (e.key === "ArrowUp") pan(0, 80);
@@ -49,6 +52,7 @@ function resize() {
   for (const c of [canvas, lines]) { c.width = Math.round(width * ratio); c.height = Math.round(height * ratio); }
   home = Math.max(120, Math.min(width, height) * 0.98);
   view.scale *= home / before;
+  began.scale *= home / before;
   placeOutside();
   redraw();
 }
@@ -59,10 +63,10 @@ canvas.addEventListener("webglcontextrestored", () => { if (begin()) decode(); }
 at("title").textContent = data.title;
 at("notes").textContent = data.notes.join("  ·  ");
 at("notes").hidden = !data.notes.length;
-at("ramp").style.background = `linear-gradient(90deg, ${data.ramp.slice(1).join(", ")})`;
 colourings.forEach((c, k) => { const option = element("option", c.heading, at("by")); option.value = String(k); });
 at("by").value = String(colouring);
 at("by").parentElement.hidden = colourings.length < 1;
+dress();
 key();
 tell();
 resize();

@@ -111,6 +111,8 @@ const still = () => (touched ? 10 : 4);
 canvas.addEventListener("pointerdown", (e) => {
   if (e.pointerType === "mouse" && e.button) return;  // a context menu may swallow its pointerup
   canvas.setPointerCapture(e.pointerId);
+  if (drawing) endDrawing(false);  // a second finger: the map is moved instead
+  else if (!pointers.size) startDrawing(e);
   pointers.set(e.pointerId, [e.clientX, e.clientY]);
   canvas.classList.add("held");
   start = [e.clientX, e.clientY];
@@ -122,6 +124,7 @@ canvas.addEventListener("pointermove", (e) => {
   const [dx, dy] = [e.clientX - before[0], e.clientY - before[1]];
   moved = Math.max(moved, Math.hypot(e.clientX - start[0], e.clientY - start[1]));
   pointers.set(e.pointerId, [e.clientX, e.clientY]);
+  if (drawing) { goOnDrawing(e); return; }
   if (pointers.size === 2) {
     const other = [...pointers].find(([id]) => id !== e.pointerId)[1];
     const apart = (p) => Math.hypot(p[0] - other[0], p[1] - other[1]);
@@ -133,11 +136,15 @@ canvas.addEventListener("pointermove", (e) => {
 for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (e) => {
   if (!pointers.delete(e.pointerId)) return;
   if (!pointers.size) canvas.classList.remove("held");
+  if (drawing) { endDrawing(end === "pointerup"); return; }
   if (end !== "pointerup" || moved > still()) return;
   hovered = under(e.clientX, e.clientY, touched ? FINGER : undefined);
   kept = touched;
   show();
+  // A finger asks for the neighbours on the card, which would lie below it otherwise.
+  if (!touched && hovered) pick(hovered);
 });
+at("neighbours").addEventListener("click", () => { if (hovered) { pick(hovered); leave(); } });
 // A finger that lifts leaves at once, and would take the card with it.
 canvas.addEventListener("pointerleave", () => { if (!pointers.size && !kept) leave(); });
 document.addEventListener("pointerdown", (e) => {

@@ -80,7 +80,7 @@ function search() {
   at("results").replaceChildren();
   unfold(at("list"), true);
   at("list").hidden = true;
-  found = []; next = 0;
+  found = []; next = 0; inside = [];
   delete document.body.dataset.found;
   if (!text) { tell(); return; }
   // The name of a radical is no part of its character's definition, always.
@@ -101,12 +101,16 @@ function search() {
   document.body.dataset.inView = String(inView());
 }
 
-const LISTED = 50;
+const LISTED = 50, MORE = 250;
 function list() {
   const many = found.length;
   at("count").textContent = many ? `${many.toLocaleString("en")} of ${count.toLocaleString("en")} glyphs` : "nothing found";
   at("list").hidden = !many;
-  for (const i of found.slice(0, LISTED)) {
+  enlist(0, LISTED);
+}
+
+function enlist(from, to) {
+  for (const i of found.slice(from, to)) {
     const row = data.characters[characterOf[i]], button = element("button", "", element("li", "", at("results")));
     element("b", row[0] || "·", button);
     element("span", row[2], button);
@@ -114,7 +118,10 @@ function list() {
     if (data.fonts.length > 1 && fontOf[i] >= 0) element("em", data.fonts[fontOf[i]], button);
     button.addEventListener("click", () => fly(i));
   }
-  if (many > LISTED) element("li", `and ${(many - LISTED).toLocaleString("en")} more, marked on the map`, at("results")).className = "rest";
+  if (found.length <= to) return;
+  const rest = element("li", "", at("results")), button = element("button", `and ${(found.length - to).toLocaleString("en")} more, marked on the map`, rest);
+  rest.className = "rest";
+  button.addEventListener("click", () => { rest.remove(); enlist(to, to + MORE); });
 }
 
 function clear() {
