@@ -68,6 +68,8 @@ NoteKind = Literal[
     "separation-measured",
     "glyphs-chosen",
     "claims-measured",
+    # studio
+    "studio-open",
 ]
 
 CautionKind = Literal[
