@@ -1,4 +1,4 @@
-"""The scripts of the map and of the studio: undefined names and likely mistakes, also where no browser test comes by."""
+"""The scripts of the map and of the studio: undefined names and likely mistakes, also where no test comes by."""
 
 import json
 import shutil

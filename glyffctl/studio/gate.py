@@ -13,6 +13,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 METHODS = ("GET", "POST")
+LARGEST_HEADERS = 16 * 2**10
+"""Bytes; a browser sends less than one thousand."""
 _OWN_SITES = {b"same-origin", b"none"}
 _HEADERS = {
     "cache-control": "no-store",
@@ -49,6 +51,8 @@ class Gate:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """The status and the reason, if there is one."""
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > LARGEST_HEADERS:
+            return 431, "the headers are too large"
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name.lower(), []).append(value)

@@ -15,6 +15,7 @@ import uvicorn
 from glyffctl.core.errors import UsageError
 from glyffctl.studio.app import Studio, make_app
 from glyffctl.studio.gallery import Gallery
+from glyffctl.studio.gate import LARGEST_HEADERS
 from glyffctl.studio.options import StudioOptions
 from glyffctl.studio.painter import load_painter
 from glyffctl.studio.surroundings import find_surroundings
@@ -23,7 +24,6 @@ from glyffctl.workflows.events import Event, Note
 HOST = "127.0.0.1"
 _TOKEN_BYTES = 24
 _MOST_CONNECTIONS = 64
-_LARGEST_HEADERS = 16 * 2**10
 
 
 def studio(options: StudioOptions) -> Generator[Event, None, None]:
@@ -57,6 +57,7 @@ def listen(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        listening.listen()  # who opens the address at once waits for a moment, and is not refused
     except OSError as error:
         listening.close()
         raise UsageError(f"cannot use port {port} ({error.strerror}); name another with --port, or none") from error
@@ -77,7 +78,7 @@ def make_server(studio: Studio, listening: socket.socket, token: str) -> tuple[u
         proxy_headers=False,
         server_header=False,
         limit_concurrency=_MOST_CONNECTIONS,
-        h11_max_incomplete_event_size=_LARGEST_HEADERS,
+        h11_max_incomplete_event_size=LARGEST_HEADERS,
         timeout_graceful_shutdown=2,
     )
     return _Server(config, studio), f"http://{HOST}:{port}/?token={token}"
