@@ -35,8 +35,8 @@ def visit(browser: webdriver.Chrome, path: Path) -> None:
     wait(browser, lambda d: d.execute_script("return document.body.dataset.ready") == "yes")
 
 
-def wait(browser: webdriver.Chrome, until: Any) -> Any:
-    return WebDriverWait(browser, 60, poll_frequency=0.05).until(until)
+def wait(browser: webdriver.Chrome, until: Any, seconds: float = 60) -> Any:
+    return WebDriverWait(browser, seconds, poll_frequency=0.05).until(until)
 
 
 def text(browser: webdriver.Chrome, name: str) -> str:
