@@ -250,7 +250,7 @@ def test_old_sheets_go_and_collected_glyphs_stay(monkeypatch: pytest.MonkeyPatch
         if number == 1:
             kept.collect("1-1", True)
     assert [len(kept.find(f"{number}-0").frames) for number in (2, 3, 4)] == [0, 1, 1]
-    assert kept.find("1-1").pixels[0, 0] == 1
+    assert kept.find("1-1").pixels[0, 0] == 1 and kept.find("1-1").frames == []
     for name in ("1-0", "4-2", "9-0"):
         with pytest.raises(UsageError, match="draw it again"):
             kept.find(name)

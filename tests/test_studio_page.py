@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.io.images import read_settings
 from glyffctl.studio.options import StudioOptions
 from glyffctl.workflows.umap import UmapReport
-from tests.browsing import chromium, press, text, touch, wait
+from tests import browsing
+from tests.browsing import chromium, press, text, touch
 from tests.studios import Served, serving
 
 pytestmark = pytest.mark.browser
-PATIENTLY = 300.0  # seconds, for the longest drawing on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,11 @@ def phone() -> Iterator[webdriver.Chrome]:
     driver = chromium(phone=True, local=True)
     yield driver
     driver.quit()
+
+
+def wait(driver: webdriver.Chrome, until: Callable[[webdriver.Chrome], object]) -> None:
+    """Wait as long as the longest drawing may take on a busy machine."""
+    browsing.wait(driver, until, 400)
 
 
 def visit(driver: webdriver.Chrome, served: Served) -> None:
@@ -188,7 +193,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     varied = tiles(browser).astype(float)
     assert all(not np.array_equal(one, glyph) and np.corrcoef(one.ravel(), glyph.ravel())[0, 1] > 0.5 for one in varied)
     browser.find_element(By.CSS_SELECTOR, "[data-keep=left]").click()
-    wait(browser, lambda d: sheets(d) == before + 2, PATIENTLY)  # each of its twelve steps is taken four times
+    wait(browser, lambda d: sheets(d) == before + 2)
     assert all(np.array_equal(one[:, :64], glyph[:, :64]) for one in tiles(browser))
     open_glyph(browser, 0)
     assert "its left half kept" in text(browser, "lineage")

@@ -181,11 +181,11 @@ class Studio:
         """Answer with lines of JSON as they come. A new drawing of a window takes the place of the one before."""
         if len(self._drawings) >= MOST_WINDOWS and window not in self._drawings:
             raise HTTPException(429, f"{MOST_WINDOWS} windows draw already; close one")
-        ticket = self._drawings[window] = object()
-        return StreamingResponse(self._lines(window, ticket, work), media_type=_STREAM)
+        return StreamingResponse(self._lines(window, work), media_type=_STREAM)
 
-    async def _lines(self, window: str, ticket: object, work: Iterator[Said]) -> AsyncIterator[str]:
-        loop = asyncio.get_running_loop()
+    async def _lines(self, window: str, work: Iterator[Said]) -> AsyncIterator[str]:
+        loop, ticket = asyncio.get_running_loop(), object()
+        self._drawings[window] = ticket  # here, since a window that is closed at once never gets so far
         try:
             while self._drawings.get(window) is ticket:
                 said = await loop.run_in_executor(self._thread, _next, work)

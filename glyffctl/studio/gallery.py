@@ -86,7 +86,8 @@ class Gallery:
         """Keep the glyphs of a sheet, and let the oldest go."""
         self._sheets[number] = list(glyphs)
         while len(self._sheets) > MOST_SHEETS:
-            self._sheets.popitem(last=False)
+            _, oldest = self._sheets.popitem(last=False)
+            oldest[0].frames.clear()  # which a glyph that was collected would hold
         frames = [glyphs[0].frames for glyphs in self._sheets.values()]
         size = sum(len(frame) for one in frames for frame in one)
         for one in frames[:-1]:

@@ -15,7 +15,7 @@ from glyffctl.core.device import choose_device
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import Array
 from glyffctl.core.models.drawer import Drawer
-from glyffctl.core.models.recipe import FEW_STEP, PASSES
+from glyffctl.core.models.recipe import FEW_STEP, PASSES, Recipe
 from glyffctl.studio.files import file_name, write_png
 from glyffctl.studio.gallery import COUNT, Gallery, Glyph, as_png, tiled
 from glyffctl.studio.options import StudioOptions
@@ -83,7 +83,7 @@ class Painter:
             prompts=(wish.prompt,),
             model=self.path,
             encoder=self.options.encoder,
-            recipe=wish.recipe,
+            recipe=self._recipe(wish),
             guidance=None if self.loaded.model.network.one_pass else wish.guidance,
             seed=wish.seed,
             count=COUNT,
@@ -129,6 +129,13 @@ class Painter:
             "done": [glyph.name for glyph in glyphs],
             "sheet": base64.b64encode(tiled(pictures)).decode(),
         }
+
+    def _recipe(self, wish: DrawWish) -> Recipe | None:
+        """How to draw; as many steps as the whole model's own way has are those, which may not all be guided."""
+        own, asked = self.loaded.model.full_recipe, wish.recipe
+        if asked is not None and asked.sampler != FEW_STEP and asked.steps == own.steps and own.steps > 1:
+            return replace(own, guidance=wish.guidance)
+        return asked
 
     def enlarge(self, name: str) -> Iterator[Said]:
         """Enlarge a glyph: says how far it is, and at last shows it.
