@@ -95,22 +95,27 @@ class Painter:
         encoder = self.loaded.drawer.encoder
         said = [] if encoder is None else warn_of_texts(encoder, [wish.prompt])
         notes = [event.text for event in said if isinstance(event, Caution)]
-        total = artist.recipe.steps
-        yield {"recipe": artist.recipe.summary(), "steps": total, "notes": notes}
+        yield {"recipe": artist.recipe.summary(), "steps": artist.recipe.steps, "notes": notes}
         film = _Film(self.loaded.model.codec.size)
+        sent: dict[int, bytes] = {}
         drawing = artist.draw(film.watch)
         while True:
             try:
-                next(drawing)
+                event = next(drawing)
             except StopIteration as stop:
                 pictures, _ = stop.value
                 break
             self.steps += 1
-            yield {"step": film.last + 1, "steps": total, "sheet": base64.b64encode(tiled(film.shown)).decode()}
+            line: Said = {"share": event.done / event.total} if isinstance(event, Progress) and event.total else {}
+            if film.fresh:
+                sent[film.last] = film.develop()
+                line |= {"step": film.last + 1, "sheet": base64.b64encode(sent[film.last]).decode()}
+            yield line
         number = self.gallery.next_number()
         made = as_made(options, artist)
         lineage = _lineage(begun, wish)
-        frames = [tiled(frame) for frame in film.frames.values()]
+        whole = self.loaded.drawer.batch >= COUNT
+        frames = list(sent.values()) if whole else [tiled(frame) for frame in film.frames.values()]
         source = None if begun is None else f"{file_name(begun)}.png"
         glyphs = [
             Glyph(
@@ -125,10 +130,7 @@ class Painter:
             for k in range(COUNT)
         ]
         self.gallery.add(number, glyphs)
-        yield {
-            "done": [glyph.name for glyph in glyphs],
-            "sheet": base64.b64encode(tiled(pictures)).decode(),
-        }
+        yield {"done": [glyph.name for glyph in glyphs], "sheet": base64.b64encode(tiled(pictures)).decode()}
 
     def _recipe(self, wish: DrawWish) -> Recipe | None:
         """How to draw; as many steps as the whole model's own way has are those, which may not all be guided."""
@@ -186,7 +188,7 @@ class _Film:
     def __init__(self, size: int) -> None:
         self.shown = np.full((COUNT, size, size), 255, np.uint8)
         self.frames: dict[int, Array] = {}
-        self.last = -1
+        self.last, self.fresh = -1, False
         self._filled: dict[int, int] = {}
 
     def watch(self, step: int, pictures: Array) -> None:
@@ -198,7 +200,12 @@ class _Film:
         if step not in self.frames:
             self.frames[step] = self.shown.copy()
         self.frames[step][rows] = pictures
-        self.last = step
+        self.last, self.fresh = step, True
+
+    def develop(self) -> bytes:
+        """A PNG of what is seen now."""
+        self.fresh = False
+        return tiled(self.shown)
 
 
 def load_painter(options: StudioOptions, gallery: Gallery, folder: Path) -> Generator[Event, None, Painter]:

@@ -58,7 +58,7 @@ async function draw(from = null, what = "") {
     };
     for await (const said of lines("draw", wish, signal)) {
       if (said.recipe) ({ recipe, notes } = said);
-      if (said.step) at("progress").value = said.step / said.steps;
+      if (said.share) at("progress").value = said.share;
       if (!said.sheet) continue;
       const bitmap = await decoded(said.sheet);
       if (signal.aborted) return;
