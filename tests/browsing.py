@@ -13,13 +13,13 @@ PHONE = {"width": 390, "height": 844, "pixelRatio": 2.0, "touch": True, "mobile"
 Point = tuple[float, float]
 
 
-def chromium(phone: bool = False) -> webdriver.Chrome:
-    """Chromium without a screen and without a network (install chromium and chromium-driver)."""
+def chromium(phone: bool = False, local: bool = False) -> webdriver.Chrome:
+    """Chromium without a screen and without a network (install chromium and chromium-driver), or 127.0.0.1 alone."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for argument in (
         "--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1200,800",
-        "--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9",
+        f"--host-resolver-rules=MAP * ~NOTFOUND{', EXCLUDE 127.0.0.1' if local else ''}", "--proxy-server=127.0.0.1:9",
         "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     ):  # fmt: skip
         options.add_argument(argument)
@@ -35,8 +35,8 @@ def visit(browser: webdriver.Chrome, path: Path) -> None:
     wait(browser, lambda d: d.execute_script("return document.body.dataset.ready") == "yes")
 
 
-def wait(browser: webdriver.Chrome, until: Any) -> Any:
-    return WebDriverWait(browser, 60, poll_frequency=0.05).until(until)
+def wait(browser: webdriver.Chrome, until: Any, seconds: float = 60) -> Any:
+    return WebDriverWait(browser, seconds, poll_frequency=0.05).until(until)
 
 
 def text(browser: webdriver.Chrome, name: str) -> str:

@@ -45,13 +45,14 @@ ALLOWED = {
     },
     "figures": {"core"},
     "workflows": {"core", "figures"},
+    "studio": {"core", "workflows"},
     "display": {"core", "workflows"},
-    "cli": {"core", "workflows", "display"},
+    "cli": {"core", "workflows", "studio", "display"},
     "api": {"core", "workflows"},
     "__main__": {"cli"},
     "version": set(),
 }
-HEAVY_ABOVE_CORE = {"typer", "rich", "click", "matplotlib", "selenium"}
+HEAVY_ABOVE_CORE = {"typer", "rich", "click", "matplotlib", "selenium", "starlette", "uvicorn"}
 
 
 def modules() -> Iterator[tuple[str, Path, ast.Module]]:

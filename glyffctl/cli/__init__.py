@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from glyffctl.cli import data, evaluate, export, pages, sample, train
+from glyffctl.cli import data, evaluate, export, pages, sample, studio, train
 from glyffctl.cli.command import Command, SampleCommand
 from glyffctl.cli.errors import Commands
 from glyffctl.version import __version__
@@ -31,6 +31,7 @@ app.command(cls=Command)(data.prepare)
 app.command(cls=Command)(data.embed)
 app.command(cls=Command)(train.train)
 app.command(cls=SampleCommand)(sample.sample)
+app.command(cls=Command)(studio.studio)
 app.command(cls=Command)(evaluate.evaluate)
 app.command("visualize-umap", cls=Command)(pages.visualize_umap)
 app.command("noise-demo", cls=Command)(pages.noise_demo)

@@ -69,6 +69,8 @@ NoteKind = Literal[
     "separation-measured",
     "glyphs-chosen",
     "claims-measured",
+    # studio
+    "studio-open",
 ]
 
 CautionKind = Literal[

@@ -204,7 +204,7 @@ def _sample(
 ) -> Generator[Event, None, SampleReport]:
     encoder = yield from artist.load_encoder()
     if encoder is not None:
-        yield from _warn_of_texts(encoder, [*options.prompts, options.negative])
+        yield from warn_of_texts(encoder, [*options.prompts, options.negative])
     started = time.perf_counter()
     before = Conditions(device=options.drawn_on, runtime=options.runtime, threads=options.threads, batch=options.batch)
     yield from warn_of_rounding(before, Conditions(device=artist.device, runtime=artist.runtime, batch=artist.batch))
@@ -220,18 +220,7 @@ def _sample(
         seeds = list(range(options.seed, options.seed + options.count)) * len(options.prompts)
         pictures = yield from enlarger.enlarge(pictures, seeds)
     seconds = time.perf_counter() - started
-    made = replace(
-        options,
-        batch=artist.batch,
-        precision=artist.precision,
-        threads=artist.threads,
-        drawn_on=artist.device,
-        runtime=artist.runtime,
-        enlarge=None if enlarger is None else enlarger.made,
-        lead=None if artist.guiding is None else artist.guiding.lead,
-        away=None if artist.guiding is None else artist.guiding.away,
-        source=None if artist.sourcing is None else artist.sourcing.options,
-    )
+    made = replace(as_made(options, artist), enlarge=None if enlarger is None else enlarger.made)
 
     def settings(one: SampleOptions) -> dict[str, Any]:
         return to_settings(one, artist.recipe, path, options.encoder or artist.encoder, artist.identity)
@@ -240,7 +229,23 @@ def _sample(
     return SampleReport(files, model_name(path), seconds)
 
 
-def _warn_of_texts(encoder: Encoder, texts: list[str]) -> Generator[Event, None, None]:
+def as_made(options: SampleOptions, artist: Artist) -> SampleOptions:
+    """The options with all that is known once `artist` has drawn by them, for a PNG."""
+    return replace(
+        options,
+        batch=artist.batch,
+        precision=artist.precision,
+        threads=artist.threads,
+        drawn_on=artist.device,
+        runtime=artist.runtime,
+        lead=None if artist.guiding is None else artist.guiding.lead,
+        away=None if artist.guiding is None else artist.guiding.away,
+        source=None if artist.sourcing is None else artist.sourcing.options,
+    )
+
+
+def warn_of_texts(encoder: Encoder, texts: list[str]) -> Generator[Event, None, None]:
+    """Warn of words that the encoder does not know, and of texts that it cuts."""
     yield from warn_of_unknown_words(encoder, texts)
     for text in texts:
         if encoder.is_cut(text):

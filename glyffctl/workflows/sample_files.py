@@ -63,7 +63,7 @@ def write_pictures(
     font = _title_font(options.prompts)
     if options.only is None and not options.is_sheet:
         singles = [replace(options, only=k) for k in range(len(pictures))]
-        named = [(one, out / _single_name(options, k)) for k, one in enumerate(singles)]
+        named = [(one, out / single_name(options, k)) for k, one in enumerate(singles)]
     else:
         named = [(options, out)]
     files = [file for _, file in named]
@@ -79,7 +79,8 @@ def write_pictures(
     return files
 
 
-def _single_name(options: SampleOptions, k: int) -> str:
+def single_name(options: SampleOptions, k: int) -> str:
+    """The file name of picture k, counted over all prompts, in a folder of single pictures."""
     prompt, number = divmod(k, options.count)
     name = f"{prompt:03d}-" if len(options.prompts) > 1 else ""
     return f"{name}{_slug(_name(options, options.prompts[prompt]))}-{options.seed + number}{options.ending}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.io.images import Array
+from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.encoder import TextEncoder
@@ -25,16 +26,29 @@ from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.sourcing import Sourcing
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready for many drawings.
+
+    Attributes:
+        model: what it is.
+        drawer: what draws with it, with a text encoder or without.
+    """
+
+    model: Model
+    drawer: Drawer
+
+
 class TorchArtist:
     """A model on a device, see `sample.Artist`."""
 
     runtime = "torch"
 
-    def __init__(self, options: SampleOptions, path: Path) -> None:
-        """Load the model; errors are raised before slow work."""
+    def __init__(self, options: SampleOptions, model: Path | Loaded) -> None:
+        """Load the model, unless it is; errors are raised before slow work."""
         self._options = options
-        self._device = choose_device(options.device)
-        self._model = load_any(path)
+        device = choose_device(options.device) if isinstance(model, Path) else model.drawer.device
+        self._model = load_any(model) if isinstance(model, Path) else model.model
         self.recipe = self._recipe()
         self.sourcing = None
         if options.source is not None:
@@ -42,8 +56,11 @@ class TorchArtist:
             self.recipe = self.sourcing.recipe
         self.size = self._model.codec.size
         self.identity = self._model.identity_of(self.recipe)
-        self.history, self.encoder, self.device = self._model.history, self._model.encoder.name, self._device.type
-        self._drawer = Drawer.of(self._model, self._device, options.batch, options.precision)
+        self.history, self.encoder, self.device = self._model.history, self._model.encoder.name, device.type
+        if isinstance(model, Path):
+            self._drawer = Drawer.of(self._model, device, options.batch, options.precision)
+        else:
+            self._drawer = model.drawer
         if self.sourcing is not None:
             self._drawer = self.sourcing.take(self._drawer)
         self.guiding = None
@@ -89,6 +106,8 @@ class TorchArtist:
 
     def load_encoder(self) -> Generator[Event, None, TextEncoder | None]:
         """See `sample.Artist`."""
+        if self._drawer.encoder is not None:
+            return self._drawer.encoder
         texts = [*self._options.prompts, self._options.negative]
         if not self._model.encodes_empty and not any(text.strip() for text in texts):
             return None
@@ -96,8 +115,14 @@ class TorchArtist:
         self._drawer = self._drawer.with_encoder(encoder)
         return encoder
 
-    def draw(self) -> Generator[Event, None, tuple[Array, list[Array]]]:
-        """See `sample.Artist`."""
+    def draw(
+        self, watch: Callable[[int, Array], None] | None = None
+    ) -> Generator[Event, None, tuple[Array, list[Array]]]:
+        """See `sample.Artist`.
+
+        Args:
+            watch: is called with each step that a GIF shows, its number from 0 and its pictures (B, H, W) uint8.
+        """
         options, recipe, drawer = self._options, self.recipe, self._drawer
         prompts, negative = drawer.encode(options.prompts), drawer.encode([options.negative])
         prompt = torch.arange(len(options.prompts)).repeat_interleave(options.count)
@@ -108,9 +133,13 @@ class TorchArtist:
         def keep(step: Step) -> None:
             if step.i in kept:
                 # The DDPM view of x has the scale of a picture at every noise level.
-                frames[step.i].append(drawer.pictures(step.x / math.sqrt(1 + step.sigma**2)))
+                pictures = drawer.pictures(step.x / math.sqrt(1 + step.sigma**2))
+                if options.gif:
+                    frames[step.i].append(pictures)
+                if watch is not None:
+                    watch(step.i, pictures.numpy())
 
-        watch = keep if options.gif else None
-        drawing = drawer.draw(recipe, prompts.rows(prompt), seeds, negative=negative, watch=watch)
+        seen = keep if options.gif or watch is not None else None
+        drawing = drawer.draw(recipe, prompts.rows(prompt), seeds, negative=negative, watch=seen)
         pictures = yield from with_progress(drawing, Progress("Drawing", 0, len(prompt), "pictures"))
         return pictures.numpy(), [torch.cat(parts).numpy() for parts in frames.values()] if options.gif else []

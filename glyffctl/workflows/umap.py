@@ -24,7 +24,7 @@ from glyffctl.core.atlas.layout import (
     place,
     save_map,
 )
-from glyffctl.core.atlas.neighbors import Neighbors, nearest, project
+from glyffctl.core.atlas.neighbors import Neighbors, nearest, project, project_into
 from glyffctl.core.atlas.regions import regions, words_of
 from glyffctl.core.atlas.separation import VOTES, left_right_labels, separation
 from glyffctl.core.data.dataset import GlyphSet
@@ -245,11 +245,8 @@ def _place(
     if not pictures:
         return []
     if projected is None:
-        parts = []
-        for index in torch.arange(len(glyphs)).split(_BATCH):
-            parts.append(drawn.subspace.project(glyphs.images(index)))
-            yield Progress("Reading glyphs", int(index[-1]) + 1, len(glyphs), "glyphs")
-        projected = torch.cat(parts)
+        reading = project_into(glyphs, drawn.subspace)
+        projected = yield from with_fraction(reading, "Reading glyphs", len(glyphs), "glyphs")
     queries = drawn.subspace.project(torch.cat([picture.pictures for picture in pictures])[:, None])
     found = finish(nearest(projected, PLACING_NEIGHBORS, queries))
     points = place(drawn.points, found)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -77,17 +78,22 @@ def upscale(options: UpscaleOptions) -> Generator[Event, None, SampleReport]:
         seed = options.seed + number
         # One at a time: the last digits of sums depend on how many are drawn together.
         large = yield from enlarger.enlarge(picture[None], [seed])
-        settings = {
-            "glyffctl": __version__,
-            SOURCE: utf8_name(file.absolute()),
-            "picture": picture_digest(picture),
-            "seed": seed,
-            "enlarged": enlarger.made.as_plain(),
-        }
+        settings = upscale_settings(utf8_name(file.absolute()), picture, seed, enlarger)
         out = _output(file, options.out, enlarger.made.size or 0)
         save_png(out, Image.fromarray(large[0]), settings)
         written.append(out)
     return SampleReport(written, path, time.perf_counter() - started)
+
+
+def upscale_settings(source: str, picture: Array, seed: int, enlarger: Enlarger) -> dict[str, Any]:
+    """What a large picture records: the name `source` of the small one, its pixels' digest, and how it was enlarged."""
+    return {
+        "glyffctl": __version__,
+        SOURCE: source,
+        "picture": picture_digest(picture),
+        "seed": seed,
+        "enlarged": enlarger.made.as_plain(),
+    }
 
 
 def _output(file: Path, out: Path | None, size: int) -> Path:

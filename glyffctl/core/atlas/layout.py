@@ -225,8 +225,14 @@ def save_map(folder: Path, drawn: Map, fingerprint: str, settings: MapSettings) 
     save_tensors(folder / FILE_NAME, KIND, tensors, {"glyphs": fingerprint, **asdict(settings)})
 
 
-def load_map(folder: Path, fingerprint: str, settings: MapSettings) -> Map | None:
-    """Load the map in the data folder; None if it has other glyphs or settings, or is damaged."""
+def load_map(folder: Path, fingerprint: str, settings: MapSettings | None) -> Map | None:
+    """Load the map in the data folder; None if it has other glyphs or settings, or is damaged.
+
+    Args:
+        folder: the data folder.
+        fingerprint: of the glyphs.
+        settings: of the layout; None takes any.
+    """
     path = folder / FILE_NAME
     try:
         tensors, header = load_tensors(path, KIND, DataError)
@@ -235,4 +241,6 @@ def load_map(folder: Path, fingerprint: str, settings: MapSettings) -> Map | Non
         )
     except (DataError, KeyError):
         return None
+    if settings is None:
+        return drawn if header.get("glyphs") == fingerprint else None
     return drawn if header == {"glyphs": fingerprint, **asdict(settings)} else None

@@ -86,6 +86,19 @@ def project(glyphs: GlyphSet, components: int = COMPONENTS) -> Generator[float, 
     return Subspace(mean, basis @ axes), points @ axes
 
 
+def project_into(glyphs: GlyphSet, subspace: Subspace) -> Generator[float, None, Tensor]:
+    """Every glyph in a subspace that was found before: (N, R) float32.
+
+    Yields:
+        The share of the work that is done, 0 to 1.
+    """
+    parts = []
+    for index in torch.arange(len(glyphs)).split(_BATCH):
+        parts.append(subspace.project(glyphs.images(index)))
+        yield (int(index[-1]) + 1) / len(glyphs)
+    return torch.cat(parts)
+
+
 def _pool(pictures: Tensor) -> Tensor:
     """(N, P) uint8: pictures (N, 1, H, W) uint8 averaged to at most SIDE × SIDE."""
     if max(pictures.shape[-2:]) <= SIDE:

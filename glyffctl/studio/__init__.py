@@ -1,0 +1,1 @@
+"""`glyffctl studio`: a page to draw with, served to this machine alone."""
