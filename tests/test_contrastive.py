@@ -13,26 +13,35 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typer.testing import CliRunner
 
+from glyffctl.cli import app
 from glyffctl.core.data.caption_table import CaptionTable, fit
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
+from glyffctl.core.data.split import held_out
 from glyffctl.core.device import CPU
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import EmbeddingError, ModelError, TrainingError, UsageError
+from glyffctl.core.evaluation.prompts import Prompt
+from glyffctl.core.evaluation.retrieval import prompt_ranks, radical_ranks
 from glyffctl.core.models.checkpoint import load_model, save_model
 from glyffctl.core.models.config import fit_to_data, merge, read_preset
 from glyffctl.core.models.files import EncoderInfo
+from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.models.text_tower import open_encoder
 from glyffctl.core.networks.contrastive import Contrastive, ContrastiveConfig, ranks
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.contrasting import FIRST, sigmoid_loss, softmax_loss
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.embed import EmbedOptions, embed
+from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
+from glyffctl.workflows.evaluate_towers import tower_rows
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.models import load_any
-from glyffctl.workflows.retrieval import RetrievalOptions, one_of_each, retrieval
+from glyffctl.workflows.retrieval import RetrievalOptions, not_learned, one_of_each, retrieval
+from glyffctl.workflows.towers import load_towers, towers_path
 from glyffctl.workflows.train import TrainOptions, train
 from tests.conftest import Workshop, cautions, follow, of_kind
 from tests.pretended_gpu import no_waiting, pretended_gpu
@@ -318,7 +327,8 @@ def test_retrieval_is_measured_both_ways_beside_shuffled_pairs(
 
     monkeypatch.setattr(module, "held_out", lambda glyphs, _: torch.ones(len(glyphs), dtype=torch.bool))
     rows = measure(run, workshop, tmp_path)
-    assert list(rows) == ["top 1", "top 5", "top 10", "rank"]
+    assert list(rows) == ["top 1", "top 5", "top 10", "rank", "new 10"]
+    assert rows["new 10"] == rows["top 10"]  # where all glyphs count as held out
     count = len(open_glyphs(workshop.data))
     for name, of in rows.items():
         assert list(of) == ["glyph → text", "text → glyph", "shuffled"]
@@ -338,6 +348,109 @@ def test_one_glyph_of_each_character_of_one_font_after_the_other(workshop: Works
     index = one_of_each(twice, torch.ones(len(twice), dtype=torch.bool))
     assert twice.character_of[index].sort().values.tolist() == list(range(len(glyphs.characters)))
     assert abs(int(twice.font_of[index].sum()) - len(index) / 2) <= 1
+
+
+def test_texts_are_new_unless_a_character_to_learn_from_has_them(workshop: Workshop) -> None:
+    glyphs = open_glyphs(workshop.data)
+    new, out = not_learned(glyphs, 0.3), held_out(glyphs, 0.3)
+    own = glyphs.caption_table.padded()[glyphs.character_of]
+    for caption in range(len(glyphs.captions)):
+        assert bool(new[caption]) == (not bool((own[~out] == caption).any()))
+    assert 0 < int(new.sum()) < len(new)
+
+
+def test_the_command_measures_towers(
+    run: Path, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glyffctl.workflows.retrieval.HOLDOUT", 0.2)
+    line = [*("evaluate", "--model", str(run), "--data", str(workshop.data)), "--out", str(tmp_path / "x.json")]
+    done = CliRunner().invoke(app, line)
+    assert done.exit_code == 0, done.output
+    assert "glyphs of held-out characters" in done.stdout and "new 10" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    refused = CliRunner().invoke(app, [*line, "--steps", "3"])
+    assert refused.exit_code == 2 and "--steps" in refused.output and "towers" in refused.output
+
+
+# As a judge of pictures ----------------------------------------------------------------------------------------------
+
+
+def test_ranks_of_prompts_are_averaged_over_their_own_pictures_and_those_of_others() -> None:
+    by_prompt = torch.tensor([[[1.0, 3.0], [2.0, 1.0]], [[2.0, 1.0], [2.0, 2.0]]])  # (P, C, P)
+    own, others = prompt_ranks(by_prompt)
+    assert own.tolist() == [1.5, 1.5] and others.tolist() == [2.0, 2.0]
+    prompts = [Prompt("gold", (167,)), Prompt("fish", (195,))]
+    found = radical_ranks(by_prompt.flatten(0, 1), torch.tensor([167, 167, 30, 167]), prompts)
+    assert found.tolist() == [pytest.approx(5 / 3)]  # no glyph is a fish
+    assert len(radical_ranks(by_prompt.flatten(0, 1), torch.tensor([1, 2, 3, 4]), prompts)) == 0
+
+
+def test_pictures_that_are_the_glyphs_fit_their_definitions_as_the_glyphs_do(run: Path, workshop: Workshop) -> None:
+    towers = finish(load_towers(run, CPU))
+    glyphs = open_glyphs(workshop.data)
+    held = torch.arange(0, len(glyphs), 2)
+    prompts = [Prompt("one", (1,)), Prompt("hook", (6,)), Prompt("gold", (167,))]
+    pictures = glyphs.images(held)[:, 0]
+    rows = {
+        row.name: row
+        for row in finish(tower_rows(towers, prompts, pictures[:6], pictures, glyphs, held, torch.arange(len(glyphs))))
+    }
+    drawn = rows["rank of the definition"]
+    assert drawn.real is not None and drawn.model == drawn.real and drawn.model.count == len(held)
+    asked = rows["rank of the prompt"]
+    assert asked.real is not None and 1 <= asked.real.count <= 2  # no glyph of the workshop is of gold
+    assert 1 <= asked.model.value <= 3
+
+
+def test_pictures_of_any_size_and_device_have_vectors(
+    run: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glyphs = open_glyphs(workshop.data)
+    pictures = glyphs.images(torch.arange(3))[:, 0]
+    towers = finish(load_towers(run, CPU))
+    here = finish(towers.pictures(pictures))
+    assert here.shape == (3, 16)
+    torch.testing.assert_close(finish(towers.glyphs(glyphs, torch.arange(3))), here)
+    twice = pictures.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    assert float((finish(towers.pictures(twice)) * here).sum(1).min()) > 0.95
+    words = towers.texts(["one", "two"])
+    with pretended_gpu(monkeypatch):
+        there = finish(load_towers(run, torch.device("cuda", 0)))
+        torch.testing.assert_close(finish(there.pictures(pictures)), here, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(there.texts(["one", "two"]), words, rtol=1e-3, atol=1e-3)
+
+
+def test_evaluate_measures_a_model_by_towers(
+    run: Path, tiny_run: Path, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glyffctl.workflows.evaluate.HOLDOUT", 0.5)
+    wanted = EvaluateOptions(
+        data=workshop.data,
+        model=tiny_run,
+        contrastive=run,
+        recipe=Recipe(steps=1),
+        count=1,
+        pictures=16,
+        batch=64,
+        out=tmp_path / "out.json",
+    )
+    events, report = follow(evaluate(wanted))
+    assert of_kind(events, "towers-chosen")
+    rows = {row.name: row for row in report.figures}
+    for what, count in (("prompt", 48), ("definition", 16)):
+        row = rows[f"rank of the {what}"]
+        assert row.model.low <= row.model.value <= row.model.high and row.model.count == count
+    assert rows["rank of the definition"].real is not None  # real glyphs with a prompt's radical there may be none
+    assert abs(rows["rank of the prompt"].model.value - 24.5) < 10  # a model that has learned nothing
+    plain = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert plain["contrastive"] == {"path": str(run), "weights": load_model(run).identity}
+
+
+def test_what_is_no_pair_of_towers(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="--preset contrastive"):
+        finish(load_towers(tiny_run, CPU))
+    with pytest.raises(ModelError, match="no contrastive towers at"):
+        towers_path(tmp_path / "nowhere")
 
 
 # The text tower as an encoder ----------------------------------------------------------------------------------------

@@ -103,6 +103,9 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalRepo
         "text → glyph": ranks(scores.mT, right.mT),
         "shuffled": ranks(scores, wrong),
     }
+    new = not_learned(glyphs, origin.config.training.holdout)
+    new_glyph = new[glyphs.caption_of[index]]
+    of_new = {"glyph → text": new_glyph, "text → glyph": new[caption], "shuffled": new_glyph}
     report = RetrievalReport(
         out=options.out,
         model={
@@ -117,11 +120,26 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalRepo
             "held_out": len(index),
             "definitions": len(caption),
         },
-        figures=retrieval_rows(found, f"{len(caption):,} definitions or {len(index):,} glyphs"),
+        figures=retrieval_rows(
+            found,
+            {name: found[name][which] for name, which in of_new.items()},
+            f"{len(caption):,} definitions or {len(index):,} glyphs",
+        ),
         seconds=time.perf_counter() - started,
     )
     write_text(options.out, json.dumps(asdict(report) | {"out": str(options.out)}, indent=1, ensure_ascii=False) + "\n")
     return report
+
+
+def not_learned(glyphs: GlyphSet, holdout: float) -> Tensor:
+    """(n,) bool: the captions that no character has which is not held out in training.
+
+    Old and new forms of a character mean the same, and often one was learned from.
+    """
+    table, new = glyphs.caption_table, torch.ones(len(glyphs.captions), dtype=torch.bool)
+    learned = table.padded()[glyphs.character_of[~held_out(glyphs, holdout)]].unique()
+    new[learned[learned >= 0]] = False
+    return new
 
 
 def one_of_each(glyphs: GlyphSet, wanted: Tensor) -> Tensor:
