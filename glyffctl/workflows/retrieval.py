@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.caption_table import fit
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
@@ -88,7 +87,8 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalRepo
         yield Caution("it was trained on some of the characters that are held out here", "trained-on-holdout")
     glyphs = open_glyphs(options.data, origin.config.codec.size)
     index = evenly_spaced(one_of_each(glyphs, held_out(glyphs, HOLDOUT)), options.pictures)
-    caption = glyphs.caption_of[index].unique()
+    own = glyphs.caption_of[index]  # definitions: of its other captions, its radical is easily found
+    caption = own.unique()
     if len(caption) < _FEWEST:
         raise DataError(
             f"{options.data} has {len(caption)} definitions of characters that are held out, and {_FEWEST} are needed; "
@@ -96,15 +96,14 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalRepo
         )
     pictures = yield from towers.glyphs(glyphs, index)
     scores = pictures @ towers.texts([glyphs.captions[row] for row in caption.tolist()]).mT
-    own = glyphs.caption_table.padded()[glyphs.character_of[index]]
-    right, wrong = fit(own, caption), fit(own[permutation(options.seed, 0, len(own))], caption)
+    right, wrong = (some[:, None] == caption for some in (own, own[permutation(options.seed, 0, len(own))]))
     found = {
         "glyph → text": ranks(scores, right),
         "text → glyph": ranks(scores.mT, right.mT),
         "shuffled": ranks(scores, wrong),
     }
     new = not_learned(glyphs, origin.config.training.holdout)
-    new_glyph = new[glyphs.caption_of[index]]
+    new_glyph = new[own]
     of_new = {"glyph → text": new_glyph, "text → glyph": new[caption], "shuffled": new_glyph}
     report = RetrievalReport(
         out=options.out,
