@@ -185,6 +185,22 @@ def test_what_is_no_pair_of_towers(tiny_run: Path, tmp_path: Path) -> None:
         towers_path(tmp_path / "nowhere")
 
 
+def test_towers_that_come_with_the_program_are_taken_unless_others_are_named(
+    towers_run: Path, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glyffctl.workflows.towers.pretrained", lambda name: tmp_path / name)
+    assert towers_path(None) is None
+    with pytest.raises(ModelError, match="--preset contrastive"):
+        towers_path(Path("bundled"))
+    file = tmp_path / "contrastive.safetensors"
+    save_model(file, load_model(towers_run), torch.float16)
+    assert towers_path(None) == towers_path(Path("bundled")) == file
+    assert towers_path(towers_run) == towers_run
+    pictures = open_glyphs(workshop.data).images(torch.arange(4))[:, 0]
+    ours, theirs = (finish(finish(load_towers(path, CPU)).pictures(pictures)) for path in (towers_run, file))
+    torch.testing.assert_close(theirs, ours, atol=5e-3, rtol=0)
+
+
 # The text tower as an encoder ----------------------------------------------------------------------------------------
 
 
