@@ -28,6 +28,7 @@ from glyffctl.workflows.events import Caution, Event
 from glyffctl.workflows.towers import load_towers
 
 _FEWEST = 2
+_LARGEST_SEED = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,13 @@ class RetrievalOptions:
     seed: int = 0
     device: str = "auto"
     out: Path = Path("evaluation.json")
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        if self.pictures < _FEWEST:
+            raise UsageError(f"--pictures must be at least {_FEWEST}, not {self.pictures}")
+        if not 0 <= self.seed < _LARGEST_SEED:
+            raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
 
 
 @dataclass(frozen=True)
