@@ -201,6 +201,39 @@ def codec_run(workshop: Workshop) -> Path:
     return out
 
 
+TINY_TOWERS = """
+[network]
+loss = "softmax"
+patch = 4
+channels = [8, 16]
+embedding = 16
+text_channels = 16
+head_width = 8
+dropout = 0.0
+
+[training]
+images = 32
+batch = 8
+warmup = 0
+precision = "fp32"
+holdout = 0.2
+ema_decay = 0.5
+checkpoint_every = 16
+"""
+
+
+@pytest.fixture(scope="session")
+def towers_run(workshop: Workshop) -> Path:
+    """The run folder of contrastive towers whose training is finished; tests only read it."""
+    from glyffctl.workflows.train import TrainOptions, train
+
+    config = workshop.folder / "towers.toml"
+    config.write_text(TINY_TOWERS, encoding="utf-8")
+    out = workshop.folder / "runs" / "towers"
+    finish(train(TrainOptions(data=workshop.data, config=config, gpus=0, out=out, preset="contrastive")))
+    return out
+
+
 @pytest.fixture(scope="session")
 def map_data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
     """400 glyphs at 32×32 from two places of the code chart: many with the radical grass, many with fish or metal."""

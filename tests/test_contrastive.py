@@ -1,4 +1,4 @@
-"""Contrastive towers: their network and losses, what they learn, `train --preset contrastive`, and retrieval."""
+"""Contrastive towers: their network and losses, what they learn, and `train --preset contrastive`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from glyffctl.core.data.caption_table import CaptionTable, fit
@@ -19,60 +18,29 @@ from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import CPU
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.errors import EmbeddingError, ModelError, TrainingError, UsageError
-from glyffctl.core.models.checkpoint import load_model, save_model
+from glyffctl.core.errors import ModelError, TrainingError, UsageError
+from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.config import fit_to_data, merge, read_preset
-from glyffctl.core.models.files import EncoderInfo
-from glyffctl.core.models.text_tower import open_encoder
 from glyffctl.core.networks.contrastive import Contrastive, ContrastiveConfig, ranks
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.training.contrasting import FIRST, sigmoid_loss, softmax_loss
 from glyffctl.core.training.trainer import Trainer
-from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.models import load_any
-from glyffctl.workflows.retrieval import RetrievalOptions, one_of_each, retrieval
 from glyffctl.workflows.train import TrainOptions, train
-from tests.conftest import Workshop, cautions, follow, of_kind
+from tests.conftest import TINY_TOWERS, Workshop, cautions, follow, of_kind
 from tests.pretended_gpu import no_waiting, pretended_gpu
-from tests.stand_ins import make_t5
 from tests.toys import captions, eps
-
-SETTINGS = """
-[network]
-loss = "{loss}"
-patch = 4
-channels = [8, 16]
-embedding = 16
-text_channels = 16
-head_width = 8
-dropout = 0.0
-
-[training]
-batch = 8
-warmup = 0
-precision = "fp32"
-holdout = 0.2
-ema_decay = 0.5
-checkpoint_every = 16
-"""
 
 
 def options(data: Path, out: Path, images: int = 32, loss: str = "softmax", **more: Any) -> TrainOptions:
     settings = out.with_suffix(".toml")
-    settings.write_text(SETTINGS.format(loss=loss), encoding="utf-8")
+    settings.write_text(TINY_TOWERS.replace("softmax", loss), encoding="utf-8")
     wanted = TrainOptions(
         data=data, out=out, gpus=0, preset="contrastive", config=settings, overrides={"images": images}
     )
     return replace(wanted, **more)
-
-
-@pytest.fixture(scope="module")
-def run(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("towers") / "run"
-    finish(train(options(workshop.data, out)))
-    return out
 
 
 def network(**sizes: Any) -> Contrastive:
@@ -270,13 +238,13 @@ def test_no_step_waits_for_the_gpu_and_it_learns_what_the_cpu_does(
 # The commands --------------------------------------------------------------------------------------------------------
 
 
-def test_it_trains_and_tells_what_it_finds(run: Path) -> None:
-    card = (run / "README.md").read_text(encoding="utf-8")
+def test_it_trains_and_tells_what_it_finds(towers_run: Path) -> None:
+    card = (towers_run / "README.md").read_text(encoding="utf-8")
     assert "| among the first | held-out glyphs whose definition is found |" in card
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in (towers_run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     shares = next(row["validation"] for row in reversed(rows) if "validation" in row)
     assert [float(k) for k in shares] == list(FIRST)
-    assert load_model(run).network.compares
+    assert load_model(towers_run).network.compares
 
 
 @pytest.mark.parametrize("loss", ["softmax", "sigmoid"])
@@ -295,87 +263,10 @@ def test_nothing_is_said_about_drawing(workshop: Workshop, tmp_path: Path) -> No
     assert not {"captions-always-used", "brightness-left", "noise-level-far"} & set(cautions(events))
 
 
-def test_towers_are_no_model_that_draws(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_towers_are_no_model_that_draws(towers_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="--contrastive"):
-        load_any(run)
+        load_any(towers_run)
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(run, tmp_path / "runs" / "contrastive")
+    shutil.copytree(towers_run, tmp_path / "runs" / "contrastive")
     path, _ = finish(find_model(None))
     assert path.parent.name == "pretrained"
-
-
-def measure(run: Path, workshop: Workshop, tmp_path: Path, **more: Any) -> dict[str, dict[str, Any]]:
-    report = finish(retrieval(RetrievalOptions(model=run, data=workshop.data, out=tmp_path / "out.json", **more)))
-    written = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
-    assert [row["name"] for row in written["figures"]] == [row.name for row in report.figures]
-    return {row.name: row.of for row in report.figures}
-
-
-def test_retrieval_is_measured_both_ways_beside_shuffled_pairs(
-    run: Path, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from glyffctl.workflows import retrieval as module
-
-    monkeypatch.setattr(module, "held_out", lambda glyphs, _: torch.ones(len(glyphs), dtype=torch.bool))
-    rows = measure(run, workshop, tmp_path)
-    assert list(rows) == ["top 1", "top 5", "top 10", "rank"]
-    count = len(open_glyphs(workshop.data))
-    for name, of in rows.items():
-        assert list(of) == ["glyph → text", "text → glyph", "shuffled"]
-        assert all(figure.low <= figure.value <= figure.high for figure in of.values()), name
-    assert rows["rank"]["glyph → text"].count == count
-    assert abs(rows["rank"]["shuffled"].value - count / 2) < count / 4
-    with pretended_gpu(monkeypatch):
-        there = measure(run, workshop, tmp_path, device="cuda")
-    assert there["rank"]["text → glyph"].value == pytest.approx(rows["rank"]["text → glyph"].value, abs=1)
-
-
-def test_one_glyph_of_each_character_of_one_font_after_the_other(workshop: Workshop) -> None:
-    glyphs = open_glyphs(workshop.data)
-    twice = replace(
-        glyphs, character_of=glyphs.character_of.repeat(2), font_of=torch.tensor([0, 1]).repeat_interleave(len(glyphs))
-    )
-    index = one_of_each(twice, torch.ones(len(twice), dtype=torch.bool))
-    assert twice.character_of[index].sort().values.tolist() == list(range(len(glyphs.characters)))
-    assert abs(int(twice.font_of[index].sum()) - len(index) / 2) <= 1
-
-
-# The text tower as an encoder ----------------------------------------------------------------------------------------
-
-
-def test_its_text_tower_is_an_encoder(run: Path, workshop: Workshop, tmp_path: Path) -> None:
-    encoder = open_encoder(run)
-    model = load_model(run)
-    assert isinstance(model.network, Contrastive)
-    below = open_encoder(workshop.encoder)
-    words = ["lithium", "", "a kind of fish"]
-    found = encoder.encode(words)
-    assert encoder.width == 16 and found.tokens.shape[-1] == 16
-    assert found.mask.any(1).tolist() == [True, False, True]
-    expected: Tensor = model.network.tokens(below.encode(words[2:]))[0]
-    torch.testing.assert_close(found.tokens[2:, : expected.shape[1]], expected, rtol=1e-4, atol=1e-5)
-    assert not found.tokens[1].any()
-    assert encoder.fingerprint not in (below.fingerprint, model.identity)
-    assert open_encoder(run / "model.safetensors").fingerprint == encoder.fingerprint
-
-
-def test_a_model_is_conditioned_on_the_text_tower(run: Path, workshop: Workshop, tmp_path: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "model"
-    shutil.copytree(workshop.data, data)
-    report = finish(embed(EmbedOptions(data=data, encoder=str(run))))
-    assert report.width == 16 and not report.reused
-    finish(train(TrainOptions(data=data, config=workshop.config, gpus=0, out=out, overrides={"images": 8})))
-    model = load_any(out)
-    assert model.text_width == 16 and Path(model.encoder.name) == run.absolute()
-    assert finish(embed(EmbedOptions(data=data, encoder=str(run)))).reused
-
-
-def test_an_encoder_that_has_changed_is_named(run: Path, tmp_path: Path, workshop: Workshop) -> None:
-    model = load_model(run)
-    known = model.encoder
-    assert Path(known.name) == workshop.encoder
-    others = make_t5(tmp_path / "t5", width=16)
-    origin = replace(model.origin, encoder=EncoderInfo(str(others), known.fingerprint, known.max_tokens))
-    save_model(tmp_path / "model.safetensors", replace(model, origin=origin))
-    with pytest.raises(EmbeddingError, match="another text encoder"):
-        open_encoder(tmp_path / "model.safetensors")

@@ -95,8 +95,8 @@ def embed(
     encoder: Annotated[
         str,
         typer.Option(
-            help="Text encoder: bundled, a folder, a name on the Hugging Face hub such as google-t5/t5-small, or one "
-            "that was added."
+            help="Text encoder: bundled, a folder, a name on the Hugging Face hub such as google-t5/t5-small, a run "
+            "of the preset contrastive, or one that was added."
         ),
     ] = "bundled",
     max_tokens: Annotated[int, whole("--max-tokens", "Truncate captions to this many tokens.", 2, 100_000)] = 64,

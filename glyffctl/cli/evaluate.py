@@ -113,6 +113,14 @@ def evaluate(
         Path | None,
         typer.Option(help="Classifier file. Default: the bundled one.", show_default=False),
     ] = None,
+    contrastive: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run folder of `train --preset contrastive`. Also measures how well pictures fit their prompts and "
+            "definitions, compared with those of others.",
+            show_default=False,
+        ),
+    ] = None,
     train_classifier: Annotated[
         bool,
         typer.Option(
@@ -157,6 +165,7 @@ def evaluate(
         model=model,
         encoder=encoder,
         classifier=classifier,
+        contrastive=contrastive,
         prompts=prompts,
         recipe=given_recipe(
             sampler,

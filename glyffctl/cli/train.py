@@ -31,8 +31,9 @@ def train(
         typer.Option(
             help="cpu, gpu, glyffuser, dit (a transformer), few-step (a student of the model --from that draws in a "
             "few passes), upscaler (enlarges pictures four times; takes data of --size 512), autoencoder (a codec), "
-            "latent (draws in the latents of the --codec), vae or gan (draw in one pass, as before diffusion), or "
-            "classifier (leads a model to a radical). Default: chosen for the machine.",
+            "latent (draws in the latents of the --codec), vae or gan (draw in one pass, as before diffusion), "
+            "classifier (leads a model to a radical), or contrastive (tells which glyph and caption fit). Default: "
+            "chosen for the machine.",
             show_default=False,
         ),
     ] = None,

@@ -44,10 +44,12 @@ from glyffctl.workflows.evaluate_rows import (
     fidelity,
     novelty,
 )
+from glyffctl.workflows.evaluate_towers import tower_rows
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
 from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.models import choose_recipe, load_any, load_text_encoder
 from glyffctl.workflows.sampler_comparison import compare_samplers
+from glyffctl.workflows.towers import load_towers, towers_path
 from glyffctl.workflows.words import warn_of_unknown_words
 
 FEWEST = 16  # held-out glyphs that a comparison of distributions needs
@@ -65,6 +67,8 @@ class EvaluateOptions:
         model: a run folder or model file; None is the default of `models.find_model`.
         encoder: the model's text encoder, if it was moved.
         classifier: a file of `make_classifier`; None is the bundled classifier.
+        contrastive: the run or model file of contrastive towers, which measure adherence beyond radicals; None is the
+            bundled ones, if there are any.
         recipe: sampler, steps and guidance; None is the model's own, `Model.recipe`.
         guidance: γ instead of the recipe's; None leaves that.
         prompts: a file of `core.evaluation.prompts.read_prompts`; None is the bundled prompts.
@@ -85,6 +89,7 @@ class EvaluateOptions:
     model: Path | None = None
     encoder: str | None = None
     classifier: Path | None = None
+    contrastive: Path | None = None
     recipe: Recipe | None = None
     guidance: float | None = None
     prompts: Path | None = None
@@ -124,6 +129,8 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     prompts = read_prompts(options.prompts) if options.prompts else radical_prompts()
     classifier, header = _load_classifier(options.classifier)
     device = choose_device(options.device)
+    comparing = towers_path(options.contrastive)
+    towers = None if comparing is None else (yield from load_towers(comparing, device))
     path, why = yield from find_model(options.model, hub=True)
     model = load_any(path)
     recipe = choose_recipe(model, options.recipe, options.guidance)  # raise errors before slow work
@@ -157,6 +164,8 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     answers = predictions["prompted"].radical.reshape(len(prompts), -1)
     accuracy = _accuracy(prompts, predictions["prompted real"].radical, labels(glyphs)[real.of_prompts(prompts)])
     rows = adherence(prompts, answers, predictions["empty"].radical, accuracy)
+    if towers is not None:
+        rows += yield from tower_rows(towers, prompts, prompted, defined, glyphs, held, real.of_prompts(prompts))
     rows += fidelity(predictions["defined"].features, predictions["held"].features, predictions["training"].features)
     more, threshold, parts = yield from _picture_rows(classifier, real, prompts, prompted, defined, options)
     rows += more
@@ -179,6 +188,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
         },
         data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
         classifier={name: header[name] for name in ("accuracy", "fonts", "seed") if name in header},
+        contrastive={"path": str(model_name(towers.path)), "weights": towers.model.identity} if towers else {},
         recipe=drawing,
         figures=rows,
         prompts=by_prompt(prompts, answers, accuracy),
@@ -310,7 +320,7 @@ def _classify(
     done = 0
     for name, of in (drawn | indices).items():
         found = [predict(classifier, ())]
-        for part in of.split(_BATCH):
+        for part in of.split(_BATCH) if len(of) else ():  # there may be no real glyph of any prompt's radical
             found.append(predict(classifier, [part if name in drawn else real.glyphs.images(part)]))
             done += len(part)
             yield Progress("Looking at glyphs", done, total, "pictures")

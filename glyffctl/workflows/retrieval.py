@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from glyffctl.core.data.caption_table import fit
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
@@ -29,6 +28,7 @@ from glyffctl.workflows.events import Caution, Event
 from glyffctl.workflows.towers import load_towers
 
 _FEWEST = 2
+_LARGEST_SEED = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,13 @@ class RetrievalOptions:
     seed: int = 0
     device: str = "auto"
     out: Path = Path("evaluation.json")
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for values out of range."""
+        if self.pictures < _FEWEST:
+            raise UsageError(f"--pictures must be at least {_FEWEST}, not {self.pictures}")
+        if not 0 <= self.seed < _LARGEST_SEED:
+            raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,8 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalRepo
         yield Caution("it was trained on some of the characters that are held out here", "trained-on-holdout")
     glyphs = open_glyphs(options.data, origin.config.codec.size)
     index = evenly_spaced(one_of_each(glyphs, held_out(glyphs, HOLDOUT)), options.pictures)
-    caption = glyphs.caption_of[index].unique()
+    own = glyphs.caption_of[index]  # definitions: of its other captions, its radical is easily found
+    caption = own.unique()
     if len(caption) < _FEWEST:
         raise DataError(
             f"{options.data} has {len(caption)} definitions of characters that are held out, and {_FEWEST} are needed; "
@@ -96,13 +104,15 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalRepo
         )
     pictures = yield from towers.glyphs(glyphs, index)
     scores = pictures @ towers.texts([glyphs.captions[row] for row in caption.tolist()]).mT
-    own = glyphs.caption_table.padded()[glyphs.character_of[index]]
-    right, wrong = fit(own, caption), fit(own[permutation(options.seed, 0, len(own))], caption)
+    right, wrong = (some[:, None] == caption for some in (own, own[permutation(options.seed, 0, len(own))]))
     found = {
         "glyph → text": ranks(scores, right),
         "text → glyph": ranks(scores.mT, right.mT),
         "shuffled": ranks(scores, wrong),
     }
+    new = not_learned(glyphs, origin.config.training.holdout)
+    new_glyph = new[own]
+    of_new = {"glyph → text": new_glyph, "text → glyph": new[caption], "shuffled": new_glyph}
     report = RetrievalReport(
         out=options.out,
         model={
@@ -117,11 +127,26 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalRepo
             "held_out": len(index),
             "definitions": len(caption),
         },
-        figures=retrieval_rows(found, f"{len(caption):,} definitions or {len(index):,} glyphs"),
+        figures=retrieval_rows(
+            found,
+            {name: found[name][which] for name, which in of_new.items()},
+            f"{len(caption):,} definitions or {len(index):,} glyphs",
+        ),
         seconds=time.perf_counter() - started,
     )
     write_text(options.out, json.dumps(asdict(report) | {"out": str(options.out)}, indent=1, ensure_ascii=False) + "\n")
     return report
+
+
+def not_learned(glyphs: GlyphSet, holdout: float) -> Tensor:
+    """(n,) bool: the captions that no character has which is not held out in training.
+
+    Old and new forms of a character mean the same, and often one was learned from.
+    """
+    table, new = glyphs.caption_table, torch.ones(len(glyphs.captions), dtype=torch.bool)
+    learned = table.padded()[glyphs.character_of[~held_out(glyphs, holdout)]].unique()
+    new[learned[learned >= 0]] = False
+    return new
 
 
 def one_of_each(glyphs: GlyphSet, wanted: Tensor) -> Tensor:

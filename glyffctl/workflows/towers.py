@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,20 +52,18 @@ class Towers:
 
     def glyphs(self, glyphs: GlyphSet, index: Tensor) -> Generator[Event, None, Tensor]:
         """The unit vectors (N, E) of the glyphs `index` (N,), on the CPU."""
-        found = list[Tensor]()
-        for rows in index.split(_AT_ONCE):
-            yield Progress("Comparing glyphs", len(found) * _AT_ONCE, len(index), "pictures")
-            found.append(self._vectors(glyphs.images(rows)[:, 0]))
-        yield Progress("Comparing glyphs", len(index), len(index), "pictures")
-        return torch.cat(found)
+        return (yield from self._compared(index, lambda rows: glyphs.images(rows)[:, 0]))
 
     def pictures(self, pictures: Tensor) -> Generator[Event, None, Tensor]:
         """The unit vectors (N, E) of pictures (N, H, W) uint8 of any size, on the CPU."""
-        found = list[Tensor]()
-        for some in pictures.split(_AT_ONCE):
-            yield Progress("Comparing pictures", len(found) * _AT_ONCE, len(pictures), "pictures")
-            found.append(self._vectors(some))
-        yield Progress("Comparing pictures", len(pictures), len(pictures), "pictures")
+        return (yield from self._compared(pictures, lambda some: some))
+
+    def _compared(self, all_of: Tensor, pictures: Callable[[Tensor], Tensor]) -> Generator[Event, None, Tensor]:
+        found, done = [torch.empty(0, self.network.config.embedding)], 0
+        for some in all_of.split(_AT_ONCE) if len(all_of) else ():
+            found.append(self._vectors(pictures(some)))
+            done += len(some)
+            yield Progress("Comparing pictures", done, len(all_of), "pictures")
         return torch.cat(found)
 
     @torch.no_grad()

@@ -82,6 +82,8 @@ class EvaluateReport:
     seconds: float
     parts: list[PartRow] = field(default_factory=list)
     """The accuracy behind the rows about parts; empty without a table of description sequences."""
+    contrastive: dict[str, Any] = field(default_factory=dict)
+    """Path and weights of the towers behind the rows about ranks; empty without them."""
 
 
 def as_json(report: EvaluateReport) -> str:

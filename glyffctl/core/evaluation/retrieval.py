@@ -16,11 +16,12 @@ FIRST = (1, 5, 10)
 """The k of recall among the first k."""
 
 
-def retrieval_rows(found: Mapping[str, Tensor], answers: str) -> list[ReconstructionRow]:
+def retrieval_rows(found: Mapping[str, Tensor], new: Mapping[str, Tensor], answers: str) -> list[ReconstructionRow]:
     """Recall and the median rank.
 
     Args:
         found: ranks (N,) from 1 of the right answer, by what is looked for by what.
+        new: those of them that are about texts which were not learned from.
         answers: how many there are, in words.
     """
     rows = [
@@ -28,16 +29,21 @@ def retrieval_rows(found: Mapping[str, Tensor], answers: str) -> list[Reconstruc
             f"top {k}",
             "share",
             "the best answer is right" if k == 1 else f"a right one is among the {k} best",
-            {name: share(int((ranks <= k).sum()), len(ranks)) for name, ranks in found.items()},
+            _recall(found, k),
         )
         for k in FIRST
     ]
-    note = f"of the right answer among {answers}; shuffled: glyphs held against the texts of others"
-    return [*rows, ReconstructionRow("rank", "number", f"the median, {note}", _medians(found))]
+    note = f"the median, of the right answer among {answers}; shuffled: glyphs held against the texts of others"
+    rows.append(ReconstructionRow("rank", "number", note, {name: quantile(of, 0.5) for name, of in found.items()}))
+    if all(map(len, new.values())):
+        count = len(next(iter(new.values())))
+        note = f"top {FIRST[-1]} of the {count:,} glyphs whose text no other has that was learned from"
+        rows.append(ReconstructionRow(f"new {FIRST[-1]}", "share", note, _recall(new, FIRST[-1])))
+    return rows
 
 
-def _medians(found: Mapping[str, Tensor]) -> dict[str, Estimate]:
-    return {name: quantile(ranks, 0.5) for name, ranks in found.items()}
+def _recall(found: Mapping[str, Tensor], k: int) -> dict[str, Estimate]:
+    return {name: share(int((ranks <= k).sum()), len(ranks)) for name, ranks in found.items()}
 
 
 def rank_rows(what: str, own: Tensor, others: Tensor, real: Tensor, note: str) -> list[Row]:
@@ -45,9 +51,9 @@ def rank_rows(what: str, own: Tensor, others: Tensor, real: Tensor, note: str) -
 
     Args:
         what: the texts, in the singular.
-        own: (P,) the mean rank of each text for its own pictures,
-        others: (P,) for those of other texts,
-        real: (R,) and for real glyphs of some.
+        own: (N,) ranks of texts for their own pictures,
+        others: (N,) for those of other texts,
+        real: (R,) and for real glyphs.
         note: how it is measured.
     """
     return [

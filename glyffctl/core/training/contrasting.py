@@ -136,7 +136,8 @@ class Contrasting(CaptionedObjective):
         if len(held) < 2:
             return {}
         glyphs = self.data.glyphs
-        caption = glyphs.caption_of[held].unique()
+        own = glyphs.caption_of[held]
+        caption = own.unique()
         pictures, texts = list[Tensor](), list[Tensor]()
         total, done = len(held) + len(caption), 0
         for rows in held.split(_AT_ONCE):
@@ -151,8 +152,8 @@ class Contrasting(CaptionedObjective):
             with torch.autocast(self.device.type, autocast, enabled=autocast is not None):
                 texts.append(network.texts(condition).cpu())
             done += len(rows)
-        right = fit(glyphs.caption_table.padded()[glyphs.character_of[held]], caption)
-        found = ranks(torch.cat(pictures) @ torch.cat(texts).mT, right)
+        # Another definition may be one of a glyph's captions, such as its radical; to find that is not enough.
+        found = ranks(torch.cat(pictures) @ torch.cat(texts).mT, own[:, None] == caption)
         return {float(k): float((found <= k).double().mean()) for k in FIRST}
 
     def model(self, network: Network, origin: Origin, images: int, epochs: float) -> TrainedModel:
