@@ -52,9 +52,7 @@ def test_points_lie_in_the_ink_as_the_picture_is_seen() -> None:
 def test_the_energy_distance_has_no_bias_and_sees_a_difference() -> None:
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(50, 2, generator=generator, dtype=torch.float64)
-    fresh = [
-        energy_distance(points, points[torch.randint(50, (40,), generator=generator)]) for _ in range(2000)
-    ]
+    fresh = [energy_distance(points, points[torch.randint(50, (40,), generator=generator)]) for _ in range(2000)]
     spread = torch.tensor(fresh).std() / math.sqrt(len(fresh))
     assert abs(sum(fresh) / len(fresh)) < 4 * spread
     assert min(fresh) < 0 < energy_distance(points, points * 2)
@@ -71,7 +69,7 @@ def test_the_still_figure_measures_what_it_says() -> None:
     low, high = numbers[-2:]
     fresh = [energy_distance(points, sample) for sample in fresh_samples(points, 3)]
     assert len(fresh) == FRESH and all(sample.shape == (WALKS, 2) for sample in fresh_samples(points, 3))
-    assert (low, high) == (pytest.approx(min(fresh), abs=1e-4), pytest.approx(max(fresh), abs=1e-4))
+    assert low == pytest.approx(min(fresh), abs=1e-4) and high == pytest.approx(max(fresh), abs=1e-4)
     assert numbers[0] == pytest.approx(energy_distance(points, walks(points, own, "ddim")[-1]), abs=1e-4)
     # Many steps with the exact score end in a sample of the data.
     assert energy_distance(points, walks(points, own, "dpmpp-2m", 100)[-1]) < 1.5 * high
@@ -83,3 +81,4 @@ def test_a_name_and_a_seed_of_any_kind_stand_in_the_page() -> None:
     made = workbench(torch.zeros(2, 2), evil, "linear", 2**63 - 1)
     assert "<script" not in made.markup and "\x1b" not in made.markup and "{{ink}}" in made.markup
     assert f'data-seed="{2**63 - 1}"' in made.markup
+    assert '<div id="bench" hidden' in made.markup  # until a script shows it, the still is there

@@ -157,8 +157,8 @@ ENTRIES = (
         "along the probability-flow ODE, the other with new noise in every step, as in the reverse SDE. Where the data "
         "have two classes, both can be guided to one of them. The energy distance says how far the ends are from the "
         "data, and the range beside it what chance does to fresh samples of the data.",
-        "At the left points of the ink of a glyph under some noise, with arrows that lead back to them. Beside it paths "
-        "of two samplers from the same noise to the glyph: smooth curves by the first, jagged lines by the second.",
+        "At the left points of the ink of a glyph under some noise, with arrows that lead back to them. Beside it "
+        "paths of two samplers from the same noise to the glyph: smooth by the first, jagged by the second.",
     ),
     Entry(
         "samples",

@@ -40,8 +40,8 @@ def draw_workbench(scene: DemoScene) -> MeasuredFigure:
     return MeasuredFigure(
         figure,
         f"{POINTS} points of the ink of {scene.name}, {scene.schedule_name} schedule, {STEPS} steps, the exact score. "
-        f"Energy distance of the places where {WALKS} walks end from the data: {distances}. Of {FRESH} fresh samples of "
-        f"the data it is {signed(min(fresh), 4)} to {signed(max(fresh), 4)}.",
+        f"Energy distance from the data of the places where {WALKS} walks end: {distances}. For {FRESH} fresh samples "
+        f"of the data it is {signed(min(fresh), 4)} to {signed(max(fresh), 4)}.",
     )
 
 
@@ -74,7 +74,7 @@ def _draw_noisy(axes: Axes, points: Tensor, scene: DemoScene) -> None:
     alpha_bar = float(scene.schedule.alpha_bar()[TIME - 1])
     noise = normal(0, scene.seed + torch.arange(len(points)), (2,), Stream.JUMP, torch.float64)
     noisy = points * math.sqrt(alpha_bar) + noise * math.sqrt(1 - alpha_bar)
-    axes.scatter(*noisy.T.numpy(), s=3, linewidths=0, color=PALETTE[0])
+    axes.scatter(noisy[:, 0], noisy[:, 1], s=3, linewidths=0, color=PALETTE[0])
     cell = 2 * REACH / ARROWS
     places = grid_points((torch.arange(ARROWS, dtype=torch.float64) + 0.5) * cell - REACH)
     arrows = mixture_score(points, places, alpha_bar)
@@ -88,10 +88,10 @@ def _draw_noisy(axes: Axes, points: Tensor, scene: DemoScene) -> None:
 
 
 def _draw_paths(axes: Axes, points: Tensor, paths: Tensor) -> None:
-    axes.scatter(*points.T.numpy(), s=3, linewidths=0, color=PALETTE[5])
+    axes.scatter(points[:, 0], points[:, 1], s=3, linewidths=0, color=PALETTE[5])
     for number, path in enumerate(paths[:, :SHOWN].permute(1, 2, 0).numpy()):
         marked = number < MARKED
         axes.plot(*path, color=PALETTE[3] if marked else GREY, linewidth=1.2 if marked else 0.5,
                   alpha=1 if marked else 0.25, zorder=3 if marked else 2)  # fmt: skip
-    axes.scatter(*paths[-1].T.numpy(), s=2, linewidths=0, color=INK, zorder=4)
+    axes.scatter(paths[-1, :, 0], paths[-1, :, 1], s=2, linewidths=0, color=INK, zorder=4)
     square_frame(axes, REACH)

@@ -15,7 +15,7 @@ function wake() {
 function draw(now) {
   frame = 0;
   if (playing) {
-    const passed = before ? now - before : 0;
+    const passed = before ? Math.min(100, now - before) : 0;  // after a pause it goes on where it was
     before = now;
     time += (playing * passed * LEVELS * Number(at("speed").value)) / (1000 * SECONDS);
     setting.t = Math.round(Math.max(0, Math.min(LEVELS, time)));
@@ -80,29 +80,29 @@ function show() {
   ].join(" · ");
 }
 
-function change(apply) {
+function change(apply, anew) {
   apply();
   show();
-  restart();
+  restart(anew);
 }
 
-const choose = (name, apply) => at(name).addEventListener("input", (e) => change(() => apply(e.target.value)));
+const choose = (name, apply, anew = false) => at(name).addEventListener("input", (e) => change(() => apply(e.target.value), anew));
 choose("data", (name) => {
   setting.data = name;
   take(SHAPES[name]());
   if (name === "drawn") goTo(0);
-});
+}, true);
 choose("schedule", (name) => { setting.schedule = name; });
 choose("steps", (k) => { setting.steps = STEPS[k]; });
-choose("towards", (name) => { setting.towards = name; });
+choose("towards", (name) => { setting.towards = name; }, true);
 choose("strength", (value) => { setting.strength = Number(value); });
 choose("first-solver", (name) => { setting.solvers[0] = name; });
 choose("second-solver", (name) => { setting.solvers[1] = name; });
 at("noise").addEventListener("click", () => change(() => {
   setting.seed += BigInt(WALKS);
   take(data);
-}));
-at("erase").addEventListener("click", () => change(() => take(SHAPES.drawn())));
+}, true));
+at("erase").addEventListener("click", () => change(() => take(SHAPES.drawn()), true));
 at("time").addEventListener("input", (e) => goTo(Number(e.target.value)));
 at("dissolve").addEventListener("click", () => play(playing > 0 ? 0 : 1));
 at("form").addEventListener("click", () => play(playing < 0 ? 0 : -1));
@@ -136,9 +136,9 @@ at("steps").value = String(STEPS.indexOf(setting.steps));
 });
 take(SHAPES.ink());
 readColours();
-change(() => {});
+change(() => {}, true);
 
 // For the console of the browser, and for tests.
 window.workbench = Object.freeze({
-  setting, runs, normals, SCHEDULES, levelsOf, exact, guided, score, SOLVERS, energyDistance, freshSample, SHAPES, change, paint,
+  setting, runs, normals, SCHEDULES, levelsOf, exact, guided, score, SOLVERS, energyDistance, freshSample, SHAPES, paint,
 });

@@ -21,7 +21,7 @@ function readColours() {
 
 // An empty panel, whose pen takes z: to the right and up.
 function open(panel) {
-  const ratio = window.devicePixelRatio || 1, side = Math.round(panel.clientWidth * ratio);
+  const ratio = Math.min(2, window.devicePixelRatio || 1), side = Math.round(panel.clientWidth * ratio);
   if (panel.width !== side) panel.width = panel.height = side;
   // Drawn by the CPU: where a GPU is only emulated, these paths take it many times as long.
   const pen = panel.getContext("2d", { willReadFrequently: true }), scale = side / (2 * REACH);
@@ -30,71 +30,86 @@ function open(panel) {
   pen.setTransform(scale, 0, 0, -scale, side / 2, side / 2);
   pen.lineCap = pen.lineJoin = "round";
   pen.pixel = (2 * REACH) / panel.clientWidth;
+  pen.mark = pen.pixel * Math.max(0.6, Math.min(1, panel.clientWidth / 300));  // smaller marks in small panels
   return pen;
 }
 
-// Discs for the first class and squares for the second, `size` pixels across.
-function dots(pen, places, labels, size, alpha = 1) {
-  const radius = (size / 2) * pen.pixel;
-  pen.globalAlpha = alpha;
-  for (const label of [0, 1]) {
-    pen.beginPath();
-    for (let k = 0; k < places.length; k += 2) {
-      if ((labels ? labels[k >> 1] : 0) !== label) continue;
-      const [x, y] = [places[k], places[k + 1]];
-      if (label) pen.rect(x - radius, y - radius, 2 * radius, 2 * radius);
-      else { pen.moveTo(x + radius, y); pen.arc(x, y, radius, 0, 2 * Math.PI); }
-    }
-    pen.fillStyle = labels ? (label ? colours.b : colours.a) : colours.ink;
-    pen.fill();
+// Squares around places, `size` pixels across in a panel of 300, of those whose class is `label`: many times as fast as discs.
+function squares(pen, places, size, colour, labels = null, label = 0) {
+  const side = size * pen.mark;
+  pen.fillStyle = colour;
+  for (let k = 0; k < places.length; k += 2) {
+    if (!labels || labels[k >> 1] === label) pen.fillRect(places[k] - side / 2, places[k + 1] - side / 2, side, side);
   }
-  pen.globalAlpha = 1;
 }
 
-// The score at the places of the grid, along its direction, each arrow around its place.
+function discs(pen, places, size, colour, labels, label) {
+  pen.fillStyle = colour;
+  for (let k = 0; k < places.length; k += 2) {
+    if (labels[k >> 1] !== label) continue;
+    pen.beginPath();
+    pen.arc(places[k], places[k + 1], (size / 2) * pen.mark, 0, 2 * Math.PI);
+    pen.fill();
+  }
+}
+
+// The score at the places of the grid: arrows along it, each around its place, and dots where it is short.
 function arrows(pen, sigma) {
   const field = score(denoise, grid, sigma), cell = (2 * REACH) / ARROWS;
+  pen.fillStyle = colours.arrow;
   pen.beginPath();
   for (let k = 0; k < grid.length; k += 2) {
-    const long = Math.hypot(field[k], field[k + 1]), [x, y] = [grid[k], grid[k + 1]];
+    const long = Math.hypot(field[k], field[k + 1]), x = grid[k], y = grid[k + 1];
     if (!(long > SHORTEST)) {
-      pen.moveTo(x, y);
-      pen.lineTo(x, y);
+      pen.rect(x - pen.pixel, y - pen.pixel, 2 * pen.pixel, 2 * pen.pixel);
       continue;
     }
-    const share = Math.min(1, 0.3 + (0.7 * Math.log(long / SHORTEST)) / Math.log(LONGEST / SHORTEST));
+    const share = Math.min(1, 0.4 + (0.6 * Math.log(long / SHORTEST)) / Math.log(LONGEST / SHORTEST));
     const u = (field[k] / long) * share * cell * 0.5, v = (field[k + 1] / long) * share * cell * 0.5;
-    pen.moveTo(x - u, y - v);
+    const thick = (0.65 * pen.pixel) / Math.hypot(u, v), [s, t] = [thick * v, thick * u];  // half the shaft, across
+    const [neckX, neckY] = [x + 0.2 * u, y + 0.2 * v];
+    pen.moveTo(x - u + s, y - v - t);
+    pen.lineTo(neckX + s, neckY - t);
+    pen.lineTo(neckX + 0.4 * v, neckY - 0.4 * u);
     pen.lineTo(x + u, y + v);
-    pen.moveTo(x + 0.25 * u - 0.5 * v, y + 0.25 * v + 0.5 * u);
-    pen.lineTo(x + u, y + v);
-    pen.lineTo(x + 0.25 * u + 0.5 * v, y + 0.25 * v - 0.5 * u);
+    pen.lineTo(neckX - 0.4 * v, neckY + 0.4 * u);
+    pen.lineTo(neckX - s, neckY + t);
+    pen.lineTo(x - u - s, y - v + t);
+    pen.closePath();
   }
-  pen.strokeStyle = colours.arrow;
-  pen.lineWidth = 1.3 * pen.pixel;
-  pen.stroke();
+  pen.fill();
 }
 
 function paintForward(panel) {
   const pen = open(panel), sigma = sigmaAt(sigmas(), setting.t), shrink = 1 / Math.sqrt(1 + sigma ** 2);
-  dots(pen, mix(shrink, data.points, sigma * shrink, cloud), data.labels, 3.4, 0.75);
+  const places = mix(shrink, data.points, sigma * shrink, cloud);
+  pen.globalAlpha = 0.75;
+  discs(pen, places, 3.6, colours.a, data.labels, 0);
+  squares(pen, places, 3.2, colours.b, data.labels, 1);
+  pen.globalAlpha = 1;
   if (sigma > 0 && denoise) arrows(pen, sigma);
   if (setting.data === "drawn") paintPen(pen);
 }
 
 function paintRun(panel, run) {
   const pen = open(panel);
-  dots(pen, data.points, data.labels, 3, 0.3);
+  pen.globalAlpha = 0.35;
+  squares(pen, data.points, 2.8, colours.a, data.labels, 0);
+  squares(pen, data.points, 2.8, colours.b, data.labels, 1);
+  pen.globalAlpha = 1;
   if (!run) return;
   const { times, paths, ready } = run;
   const next = times.findIndex((time, k) => k && time <= setting.t), [before, after] = [paths[next - 1], paths[next]];
   const share = (times[next - 1] - setting.t) / (times[next - 1] - times[next]);
   const now = before.subarray(0, 2 * ready).map((value, k) => value + share * (after[k] - value));
   const every = Math.ceil(times.length / VERTICES), recent = Math.max(0, next - 1 - RECENT * every);
-  trace(pen, paths, now, SHOWN, [0, next, every], colours.arrow, 0.15, 1);
-  trace(pen, paths, now, SHOWN, [recent, next, every], colours.arrow, 0.5, 1);
-  trace(pen, paths, now, MARKED, [0, next, every], colours.mark, 1, 1.6);
-  dots(pen, now, null, 2.6, 0.9);
+  // As thin as the screen has it: a wider line is filled as a shape, which takes ten times as long. Where that is thinner
+  // than a pixel of the page, it is darker.
+  const thin = (2 * REACH) / panel.width, dark = Math.sqrt(pen.pixel / thin);
+  trace(pen, paths, now, SHOWN, [0, next, every], colours.arrow, 0.15 * dark, thin);
+  trace(pen, paths, now, SHOWN, [recent, next, every], colours.arrow, 0.5 * dark, thin);
+  trace(pen, paths, now, MARKED, [0, next, every], colours.mark, 1, 1.6 * pen.pixel);
+  squares(pen, now, 2.2, colours.ink);
   pen.fillStyle = colours.mark;
   for (let k = 0; k < 2 * MARKED; k += 2) {
     pen.beginPath();
@@ -105,16 +120,16 @@ function paintRun(panel, run) {
 
 // Paths of the first `count` walks from one of their places to another, and on to where they are now.
 function trace(pen, paths, now, count, [from, to, every], colour, alpha, width) {
-  pen.beginPath();
+  pen.strokeStyle = colour;
+  pen.globalAlpha = alpha;
+  pen.lineWidth = width;
   for (let k = 0; k < 2 * count; k += 2) {
+    pen.beginPath();
     pen.moveTo(paths[from][k], paths[from][k + 1]);
     for (let i = from + every; i < to; i += every) pen.lineTo(paths[i][k], paths[i][k + 1]);
     pen.lineTo(now[k], now[k + 1]);
+    pen.stroke();
   }
-  pen.strokeStyle = colour;
-  pen.globalAlpha = alpha;
-  pen.lineWidth = width * pen.pixel;
-  pen.stroke();
   pen.globalAlpha = 1;
 }
 

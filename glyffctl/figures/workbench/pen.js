@@ -28,7 +28,7 @@ function leave(places) {
   const excess = Math.max(0, labels.length - MOST);
   take({ points: Float64Array.from(points.slice(2 * excess)), labels: Uint8Array.from(labels.slice(excess)) });
   show();
-  restart();
+  restart(true);
 }
 
 function place(e) {
@@ -39,14 +39,14 @@ function place(e) {
 const drawing = () => setting.data === "drawn";
 
 panels[0].addEventListener("pointerdown", (e) => {
-  if (!drawing() || e.button) return;
+  if (!drawing() || e.button || !e.isPrimary) return;
   panels[0].setPointerCapture(e.pointerId);
   goTo(0);
   last = place(e);
   leave([last]);
 });
 panels[0].addEventListener("pointermove", (e) => {
-  if (!last) return;
+  if (!last || !e.isPrimary) return;
   const to = place(e), count = Math.floor(Math.hypot(to[0] - last[0], to[1] - last[1]) / GAP);
   if (!count) return;
   const from = last, between = (axis, k) => from[axis] + ((to[axis] - from[axis]) * (k + 1)) / count;

@@ -97,10 +97,10 @@ function begin() {
 }
 
 // Draw anew, once the paths that are being drawn can be seen: a slider that moves would otherwise show none.
-function restart() {
-  const before = aims?.toString();
+// `anew`: the data are other ones, or the random numbers.
+function restart(anew) {
   aim();
-  if (aims.toString() !== before) control = null;
+  if (anew) control = null;
   for (const run of runs) if (run) run.distance = null;
   if (!denoise) runs.fill(null);
   if (denoise && work && !seen) waiting = true;
