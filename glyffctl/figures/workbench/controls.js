@@ -4,6 +4,7 @@ const SECONDS = 6;        // from one end of time to the other at the speed 1
 let playing = 0;          // 1 dissolves the data, −1 draws
 let before = 0;           // the time of the last frame that played
 let frame = 0, time = setting.t;
+let worked = 0;           // the time of the last frame that worked
 
 const round = (value) => Number(value.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 });
 const signed = (value) => value.toFixed(4).replace("-", "−");
@@ -21,7 +22,8 @@ function draw(now) {
     setting.t = Math.round(Math.max(0, Math.min(LEVELS, time)));
     if (setting.t === (playing > 0 ? LEVELS : 0)) play(0);
   }
-  const busy = advance();
+  const gap = worked ? now - worked : 0, busy = advance(gap > SLOW ? Math.min(100, gap / 3) : SLICE);
+  worked = busy ? now : 0;
   paint();
   tell();
   if (playing || busy) wake();

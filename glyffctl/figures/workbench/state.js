@@ -44,7 +44,8 @@ function aim() {
 
 // --- the work of the samplers, in slices that leave time for frames -----------------------------------------------
 
-const SLICE = 6;  // milliseconds of a frame
+const SLICE = 6;  // milliseconds of a frame, and a third of one that takes longer than SLOW: less would only last longer
+const SLOW = 50;
 let work = null, seen = true, waiting = false;
 
 // Walks first … last − 1 of a sampler: at each of its times their places z = x/√(1+σ²).
@@ -111,9 +112,9 @@ function restart(anew) {
 }
 
 // Work for a slice of time; whether there was any.
-function advance() {
+function advance(slice) {
   if (!work) return false;
-  const until = performance.now() + SLICE;
+  const until = performance.now() + slice;
   while (work && performance.now() < until) {
     if (work.next().done) work = null;
     if (waiting && seen) begin();
