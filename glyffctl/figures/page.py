@@ -1,4 +1,4 @@
-"""The page of figures: one HTML file that contains its pictures, runs no script and loads nothing.
+"""The page of figures: one HTML file that contains its pictures and loads nothing; its only script is the workbench's.
 
 On a screen too narrow for the lettering of a figure, the figure keeps the width at which it is legible, scrolls
 sideways, and a caption says so.
@@ -13,6 +13,8 @@ from html import escape as escape_markup
 from typing import NamedTuple
 
 from glyffctl.core.io.names import printable
+from glyffctl.figures.inline import policy
+from glyffctl.figures.workbench_html import Workbench
 
 LEGIBLE = 9.0
 """The least height of a capital letter or digit in a figure on any screen, in CSS pixels."""
@@ -31,6 +33,7 @@ class Section(NamedTuple):
         picture: the content of a PNG or GIF file.
         width: the width in CSS pixels where there is room.
         letters: the font size of the smallest lettering at that width, in CSS pixels; infinity without any.
+        workbench: takes the place of the picture where scripts run; one section may have it.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Section(NamedTuple):
     media_type: str
     width: int
     letters: float
+    workbench: Workbench | None = None
 
     @property
     def narrowest(self) -> int:
@@ -93,13 +97,17 @@ def page(title: str, about: Sequence[str], sections: Sequence[Section], source: 
     body = "\n".join(_section(number, section) for number, section in numbered)
     lines = "".join(f'<p class="about">{line}</p>' for line in [*_credit(source), *map(escape, about)])
     narrow = "".join(_when_narrow(number, section) for number, section in numbered if math.isfinite(section.letters))
+    workbenches = [section.workbench for section in sections if section.workbench is not None]
+    style = _STYLE + narrow + "".join(each.style for each in workbenches)
+    script = "".join(each.script for each in workbenches)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy(script, style)}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(title)}</title>
-<style>{_STYLE}{narrow}</style>
+<style>{style}</style>
 </head>
 <body>
 <header>
@@ -110,6 +118,7 @@ def page(title: str, about: Sequence[str], sections: Sequence[Section], source: 
 <main>
 {body}
 </main>
+{f"<script>{script}</script>" if script else ""}
 </body>
 </html>
 """
@@ -138,6 +147,7 @@ def _section(number: int, section: Section) -> str:
     return f"""<section id="{escape(section.name)}">
 <h2>{number}. {escape(section.title)}</h2>
 <p>{escape(section.see)}</p>
+{section.workbench.markup if section.workbench is not None else ""}
 <figure id="figure-{number}">
 <figcaption>Swipe or scroll sideways to see all of it.</figcaption>
 <div><img width="{section.width}" alt="{escape(section.alt)}" src="{source}"></div>

@@ -162,6 +162,17 @@ ENTRIES = (
         "from the true shares, with noise they agree.",
     ),
     Entry(
+        "workbench",
+        "A workbench in the plane",
+        "Choose data, or draw some, and move the time: the points dissolve, and the arrows of their exact score lead "
+        "back. Beside them two samplers start from the same noise and follow this score, one without noise on the way, "
+        "along the probability-flow ODE, the other with new noise in every step, as in the reverse SDE. Where the data "
+        "have two classes, both can be guided to one of them. The energy distance says how far the ends are from the "
+        "data, and the range beside it what chance does to fresh samples of the data.",
+        "At the left points of the ink of a glyph under some noise, with arrows that lead back to them. Beside it "
+        "paths of two samplers from the same noise to the glyph: smooth by the first, jagged by the second.",
+    ),
+    Entry(
         "samples",
         "Glyphs out of noise",
         "The sampler of DDPM goes in many small steps from noise to glyphs that follow the prompt. For a long time "

@@ -33,6 +33,7 @@ from glyffctl.figures import (
     schedules,
     umap_plane,
     walks,
+    workbench_still,
 )
 from glyffctl.figures.claim_text import claim_text
 from glyffctl.figures.demo_scene import DemoScene, MeasuredAnimation, MeasuredFigure
@@ -40,6 +41,7 @@ from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.pixel_grid import draw_pixels
 from glyffctl.figures.registry import ENTRIES, NAMES, Entry, file_stem
 from glyffctl.figures.style import save_figure, smallest_lettering, style
+from glyffctl.figures.workbench_html import workbench
 from glyffctl.workflows.enlarge import Enlarger
 from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Note, Progress
@@ -82,8 +84,11 @@ PLAIN_FIGURES: dict[str, Callable[[DemoScene], MeasuredFigure]] = {
     "classifiers": classifier_accuracy.draw_classifiers,
     "solvers": sampler_error_plot.draw_sampler_error,
     "walks": walks.draw_walks,
+    "workbench": workbench_still.draw_workbench,
 }
 """The figures that need no model."""
+WORKBENCH = "workbench"
+"""The figure that is computed in the page."""
 LOOP = "loop"
 """The figure that shows a model beside the exact denoiser, if there is a model."""
 BESIDE = "beside"
@@ -358,6 +363,8 @@ def _write(
         Section(
             each.entry.name, each.entry.title, each.entry.see, each.entry.alt, each.measured, data,
             f"image/{each.file.suffix[1:]}", each.width, each.letters,
+            workbench(workbench_still.ink(scene), scene.name, options.schedule, options.seed)
+            if each.entry.name == WORKBENCH else None,
         )
         for each, data in contents
     ]  # fmt: skip

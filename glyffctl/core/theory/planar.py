@@ -73,3 +73,40 @@ def distance_from_normal(points: Tensor, alpha_bar: float, count: int = 401, rea
     normal = torch.exp(-(line[:, None] ** 2 + line**2) / 2) / (2 * math.pi)
     cell = float(line[1] - line[0]) ** 2
     return float((mixture_density(points, line, alpha_bar) - normal).abs().sum()) / 2 * cell
+
+
+def ink_points(picture: Tensor, count: int, seed: int) -> Tensor:
+    """Points drawn from the ink of a picture, dark pixels more often than grey ones; (count, 2) float64.
+
+    They are centred and have unit variance over both axes; x is to the right and y up.
+
+    Args:
+        picture: (H, W) in [−1, 1], −1 is ink, with ink in two places or more.
+        count: how many, none at a place of another: within its pixel a point lies at random.
+        seed: of the choice.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    ink = (1 - picture.double()).clamp(min=0).flatten()
+    some = ink > 0.5 * ink.max()  # grey edges of strokes would blur them
+    chosen = (ink * some).multinomial(count, replacement=int(some.sum()) < count, generator=generator)
+    width = picture.shape[-1]
+    pixels = torch.stack([chosen % width, -(chosen // width)], 1)
+    points = pixels + torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    points = points - points.mean(0)
+    return points / points.square().mean().sqrt()
+
+
+def energy_distance(points: Tensor, drawn: Tensor) -> float:
+    """2·E|X−Y| − E|X−X'| − E|Y−Y'|, X spread evenly over `points` (N, D) and Y known by a sample `drawn` (M, D).
+
+    It is 0 where both have the same law, and positive otherwise (Székely and Rizzo 2013, "Energy statistics"). The
+    estimate has no bias, so that it may be below 0.
+    """
+    count = len(drawn)
+    within = _mean_distance(points, points) + _mean_distance(drawn, drawn) * count / (count - 1)
+    return 2 * _mean_distance(points, drawn) - within
+
+
+def _mean_distance(x: Tensor, y: Tensor) -> float:
+    # Without a product of matrices, in which the distance of a point from itself is not quite 0.
+    return float(torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist").mean())
