@@ -1,4 +1,4 @@
-"""The map's scripts: undefined names and likely mistakes, also where no browser test comes by."""
+"""The scripts of pages: undefined names and likely mistakes, also where no browser test comes by."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-PARTS = sorted((Path(__file__).parents[1] / "glyffctl" / "figures" / "map_page").glob("*.js"))
+FIGURES = Path(__file__).parents[1] / "glyffctl" / "figures"
 OXLINT = shutil.which("oxlint", path=Path(sys.executable).parent) or shutil.which("oxlint")
 RULES = {
     "env": {"browser": True, "es2024": True},
@@ -26,9 +26,11 @@ def lint(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(OXLINT is None, reason='needs oxlint, which `pip install ".[test]"` installs')
-def test_the_scripts_pass_the_linter(tmp_path: Path) -> None:
-    script = "\n".join(part.read_text(encoding="utf-8") for part in PARTS)  # one scope, as in the page
-    assert len(PARTS) > 1
+@pytest.mark.parametrize("folder", ["map_page", "demo_page"])
+def test_the_scripts_pass_the_linter(folder: str, tmp_path: Path) -> None:
+    parts = sorted((FIGURES / folder).glob("*.js"))
+    script = "\n".join(part.read_text(encoding="utf-8") for part in parts)  # one scope, as in the page
+    assert len(parts) > 1
     done = lint(tmp_path, script)
     assert done.returncode == 0, done.stdout
     wrong = lint(tmp_path, script + "\nzooom(1.6);\n")

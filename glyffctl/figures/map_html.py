@@ -10,14 +10,11 @@ and style sheet, by their digests, nothing else, and no conversion of text to ma
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import io
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -31,15 +28,12 @@ from torch import Tensor
 from glyffctl.core.atlas.groups import Groups, radical_label
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.io.atomic import write_text
+from glyffctl.figures.inline import one_scope, part, policy, safe_json
 from glyffctl.figures.map_scene import GENERATED, GROUP_COLOURS, OTHERS, PLAIN, Colouring, MapScene
 from glyffctl.figures.style import DENSITY
 
 _SHEET = 2048  # pixels, the longest side of a sheet: every WebGL 2 implementation supports it
 _GREYS = 16
-_POLICY = (
-    "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +56,13 @@ def save_map_page(path: Path, scene: MapScene, labels: MapLabels) -> None:
     Raises:
         OutputError: the path cannot be written.
     """
-    template, style = _part("page.html"), _part("page.css")
-    script = '"use strict";\n(() => {\n' + "\n".join(map(_part, _SCRIPTS)) + "})();\n"
+    template, style, script = part(_FOLDER, "page.html"), part(_FOLDER, "page.css"), one_scope(_FOLDER, _SCRIPTS)
     fields = {
-        "policy": html.escape(_POLICY.format(script=_digest(script), style=_digest(style)), quote=True),
+        "policy": policy(script, style),
         "title": html.escape(_without_surrogates(scene.title)),
         "style": style,
         "script": script,
-        "data": _html_safe_json(_content(scene, labels)),
+        "data": safe_json(_content(scene, labels)),
     }
     # One pass over the template: what is inserted is not searched for fields again.
     pieces = template.split("{{")
@@ -80,22 +73,9 @@ def save_map_page(path: Path, scene: MapScene, labels: MapLabels) -> None:
     write_text(path, "".join(page))
 
 
+_FOLDER = "map_page"
 # The parts of one script, in this order and in one scope.
 _SCRIPTS = ("state.js", "drawing.js", "legend.js", "search.js", "moving.js", "pointing.js", "outside.js", "page.js")
-
-
-def _part(name: str) -> str:
-    return (files("glyffctl.figures") / "map_page" / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _html_safe_json(content: Any) -> str:
-    """JSON that is safe inside an HTML element: ASCII, with <, > and & escaped."""
-    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _without_surrogates(text: str) -> str:
