@@ -44,7 +44,7 @@ CHAPTERS = (
         "exercises for the network as one wants.",
         {
             "process": "Here are both directions on one glyph. Drag the slider, or press play.",
-            "first-step": "Look at a single step first, on points in a plane, where a step can be drawn.",
+            "first-step": "Look closer at a single step, on points in a plane, where it can be drawn.",
             "schedules": "How much noise each step adds is a choice, the schedule. Compare three that are in use.",
             "density": "So far it was one glyph. Noise does the same to all of them at once, and so it changes their "
             "distribution: from many narrow peaks to one round hill that everybody knows how to sample.",

@@ -18,7 +18,7 @@ from glyffctl.core.codecs.pixels import to_pixels
 from glyffctl.core.diffusion.denoiser import Denoise
 from glyffctl.core.diffusion.schedule import SCHEDULES, make_schedule
 from glyffctl.core.theory.walks import PLACES, SIGMA, STEPS, WEIGHTS, compare_walks, modes
-from glyffctl.figures import density_score, walks
+from glyffctl.figures import density_score, gaussians, walks
 from glyffctl.figures.demo_scene import DemoScene, Live
 from glyffctl.figures.inline import packed, picture_sheet
 from glyffctl.figures.schedules import COLOURS
@@ -59,6 +59,24 @@ def _strips(scene: DemoScene) -> Live:  # noqa: ARG001
         {},
         "The same glyph at the same step under each schedule, and below the share of signal over all steps with a mark "
         "at this one.",
+    )
+
+
+def _factor(scene: DemoScene) -> Live:  # noqa: ARG001
+    return Live(
+        "factor",
+        {},
+        "A noisy glyph, its noise, and the score with its sign turned, whose contrast grows as the noise level falls; "
+        "below, by how much over all steps.",
+    )
+
+
+def _shrinking(scene: DemoScene) -> Live:  # noqa: ARG001
+    return Live(
+        "shrinking",
+        {"points": packed(gaussians.spiral(400), "<f8"), "reach": 7},
+        "Points of a spiral after the same steps: at the left they become a cloud that keeps its size, at the right, "
+        "without the factor, one that grows.",
     )
 
 
@@ -120,6 +138,8 @@ def _walks(scene: DemoScene) -> Live:
 LIVE: dict[str, Callable[[DemoScene], Live]] = {
     "process": _noising,
     "schedules": _strips,
+    "factor": _factor,
+    "first-step": _shrinking,
     "density": _density,
     "score": _score,
     "pure-noise": _brightness,

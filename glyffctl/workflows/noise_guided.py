@@ -176,7 +176,7 @@ def draw_same_noise(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event
     ]
     live = None
     if draws_grey_pixels(model.drawer):
-        bar = Progress("drawing the steps by prompt", 0, count, "pictures")
+        bar = Progress("drawing the steps by prompt", 0, count * STEPS, "steps of a picture")
         same = torch.full((count,), model.seed)
         steps = yield from record(model, recipe.guidance, prompts, same, bar)
         content = recorded_drawings(steps.noise[0], steps.levels, list(steps.guesses.unbind(1)))

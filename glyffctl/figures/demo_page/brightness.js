@@ -11,7 +11,7 @@ const below = (x) => (1 + erf(x / Math.SQRT2)) / 2;
 // Brightness is √ᾱ·m + √(1−ᾱ)·N(0, 1) for a glyph of mean m, both in deviations of the mean of pure noise: its law is
 // exact, and so is the share of each bin.
 function brightness(root, content) {
-  const means = doubles(content.means), wide = 720, high = 260, bins = 80;
+  const means = doubles(content.means), wide = WIDE, high = 240, bins = 80;
   const average = means.reduce((a, b) => a + b, 0) / means.length;
   const [low, top] = [means.reduce((a, b) => Math.min(a, b)), means.reduce((a, b) => Math.max(a, b))];
   let schedule = common.schedule, at = levelAt(schedule, SCHEDULES[schedule].sigmas.length);
@@ -27,7 +27,7 @@ function brightness(root, content) {
       c.textAlign = "center";
       c.fillStyle = colours.quiet;
       c.fillRect(10, y(0), wide - 20, 1);
-      const step = to - from > 60 ? 20 : to - from > 24 ? 10 : 2;
+      const step = [2, 10, 20, 40].find((each) => (to - from) / each < wide / 60);
       for (let b = Math.ceil(from / step) * step; b <= to; b += step) c.fillText(short(b), x(b), high - 8);
       c.fillStyle = SCHEDULES[schedule].colour;
       c.globalAlpha = 0.55;

@@ -44,6 +44,9 @@ function picturePanel(parent, heading, side, colour = "", height = side) {
 
 const ERROR = {below: [0, 114, 178], above: [213, 94, 0]};  // DIFFERENCE in figures/style.py
 
+// The width of charts, so that their lettering is as large as the text beside them.
+const WIDE = document.documentElement.clientWidth < 700 ? 330 : 700;
+
 // A panel to draw lines in: width × height units, at the resolution of the screen, in the colours of the page.
 function drawingPanel(parent, heading, width, height, draw) {
   const panel = element("div", parent, "", "panel");

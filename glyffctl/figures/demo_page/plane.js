@@ -173,3 +173,42 @@ function score(root, content) {
   });
   scheduleChoice(row(root, "settings"), (name) => { schedule = name; time.again(); });
 }
+
+// Data after t steps, and after t steps that leave out the factor √(1−β) by which a step shrinks.
+function shrinking(root, content) {
+  const points = doubles(content.points), eps = normals(points.length, common.seed), {reach} = content;
+  const at = (z) => SIDE * (z / reach + 1) / 2, line = row(root, "pair");
+  let schedule = common.schedule, shown = [];
+  const betas = Object.fromEntries(Object.keys(SCHEDULES).map((name) => [name, added(name)]));
+  const panels = ["with the factor √(1−β)", "without it"].map((heading, k) =>
+    drawingPanel(line, heading, SIDE, SIDE, (c) => {
+      c.fillStyle = common.palette[k];
+      for (let n = 0; n < points.length; n += 2) mark(c, 0, at(shown[k][n]), SIDE - at(shown[k][n + 1]), 2);
+    }));
+  const time = player(root, {
+    label: "step t", first: 0, last: SCHEDULES[schedule].sigmas.length, start: 250,
+    say: (t) => timed(levelAt(schedule, t)) + (t ? ` · ${unbroken(`β = ${short(betas[schedule].each[t - 1])}`)}` : ""),
+    draw(t) {
+      const {signal, noise} = levelAt(schedule, t), sum = t ? betas[schedule].sums[t - 1] : 0;
+      shown = [[signal, noise], [1, Math.sqrt(sum)]].map(([a, b]) => points.map((x, n) => a * x + b * eps[n]));
+      panels.forEach((panel, k) => {
+        panel.redraw();
+        panel.remark.textContent = `variance of these points: ${short(rootMeanSquare(shown[k]) ** 2)}`;
+      });
+    },
+  });
+  scheduleChoice(row(root, "settings"), (name) => { schedule = name; time.again(); });
+}
+
+// β of each step, 1 − ᾱ/ᾱ before it, and their sums.
+function added(name) {
+  let before = 1, sum = 0;
+  const each = [], sums = [];
+  for (let t = 1; t <= SCHEDULES[name].sigmas.length; t++) {
+    const {alphaBar} = levelAt(name, t);
+    each.push(1 - alphaBar / before);
+    sums.push((sum += each.at(-1)));
+    before = alphaBar;
+  }
+  return {each, sums};
+}

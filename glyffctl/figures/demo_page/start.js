@@ -1,6 +1,8 @@
 // --- the page ------------------------------------------------------------------------------------------------------
 
-const FIGURES = {noising, strips, density, score, brightness, guesses, walks, frames, drawing, prompts};
+const FIGURES = {
+  noising, strips, factor, shrinking, density, score, brightness, guesses, walks, frames, drawing, prompts,
+};
 
 // The still picture of a live figure is folded away; on paper it is there instead of the live one.
 function unfold(figure) {
