@@ -19,8 +19,10 @@ from glyffctl.figures.chapters import CHAPTERS, LEADS, chapters_of, in_order
 from glyffctl.figures.glossary import TERMS, anchor, glossary, link_terms
 from glyffctl.figures.inline import picture_sheet, safe_json, still
 from glyffctl.figures.live import live_frames, recorded_drawings, scaled_sheet
+from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.registry import NAMES
 from glyffctl.workflows.noise_guided import differences, mean_difference
+from tests.test_noise_demo import Reader
 
 
 def opened(sheet: dict[str, Any]) -> Tensor:
@@ -110,3 +112,12 @@ def test_how_far_pictures_are_from_each_other() -> None:
     apart = differences(pictures)
     assert apart.tolist() == [[0, 1, 1], [1, 0, 0], [1, 0, 0]]
     assert mean_difference(apart, ~torch.eye(3, dtype=torch.bool)).startswith("0.667 (")
+
+
+def test_the_page_escapes_everything() -> None:
+    evil = '"><script>alert(1)</script><img src=x onerror=alert(1)>'
+    reader = Reader()
+    section = Section(evil, evil, evil, evil, f"{evil}\n{evil}", b"", "image/png", 700, 13.0)
+    reader.feed(page(evil, [evil], [section], Source(evil, evil, evil, evil)))
+    assert reader.scripts == ["application/json", None] and reader.tags.count("img") == 1 and reader.alts == [evil]
+    assert reader.links == ["data:image/png;base64,"] and reader.ways == [evil, f"#{evil}"]

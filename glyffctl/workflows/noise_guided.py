@@ -28,6 +28,8 @@ STRENGTHS = tuple(range(1, 9))
 STEPS = 24
 """Of DDIM, whose steps the page computes from what is recorded."""
 SHOWN_STEPS = 7
+SHEET_STEPS = 12
+"""Of the default sampler, for sheets of many pictures."""
 PICTURES = 9
 NOISES = 6
 OTHERS = ("water", "tree", "fish", "bird", "to speak", "fire", "a mountain", "silk")
@@ -130,7 +132,7 @@ def draw_guidance(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, 
     """Draw the same noise at eight strengths of guidance, and measure what they cost and what they bring."""
     text = yield from model.text(model.prompt)
     batch, seeds = text.rows(torch.zeros(PICTURES, dtype=torch.int64)), model.seed + torch.arange(PICTURES)
-    radicals, recipe = expected_radicals(model.prompt), Recipe()
+    radicals, recipe = expected_radicals(model.prompt), Recipe(steps=SHEET_STEPS)
     cells, lines, total = [], [], len(STRENGTHS) * PICTURES * recipe.steps
     for k, strength in enumerate(STRENGTHS):
         bar = Progress("drawing by guidance", k * PICTURES * recipe.steps, total, "steps of a picture")
@@ -153,7 +155,7 @@ def draw_same_noise(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event
     """Draw the same noise under eight prompts; live, all steps of one of them."""
     prompts = (model.prompt, *(each for each in OTHERS if each != model.prompt.strip().lower()))[:8]
     text = yield from model.text(*prompts)
-    recipe, count = Recipe(), len(prompts)
+    recipe, count = Recipe(steps=SHEET_STEPS), len(prompts)
     of_prompt = torch.arange(count).repeat_interleave(NOISES)
     seeds = model.seed + torch.arange(NOISES).repeat(count)
     drawing = model.drawer.draw(recipe, text.rows(of_prompt), seeds)
