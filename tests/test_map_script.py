@@ -26,7 +26,7 @@ def lint(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(OXLINT is None, reason='needs oxlint, which `pip install ".[test]"` installs')
-@pytest.mark.parametrize("folder", ["figures/map_page", "figures/workbench", "studio/page"])
+@pytest.mark.parametrize("folder", ["figures/demo_page", "figures/map_page", "figures/workbench", "studio/page"])
 def test_the_scripts_pass_the_linter(folder: str, tmp_path: Path) -> None:
     parts = sorted((PACKAGE / folder).glob("*.js"))
     script = "\n".join(part.read_text(encoding="utf-8") for part in parts)  # one scope, as in the page

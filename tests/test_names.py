@@ -290,7 +290,7 @@ def test_figures_for_strangers_prompts_and_characters(
             shown = run("noise-demo", "--data", data, "--prompt", prompt, "--out", out, *figures)
         assert printable(str(out / "index.html")) in shown.out
         page, text = Page(out / "index.html"), (out / "index.html").read_text(encoding="utf-8")
-        assert page.elements["script"] == 0 and page.elements["img"] == 1 and "onerror" not in page.attributes
+        assert page.elements["script"] == 2 and page.elements["img"] == 1 and "onerror" not in page.attributes
         assert all(c.isprintable() or c == "\n" for c in text)
     for name in (*(name for name in NAMES if len(name) != 1), "\0", "\x1b", "\x9b", "\u202e", "\u200b", "\ud800"):
         done = run("noise-demo", "--data", pictures, "--char", name, "--out", tmp_path / "none", code=2)

@@ -58,12 +58,12 @@ def look(browser: webdriver.Chrome, address: str, width: int, height: int) -> li
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     found: list[dict[str, Any]] = browser.execute_script(
         """return [...document.querySelectorAll("figure")].map(figure => {
-            const frame = figure.querySelector("div"), image = figure.querySelector("img");
+            const frame = figure.querySelector(".frame"), image = figure.querySelector("img");
             frame.scrollLeft = 1e6;
             return {
                 width: image.getBoundingClientRect().width, frame: frame.clientWidth, moved: frame.scrollLeft,
                 ratio: image.getBoundingClientRect().width / image.getBoundingClientRect().height,
-                hint: figure.querySelector("figcaption").checkVisibility(),
+                hint: figure.querySelector(".hint").checkVisibility(),
             };
         })"""
     )

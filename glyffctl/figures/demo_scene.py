@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib.axes import Axes
@@ -80,20 +81,40 @@ class DemoScene:
         return self.glyphs if self.glyphs.shape[-1] <= size else resize(self.glyphs, size)
 
 
+class Live(NamedTuple):
+    """A figure that the page computes as its reader moves it.
+
+    Attributes:
+        kind: the script that draws it, a name of `FIGURES` in demo_page/start.js.
+        content: what the script needs, as JSON.
+        shows: what is in it, for those who cannot see it.
+    """
+
+    kind: str
+    content: dict[str, Any]
+    shows: str
+
+
 @dataclass(frozen=True, eq=False)
 class MeasuredFigure:
-    """A figure, and what was measured for it: sentences, one or more to a line."""
+    """A figure, and what was measured for it: sentences, one or more to a line; on the page it may be live."""
 
     figure: Figure
     measured: str
+    live: Live | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredAnimation:
-    """The frames of an animation, and what was measured for it: sentences, one or more to a line."""
+    """The frames of an animation, and what was measured for it: sentences, one or more to a line.
+
+    Attributes:
+        levels: (t, σ) of each frame.
+    """
 
     frames: list[Image.Image]
     measured: str
+    levels: list[tuple[int, float]]
 
 
 def resize(pictures: Tensor, size: int) -> Tensor:

@@ -10,14 +10,11 @@ and style sheet, by their digests, nothing else, and no conversion of text to ma
 from __future__ import annotations
 
 import base64
-import hashlib
 import html
 import io
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.resources import files
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from torch import Tensor
 from glyffctl.core.atlas.groups import MOST_GROUPS, Groups, radical_label
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.io.atomic import write_text
+from glyffctl.figures.inline import one_scope, part, policy, safe_json
 from glyffctl.figures.map_scene import GENERATED, GROUP_COLOURS, OTHERS, PLAIN, Colouring, MapScene
 from glyffctl.figures.style import DENSITY
 
@@ -38,10 +36,6 @@ _SHEET = 2048  # pixels, the longest side of a sheet: every WebGL 2 implementati
 _GREYS = 16
 _SHORT = 1 << 16  # points whose rows fit into two bytes
 _NO_NUMBER = 255  # in the bytes of a scale; numbers are 0 to 254
-_POLICY = (
-    "default-src 'none'; script-src '{script}'; style-src '{style}'; base-uri 'none'; form-action 'none'; "
-    "require-trusted-types-for 'script'; trusted-types 'none'"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +58,13 @@ def save_map_page(path: Path, scene: MapScene, labels: MapLabels) -> None:
     Raises:
         OutputError: the path cannot be written.
     """
-    template, style = _part("page.html"), _part("page.css")
-    script = '"use strict";\n(() => {\n' + "\n".join(map(_part, _SCRIPTS)) + "})();\n"
+    template, style, script = part(_FOLDER, "page.html"), part(_FOLDER, "page.css"), one_scope(_FOLDER, _SCRIPTS)
     fields = {
-        "policy": html.escape(_POLICY.format(script=_digest(script), style=_digest(style)), quote=True),
+        "policy": policy(script, style),
         "title": html.escape(_without_surrogates(scene.title)),
         "style": style,
         "script": script,
-        "data": _html_safe_json(_content(scene, labels)),
+        "data": safe_json(_content(scene, labels)),
     }
     # One pass over the template: what is inserted is not searched for fields again.
     pieces = template.split("{{")
@@ -82,25 +75,12 @@ def save_map_page(path: Path, scene: MapScene, labels: MapLabels) -> None:
     write_text(path, "".join(page))
 
 
+_FOLDER = "map_page"
 # The parts of one script, in this order and in one scope.
 _SCRIPTS = (
     "state.js", "theme.js", "drawing.js", "overlay.js", "regions.js", "legend.js", "search.js", "moving.js",
     "pointing.js", "nearby.js", "lasso.js", "saving.js", "trails.js", "outside.js", "page.js", "link.js",
 )  # fmt: skip
-
-
-def _part(name: str) -> str:
-    return (files("glyffctl.figures") / "map_page" / name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _html_safe_json(content: Any) -> str:
-    """JSON that is safe inside an HTML element: ASCII, with <, > and & escaped."""
-    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _without_surrogates(text: str) -> str:

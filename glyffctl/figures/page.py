@@ -1,7 +1,8 @@
-"""The page of figures: one HTML file that contains its pictures and loads nothing; its only script is the workbench's.
+"""The page of figures: one HTML file that contains its pictures and its script, and loads nothing.
 
-On a screen too narrow for the lettering of a figure, the figure keeps the width at which it is legible, scrolls
-sideways, and a caption says so.
+A live figure (`figures/live.py`) is computed in the page, beside its still picture; without scripts, and on paper,
+there is the still picture alone. On a screen too narrow for the lettering of a picture, it keeps the width at which it
+is legible, scrolls sideways, and a line says so.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ import base64
 import math
 from collections.abc import Sequence
 from html import escape as escape_markup
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from glyffctl.core.io.names import printable
-from glyffctl.figures.inline import policy
+from glyffctl.figures.chapters import LEADS, Chapter, chapters_of
+from glyffctl.figures.demo_scene import Live
+from glyffctl.figures.glossary import glossary, link_terms
+from glyffctl.figures.inline import one_scope, part, policy, safe_json
 from glyffctl.figures.workbench_html import Workbench
 
 LEGIBLE = 9.0
@@ -33,6 +38,7 @@ class Section(NamedTuple):
         picture: the content of a PNG or GIF file.
         width: the width in CSS pixels where there is room.
         letters: the font size of the smallest lettering at that width, in CSS pixels; infinity without any.
+        live: the figure that can be moved, if there is one.
         workbench: takes the place of the picture where scripts run; one section may have it.
     """
 
@@ -45,6 +51,7 @@ class Section(NamedTuple):
     media_type: str
     width: int
     letters: float
+    live: Live | None = None
     workbench: Workbench | None = None
 
     @property
@@ -62,27 +69,12 @@ class Source(NamedTuple):
     after: str
 
 
-_STYLE = """
-:root { color-scheme: light; }
-body { margin: 0 auto; max-width: 60rem; padding: 2.5rem 24px 5rem; background: #fff; color: #1a1a1a;
-  font: 1.05rem/1.6 "Noto Sans", "DejaVu Sans", system-ui, sans-serif; }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .6rem; }
-h2 { font-size: 1.35rem; line-height: 1.3; margin: 0 0 .4rem; }
-p { margin: .4rem 0; max-width: 46rem; }
-nav ol { columns: 2; column-gap: 2.5rem; padding-left: 1.6rem; margin: 1.2rem 0 0; }
-nav li { break-inside: avoid; padding: .1rem 0; }
-a { color: #0072b2; text-decoration: none; }
-a:hover, a:focus { text-decoration: underline; }
-section { margin-top: 3.2rem; padding-top: 1.6rem; border-top: 1px solid #d9d9d9; }
-figure { margin: 1.2rem 0 .8rem; }
-figure div { overflow-x: auto; }
-figcaption { display: none; color: #555; font-size: .9rem; padding-bottom: .3rem; }
-img { display: block; max-width: 100%; height: auto; }
-.measured { color: #444; font-size: .95rem; border-left: 3px solid #e69f00; padding-left: .9rem; max-width: 46rem; }
-.about { color: #555; font-size: .95rem; }
-@media (max-width: 40rem) { nav ol { columns: 1; } body { padding: 1.5rem 16px 3rem; } h1 { font-size: 1.7rem; } }
-@media print { body { max-width: none; padding: 0; } nav { display: none; } section { break-inside: avoid; } }
-"""
+_FOLDER = "demo_page"
+# The parts of one script, in this order and in one scope.
+_SCRIPTS = (
+    "values.js", "pictures.js", "player.js", "noising.js", "curves.js", "plane.js", "brightness.js", "guesses.js",
+    "walking.js", "frames.js", "drawing.js", "terms.js", "start.js",
+)  # fmt: skip
 
 
 def escape(text: str) -> str:
@@ -90,16 +82,37 @@ def escape(text: str) -> str:
     return escape_markup(printable(text))
 
 
-def page(title: str, about: Sequence[str], sections: Sequence[Section], source: Source | None = None) -> str:
-    """Build the page. All text is escaped, and may hold anything."""
+def page(
+    title: str,
+    about: Sequence[str],
+    sections: Sequence[Section],
+    source: Source | None = None,
+    common: dict[str, Any] | None = None,
+) -> str:
+    """Build the page. All text is escaped, and may hold anything.
+
+    Args:
+        title: of the page.
+        about: paragraphs at its top.
+        sections: its figures.
+        source: the article that it follows.
+        common: data for all live figures, see `live.common_data`; needed if there is one.
+    """
     numbered = list(enumerate(sections, 1))
-    contents = "".join(f'<li><a href="#{escape(s.name)}">{escape(s.title)}</a></li>' for s in sections)
-    body = "\n".join(_section(number, section) for number, section in numbered)
+    chapters = chapters_of([section.name for section in sections])
+    starts = [k for k, chapter in enumerate(chapters) if k == 0 or chapter is not chapters[k - 1]]
+    contents, body = "", ""
+    for number, (start, end) in enumerate(pairwise([*starts, len(sections)]), 1):
+        chapter, inside = chapters[start], numbered[start:end]
+        links = "".join(f'<li><a href="#{escape(each.name)}">{escape(each.title)}</a></li>' for _, each in inside)
+        contents += _contents(number, chapter, f'<ol start="{start + 1}">{links}</ol>')
+        body += _opening(number, chapter) + "\n".join(_section(*each) for each in inside) + "\n"
     lines = "".join(f'<p class="about">{line}</p>' for line in [*_credit(source), *map(escape, about)])
     narrow = "".join(_when_narrow(number, section) for number, section in numbered if math.isfinite(section.letters))
+    data = _data("common", common or {})
     workbenches = [section.workbench for section in sections if section.workbench is not None]
-    style = _STYLE + narrow + "".join(each.style for each in workbenches)
-    script = "".join(each.script for each in workbenches)
+    style = part(_FOLDER, "page.css") + narrow + "".join(each.style for each in workbenches)
+    script = one_scope(_FOLDER, _SCRIPTS) + "".join(each.script for each in workbenches)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -113,15 +126,27 @@ def page(title: str, about: Sequence[str], sections: Sequence[Section], source: 
 <header>
 <h1>{escape(title)}</h1>
 {lines}
-<nav aria-label="Figures"><ol>{contents}</ol></nav>
+<nav aria-label="Figures">{contents}</nav>
 </header>
 <main>
-{body}
+{body}{glossary()}
 </main>
-{f"<script>{script}</script>" if script else ""}
+{data}
+<script>{script}</script>
 </body>
 </html>
 """
+
+
+def _contents(number: int, chapter: Chapter | None, links: str) -> str:
+    title = "" if chapter is None else f'<p><a href="#chapter-{number}">{chapter.question}</a></p>'
+    return f"<div>{title}{links}</div>"
+
+
+def _opening(number: int, chapter: Chapter | None) -> str:
+    if chapter is None:
+        return ""
+    return f'<div class="chapter" id="chapter-{number}"><h2>{chapter.question}</h2><p>{chapter.text}</p></div>\n'
 
 
 def _credit(source: Source | None) -> list[str]:
@@ -132,25 +157,43 @@ def _credit(source: Source | None) -> list[str]:
 
 
 def _when_narrow(number: int, section: Section) -> str:
-    """The style of a figure on a screen, not on paper, that is too narrow for it: a fixed width, and the caption."""
+    """The style of a figure on a screen, not on paper, that is too narrow for it: a fixed width, and the hint."""
     own = f"#figure-{number}"
     return (
         f"@media screen and (max-width: {section.narrowest + _MARGINS - 1}px) "
-        f"{{ {own} img {{ max-width: none; width: {section.narrowest}px; }} {own} figcaption {{ display: block; }} }}\n"
+        f"{{ {own} img {{ max-width: none; width: {section.narrowest}px; }} {own} .hint {{ display: block; }} }}\n"
     )
 
 
 def _section(number: int, section: Section) -> str:
     data = base64.b64encode(section.picture).decode("ascii")
     source = f"data:{escape(section.media_type)};base64,{data}"
-    measured = "".join(f"<p>{escape(line)}</p>" for line in section.measured.split("\n"))
+    known = set[str]()
+    lead = LEADS.get(section.name, "")
+    lead, see = (link_terms(escape(text), known) for text in (lead, section.see))
+    measured = "".join(f"<p>{link_terms(escape(line), known)}</p>" for line in section.measured.split("\n"))
+    opening = f'<p class="lead">{lead}</p>\n' if lead else ""
+    live = ""
+    if section.live is not None:
+        name = f"content-{number}"
+        shows = escape(section.live.shows)
+        live = (
+            f'<div class="live" role="group" aria-label="{shows}" data-content="{name}" hidden></div>\n'
+            f"{_data(name, section.live._asdict())}\n"
+        )
     return f"""<section id="{escape(section.name)}">
-<h2>{number}. {escape(section.title)}</h2>
-<p>{escape(section.see)}</p>
+{opening}<h3>{number}. {escape(section.title)}</h3>
+<p>{see}</p>
 {section.workbench.markup if section.workbench is not None else ""}
 <figure id="figure-{number}">
-<figcaption>Swipe or scroll sideways to see all of it.</figcaption>
-<div><img width="{section.width}" alt="{escape(section.alt)}" src="{source}"></div>
+{live}<div class="still">
+<p class="hint">Swipe or scroll sideways to see all of it.</p>
+<div class="frame"><img width="{section.width}" alt="{escape(section.alt)}" src="{source}"></div>
+</div>
 </figure>
 <div class="measured">{measured}</div>
 </section>"""
+
+
+def _data(name: str, content: dict[str, Any]) -> str:
+    return f'<script type="application/json" id="{name}">{safe_json(content)}</script>'

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from glyffctl.figures.chapters import in_order
+
 
 class Entry(NamedTuple):
     """A figure and its texts.
@@ -21,7 +23,7 @@ class Entry(NamedTuple):
     needs_model: bool = False
 
 
-ENTRIES = (
+_ENTRIES = (
     Entry(
         "pixels",
         "A glyph is a list of numbers",
@@ -41,9 +43,10 @@ ENTRIES = (
     Entry(
         "process",
         "Noise in one direction, a glyph in the other",
-        "Read from right to left, each step adds a little Gaussian noise (q), and nothing about that has to be "
-        "learned. Read from left to right, each step takes a little away (p), and that is all the network is trained "
-        "for. Two neighbors look the same: this is why a single step is easy.",
+        "Toward noise, each step shrinks the glyph a little and adds a little Gaussian noise (q); nothing about that "
+        "has to be learned, and all steps up to t are as good as one jump. Toward the glyph, each step takes a little "
+        "noise away (p), and that is all the network is trained for. Two neighbors look the same: this is why a single "
+        "step is easy.",
         "Four pictures in a row, from pure noise over two noisy neighbors to the clean glyph. Between the neighbors "
         "one arrow to the right takes noise away and one to the left adds it.",
     ),
@@ -70,8 +73,8 @@ ENTRIES = (
         "density",
         "A data set dissolves",
         "Every dot is a real glyph at its place in the two directions in which glyphs differ most, coloured by its "
-        "radical where the data name one. Below is the distribution that the noisy dots come from, computed exactly. "
-        "Islands run into one another until only the round hill of pure noise is left.",
+        "radical where the data name one. Shown with them is the density of the distribution that the noisy dots come "
+        "from, computed exactly. Islands run into one another until only the round hill of pure noise is left.",
         "Five panels of dots, from separate groups to one round cloud, and below each the density of the dots, from "
         "small islands to one round hill.",
     ),
@@ -108,7 +111,7 @@ ENTRIES = (
         "pure-noise",
         "Is the last step pure noise?",
         "A glyph on white paper is brighter than grey on average. If nothing but noise were left at the last step, "
-        "that would no longer show, and the brightness would follow the black curve. Where a schedule stops short of "
+        "that would no longer show, and the brightness would follow the bell curve. Where a schedule stops short of "
         "pure noise the brightness is shifted, and a sampler that starts from pure noise starts a little wrong.",
         "Three histograms of brightness at the last step, one for each schedule, beside the bell curve of pure noise; "
         "a dashed line marks the mean of each.",
@@ -133,7 +136,7 @@ ENTRIES = (
     Entry(
         "loop",
         "What a denoiser sees, and what it predicts",
-        "A denoiser sees only the left column and t. From it, it guesses the noise, and so the glyph behind it. The "
+        "A denoiser sees only the noisy glyph and t. From it, it guesses the noise, and so the glyph behind it. The "
         "exact denoiser can look every glyph up in its list and finds the right one long after our eyes have given "
         "up; a network has no list, and predicts a blurred mean of what might be there. To the eye all guesses of "
         "the noise look alike, so the error is shown: orange is too much noise, blue too little.",
@@ -178,6 +181,36 @@ ENTRIES = (
         "The sampler of DDPM goes in many small steps from noise to glyphs that follow the prompt. For a long time "
         "nothing seems to happen; the layout is decided in the noise, the strokes come last.",
         "An animation: a sheet of noise turns into a sheet of glyphs.",
+        needs_model=True,
+    ),
+    Entry(
+        "drawing",
+        "One drawing, step by step",
+        "This is all that happens at a step: the model is shown x, predicts the noise in it, and so guesses the glyph "
+        "behind it. Then as much of that noise is put back as belongs to the next, lower level, and the model is asked "
+        "again. The first guess is a blur, the mean of all that might become of this noise; each further one is "
+        "surer.",
+        "Three rows of pictures at falling noise levels: noise that turns into a glyph, guesses that begin as a blur "
+        "and become sharp, and the predicted noise, which looks alike throughout.",
+        needs_model=True,
+    ),
+    Entry(
+        "guidance",
+        "How closely to follow the words",
+        "At every step the model is asked twice, with the prompt and without, and goes farther in the direction in "
+        "which the answers differ: γ times as far. At γ = 1 it simply follows the prompt. A larger γ insists on it: "
+        "strokes change where that makes the meaning plainer. Whether glyphs of different noise become more alike by "
+        "it is in the numbers.",
+        "A row of glyphs for each strength of guidance, from weak to strong; each column begins with the same noise.",
+        needs_model=True,
+    ),
+    Entry(
+        "same-noise",
+        "The same noise, other words",
+        "In the table each column begins with the same noise, each row has the same prompt. Down a column the radical "
+        "changes with the words, and where there is room for it the other part stays much the same: that part the "
+        "words leave open, and the noise decides it.",
+        "A table of glyphs, a row for each of eight prompts, a column for each noise.",
         needs_model=True,
     ),
     Entry(
@@ -248,6 +281,9 @@ ENTRIES = (
         needs_model=True,
     ),
 )
+
+ENTRIES = in_order(_ENTRIES, lambda entry: entry.name)
+"""In the order of the chapters."""
 
 NAMES = tuple(entry.name for entry in ENTRIES)
 

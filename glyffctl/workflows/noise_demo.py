@@ -36,7 +36,9 @@ from glyffctl.figures import (
     workbench_still,
 )
 from glyffctl.figures.claim_text import claim_text
-from glyffctl.figures.demo_scene import DemoScene, MeasuredAnimation, MeasuredFigure
+from glyffctl.figures.demo_scene import DemoScene, Live, MeasuredAnimation, MeasuredFigure
+from glyffctl.figures.inline import still
+from glyffctl.figures.live import LIVE, common_data, live_frames, live_guesses
 from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.pixel_grid import draw_pixels
 from glyffctl.figures.registry import ENTRIES, NAMES, Entry, file_stem
@@ -47,6 +49,7 @@ from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.noise_between import BETWEEN_FIGURES
 from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
+from glyffctl.workflows.noise_guided import GUIDED_FIGURES, draws_grey_pixels
 from glyffctl.workflows.noise_model import (
     GOLD,
     MODEL_FIGURES,
@@ -95,8 +98,10 @@ BESIDE = "beside"
 """The figure that needs definitions."""
 ATTENTION = "attention"
 """The figure that needs a network with cross-attention."""
-STEP_BY_STEP = ("samples", "steps", "smooth")
+STEP_BY_STEP = ("samples", "steps", "smooth", "drawing", "guidance", "same-noise")
 """The figures that need a model which draws step by step."""
+DRAWING = "drawing"
+"""The figure that needs a model of grey pixels."""
 LATENTS = "latents"
 """The figure that needs a latent model."""
 CASCADE = "cascade"
@@ -151,13 +156,14 @@ class NoiseDemoOptions:
 
 @dataclass(frozen=True)
 class _SavedFigure:
-    """A figure in a file, what was measured for it, and its width and smallest lettering in CSS pixels."""
+    """A figure in a file, what was measured for it, its width and smallest lettering in CSS pixels, its live form."""
 
     entry: Entry
     file: Path
     measured: str
     width: int
     letters: float
+    live: Live | None
 
 
 @dataclass(frozen=True)
@@ -245,6 +251,9 @@ def _fitting(
     if not looks_at_words(model.model.network):
         lacks = "this model has no attention to the words of a prompt", "name another --model"
         wanted = yield from _without((ATTENTION,), wanted, options, ModelError, *lacks)
+    if not draws_grey_pixels(model.drawer):
+        lacks = "what this model denoises is no grey picture", "name another --model"
+        wanted = yield from _without((DRAWING,), wanted, options, ModelError, *lacks)
     if not isinstance(model.drawer.codec, Latents):  # as most models: no reason for a caution
         if LATENTS in options.figures:
             raise ModelError(f"this model has no latents (--figure {LATENTS}); name a latent one with --model")
@@ -325,11 +334,13 @@ def _draw(
 ) -> Generator[Event, None, _SavedFigure]:
     """Draw one figure into `folder`."""
     drawn: MeasuredFigure | MeasuredAnimation
+    live = LIVE[entry.name](scene) if entry.name in LIVE else None
     if entry.needs_model:
         assert model is not None
-        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES)[entry.name](model, glyphs)
+        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES | GUIDED_FIGURES)[entry.name](model, glyphs)
     elif entry.name == LOOP:
-        drawn = process.draw_loop(scene, None if model is None else model.denoiser_without_prompt())
+        beside = None if model is None else model.denoiser_without_prompt()
+        drawn, live = process.draw_loop(scene, beside), live_guesses(scene, beside)
     else:
         drawn = PLAIN_FIGURES[entry.name](scene)
     settings = {
@@ -343,10 +354,12 @@ def _draw(
         file = folder / f"{file_stem(entry)}.png"
         save_figure(file, drawn.figure, settings)
         letters = smallest_lettering(drawn.figure) * CSS_PIXELS / 72
-        return _SavedFigure(entry, file, drawn.measured, round(drawn.figure.get_figwidth() * CSS_PIXELS), letters)
+        live = drawn.live or live
+        return _SavedFigure(entry, file, drawn.measured, round(drawn.figure.get_figwidth() * CSS_PIXELS), letters, live)
     file = folder / f"{file_stem(entry)}.gif"
     save_gif(file, drawn.frames, GIF_FPS)
-    return _SavedFigure(entry, file, drawn.measured, drawn.frames[0].width, math.inf)
+    live = live_frames(drawn.frames, drawn.levels, f"{entry.title}: sixteen pictures at this step")
+    return _SavedFigure(entry, file, drawn.measured, drawn.frames[0].width, math.inf, live)
 
 
 def _write(
@@ -361,16 +374,17 @@ def _write(
     contents = [(each, each.file.read_bytes()) for each in made]
     sections = [
         Section(
-            each.entry.name, each.entry.title, each.entry.see, each.entry.alt, each.measured, data,
-            f"image/{each.file.suffix[1:]}", each.width, each.letters,
+            each.entry.name, each.entry.title, each.entry.see, each.entry.alt, each.measured,
+            still(each.file), "image/webp", each.width, each.letters, each.live,
             workbench(workbench_still.ink(scene), scene.name, options.schedule, options.seed)
             if each.entry.name == WORKBENCH else None,
         )
-        for each, data in contents
+        for each in made
     ]  # fmt: skip
     about = [
-        "Every picture on this page was computed when the page was made, on real glyphs where it shows glyphs; nothing "
-        "is a sketch. The numbers under the pictures were measured on the way, unless they say otherwise.",
+        "Every picture on this page is computed, when the page was made or as you move it, on real glyphs where it "
+        "shows glyphs; nothing is a sketch. The numbers under the pictures were measured when the page was made, "
+        "unless they say otherwise.",
         f"Glyphs: {glyphs.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
         + (f" Model: {model_name(model.path).name}, prompt “{model.prompt}”." if model is not None else ""),
     ]
@@ -382,7 +396,9 @@ def _write(
     for each, data in contents:
         _save(options.out / each.file.name, data)
         reports.append(FigureReport(each.entry.name, options.out / each.file.name, each.measured))
-    _save(options.out / PAGE, page("How diffusion works, on glyphs", about, sections, GUIDE).encode())
+    _save(
+        options.out / PAGE, page("How diffusion works, on glyphs", about, sections, GUIDE, common_data(scene)).encode()
+    )
     return NoiseDemoReport(options.out / PAGE, reports, glyphs.source, time.monotonic() - started)
 
 

@@ -86,6 +86,10 @@ class PromptedModel:
         """Height and width of its pictures, in pixels."""
         return self.drawer.codec.size
 
+    def level(self, sigma: float) -> tuple[int, float]:
+        """(t, σ): the step of the model's schedule that is nearest to a level; t = 0 at σ = 0."""
+        return (int((self.drawer.schedule.sigmas - sigma).abs().argmin()) + 1 if sigma else 0), sigma
+
     def denoiser_without_prompt(self) -> Denoise | None:
         """The model as a denoiser of pictures without a prompt; None for one that denoises latents, or nothing."""
         device = self.drawer.device
@@ -138,7 +142,7 @@ def expected_radicals(prompt: str) -> tuple[int, ...]:
     return known.get(prompt.strip().lower(), ())
 
 
-def _radical_share(pictures: Tensor, radicals: tuple[int, ...]) -> str:
+def radical_share(pictures: Tensor, radicals: tuple[int, ...]) -> str:
     """The share of pictures with one of `radicals`, according to the bundled classifier, as text."""
     if not radicals:
         return ""
@@ -148,45 +152,47 @@ def _radical_share(pictures: Tensor, radicals: tuple[int, ...]) -> str:
     return f"{hits} of {len(pictures)} ({figure.low:.0%} to {figure.high:.0%})"
 
 
-def _animate(model: PromptedModel, recipe: Recipe, name: str) -> Generator[Event, None, tuple[list[Tensor], Tensor]]:
-    """Draw COUNT pictures: the frames on the way, and the pictures."""
+def _animate(
+    model: PromptedModel, recipe: Recipe, name: str
+) -> Generator[Event, None, tuple[MeasuredAnimation, Tensor]]:
+    """Draw COUNT pictures: the frames on the way, nothing measured yet, and the pictures."""
     text = yield from model.text(model.prompt)
     kept = set(torch.linspace(0, recipe.steps - 1, min(recipe.steps, FRAMES)).round().int().tolist())
     frames: list[Tensor] = []
+    levels: list[tuple[int, float]] = []
 
     def keep(step: Step) -> None:
         if step.i in kept:
             # z = x/√(1+σ²) has the scale of a picture at every noise level.
             frames.append(model.drawer.pictures(step.x / math.sqrt(1 + step.sigma**2)))
+            levels.append(model.level(step.sigma))
 
     seeds = model.seed + torch.arange(COUNT)
     drawing = model.drawer.draw(recipe, text.rows(torch.zeros(COUNT, dtype=torch.int64)), seeds, watch=keep)
     pictures = yield from with_progress(drawing, Progress(f"drawing {name}", 0, COUNT, "pictures"))
-    return frames, pictures
+    return MeasuredAnimation(animation_frames(frames), "", levels), pictures
 
 
 def draw_samples(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredAnimation]:  # noqa: ARG001
     """Animate sixteen pictures in 120 steps of DDPM."""
     recipe = Recipe(sampler="ddpm", steps=MANY)
-    frames, pictures = yield from _animate(model, recipe, "samples")
-    return MeasuredAnimation(
-        animation_frames(frames), _describe(model, pictures, f"{MANY} steps of ddpm, {_guided(recipe)}")
-    )
+    found, pictures = yield from _animate(model, recipe, "samples")
+    return replace(found, measured=_describe(model, pictures, f"{MANY} steps of ddpm, {_guided(recipe)}"))
 
 
 def draw_smooth(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredAnimation]:  # noqa: ARG001
     """Animate sixteen pictures by the stochastic DPM-Solver."""
     recipe = Recipe(sampler="dpmpp-sde", steps=SMOOTH)
-    frames, pictures = yield from _animate(model, recipe, "smooth")
+    found, pictures = yield from _animate(model, recipe, "smooth")
     method = f"{SMOOTH} steps of dpmpp-sde with two passes each, {_guided(recipe)}"
-    return MeasuredAnimation(animation_frames(frames), _describe(model, pictures, method))
+    return replace(found, measured=_describe(model, pictures, method))
 
 
 def _describe(model: PromptedModel, pictures: Tensor, method: str) -> str:
     radicals = expected_radicals(model.prompt)
     count = (
         f"\nThe bundled classifier, a network that recognises radicals, finds {radical_character(radicals[0])} in "
-        f"{_radical_share(pictures, radicals)} of the pictures; in brackets is the 95 % interval."
+        f"{radical_share(pictures, radicals)} of the pictures; in brackets is the 95 % interval."
         if radicals
         else ""
     )
@@ -206,7 +212,7 @@ def draw_steps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, Non
     ]
     both = yield from model.text(model.prompt, "")
     none = Condition.none(1, model.drawer.text_width)
-    prompts = ((f"“{_short(model.prompt)}”", both.rows(torch.tensor([0]))), ("no prompt", none))
+    prompts = ((f"“{short_prompt(model.prompt)}”", both.rows(torch.tensor([0]))), ("no prompt", none))
     total = len(prompts) * sum(recipe.steps * count for _, _, recipe, count in rows)
     done, cells, one_step_texts = 0, [], []
     for title, drawer, recipe, count in rows:
@@ -217,7 +223,7 @@ def draw_steps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, Non
             bar = Progress("drawing steps", done, total, "steps of a picture", f"{title}, {name}")
             pictures = yield from with_progress(drawing, bar, recipe.steps)
             done += count * recipe.steps
-            figure_text = _radical_share(pictures, radicals)
+            figure_text = radical_share(pictures, radicals)
             line.append((pictures[:SHOWN], f"{_radical_label(radicals)} in {figure_text}" if radicals else ""))
             found.append(figure_text)
         cells.append(line)
@@ -245,7 +251,7 @@ def _radical_label(radicals: tuple[int, ...]) -> str:
     return drawable_text(radical_character(radicals[0])) or "the radical"
 
 
-def _short(prompt: str) -> str:
+def short_prompt(prompt: str) -> str:
     """The prompt as a heading, shortened with "…"."""
     line = drawable_text(prompt)
     return (line if len(line) <= HEADING else line[: HEADING - 1].rstrip() + "…") or "the prompt"

@@ -1,0 +1,121 @@
+"""The text of the page of `noise-demo` between its figures: what each follows from, in the order of the guide.
+
+A figure that is in no chapter comes after the one before it in `registry`, without a lead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+_Entry = TypeVar("_Entry")
+
+
+class Chapter(NamedTuple):
+    """A part of the page.
+
+    Attributes:
+        question: its title.
+        text: what it is about.
+        leads: for each figure, in order, what leads to it.
+    """
+
+    question: str
+    text: str
+    leads: dict[str, str]
+
+
+CHAPTERS = (
+    Chapter(
+        "What is there to learn?",
+        "A program that draws new glyphs has not memorised some and mixed them. It has learned which pictures are "
+        "likely to be glyphs, and it picks one of those at random. So the first question is what “likely” means for a "
+        "picture.",
+        {
+            "gaussian": "Begin with single numbers instead of pictures. If they all come from one distribution, a few "
+            "of them are enough to estimate it, and then new ones can be drawn from it.",
+            "pixels": "The same idea works for pictures once they are numbers.",
+        },
+    ),
+    Chapter(
+        "How does noise help?",
+        "Nobody can write down the distribution of glyphs. Diffusion takes a detour: it destroys glyphs with noise, a "
+        "little at a time, and trains a network to undo that. Destroying needs no skill, and it makes as many "
+        "exercises for the network as one wants.",
+        {
+            "process": "Here are both directions on one glyph. Drag the slider, or press play.",
+            "first-step": "Look closer at a single step, on points in a plane, where it can be drawn.",
+            "schedules": "How much noise each step adds is a choice, the schedule. Compare three that are in use.",
+            "density": "So far it was one glyph. Noise does the same to all of them at once, and so it changes their "
+            "distribution: from many narrow peaks to one round hill that everybody knows how to sample.",
+            "pure-noise": "Drawing will begin at that round hill. Is the last step really there?",
+            "loop": "Now for the way back. A network is shown a noisy glyph and asked for the noise in it; the rest is "
+            "the glyph. The best answer that is possible can be computed, so the network can be compared with it.",
+        },
+    ),
+    Chapter(
+        "How is a glyph drawn?",
+        "A guess from much noise is poor, and a guess from little noise is good. So a glyph is drawn by guessing again "
+        "and again, with a little less noise each time.",
+        {
+            "drawing": "Follow one drawing through all its steps.",
+            "samples": "And here sixteen at once, as the guide shows them.",
+            "steps": "How many steps does that take? Try with one, with five, and with more.",
+            "solvers": "A network makes mistakes of its own. With the exact denoiser only the method is left.",
+        },
+    ),
+    Chapter(
+        "Why does it work? The score",
+        "There is a second way to see the same thing. In the picture of hills, predicting noise means knowing which "
+        "way is uphill.",
+        {
+            "score": "Move through the noise levels and watch where the arrows point.",
+            "factor": "That arrow and the predicted noise are the same thing on two scales.",
+            "walks": "Following arrows uphill would lead to the tops alone. Something has to keep the walk spread out.",
+        },
+    ),
+    Chapter(
+        "How do words steer it?",
+        "So far nothing said which glyph to draw. A prompt changes which pictures are likely, and everything above "
+        "stays as it is.",
+        {
+            "joint": "In one dimension for the picture and one for the words, this is what a prompt does.",
+            "attention": "The network reads the prompt while it looks at the picture.",
+            "guidance": "How strongly the prompt counts can be turned up while drawing.",
+            "same-noise": "Words decide one part of a glyph, and noise the other. Hold one and change the other.",
+            "classifiers": "There is another way to steer: ask a classifier which way leads to what one wants.",
+            "beside": "This is how its glyphs look beside real ones for the same words.",
+        },
+    ),
+    Chapter(
+        "What else can be done with it?",
+        "The rest is not needed to understand diffusion, but much of what is in use is built like this.",
+        {
+            "smooth": "Other samplers take other ways from the same noise.",
+            "between": "Every noise leads to some glyph. So there are glyphs between two glyphs.",
+            "latents": "Large pictures are costly. One remedy is to diffuse something smaller than the picture.",
+            "cascade": "Another is to draw small, and enlarge with a second model.",
+        },
+    ),
+)
+
+LEADS = {name: lead for chapter in CHAPTERS for name, lead in chapter.leads.items()}
+
+
+def chapters_of(names: Sequence[str]) -> list[Chapter | None]:
+    """The chapter of each figure; one that is in none belongs to that of the figure before it, if there is one."""
+    found, now = list[Chapter | None](), None
+    for name in names:
+        now = next((chapter for chapter in CHAPTERS if name in chapter.leads), now)
+        found.append(now)
+    return found
+
+
+def in_order(entries: Sequence[_Entry], name: Callable[[_Entry], str]) -> tuple[_Entry, ...]:
+    """`entries` in the order of the chapters; one that is in none stays behind the one before it."""
+    order = list(LEADS)
+    places, place = list[int](), 0
+    for entry in entries:
+        place = order.index(name(entry)) if name(entry) in LEADS else place
+        places.append(place)
+    return tuple(entries[k] for k in sorted(range(len(entries)), key=places.__getitem__))

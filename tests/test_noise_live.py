@@ -1,0 +1,349 @@
+"""The live figures of `noise-demo`: their numbers are those of `core`, and they move by keyboard, mouse and finger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from torch import Tensor
+
+from glyffctl.core.device import CPU
+from glyffctl.core.diffusion.schedule import SCHEDULES, make_schedule
+from glyffctl.core.theory.forward import jump
+from glyffctl.core.theory.planar import mixture_density, mixture_score
+from glyffctl.figures.live import recorded_drawings
+from glyffctl.workflows import noise_guided, noise_model
+from glyffctl.workflows.events import Progress, finish
+from glyffctl.workflows.noise_data import make_scene
+from glyffctl.workflows.noise_demo import NoiseDemoOptions, noise_demo
+from tests.browsing import chromium, touch, visit, wait
+from tests.test_noise_demo import Data, drawn, written
+
+pytestmark = pytest.mark.browser
+
+FIGURES = ("process", "schedules", "density", "score", "pure-noise", "loop", "walks", "drawing", "same-noise", "smooth")
+STEPS = 6
+
+
+@dataclass(frozen=True)
+class Page:
+    file: Path
+    data: Data
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, tiny_run: Path) -> Page:
+    folder, glyphs = tmp_path_factory.mktemp("live"), drawn(noto_sans, 32)
+    data = Data(written(folder / "data", glyphs), glyphs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(noise_model, "SMOOTH", 4)
+        patch.setattr(noise_guided, "STEPS", STEPS)
+        options = NoiseDemoOptions(data=data.folder, model=tiny_run, figures=FIGURES, out=folder / "out")
+        return Page(finish(noise_demo(options)).page, data)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[webdriver.Chrome]:
+    driver = chromium()
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def phone() -> Iterator[webdriver.Chrome]:
+    """A screen of 390×844 pixels and fingers."""
+    driver = chromium(phone=True)
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def open_page(browser: webdriver.Chrome, page: Page) -> webdriver.Chrome:
+    visit(browser, page.file)
+    return browser
+
+
+def compute(driver: webdriver.Chrome, parts: tuple[str, ...], expression: str, *arguments: Any) -> Any:
+    """What the page's own functions answer, in JSON."""
+    folder = files("glyffctl.figures") / "demo_page"
+    source = "\n".join((folder / f"{part}.js").read_text(encoding="utf-8") for part in ("values", *parts))
+    script = f"const done = arguments[arguments.length - 1]; {source}\n(async () => done({expression}))();"
+    return driver.execute_async_script(script, *arguments)
+
+
+def figure(driver: webdriver.Chrome, name: str) -> WebElement:
+    return driver.find_element(By.CSS_SELECTOR, f"#{name} .live")
+
+
+def said(driver: webdriver.Chrome, name: str) -> str:
+    return figure(driver, name).find_element(By.CSS_SELECTOR, ".said").text.replace("\u00a0", " ")
+
+
+def move(driver: webdriver.Chrome, name: str, value: int, which: str = ".bar > input") -> None:
+    driver.execute_script(
+        "const [root, which, value] = arguments, range = root.querySelector(which);"
+        "range.value = value; range.dispatchEvent(new Event('input'));",
+        *(figure(driver, name), which, value),
+    )
+
+
+def greys(driver: webdriver.Chrome, name: str, panel: int) -> Tensor:
+    found = driver.execute_script(
+        "const c = arguments[0].querySelectorAll('canvas')[arguments[1]];"
+        "const {data} = c.getContext('2d').getImageData(0, 0, c.width, c.height);"
+        "return Array.from({length: data.length / 4}, (_, i) => data[4 * i]);",
+        *(figure(driver, name), panel),
+    )
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def test_levels_are_those_of_the_schedules(open_page: webdriver.Chrome) -> None:
+    for name in SCHEDULES:
+        found = compute(open_page, (), "[1, 7, 500, 1000].map((t) => levelAt(arguments[0], t))", name)
+        schedule = make_schedule(name)
+        for each in found:
+            sigma = float(schedule.sigmas[each["t"] - 1])
+            assert each["sigma"] == sigma
+            assert each["alphaBar"] == pytest.approx(float(schedule.alpha_bar()[each["t"] - 1]), rel=1e-12)
+            assert each["snr"] == pytest.approx(sigma**-2, rel=1e-12)
+            assert each["signal"] ** 2 + each["noise"] ** 2 == pytest.approx(1, rel=1e-12)
+    assert compute(open_page, (), "levelAt('linear', 0)")["alphaBar"] == 1
+
+
+def test_noise_is_standard_normal_and_the_same_for_a_seed(open_page: webdriver.Chrome) -> None:
+    values = torch.tensor(compute(open_page, (), "[...normals(40001, 3)]"), dtype=torch.float64)
+    assert values.tolist() == compute(open_page, (), "[...normals(40001, 3)]")
+    assert abs(float(values.mean())) < 4 / 200 and abs(float(values.var()) - 1) < 4 * 2**0.5 / 200
+    for end, share in ((1.0, 0.841345), (2.0, 0.977250), (-1.5, 0.066807)):
+        assert abs(float((values < end).double().mean()) - share) < 4 * (share * (1 - share)) ** 0.5 / 200
+    other = torch.tensor(compute(open_page, (), "[...normals(40001, 4)]"), dtype=torch.float64)
+    assert abs(float(torch.corrcoef(torch.stack([values, other]))[0, 1])) < 4 / 200
+    assert abs(float(torch.corrcoef(torch.stack([values[:-1], values[1:]]))[0, 1])) < 4 / 200
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("0", "0"),
+        ("1/0", "∞"),
+        ("0.98765", "0.988"),
+        ("-12.345", "−12.3"),
+        ("4.0423e-5", "4.04×10⁻⁵"),
+        ("25600", "2.56×10⁴"),
+    ],
+)
+def test_numbers_are_written_in_three_digits(open_page: webdriver.Chrome, value: str, text: str) -> None:
+    assert compute(open_page, (), f"short({value})") == text
+
+
+def test_density_and_score_are_those_of_core(open_page: webdriver.Chrome) -> None:
+    points = torch.randn(37, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    flat = points.flatten().tolist()
+    for alpha_bar in (0.999, 0.8, 0.01):
+        line = torch.linspace(-2.9, 2.9, 21, dtype=torch.float64)
+        grid = compute(
+            open_page, ("pictures", "plane"),
+            f"[...densityGrid(Float64Array.from(arguments[0]), Math.sqrt({alpha_bar}), 1 - {alpha_bar}, 2.9, 21)]",
+            flat,
+        )  # fmt: skip
+        expected = mixture_density(points, line, alpha_bar).flip(0)  # rows of the picture go down
+        close(torch.tensor(grid).reshape(21, 21), expected, 1e-6 * float(expected.max()))
+        places = torch.tensor([[0.3, -0.2], [2.5, 2.5], [-2.9, 1.0]], dtype=torch.float64)
+        found = compute(
+            open_page, ("pictures", "plane"),
+            "arguments[1].map(([x, y]) => mixtureAt(Float64Array.from(arguments[0]), "
+            f"Math.sqrt({alpha_bar}), 1 - {alpha_bar}, x, y).score)", flat, places.tolist(),
+        )  # fmt: skip
+        close(torch.tensor(found, dtype=torch.float64), mixture_score(points, places, alpha_bar), 1e-6)
+
+
+def test_a_glyph_under_noise_is_the_jump_to_t(open_page: webdriver.Chrome, page: Page) -> None:
+    scene = make_scene(page.data.glyphs, None, None, "linear", 0)[0]
+    eps = torch.tensor(compute(open_page, (), "[...normals(32 * 32, 0)]"), dtype=torch.float64).reshape(32, 32)
+    for name, t in (("linear", 300), ("cosine", 700), ("karras", 1)):
+        pick(open_page, "process", name)
+        move(open_page, "process", t)
+        alpha_bar = float(make_schedule(name).alpha_bar()[t - 1])
+        expected = jump(scene.glyph[0].double(), alpha_bar, eps)
+        close(greys(open_page, "process", 2).reshape(32, 32), as_grey(expected), 1)
+        close(greys(open_page, "process", 0).reshape(32, 32), as_grey(scene.glyph[0] * alpha_bar**0.5), 1)
+        assert said(open_page, "process").startswith(f"t = {t} · σ = ")
+    before = greys(open_page, "process", 1)
+    figure(open_page, "process").find_element(By.XPATH, ".//button[text()='other noise']").click()
+    assert float((greys(open_page, "process", 1) - before).abs().max()) > 0
+
+
+def as_grey(x: Tensor) -> Tensor:
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().double()
+
+
+def pick(driver: webdriver.Chrome, name: str, choice: str) -> None:
+    figure(driver, name).find_element(By.XPATH, f".//label[span[text()='{choice}']]/input").click()
+
+
+def test_the_strips_say_the_level_of_each_schedule(open_page: webdriver.Chrome) -> None:
+    move(open_page, "schedules", 250)
+    remarks = [
+        each.text.replace("\u00a0", " ")
+        for each in figure(open_page, "schedules").find_elements(By.CSS_SELECTOR, ".remark")
+    ]
+    for name, remark in zip(SCHEDULES, remarks, strict=False):
+        sigma = float(make_schedule(name).sigmas[249])
+        assert remark.startswith(f"σ = {float(f'{sigma:.3g}'):g} · ᾱ = ")
+
+
+def test_guesses_are_those_of_the_exact_denoiser(open_page: webdriver.Chrome, page: Page) -> None:
+    scene = make_scene(page.data.glyphs, None, None, "linear", 0)[0]
+    eps = scene.noise(scene.glyph.double())
+    times = torch.linspace(1, 1000, 25).round().long()
+    for name, k in (("linear", 20), ("karras", 3), ("cosine", 24)):
+        pick(open_page, "loop", name)
+        move(open_page, "loop", k)
+        sigma = make_schedule(name).sigmas[times[k] - 1][None]
+        x0 = scene.data(scene.glyph.double()[None] + sigma * eps, sigma)[0, 0]
+        close(greys(open_page, "loop", 3).reshape(32, 32), as_grey(x0), 1)
+        noise = eps[0] + (scene.glyph[0] - x0) / sigma
+        close(greys(open_page, "loop", 4).reshape(32, 32), as_grey(noise / 3), 1)
+        error = float((noise - eps[0]).square().mean().sqrt())
+        remark = figure(open_page, "loop").find_elements(By.CSS_SELECTOR, ".remark")[5].text
+        assert remark.startswith(f"off by {'< 0.001' if error < 0.0005 else f'{error:.3f}'}")
+
+
+def test_a_drawing_is_computed_from_its_noise_and_guesses(open_page: webdriver.Chrome, tiny_run: Path) -> None:
+    model = finish(noise_model.load_prompted_model(tiny_run, None, "gold", 5, CPU))
+    seeds = torch.tensor([5, 5])
+    found = finish(noise_guided.record(model, 3.0, ("gold", "water"), seeds, Progress("drawing", 0, 1, "pictures")))
+    content = recorded_drawings(found.noise[0], found.levels, list(found.guesses.unbind(1)))
+    made = compute(
+        open_page, ("pictures", "drawing"),
+        "(await drawings(arguments[0])(1)).map((s) => [[...s.z], [...s.guess], [...s.eps]])", content,
+    )  # fmt: skip
+    sigmas = torch.tensor([sigma for _, sigma in found.levels])
+    z, guesses, eps = torch.tensor(made).unbind(1)
+    scaled = found.x[:, 1].flatten(1) / (1 + sigmas[:, None] ** 2).sqrt()
+    close(z, scaled, 0.02)
+    close(guesses[:-1], found.guesses[:, 1].flatten(1), 2 / 127)
+    noise = (found.x[:-1, 1].flatten(1) - found.guesses[:, 1].flatten(1)) / sigmas[:-1, None]
+    close(eps[:-1], noise, 0.5)
+    assert float((eps[:-1] - noise).square().mean().sqrt()) < 0.1
+    assert found.levels[0][0] == len(model.drawer.schedule.sigmas) and found.levels[-1] == (0, 0.0)
+
+
+def test_guidance_and_time_move_the_drawing(open_page: webdriver.Chrome) -> None:
+    move(open_page, "drawing", 1)
+    assert said(open_page, "drawing").startswith("t = ") and "SNR" in said(open_page, "drawing")
+    before = greys(open_page, "drawing", 1)
+    move(open_page, "drawing", 7, ".settings input")
+    wait(open_page, lambda d: float((greys(d, "drawing", 1) - before).abs().max()) > 0)
+    assert figure(open_page, "drawing").find_element(By.CSS_SELECTOR, ".settings output").text == "γ = 8"
+    assert len(figure(open_page, "same-noise").find_elements(By.TAG_NAME, "canvas")) == 8
+    noisy = greys(open_page, "same-noise", 0)
+    pick(open_page, "same-noise", "x at this step")
+    move(open_page, "same-noise", 0)
+    first, second = greys(open_page, "same-noise", 0), greys(open_page, "same-noise", 5)
+    assert torch.equal(first, second) and not torch.equal(first, noisy)  # all begin with the same noise
+
+
+def test_the_keyboard_plays_steps_and_slides(open_page: webdriver.Chrome) -> None:
+    move(open_page, "density", 500)
+    bar = figure(open_page, "density").find_element(By.CSS_SELECTOR, ".bar > input")
+    bar.send_keys(Keys.ARROW_RIGHT)
+    assert said(open_page, "density").startswith("t = 501 ")
+    bar.send_keys(",", ",", ",")
+    assert said(open_page, "density").startswith("t = 498 ")
+    bar.send_keys(".")
+    assert bar.get_attribute("aria-valuetext").replace("\u00a0", " ") == said(open_page, "density")
+    assert said(open_page, "density").startswith("t = 499 ")
+    bar.send_keys(Keys.SPACE)
+    wait(open_page, lambda d: not said(d, "density").startswith("t = 499 "))
+    play = figure(open_page, "density").find_elements(By.TAG_NAME, "button")[1]
+    assert play.get_attribute("aria-label") == "stop"
+    bar.send_keys(Keys.SPACE)
+    assert play.get_attribute("aria-label") == "play"
+    now = said(open_page, "density")
+    assert said(open_page, "density") == now
+    bar.send_keys(Keys.END)
+    assert said(open_page, "density").startswith("t = 1,000 ")
+
+
+def test_playing_ends_at_the_end(open_page: webdriver.Chrome) -> None:
+    root = figure(open_page, "smooth")
+    open_page.execute_script("arguments[0].value = 4", root.find_element(By.TAG_NAME, "select"))
+    play = root.find_elements(By.TAG_NAME, "button")[1]
+    play.click()
+    wait(open_page, lambda d: not said(d, "smooth").startswith("t = 0 "))
+    wait(open_page, lambda d: said(d, "smooth").startswith("t = 0 "))
+    wait(open_page, lambda _: play.get_attribute("aria-label") == "play")
+
+
+def test_every_live_figure_can_be_named_and_folds_its_still_away(open_page: webdriver.Chrome, page: Page) -> None:
+    for name in FIGURES:
+        root = figure(open_page, name)
+        assert root.is_displayed() and root.get_attribute("aria-label")
+        for field in root.find_elements(By.CSS_SELECTOR, "input, select, button"):
+            assert field.accessible_name, (name, field.get_attribute("outerHTML"))
+        image = open_page.find_element(By.CSS_SELECTOR, f"#{name} .still img")
+        assert not image.is_displayed() and image.get_attribute("alt")
+        open_page.find_element(By.CSS_SELECTOR, f"#{name} figure > button").click()
+        assert image.is_displayed()
+    assert open_page.get_log("browser") == []
+    assert 'class="still"' in page.file.read_text(encoding="utf-8")  # without scripts nothing is folded
+
+
+def test_on_paper_there_are_the_still_pictures(open_page: webdriver.Chrome) -> None:
+    open_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        for name in FIGURES:
+            assert not figure(open_page, name).is_displayed()
+            assert open_page.find_element(By.CSS_SELECTOR, f"#{name} .still img").is_displayed()
+    finally:
+        open_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_words_are_explained_where_they_are(open_page: webdriver.Chrome) -> None:
+    word = open_page.find_element(By.CSS_SELECTOR, "#density .term")
+    open_page.execute_script("arguments[0].focus()", word)
+    tip = open_page.find_element(By.CSS_SELECTOR, ".tip")
+    meaning = open_page.find_element(By.ID, word.get_attribute("aria-describedby") or "").text
+    assert tip.is_displayed() and tip.text == meaning
+    word.send_keys(Keys.ESCAPE)
+    assert not tip.is_displayed()
+
+
+def test_on_a_phone_fingers_move_it_and_nothing_is_too_wide(phone: webdriver.Chrome, page: Page) -> None:
+    visit(phone, page.file)
+    assert phone.execute_script("return document.documentElement.scrollWidth") <= 390
+    move(phone, "process", 400)
+    canvas = figure(phone, "process").find_elements(By.TAG_NAME, "canvas")[2]
+    phone.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    box = phone.execute_script(
+        "const r = arguments[0].getBoundingClientRect(); return [r.x, r.y, r.width, r.height]", canvas
+    )
+    x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
+    touch(phone, [(x, y)], [(x - 5, y)], [(x - 0.2 * box[2], y)])
+    wait(phone, lambda d: said(d, "process").startswith("t = 200 "))
+    for field in phone.find_elements(By.CSS_SELECTOR, ".live button, .live select"):
+        assert field.size["height"] >= 40 or not field.is_displayed()
+    word = phone.find_element(By.CSS_SELECTOR, "#score .term")
+    phone.execute_script("arguments[0].scrollIntoView({block: 'center'})", word)
+    box = phone.execute_script("const r = arguments[0].getBoundingClientRect(); return [r.x + 3, r.y + 5]", word)
+    touch(phone, [(box[0], box[1])])
+    wait(phone, lambda d: d.find_element(By.CSS_SELECTOR, ".tip").is_displayed())
+    assert (
+        phone.execute_script("const r = document.querySelector('.tip').getBoundingClientRect(); return r.right") <= 390
+    )
+    assert phone.get_log("browser") == []
+
+
+def close(found: Tensor, expected: Tensor, within: float) -> None:
+    assert found.shape == expected.shape
+    assert float((found.double() - expected.double()).abs().max()) <= within
