@@ -15,6 +15,8 @@ from glyffctl.core.precision import check_precision
 
 SOURCE = "upscaled"
 """In the settings of a PNG: the picture that it was made of. Others were drawn of prompts."""
+DRAWN = "drawn"
+"""Beside it: what that picture recorded of how it was drawn, if it did."""
 MOST_SIZE = 4096
 _MOST_BATCH = 1024
 
