@@ -195,6 +195,18 @@ def test_a_picture_drawn_by_a_file_keeps_its_table(tiny_run: Path, tmp_path: Pat
     assert (tmp_path / "y.png").read_bytes() != out.read_bytes()
 
 
+@pytest.mark.parametrize(("rows", "steps"), [((200, 1000), 3), ((1e-5, 1e-3), 1), ((159, 10_000), 40)])
+def test_a_table_whose_levels_are_not_the_models_is_named(
+    rows: tuple[float, float], steps: int, tiny_run: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"sigma = [{rows[0]}, {rows[1]}]")
+    job = ["sample", "gold", "--count", "1", "--model", str(tiny_run), "--out", str(tmp_path / "x.png")]
+    done = CliRunner().invoke(app, [*job, "--steps", str(steps), "--schedule", str(path)])
+    assert done.exit_code == 2 and "the table of --schedule" in done.output and done.output.count("error: ") == 1
+    assert not (tmp_path / "x.png").exists()
+
+
 def test_a_run_measures_its_table_and_draws_by_it(tiny_run: Path, tmp_path: Path) -> None:
     model = load_model(tiny_run)
     assert model.table is not None and model.table == read_table(tiny_run / TABLE_FILE)

@@ -170,6 +170,8 @@ def test_options_of_the_classifier_that_do_not_go_together(
         ((*led, "--model", "bundled"), "32×32"),
         (("gold", "--model", classifier), "--classifier"),
         (("--upscale", tmp_path / "x.png", "--radical", "金"), "--radical"),
+        ((*led, "--guidance", 7), "--classifier-scale"),
+        ((*led, "", "--guidance", 7), "--guidance"),
     ]
     for typed, words in wrong:
         done = sample(*typed, *(job[2:] if "--model" in typed else job), "--out", tmp_path / "y.png")

@@ -119,10 +119,18 @@ class SampleOptions:
                 )
         if self.away is not None and self.negative.strip():
             raise UsageError("--guide takes the place of a negative prompt; leave --negative or --guide out")
+        if self.guidance not in (None, 1.0) and not self._guided and (self.lead or self.source):
+            more = "; how much the radical leads is --classifier-scale" if self.lead else ""
+            raise UsageError(f"--guidance follows a prompt, and there is none: name one, or leave it out{more}")
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"a picture is drawn with at least 1 thread, not {self.threads}")
         for prompt in (*self.prompts, self.negative):
             check_prompt(prompt)
+
+    @property
+    def _guided(self) -> bool:
+        """Whether guidance has anything to lead to or away from."""
+        return self.away is not None or any(text.strip() for text in (*self.prompts, self.negative))
 
     def _check_format(self) -> None:
         if self.format not in (None, *FORMATS):
