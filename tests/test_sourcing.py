@@ -174,7 +174,9 @@ def test_what_cannot_be_begun_with(job: tuple[object, ...], picture: Path, tmp_p
         (("--again", picture, "--vary", picture), "--vary"),
     ]
     for typed, words in wrong:
-        done = sample(*typed, *(() if "--again" in typed else job if "" in typed else ("gold", *job)), "--out", tmp_path / "y.png")
+        done = sample(
+            *typed, *(() if "--again" in typed else job if "" in typed else ("gold", *job)), "--out", tmp_path / "y.png"
+        )
         assert done.exit_code != 0 and words in " ".join(done.output.split()), (typed, done.output)
         assert not (tmp_path / "y.png").exists()
 

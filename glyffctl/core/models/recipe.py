@@ -146,8 +146,8 @@ class Recipe:
             if self.schedule is None:
                 raise UsageError(str(error)) from error
             raise UsageError(
-                f"{_named(self.schedule)} has {len(table.sigmas):,} levels in the model's noise, {_ends(schedule)}, for "
-                f"{self.steps:,} steps; take fewer `steps`, or one with more levels there"
+                f"{_named(self.schedule)} has {len(table.sigmas):,} levels in the model's noise, {_ends(schedule)}, "
+                f"for {self.steps:,} steps; take fewer `steps`, or one with more levels there"
             ) from error
 
     def table(self, schedule: Schedule) -> Schedule:
@@ -195,8 +195,8 @@ def _within(schedule: str | LevelTable, own: Schedule) -> Schedule:
     found = within(made, *own.sigmas[[0, -1]].tolist())
     if len(found.sigmas) <= 2 < len(own.sigmas):
         raise UsageError(
-            f"{_named(schedule)} has levels of {_ends(made)}, and none in the model's noise, {_ends(own)}; name one that "
-            "has"
+            f"{_named(schedule)} has levels of {_ends(made)}, and none in the model's noise, {_ends(own)}; name one "
+            "that has"
         )
     return found
 
