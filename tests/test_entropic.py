@@ -158,6 +158,9 @@ def test_a_table_survives_a_file_and_a_recipe_json(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text(TABLE.as_toml("about"))
     assert read_table(path) == TABLE
+    near = LevelTable((0.1, math.nextafter(0.1, 1), 1e-5 + 3), (-1e-20, 0.0, math.nextafter(0, 1)))
+    path.write_text(near.as_toml("about"))
+    assert read_table(path) == near
     path.write_text("sigma = [1, 2, 10]")
     assert read_table(path) == LevelTable((1.0, 2.0, 10.0), (0.0, 1.0, 2.0))
     for recipe in (Recipe(schedule=TABLE), Recipe(schedule="cosine", sampler="ddim")):
@@ -247,6 +250,21 @@ def test_a_measured_table_is_that_of_the_errors(tiny_run: Path) -> None:
     found = torch.tensor(table.information, dtype=torch.float64)
     assert float((found[1:-1] - found[1] - (exact[1] - exact[1:-1])).abs().max()) < 0.05 * float(exact[1])
     assert len(table.sigma) == 10 and float(found[-1] - found[-2]) < 0.05
+
+
+@pytest.mark.parametrize("errors", [[1e-3] * 4 + [1e-30] * 4, [1e5, 1e4, 1e3, 100, 1e-20, 1e-20, 1e-25, 1e-30]])
+def test_of_errors_that_add_nothing_a_table_is_made_all_the_same(errors: list[float], tiny_run: Path) -> None:
+    model = load_model(tiny_run)
+    levels = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
+    table = measured_table(model, dict(zip(levels, errors, strict=True)))
+    assert (table.sigma[0], table.sigma[-1]) == tuple(model.schedule.sigmas[[0, -1]].tolist())
+    assert len(table.sigma) < 10 and len(table.rescaled().sigma) <= len(table.sigma)
+
+
+@pytest.mark.parametrize("error", [1e-320, 1e307])
+def test_of_errors_without_a_table_none_is_made(error: float, tiny_run: Path) -> None:
+    with pytest.raises(UsageError):
+        measured_table(load_model(tiny_run), dict.fromkeys((0.1, 1.0, 10.0), error))
 
 
 def test_the_bundled_model_has_a_table() -> None:
