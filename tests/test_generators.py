@@ -287,10 +287,12 @@ def test_what_a_generator_cannot_do_is_one_line(
     assert choose_recipe(model, None, None) == Recipe(steps=1, guidance=1.0)
     with pytest.raises(UsageError, match="one pass"):
         choose_recipe(model, Recipe(steps=2, guidance=1.0), None)
-    for section, values in {
+    wrong: dict[str, dict[str, Any]] = {
         "diffusion": {"prediction": "v"},
         "codec": {"kind": "autoencoder"},
-    }.items():
+        "training": {"compile": True},
+    }
+    for section, values in wrong.items():
         plain = merge(read_preset("gan"), {section: values})
         with pytest.raises((TrainingError, UsageError)):
             Generating.check(replace(fit_to_data(plain, 32, 8)))
