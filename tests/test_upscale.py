@@ -15,7 +15,7 @@ from glyffctl.cli import app
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.images import read_png, read_settings, save_png
 from glyffctl.core.models.checkpoint import load_model
-from glyffctl.workflows import enlarge_options
+from glyffctl.workflows import companions
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, export
 from glyffctl.workflows.find_model import find_model
@@ -187,7 +187,7 @@ def test_what_a_picture_was_drawn_of_goes_on_into_the_large_one_and_into_fonts(
 def test_without_an_upscaler_a_line_says_how_to_get_one(
     picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enlarge_options, "pretrained", lambda name: tmp_path / name)
+    monkeypatch.setattr(companions, "pretrained", lambda name: tmp_path / name)
     for typed in (("gold", "--size", 512), ("--upscale", picture)):
         done = sample(*typed)
         assert done.exit_code != 0 and "--preset upscaler" in " ".join(done.output.split())
@@ -197,7 +197,7 @@ def test_an_upscaler_that_is_bundled_is_taken(
     upscaler: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(upscaler / "model.safetensors", tmp_path / "upscaler.safetensors")
-    monkeypatch.setattr(enlarge_options, "pretrained", lambda name: tmp_path / name)
+    monkeypatch.setattr(companions, "pretrained", lambda name: tmp_path / name)
     assert sample("--upscale", picture).exit_code == 0
     assert read_settings(tmp_path / "cross-128.png")["enlarged"]["upscaler"] == "bundled"
 
@@ -330,8 +330,10 @@ def test_networks_and_objectives_of_another_kind(
     upscaler: Path, codec_run: Path, workshop: Workshop, tmp_path: Path
 ) -> None:
     for typed, word in (
-        (["--preset", "cpu", "--from", str(upscaler)], "cannot train network.kind upscaler"),
-        (["--preset", "upscaler", "--from", "bundled"], "upscaler"),
+        (["--preset", "cpu", "--from", str(upscaler)], f"--from {upscaler} has a network of the kind upscaler"),
+        (["--preset", "upscaler", "--from", "bundled"], "--from bundled has a network of the kind unet"),
+        (["--preset", "few-step", "--from", str(upscaler)], f"--from {upscaler}"),
+        (["--preset", "vae", "--from", "bundled"], "--from bundled"),
         (["--preset", "upscaler", "--encoder", "bundled"], "--encoder"),
         (["--preset", "upscaler"], "--size 512"),
         (["--preset", "upscaler", "--codec", str(codec_run)], 'codec.kind = "pixels"'),

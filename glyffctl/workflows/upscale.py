@@ -17,8 +17,9 @@ from glyffctl.core.io.names import utf8_name
 from glyffctl.core.io.picture import read_grey
 from glyffctl.core.io.reading import short_repr
 from glyffctl.version import __version__
+from glyffctl.workflows.companions import UPSCALER
 from glyffctl.workflows.enlarge import Enlarger
-from glyffctl.workflows.enlarge_options import DRAWN, SOURCE, EnlargeOptions, upscaler_path
+from glyffctl.workflows.enlarge_options import DRAWN, SOURCE, EnlargeOptions
 from glyffctl.workflows.events import Event
 from glyffctl.workflows.rounding import Conditions, warn_of_rounding
 from glyffctl.workflows.sample import SampleReport
@@ -66,7 +67,7 @@ def upscale(options: UpscaleOptions) -> Generator[Event, None, SampleReport]:
     """
     if options.out is not None:
         check_output(options.out)
-    path = upscaler_path(options.enlarge.upscaler)
+    path = UPSCALER.path(options.enlarge.upscaler)
     enlarger = Enlarger(options.enlarge, options.device)
     pictures = [_read(file, enlarger.small) for file in options.files]
     drawn = [options.drawn] if options.digest is not None else [_drawn(file) for file in options.files]
