@@ -177,6 +177,15 @@ def test_rescaled_it_rises_by_sigma_times_as_much() -> None:
     assert int((many > 1).sum()) > int((few > 1).sum())
 
 
+def test_rescaled_it_is_the_arctangent_of_gaussian_data() -> None:
+    """In closed form: the error of N(0, c²) is c²σ²/(c² + σ²), and ∫ error/σ² dσ = c·arctan(σ/c)."""
+    sigmas, spread = log_levels(400), 0.5
+    lost = lost_information(sigmas, spread**2 * sigmas**2 / (spread**2 + sigmas**2))
+    table = LevelTable(tuple(sigmas.tolist()), tuple(lost.tolist())).rescaled()
+    exact = spread * (torch.atan(sigmas / spread) - torch.atan(sigmas[0] / spread))
+    torch.testing.assert_close(torch.tensor(table.information, dtype=torch.float64), exact, rtol=1e-3, atol=0)
+
+
 @pytest.mark.parametrize("wrong", [{"schedule": "even"}, {"sampler": FEW_STEP, "steps": 4, "schedule": "cosine"}])
 def test_a_recipe_with_another_schedule_is_a_usage_error(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

@@ -53,9 +53,11 @@ class LevelTable:
         return even_levels(sigmas, information)
 
     def rescaled(self) -> LevelTable:
-        """The table of the rescaled entropic time (arXiv 2504.13612): it rises by σ·dI where this one rises by dI.
+        """The table of the rescaled entropic time: it rises by σ·dI where this one rises by dI.
 
-        So levels with much noise, which decide what is drawn, get more steps, and those that only set greys fewer.
+        So levels with much noise, which decide what is drawn, get more steps, and those that only set greys fewer. That
+        is ∫ σ dH[x0 | x] (Stancevic, Handke and Ambrogioni 2025, arXiv 2504.13612, section 5.3); of Gaussian data it is
+        arctan(σ/c), the schedule of Euler's steps that Sabour et al. 2024 (arXiv 2404.14507, theorem 3.1) prove best.
         """
         risen = [0.0]
         for (low, high), (before, after) in zip(pairwise(self.sigma), pairwise(self.information), strict=True):
