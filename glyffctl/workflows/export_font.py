@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from fontTools.ttLib import TTFont
 
 from glyffctl.core.errors import DataError, OutputError, UsageError
-from glyffctl.core.io.atomic import atomic_file, check_writable
+from glyffctl.core.io.atomic import atomic_file, atomic_folder, check_writable
 from glyffctl.core.io.names import printable, utf8_name
 from glyffctl.core.io.tables import csv_records, read_lines
 from glyffctl.core.outlines.font import MOST_GLYPHS, FontFormat, FontGlyph, build_font
@@ -23,10 +23,12 @@ from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Progress
 from glyffctl.workflows.font_pictures import FontPicture, find_pictures, read_pictures
 
-FORMATS: tuple[str, ...] = get_args(FontFormat)
+UFO = "ufo"
+FORMATS: tuple[str, ...] = (*get_args(FontFormat), UFO)
 _PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
 _SHARED = ("glyffctl", "recipe", "negative", "model", "weights", "encoder", "enlarged", "led", "away", "runtime")
 """Settings of `sample` that say how a glyph was drawn, besides its prompt and seed."""
+_TOO_MANY = f"a font holds at most 65,535 glyphs, of which {MOST_GLYPHS:,} can be pictures; make several fonts"
 _LONGEST_NAME = 60
 """Characters of a family: Windows shows no font whose name has more than 63."""
 
@@ -37,14 +39,15 @@ class FontOptions:
 
     Attributes:
         pictures: files, or folders whose PNGs are meant: single pictures or sheets of `sample`, or any other picture.
-        format: "ttf" (quadratic outlines), "otf" (cubic) or "woff2" (quadratic, packed).
-        out: the file; None is glyphs.FORMAT.
+        format: "ttf" (quadratic outlines), "otf" (cubic), "woff2" (quadratic, packed), or "ufo", a folder for font
+            editors (cubic).
+        out: the file, or the folder of a UFO; None is glyphs.FORMAT.
         name: of the family; None is the name of the file.
         codepoints: a CSV or TSV with the columns file and codepoint; None numbers the glyphs from U+E000 on.
     """
 
     pictures: tuple[Path, ...]
-    format: FontFormat = "ttf"
+    format: FontFormat | Literal["ufo"] = "ttf"
     out: Path | None = None
     name: str | None = None
     codepoints: Path | None = None
@@ -56,7 +59,8 @@ class FontOptions:
         if self.format not in FORMATS:
             raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {self.format!r}")
         if self.out is not None and self.out.suffix.lower() != f".{self.format}":
-            raise UsageError(f"--out takes a file ending in .{self.format}, not {self.out}")
+            what = "folder" if self.format == UFO else "file"
+            raise UsageError(f"--out takes a {what} ending in .{self.format}, not {self.out}")
         if self.name is not None and not 0 < len(printable(self.name).strip()) <= _LONGEST_NAME:
             raise UsageError(f"--name takes 1 to {_LONGEST_NAME} characters")
 
@@ -66,7 +70,7 @@ class FontReport:
     """Result of an export of a font.
 
     Attributes:
-        out: the file.
+        out: the file or folder.
         glyphs: how many pictures it has.
         first: the least code point of a glyph.
         last: the greatest one.
@@ -100,12 +104,16 @@ def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
         GlyffError: a picture, the table or the output cannot be used.
     """
     out = options.out or Path(f"glyphs.{options.format}")
-    if out.is_dir():
+    if out.is_dir() and options.format != UFO:
         raise OutputError(f"cannot write {out}: it is a folder; name a file")
+    if out.is_dir() and any(out.iterdir()):  # an editor may have worked on it
+        raise OutputError(f"cannot write {out}: it holds files; name a new folder, or delete it")
     check_writable(out)
     if options.format == "woff2" and find_spec("brotli") is None:
         raise UsageError('WOFF2 needs a package: pip install "glyffctl[woff2]"; or take --format ttf')
     files = find_pictures(options.pictures)
+    if len(files) > MOST_GLYPHS:  # before hours of tracing
+        raise UsageError(_TOO_MANY)
     table = None if options.codepoints is None else read_codepoints(options.codepoints)
     made = _Made()
     glyphs = _glyphs(files, table, made)
@@ -113,7 +121,8 @@ def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
     if first is None:
         raise DataError(f"no picture has ink, of {len(made.blank):,}; a font needs one")
     family = printable(options.name or out.stem).strip()[:_LONGEST_NAME] or "Glyphs"
-    building = build_font(chain([first], glyphs), utf8_name(family), options.format, lambda: _record(made))
+    form: FontFormat = "otf" if options.format == "ufo" else options.format
+    building = build_font(chain([first], glyphs), utf8_name(family), form, lambda: _record(made))
     font = yield from _followed(building, made, len(files))
     if made.blank:
         yield Caution(
@@ -122,10 +131,26 @@ def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
             "pictures-blank",
             {"blank": made.blank},
         )
-    with atomic_file(out) as temporary:
-        font.save(temporary)
-    points = made.codepoints
-    return FontReport(out, len(points), min(points), max(points), len(made.blank), out.stat().st_size)
+    if options.format == UFO:
+        yield from _save_ufo(font, out)
+    else:
+        with atomic_file(out) as temporary:
+            font.save(temporary)
+    points, size = made.codepoints, sum(file.stat().st_size for file in (out, *out.rglob("*")) if file.is_file())
+    return FontReport(out, len(points), min(points), max(points), len(made.blank), size)
+
+
+def _save_ufo(font: TTFont, out: Path) -> Generator[Event, None, None]:
+    from glyffctl.core.outlines.ufo import write_ufo  # noqa: PLC0415 - few fonts need what it imports
+
+    yield Progress("Writing", 0, 1)
+    with atomic_folder(out) as folder:
+        new = folder / "new"  # fontTools makes the folder itself
+        write_ufo(font, new)
+        for part in list(new.iterdir()):
+            part.rename(folder / part.name)
+        new.rmdir()
+    yield Progress("Writing", 1, 1)
 
 
 def _followed(building: Generator[float, None, TTFont], made: _Made, files: int) -> Generator[Event, None, TTFont]:
@@ -157,7 +182,7 @@ def _glyphs(files: list[Path], table: Mapping[str, int] | None, made: _Made) -> 
                 )
             made.codepoints[codepoint] = name
             if len(made.codepoints) > MOST_GLYPHS:
-                raise UsageError(f"a font holds at most {MOST_GLYPHS:,} pictures; make several fonts")
+                raise UsageError(_TOO_MANY)
             made.records.append(_about(picture, codepoint, made.drawings))
             yield FontGlyph(codepoint, picture.prompt, outline)
         made.files += 1
