@@ -196,7 +196,9 @@ def test_pictures_of_any_size_and_origin(glyphs: list[np.ndarray], tmp_path: Pat
     assert (box.xMin + box.xMax) / 2 == pytest.approx(UNITS / 2, abs=3)
 
 
-def test_code_points_of_a_table(folder: Path, glyphs: list[np.ndarray], tmp_path: Path) -> None:
+def test_code_points_of_a_table(
+    folder: Path, glyphs: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = tmp_path / "table.csv"
     rows = ["glyph-0.png,U+E100", "glyph-1.png,F1234", "glyph-2.png,鋰", "glyph-3.png,0xE101"]
     table.write_text("\n".join(["file,codepoint", *rows]), encoding="utf-8")
@@ -214,6 +216,23 @@ def test_code_points_of_a_table(folder: Path, glyphs: list[np.ndarray], tmp_path
         with pytest.raises(DataError) as caught:
             finish(export_font(FontOptions(pictures=(folder,), out=tmp_path / "y.ttf", codepoints=table)))
         assert "\n" not in str(caught.value) and not (tmp_path / "y.ttf").exists()
+    # What the table lacks or has twice is said before anything is traced; blank pictures need no code point.
+    (tmp_path / "more").mkdir()
+    save_png(tmp_path / "more" / "blank.png", Image.new("L", (8, 8), 255))
+    save_png(tmp_path / "more" / "ink.png", Image.fromarray(glyphs[0]))
+    pictures = (folder, tmp_path / "more")
+    with monkeypatch.context() as patch:
+        patch.setattr("glyffctl.workflows.export_font.trace", lambda _: pytest.fail("traced"))
+        for row, word in (("ink.png,U+E100", "glyph-0.png and .*U.E100|ink.png and"), ("x.png,U+E1", "ink.png")):
+            table.write_text("\n".join(["file,codepoint", *rows, row]), encoding="utf-8")
+            with pytest.raises(DataError, match=word):
+                finish(export_font(FontOptions(pictures=pictures, out=tmp_path / "y.ttf", codepoints=table)))
+        table.write_text(f"file,codepoint\na,{'9' * 5000}", encoding="utf-8")
+        with pytest.raises(DataError) as caught:
+            read_codepoints(table)
+        assert len(str(caught.value)) < 300
+    table.write_text("\n".join(["file,codepoint", *rows, "ink.png,U+E200"]), encoding="utf-8")
+    assert finish(export_font(FontOptions(pictures=pictures, out=tmp_path / "y.ttf", codepoints=table))).glyphs == 5
     table.write_text("codepoint\tfile\nU+E000\tä b.png", encoding="utf-8")
     assert read_codepoints(table) == {"ä b.png": 0xE000}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import chain
@@ -29,6 +29,8 @@ _PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
 _SHARED = ("glyffctl", "recipe", "negative", "model", "weights", "encoder", "enlarged", "led", "away", "runtime")
 """Settings of `sample` that say how a glyph was drawn, besides its prompt and seed."""
 _TOO_MANY = f"a font holds at most 65,535 glyphs, of which {MOST_GLYPHS:,} can be pictures; make several fonts"
+_INK = 128
+"""Greys below are ink."""
 _LONGEST_NAME = 60
 """Characters of a family: Windows shows no font whose name has more than 63."""
 
@@ -115,6 +117,8 @@ def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
     if len(files) > MOST_GLYPHS:  # before hours of tracing
         raise UsageError(_TOO_MANY)
     table = None if options.codepoints is None else read_codepoints(options.codepoints)
+    if table is not None:
+        _check_table(table, files)
     made = _Made()
     glyphs = _glyphs(files, table, made)
     first = next(glyphs, None)
@@ -176,10 +180,7 @@ def _glyphs(files: list[Path], table: Mapping[str, int] | None, made: _Made) -> 
                 continue
             codepoint = next(free) if table is None else _listed(table, picture)
             if codepoint in made.codepoints:
-                raise DataError(
-                    f"{name} and {made.codepoints[codepoint]} both have the code point U+{codepoint:04X}; give each "
-                    "its own"
-                )
+                raise DataError(_twice(name, made.codepoints[codepoint], codepoint))
             made.codepoints[codepoint] = name
             if len(made.codepoints) > MOST_GLYPHS:
                 raise UsageError(_TOO_MANY)
@@ -203,9 +204,32 @@ def _record(made: _Made) -> str:
     return json.dumps({"glyffctl": __version__, "glyphs": made.records, "drawings": made.drawings}, ensure_ascii=True)
 
 
+def _check_table(table: Mapping[str, int], files: Sequence[Path]) -> None:
+    """Raise DataError for a table that does not do for `files`, before minutes of tracing."""
+    places: dict[int, Path] = {}
+    for file in files:
+        first = _first(table, file)
+        if first is None:  # which blank pictures may be
+            for picture in read_pictures(file):
+                if (picture.pixels < _INK).any():
+                    _listed(table, picture)
+        elif first in places and file != places[first]:
+            raise DataError(_twice(str(file), str(places[first]), first))
+        else:
+            places[first] = file
+
+
+def _twice(one: str, other: str, codepoint: int) -> str:
+    return f"{one} and {other} both have the code point U+{codepoint:04X}; give each its own"
+
+
+def _first(table: Mapping[str, int], file: Path) -> int | None:
+    return table.get(file.name, table.get(str(file)))
+
+
 def _listed(table: Mapping[str, int], picture: FontPicture) -> int:
     """The code point that a table gives a picture; pictures of a sheet have those from its own on."""
-    first = table.get(picture.file.name, table.get(str(picture.file)))
+    first = _first(table, picture.file)
     if first is None:
         raise DataError(f"the table of code points does not name {picture.file.name}; add it, or leave the picture out")
     _check_codepoint(first + picture.place, picture.file.name)
@@ -246,5 +270,6 @@ def _check_codepoint(codepoint: int, where: str) -> None:
     category = unicodedata.category(character)
     if category in ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp") or codepoint & 0xFFFE == 0xFFFE:
         raise DataError(
-            f"{where}: no glyph can have the code point {codepoint:X}; take one of the private ones, U+E000 to U+F8FF"
+            f"{where}: no glyph can have the code point {f'{codepoint:X}'[:10]}; take one of the private ones, U+E000 to "
+            "U+F8FF"
         )
