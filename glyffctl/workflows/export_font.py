@@ -270,6 +270,6 @@ def _check_codepoint(codepoint: int, where: str) -> None:
     category = unicodedata.category(character)
     if category in ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp") or codepoint & 0xFFFE == 0xFFFE:
         raise DataError(
-            f"{where}: no glyph can have the code point {f'{codepoint:X}'[:10]}; take one of the private ones, U+E000 to "
-            "U+F8FF"
+            f"{where}: no glyph can have the code point {f'{codepoint:X}'[:10]}; take one of the private ones, U+E000 "
+            "to U+F8FF"
         )
