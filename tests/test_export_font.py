@@ -27,7 +27,7 @@ from glyffctl.core.errors import DataError, GlyffError, OutputError, UsageError
 from glyffctl.core.io.images import near_square, save_png, sheet
 from glyffctl.core.outlines.contours import signed_area
 from glyffctl.core.outlines.font import ASCENT, DESCENT, EM_FRACTION, RECORD_TAG, UNITS, FontGlyph, build_font
-from glyffctl.core.outlines.ligatures import cases, numbered, typed
+from glyffctl.core.outlines.ligatures import LONGEST, cases, numbered, typed
 from glyffctl.core.outlines.trace import trace
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export_font import FontOptions, FontReport, export_font, read_codepoints
@@ -131,6 +131,16 @@ def test_harfbuzz_shows_a_glyph_for_its_prompt(made: dict[str, FontReport], form
     assert shaped(report, "gold gold") == ["uniE000", "space", "uniE000"]
     assert shaped(report, "\ue000\ue001") == ["uniE000", "uniE001"]
     assert "uniE000" not in shaped(report, "gol")
+
+
+def test_the_longest_ligature_is_one_that_harfbuzz_takes(glyphs: list[np.ndarray], tmp_path: Path) -> None:
+    for k, length in enumerate((LONGEST, LONGEST + 1)):
+        text = ("many words " * 9)[: length - 1] + "s"
+        save_png(tmp_path / f"{k}.png", Image.fromarray(glyphs[k]), settings(text, only=0))
+    events, report = follow(export_font(FontOptions(pictures=(tmp_path,), out=tmp_path / "x.ttf")))
+    assert cautions(events) == ["prompts-long"]
+    assert shaped(report, ("many words " * 9)[: LONGEST - 1] + "s") == ["uniE000"]
+    assert TTFont(report.out).getBestCmap()[0xE001] == "uniE001"
 
 
 def test_names_metrics_and_record(made: dict[str, FontReport]) -> None:
@@ -359,7 +369,7 @@ def test_more_pictures_and_letters_than_a_font_holds(
 def test_what_is_typed() -> None:
     assert typed("  A  Kind\tof fish ") == "a kind of fish"
     assert typed("go\u200bld\u202e\x00\ufe0f") == "gold"
-    assert [typed(text) for text in ("", "x", "x" * 101, "\u200b\u200d", "\ue000\ue001")] == [""] * 5
+    assert [typed(text) for text in ("", "x", "x" * 65, "\u200b\u200d", "\ue000\ue001")] == [""] * 5
     assert typed("e\u0301te\u0301") == "été"
     assert numbered(["a b", "", "a b", "a b 2", "a b", ""]) == ["a b", "", "a b 3", "a b 2", "a b 4", ""]
     assert cases("a") == {"a", "A"} and cases("ß") == {"ß"} and cases("1") == {"1"}

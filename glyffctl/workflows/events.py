@@ -84,6 +84,7 @@ CautionKind = Literal[
     "captions-indistinct",
     # data and settings, before training
     "pictures-blank",
+    "prompts-long",
     "pictures-repeated",
     "pictures-dark",
     "pictures-faint",

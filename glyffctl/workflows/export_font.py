@@ -18,6 +18,7 @@ from glyffctl.core.io.atomic import atomic_file, atomic_folder, check_writable
 from glyffctl.core.io.names import printable, utf8_name
 from glyffctl.core.io.tables import csv_records, read_lines
 from glyffctl.core.outlines.font import MOST_GLYPHS, FontFormat, FontGlyph, build_font
+from glyffctl.core.outlines.ligatures import LONGEST, typed
 from glyffctl.core.outlines.trace import trace
 from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Progress
@@ -134,6 +135,13 @@ def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
             f"{', '.join(made.blank[:3])}{', …' if len(made.blank) > 3 else ''}",
             "pictures-blank",
             {"blank": made.blank},
+        )
+    if long := sum(len(record.get("prompt", "")) > LONGEST and not typed(record["prompt"]) for record in made.records):
+        yield Caution(
+            f"{long:,} {'prompt has' if long == 1 else 'prompts have'} more than {LONGEST} characters, which no "
+            "ligature has: insert these glyphs by their code points",
+            "prompts-long",
+            {"count": long},
         )
     if options.format == UFO:
         yield from _save_ufo(font, out)
