@@ -154,6 +154,8 @@ def test_any_picture_of_that_size_is_enlarged(upscaler: Path, picture: Path, tmp
     assert (read_settings(first)["seed"], read_settings(second)["seed"]) == (5, 6)
     assert sample("--again", second).exit_code == 0
     assert (tmp_path / "other-128-again.png").read_bytes() == second.read_bytes()
+    read_png(picture).save(tmp_path / "jpeg.png", "JPEG")
+    assert sample("--upscale", tmp_path / "jpeg.png", "--upscaler", upscaler).exit_code == 0
     # A file that is there is not overwritten unless it is named.
     assert sample("--upscale", picture, "--upscaler", upscaler).exit_code == 0
     assert (tmp_path / "cross-128-2.png").exists()

@@ -84,7 +84,6 @@ CautionKind = Literal[
     "captions-indistinct",
     # data and settings, before training
     "pictures-blank",
-    "prompts-long",
     "pictures-repeated",
     "pictures-dark",
     "pictures-faint",
@@ -105,6 +104,7 @@ CautionKind = Literal[
     # the model and the prompts
     "few-epochs",
     "prompts-unquoted",
+    "prompts-long",
     "prompt-cut",
     "prompts-unknown",
     "words-unknown",

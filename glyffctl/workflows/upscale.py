@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from glyffctl.core.errors import DataError, UsageError
+from glyffctl.core.errors import DataError, GlyffError, UsageError
 from glyffctl.core.io.images import Array, picture_digest, read_png, read_settings, save_png, settings_in
 from glyffctl.core.io.names import utf8_name
 from glyffctl.core.io.picture import read_grey
@@ -116,9 +116,10 @@ def _read(file: Path, size: int) -> Array:
 
 def _drawn(file: Path) -> dict[str, Any] | None:
     """What a picture of `sample`, or one that was enlarged from such a picture, records of how it was drawn."""
-    if file.suffix.lower() != ".png":
+    try:
+        settings = settings_in(read_png(file)) or {}
+    except GlyffError:  # of another format, whatever its name: only PNGs record anything
         return None
-    settings = settings_in(read_png(file)) or {}
     drawn = settings.get(DRAWN) if SOURCE in settings else settings
     return drawn if isinstance(drawn, dict) and "prompts" in drawn else None
 
