@@ -23,7 +23,7 @@ from glyffctl.core.diffusion.classifier_guidance import NoisyClassifier
 from glyffctl.core.evaluation.classifier import load_classifier, predict
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.noise import Stream, normal
-from glyffctl.workflows.guide_options import classifier_path
+from glyffctl.workflows.companions import CLASSIFIER
 
 HOLDOUT = 0.05
 SIGMAS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 15.0, 20.0, 30.0, 40.0, 80.0)
@@ -35,7 +35,7 @@ def measure(data: Path, count: int, classifier: Path | None = None) -> dict[str,
     glyphs = open_glyphs(data)
     known = labels(glyphs)
     index = evenly_spaced((held_out(glyphs, HOLDOUT) & (known > 0)).nonzero().flatten(), count)
-    judge, noisy = load_classifier()[0], NoisyClassifier(load_model(classifier_path(classifier)).network)
+    judge, noisy = load_classifier()[0], NoisyClassifier(load_model(CLASSIFIER.path(classifier)).network)
     hits = {name: dict.fromkeys(SIGMAS, 0) for name in ("noisy", "clean")}
     for rows in index.split(64):
         x0 = to_unit(glyphs.images(rows))

@@ -28,9 +28,13 @@ from glyffctl.workflows.events import Event, finish
 from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.models import choose_recipe, load_any, load_text_encoder
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport
+from glyffctl.workflows.source_options import source_of
+from glyffctl.workflows.sourcing import Sourcing
 from glyffctl.workflows.train import TrainOptions, TrainReport
 
 OnEvent = Callable[[Event], None]
+Picture = str | Path | Image.Image
+"""A file, or an image."""
 
 
 class DenoisingStep(NamedTuple):
@@ -79,6 +83,11 @@ class GlyphModel:
         recipe: Recipe | None = None,
         negative: str = "",
         size: int | None = None,
+        keep: tuple[str, Picture] | None = None,
+        mask: tuple[Picture, Picture] | None = None,
+        vary: Picture | None = None,
+        strength: float | None = None,
+        resample: int | None = None,
     ) -> list[Image.Image]:
         """Draw glyphs, the same as `glyffctl sample` with these settings.
 
@@ -90,22 +99,43 @@ class GlyphModel:
             negative: what to be guided away from.
             size: height and width in pixels, such as 512, which takes an upscaler, see `load`; None leaves pictures as
                 the model draws them.
+            keep: a half, "left", "right", "top" or "bottom", and the picture of which it stays as it is, while the rest
+                is drawn anew. Pictures are files or images, as large as the model draws.
+            mask: a picture that is black where the picture after it stays as it is.
+            vary: a picture to begin with, in place of noise alone.
+            strength: how much of a picture changes, from 0, nothing, to 1, all; None is 0.4 with `vary`, 1 with `keep`
+                and `mask`.
+            resample: how often each step is taken with `keep` and `mask`, 1 to 100; None is 8.
 
         Returns:
             Grey pictures, prompt after prompt.
 
         Raises:
-            GlyffError: the prompts or the text encoder cannot be used, or there is no upscaler for this size.
+            GlyffError: the prompts, a picture or the text encoder cannot be used, or there is no upscaler for this
+                size.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not texts or count < 1:
             raise UsageError("draw at least one picture of one prompt")
+        source = source_of(
+            None if keep is None else (keep[0], _picture(keep[1])),
+            None if mask is None else (_picture(mask[0]), _picture(mask[1])),
+            None if vary is None else _picture(vary),
+            strength,
+            resample,
+        )
+        recipe = choose_recipe(
+            self.model, recipe, None, negative=bool(negative.strip()), led_by="" if source is None else source.option
+        )
+        sourcing = None if source is None else Sourcing(source, self.model, recipe)
         enlarger = None if size is None else self._enlarger(size)  # raise errors before slow work
         drawer = self._ready([*texts, negative])
         encoded, away = drawer.encode(texts), drawer.encode([negative])
         rows = torch.arange(len(texts)).repeat_interleave(count)
         seeds = seed + torch.arange(count).repeat(len(texts))
-        recipe = choose_recipe(self.model, recipe, None, negative=bool(negative.strip()))
+        if sourcing is not None:
+            recipe, drawer = sourcing.recipe, sourcing.take(drawer)
+            finish(sourcing.notes(), self._on_event)
         drawing = drawer.draw(recipe, encoded.rows(rows), seeds, negative=away)
         pictures = finish(drawing).numpy()
         if enlarger is not None:
@@ -150,6 +180,10 @@ class GlyphModel:
             encoder = finish(load_text_encoder(self.model, self._encoder), self._on_event)
             self.drawer = self.drawer.with_encoder(encoder)
         return self.drawer
+
+
+def _picture(given: Picture) -> Path | Image.Image:
+    return Path(given) if isinstance(given, str) else given
 
 
 def load(

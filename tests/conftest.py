@@ -20,6 +20,7 @@ from tests.stand_ins import make_t5
 
 if TYPE_CHECKING:
     from glyffctl.core.data.dataset import GlyphSet
+    from glyffctl.workflows.train import TrainOptions
     from glyffctl.workflows.umap import UmapReport
 
 # A busy machine is no failure: how long one example takes says nothing about what it shows.
@@ -232,6 +233,44 @@ def towers_run(workshop: Workshop) -> Path:
     out = workshop.folder / "runs" / "towers"
     finish(train(TrainOptions(data=workshop.data, config=config, gpus=0, out=out, preset="contrastive")))
     return out
+
+
+TINY_GENERATOR = """
+[network]
+channels = [8, 16]
+blocks = 1
+latent = 8
+context_width = 8
+
+[training]
+images = 48
+batch = 8
+warmup = 0
+holdout = 0.1
+precision = "fp32"
+checkpoint_every = 24
+"""
+
+
+def generator_options(workshop: Workshop, kind: str, out: Path) -> "TrainOptions":
+    """Options that train a tiny model that draws in one pass: "vae" or "gan"."""
+    from glyffctl.workflows.train import TrainOptions
+
+    config = out.with_suffix(".toml")
+    config.write_text(TINY_GENERATOR, encoding="utf-8")
+    return TrainOptions(data=workshop.data, out=out, gpus=0, preset=kind, config=config)
+
+
+@pytest.fixture(scope="session")
+def generator_runs(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Run folders of models that draw in one pass, by the kind of their network; tests only read them."""
+    from glyffctl.core.networks.network import GENERATORS
+    from glyffctl.workflows.train import train
+
+    folder = tmp_path_factory.mktemp("generators")
+    for kind in GENERATORS:
+        finish(train(generator_options(workshop, kind, folder / kind)))
+    return {kind: folder / kind for kind in GENERATORS}
 
 
 @pytest.fixture(scope="session")

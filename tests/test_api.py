@@ -84,6 +84,52 @@ def test_it_draws_large_what_the_command_draws_large(tiny_run: Path, tmp_path: P
         glyffctl.load("bundled", upscaler=upscaler).draw("gold", size=64)
 
 
+def test_it_begins_with_a_picture_as_the_command_does(tiny_run: Path, tmp_path: Path) -> None:
+    from glyffctl.cli import app
+
+    model = glyffctl.load(tiny_run, precision="fp32")
+    [first] = model.draw("gold", recipe=FAST)
+    ink = np.zeros((32, 32, 4), dtype=np.uint8)
+    ink[5:20, 10:30, 3] = 255
+    files = {"picture": tmp_path / "picture.png", "mask": tmp_path / "mask.png"}
+    images = {"picture": first, "mask": Image.fromarray(ink)}
+    for name, image in images.items():
+        image.save(files[name])
+    job = ["sample", "fish", "--count", "1", "--seed", "9", "--steps", "3", "--guidance", "2", "--precision", "fp32"]
+    ways: list[tuple[list[object], dict[str, object], dict[str, object]]] = [
+        (["--keep", "left", files["picture"]], {"keep": ("left", files["picture"])}, {"keep": ("left", first)}),
+        (
+            ["--mask", files["mask"], files["picture"], "--resample", 2],
+            {"mask": (str(files["mask"]), files["picture"]), "resample": 2},
+            {"mask": (images["mask"], first), "resample": 2},
+        ),
+        (["--vary", files["picture"]], {"vary": files["picture"]}, {"vary": first}),
+    ]
+    for typed, of_files, of_images in ways:
+        done = CliRunner().invoke(app, [*job, "--model", str(tiny_run), "--out", str(tmp_path), *map(str, typed)])
+        assert done.exit_code == 0, done.output
+        file = Path(done.output.splitlines()[-1])
+        with Image.open(file) as made:
+            expected = np.array(made)
+        file.unlink()
+        for named in (of_files, of_images):
+            [picture] = model.draw("fish", seed=9, recipe=FAST, **named)  # type: ignore[arg-type]
+            assert np.array_equal(np.array(picture), expected)
+    wrong: list[tuple[dict[str, object], str]] = [
+        ({"keep": ("middle", first)}, "left"),
+        ({"keep": ("left", first), "vary": first}, "`keep` and `vary`"),
+        ({"vary": first.resize((31, 32))}, "the picture has 31×32"),
+        ({"mask": (Image.new("L", (32, 32)), first)}, "the mask keeps everything"),
+        ({"vary": tmp_path / "none.png"}, "none.png"),
+        ({"strength": 0.3}, "`strength`"),
+    ]
+    for named, words in wrong:
+        with pytest.raises(glyffctl.GlyffError, match=words):
+            model.draw("fish", recipe=FAST, **named)  # type: ignore[arg-type]
+    [other] = model.draw("fish", seed=9, recipe=FAST)
+    assert not np.array_equal(np.array(other), expected), "a picture is forgotten after it was drawn from"
+
+
 def test_the_steps_end_with_the_picture(tiny_run: Path) -> None:
     model = glyffctl.load(tiny_run, precision="fp32")
     steps = list(model.denoise("gold", seed=7, recipe=FAST))

@@ -158,6 +158,9 @@ def test_a_table_survives_a_file_and_a_recipe_json(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_text(TABLE.as_toml("about"))
     assert read_table(path) == TABLE
+    near = LevelTable((0.1, math.nextafter(0.1, 1), 1e-5 + 3), (-1e-20, 0.0, math.nextafter(0, 1)))
+    path.write_text(near.as_toml("about"))
+    assert read_table(path) == near
     path.write_text("sigma = [1, 2, 10]")
     assert read_table(path) == LevelTable((1.0, 2.0, 10.0), (0.0, 1.0, 2.0))
     for recipe in (Recipe(schedule=TABLE), Recipe(schedule="cosine", sampler="ddim")):
@@ -172,6 +175,15 @@ def test_rescaled_it_rises_by_sigma_times_as_much() -> None:
     assert rows.rescaled().sigma == rows.sigma
     few, many = (Recipe(steps=6, schedule=table).levels(karras()) for table in (TABLE, TABLE.rescaled()))
     assert int((many > 1).sum()) > int((few > 1).sum())
+
+
+def test_rescaled_it_is_the_arctangent_of_gaussian_data() -> None:
+    """In closed form: the error of N(0, c²) is c²σ²/(c² + σ²), and ∫ error/σ² dσ = c·arctan(σ/c)."""
+    sigmas, spread = log_levels(400), 0.5
+    lost = lost_information(sigmas, spread**2 * sigmas**2 / (spread**2 + sigmas**2))
+    table = LevelTable(tuple(sigmas.tolist()), tuple(lost.tolist())).rescaled()
+    exact = spread * (torch.atan(sigmas / spread) - torch.atan(sigmas[0] / spread))
+    torch.testing.assert_close(torch.tensor(table.information, dtype=torch.float64), exact, rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("wrong", [{"schedule": "even"}, {"sampler": FEW_STEP, "steps": 4, "schedule": "cosine"}])
@@ -193,6 +205,18 @@ def test_a_picture_drawn_by_a_file_keeps_its_table(tiny_run: Path, tmp_path: Pat
     named = CliRunner().invoke(app, [*job[:-1], str(tmp_path / "y.png"), "--schedule", "cosine"])
     assert named.exit_code == 0 and read_settings(tmp_path / "y.png")["recipe"]["schedule"] == "cosine"
     assert (tmp_path / "y.png").read_bytes() != out.read_bytes()
+
+
+@pytest.mark.parametrize(("rows", "steps"), [((200, 1000), 3), ((1e-5, 1e-3), 1), ((159, 10_000), 40)])
+def test_a_table_whose_levels_are_not_the_models_is_named(
+    rows: tuple[float, float], steps: int, tiny_run: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f"sigma = [{rows[0]}, {rows[1]}]")
+    job = ["sample", "gold", "--count", "1", "--model", str(tiny_run), "--out", str(tmp_path / "x.png")]
+    done = CliRunner().invoke(app, [*job, "--steps", str(steps), "--schedule", str(path)])
+    assert done.exit_code == 2 and "the table of --schedule" in done.output and done.output.count("error: ") == 1
+    assert not (tmp_path / "x.png").exists()
 
 
 def test_a_run_measures_its_table_and_draws_by_it(tiny_run: Path, tmp_path: Path) -> None:
@@ -235,6 +259,21 @@ def test_a_measured_table_is_that_of_the_errors(tiny_run: Path) -> None:
     found = torch.tensor(table.information, dtype=torch.float64)
     assert float((found[1:-1] - found[1] - (exact[1] - exact[1:-1])).abs().max()) < 0.05 * float(exact[1])
     assert len(table.sigma) == 10 and float(found[-1] - found[-2]) < 0.05
+
+
+@pytest.mark.parametrize("errors", [[1e-3] * 4 + [1e-30] * 4, [1e5, 1e4, 1e3, 100, 1e-20, 1e-20, 1e-25, 1e-30]])
+def test_of_errors_that_add_nothing_a_table_is_made_all_the_same(errors: list[float], tiny_run: Path) -> None:
+    model = load_model(tiny_run)
+    levels = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0, 10.0, 40.0)
+    table = measured_table(model, dict(zip(levels, errors, strict=True)))
+    assert (table.sigma[0], table.sigma[-1]) == tuple(model.schedule.sigmas[[0, -1]].tolist())
+    assert len(table.sigma) < 10 and len(table.rescaled().sigma) <= len(table.sigma)
+
+
+@pytest.mark.parametrize("error", [1e-320, 1e307])
+def test_of_errors_without_a_table_none_is_made(error: float, tiny_run: Path) -> None:
+    with pytest.raises(UsageError):
+        measured_table(load_model(tiny_run), dict.fromkeys((0.1, 1.0, 10.0), error))
 
 
 def test_the_bundled_model_has_a_table() -> None:

@@ -36,7 +36,7 @@ from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.models.checkpoint import EXPORT_FILE, MODEL_FILE, Model, load_model, save_model
 from glyffctl.core.models.config import parse, read_preset
 from glyffctl.core.models.generate import generate
-from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.recipe import ONE_PASS, Recipe
 from glyffctl.core.networks.network import build_network
 from glyffctl.core.networks.unet import UNet, UNetConfig
 from glyffctl.core.noise import normal
@@ -81,14 +81,14 @@ def texts(model: Model) -> Condition:
     return load_encoder(model.encoder.name, max_tokens=model.encoder.max_tokens).encode(PROMPTS)
 
 
-def drawn(model: Model, noise_seeds: Tensor, prompt: str) -> Tensor:
-    """What `sample` draws in `STEPS` steps, guided as it is by default, before it is rounded to greys."""
+def drawn(model: Model, noise_seeds: Tensor, prompt: str, recipe: Recipe | None = None) -> Tensor:
+    """What `sample` draws before it is rounded to greys: by `recipe`, or as by default in `STEPS` steps."""
     encoder = load_encoder(model.encoder.name, max_tokens=model.encoder.max_tokens)
     count = len(noise_seeds)
     *_, last = generate(
         Denoiser(model.network, model.prediction),
         model.schedule,
-        replace(model.recipe, steps=STEPS),
+        recipe or replace(model.recipe, steps=STEPS),
         encoder.encode([prompt] * count),
         Condition.none(count, encoder.width),
         noise_seeds,
@@ -97,7 +97,7 @@ def drawn(model: Model, noise_seeds: Tensor, prompt: str) -> Tensor:
     return last.x
 
 
-def their_drawing(folder: Path, noise: Tensor, prompt: str) -> Tensor:
+def their_drawing(folder: Path, noise: Tensor, prompt: str, settings: str = f", steps={STEPS}") -> Tensor:
     """What the program in an exported README draws from `noise`, in a process that knows nothing of glyffctl."""
     [program] = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     made = folder.parent / "made"
@@ -106,8 +106,8 @@ def their_drawing(folder: Path, noise: Tensor, prompt: str) -> Tensor:
     given = f"import numpy as np\nnoise = np.load({str(made / 'noise.npy')!r})\n"
     if "import torch" in program:
         given += "noise = torch.from_numpy(noise)\n"
-    given += f"np.save({str(made / 'drawn.npy')!r}, np.asarray(draw({prompt!r}, noise, steps={STEPS})))\n"
-    ends = "assert pixels.shape == (4, 32, 32) and np.asarray(pixels).std() > 20\n"
+    given += f"np.save({str(made / 'drawn.npy')!r}, np.asarray(draw({prompt!r}, noise{settings})))\n"
+    ends = f"assert pixels.shape == (4, 32, 32) and np.asarray(pixels).std() > {20 if settings else 0}\n"
     ends += "import sys\nassert 'glyffctl' not in sys.modules\n"
     if "import torch" not in program:
         ends += "assert 'torch' not in sys.modules\n"
@@ -210,6 +210,17 @@ def test_onnx_draws_in_numpy(onnx: ExportReport, run: Path, prompt: str) -> None
     worst = float((theirs - ours).abs().max())
     print(f"{STEPS} steps: {worst:.1e}")
     assert worst < 1e-3  # of 2 between black and white
+
+
+@pytest.mark.thorough
+def test_onnx_of_what_draws_in_one_pass(generator_runs: dict[str, Path], tmp_path: Path) -> None:
+    run, seeds = generator_runs["vae"], torch.arange(4)
+    report = finish(export(ExportOptions(model=run, format="onnx", out=tmp_path / "onnx")))
+    page = (report.out / "README.md").read_text(encoding="utf-8")
+    assert "in one pass" in page and "guid" not in page
+    theirs = their_drawing(report.out, normal(0, seeds, (1, 32, 32), 0), "gold", "")
+    ours = drawn(load_model(run), seeds, "gold", ONE_PASS)
+    assert float(ours.std()) > 0 and float((theirs - ours).abs().max()) < 1e-5
 
 
 @pytest.mark.thorough

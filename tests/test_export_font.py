@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,11 @@ import freetype
 import numpy as np
 import pytest
 import uharfbuzz
+from fontTools.feaLib.builder import addOpenTypeFeaturesFromString
+from fontTools.pens.pointPen import PointToSegmentPen
+from fontTools.pens.recordingPen import RecordingPen
 from fontTools.ttLib import TTFont
+from fontTools.ufoLib import UFOReader
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -21,8 +26,9 @@ from glyffctl.core.data.fonts import GlyphRenderer, read_face
 from glyffctl.core.errors import DataError, GlyffError, OutputError, UsageError
 from glyffctl.core.io.images import near_square, save_png, sheet
 from glyffctl.core.outlines.contours import signed_area
-from glyffctl.core.outlines.font import ASCENT, DESCENT, EM_FRACTION, RECORD_TAG, UNITS
-from glyffctl.core.outlines.ligatures import cases, numbered, typed
+from glyffctl.core.outlines.font import ASCENT, DESCENT, EM_FRACTION, RECORD_TAG, UNITS, FontGlyph, build_font
+from glyffctl.core.outlines.ligatures import LONGEST, cases, numbered, typed
+from glyffctl.core.outlines.trace import trace
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export_font import FontOptions, FontReport, export_font, read_codepoints
 from glyffctl.workflows.font_pictures import find_pictures, read_pictures
@@ -127,6 +133,16 @@ def test_harfbuzz_shows_a_glyph_for_its_prompt(made: dict[str, FontReport], form
     assert "uniE000" not in shaped(report, "gol")
 
 
+def test_the_longest_ligature_is_one_that_harfbuzz_takes(glyphs: list[np.ndarray], tmp_path: Path) -> None:
+    for k, length in enumerate((LONGEST, LONGEST + 1)):
+        text = ("many words " * 9)[: length - 1] + "s"
+        save_png(tmp_path / f"{k}.png", Image.fromarray(glyphs[k]), settings(text, only=0))
+    events, report = follow(export_font(FontOptions(pictures=(tmp_path,), out=tmp_path / "x.ttf")))
+    assert cautions(events) == ["prompts-long"]
+    assert shaped(report, ("many words " * 9)[: LONGEST - 1] + "s") == ["uniE000"]
+    assert TTFont(report.out).getBestCmap()[0xE001] == "uniE001"
+
+
 def test_names_metrics_and_record(made: dict[str, FontReport]) -> None:
     for format, report in made.items():
         font = TTFont(report.out)
@@ -142,8 +158,6 @@ def test_names_metrics_and_record(made: dict[str, FontReport]) -> None:
 
 
 def test_outer_contours_turn_as_the_format_has_them(made: dict[str, FontReport]) -> None:
-    from fontTools.pens.recordingPen import RecordingPen
-
     for format, sign in (("otf", 1), ("ttf", -1)):
         font = TTFont(made[format].out)
         pen = RecordingPen()
@@ -192,7 +206,9 @@ def test_pictures_of_any_size_and_origin(glyphs: list[np.ndarray], tmp_path: Pat
     assert (box.xMin + box.xMax) / 2 == pytest.approx(UNITS / 2, abs=3)
 
 
-def test_code_points_of_a_table(folder: Path, glyphs: list[np.ndarray], tmp_path: Path) -> None:
+def test_code_points_of_a_table(
+    folder: Path, glyphs: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     table = tmp_path / "table.csv"
     rows = ["glyph-0.png,U+E100", "glyph-1.png,F1234", "glyph-2.png,鋰", "glyph-3.png,0xE101"]
     table.write_text("\n".join(["file,codepoint", *rows]), encoding="utf-8")
@@ -210,6 +226,23 @@ def test_code_points_of_a_table(folder: Path, glyphs: list[np.ndarray], tmp_path
         with pytest.raises(DataError) as caught:
             finish(export_font(FontOptions(pictures=(folder,), out=tmp_path / "y.ttf", codepoints=table)))
         assert "\n" not in str(caught.value) and not (tmp_path / "y.ttf").exists()
+    # What the table lacks or has twice is said before anything is traced; blank pictures need no code point.
+    (tmp_path / "more").mkdir()
+    save_png(tmp_path / "more" / "blank.png", Image.new("L", (8, 8), 255))
+    save_png(tmp_path / "more" / "ink.png", Image.fromarray(glyphs[0]))
+    pictures = (folder, tmp_path / "more")
+    with monkeypatch.context() as patch:
+        patch.setattr("glyffctl.workflows.export_font.trace", lambda _: pytest.fail("traced"))
+        for row, word in (("ink.png,U+E100", "glyph-0.png and .*U.E100|ink.png and"), ("x.png,U+E1", "ink.png")):
+            table.write_text("\n".join(["file,codepoint", *rows, row]), encoding="utf-8")
+            with pytest.raises(DataError, match=word):
+                finish(export_font(FontOptions(pictures=pictures, out=tmp_path / "y.ttf", codepoints=table)))
+        table.write_text(f"file,codepoint\na,{'9' * 5000}", encoding="utf-8")
+        with pytest.raises(DataError) as caught:
+            read_codepoints(table)
+        assert len(str(caught.value)) < 300
+    table.write_text("\n".join(["file,codepoint", *rows, "ink.png,U+E200"]), encoding="utf-8")
+    assert finish(export_font(FontOptions(pictures=pictures, out=tmp_path / "y.ttf", codepoints=table))).glyphs == 5
     table.write_text("codepoint\tfile\nU+E000\tä b.png", encoding="utf-8")
     assert read_codepoints(table) == {"ä b.png": 0xE000}
 
@@ -279,10 +312,64 @@ def test_the_same_pictures_give_the_same_font(folder: Path, tmp_path: Path, monk
     assert (tmp_path / "a.ttf").read_bytes() == (tmp_path / "b.ttf").read_bytes()
 
 
+def test_a_ufo_has_the_outlines_code_points_and_ligatures(
+    folder: Path, made: dict[str, FontReport], tmp_path: Path
+) -> None:
+    out = tmp_path / "My Glyphs.ufo"
+    result = CliRunner().invoke(app, ["export", str(folder), "--out", str(out)])
+    assert result.exit_code == 0 and "4 glyphs" in result.output, result.output
+    reader = UFOReader(out, validate=True)
+    info, glyphs, lib, features = _Bag(), reader.getGlyphSet(), reader.readLib(), reader.readFeatures()
+    reader.readInfo(info)
+    assert (info.familyName, info.unitsPerEm, info.ascender, info.descender) == ("My Glyphs", UNITS, ASCENT, DESCENT)
+    assert json.loads(lib["glyffctl.record"])["glyphs"][1]["prompt"] == PROMPTS[1]
+    font = TTFont(made["otf"].out)
+    assert lib["public.glyphOrder"] == font.getGlyphOrder()
+    theirs = font.getGlyphSet()
+    for name in font.getGlyphOrder():
+        ours, expected, glyph = RecordingPen(), RecordingPen(), _Bag()
+        glyphs.readGlyph(name, glyph, PointToSegmentPen(ours))
+        theirs[name].draw(expected)
+        assert ours.value == expected.value
+        assert glyph.width == theirs[name].width
+        codepoints = [codepoint for codepoint, shown in font.getBestCmap().items() if shown == name]
+        assert getattr(glyph, "unicodes", []) == sorted(codepoints)
+    del font["GSUB"]
+    addOpenTypeFeaturesFromString(font, features)
+    font.save(tmp_path / "again.otf")
+    again = replace(made["otf"], out=tmp_path / "again.otf")
+    assert shaped(again, "A kind of fish") == ["uniE001"] and shaped(again, "gold 2") == ["uniE002"]
+    for typed_out in (out, folder):  # an editor may have worked on it
+        refused = CliRunner().invoke(app, ["export", str(folder), "--format", "ufo", "--out", str(typed_out)])
+        assert refused.exit_code != 0 and not crashed(refused.output)
+        assert len(refused.output.strip().splitlines()) == 1
+    assert len(list(folder.iterdir())) == 4
+
+
+class _Bag:
+    """What attributes are read into."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+def test_more_pictures_and_letters_than_a_font_holds(
+    glyphs: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outline = trace(glyphs[0])
+    with pytest.raises(UsageError, match="letters"):
+        monkeypatch.setattr("glyffctl.core.outlines.font._MOST_OF_ALL", 60)
+        finish(build_font([FontGlyph(0xE000, "gold", outline)], "X", "ttf", str))
+    monkeypatch.undo()
+    monkeypatch.setattr("glyffctl.workflows.export_font.find_pictures", lambda _: [Path("x.png")] * 60_001)
+    with pytest.raises(UsageError, match="65,535"):
+        finish(export_font(FontOptions(pictures=(tmp_path,), out=tmp_path / "x.ttf")))
+
+
 def test_what_is_typed() -> None:
     assert typed("  A  Kind\tof fish ") == "a kind of fish"
     assert typed("go\u200bld\u202e\x00\ufe0f") == "gold"
-    assert [typed(text) for text in ("", "x", "x" * 101, "\u200b\u200d", "\ue000\ue001")] == [""] * 5
+    assert [typed(text) for text in ("", "x", "x" * 65, "\u200b\u200d", "\ue000\ue001")] == [""] * 5
     assert typed("e\u0301te\u0301") == "été"
     assert numbered(["a b", "", "a b", "a b 2", "a b", ""]) == ["a b", "", "a b 3", "a b 2", "a b 4", ""]
     assert cases("a") == {"a", "A"} and cases("ß") == {"ß"} and cases("1") == {"1"}

@@ -33,8 +33,8 @@ from glyffctl.workflows.events import finish
 from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import options_from_picture
-from glyffctl.workflows.train import TrainOptions, train
-from tests.conftest import Workshop, crashed, follow, of_kind
+from glyffctl.workflows.train import train
+from tests.conftest import Workshop, crashed, follow, generator_options, of_kind
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
 from tests.toys import captions, eps
@@ -220,34 +220,16 @@ def test_training_brings_drawings_nearer_to_glyphs(workshop: Workshop, kind: str
     assert after[8.0] < 0.6 * before[8.0]
 
 
-@pytest.fixture(scope="module")
-def runs(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("generators")
-    for kind in GENERATORS:
-        finish(train(options(workshop, folder, kind, folder / kind)))
-    return {kind: folder / kind for kind in GENERATORS}
-
-
-def options(workshop: Workshop, folder: Path, kind: str, out: Path) -> TrainOptions:
-    file = folder / f"{kind}.toml"
-    file.write_text(
-        "[network]\nchannels = [8, 16]\nblocks = 1\nlatent = 8\ncontext_width = 8\n[training]\nimages = 48\nbatch = 8\n"
-        'warmup = 0\nholdout = 0.1\nprecision = "fp32"\ncheckpoint_every = 24\n',
-        encoding="utf-8",
-    )
-    return TrainOptions(data=workshop.data, out=out, gpus=0, preset=kind, config=file)
-
-
 def test_a_run_says_what_it_measures_and_gives_no_advice_on_denoisers(workshop: Workshop, tmp_path: Path) -> None:
-    events, _ = follow(train(options(workshop, tmp_path, "vae", tmp_path / "run")))
+    events, _ = follow(train(generator_options(workshop, "vae", tmp_path / "run")))
     assert "| side of the blocks of pixels | energy distance" in (tmp_path / "run" / "README.md").read_text("utf-8")
     assert of_kind(events, "checkpoint") and not of_kind(events, "samples-still-noisy")
     assert all("--from bundled" not in caution.text for caution in of_kind(events, "budget-too-small"))
 
 
 @pytest.mark.parametrize("kind", list(GENERATORS))
-def test_sample_draws_in_one_pass_and_redraws(runs: dict[str, Path], kind: str, tmp_path: Path) -> None:
-    out, run = tmp_path / "x.png", str(runs[kind])
+def test_sample_draws_in_one_pass_and_redraws(generator_runs: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    out, run = tmp_path / "x.png", str(generator_runs[kind])
     done = CliRunner().invoke(app, ["sample", "gold", "--count", "2", "--gif", "--model", run, "--out", str(out)])
     assert done.exit_code == 0, done.output
     with Image.open(out) as sheet:
@@ -270,15 +252,15 @@ def test_sample_draws_in_one_pass_and_redraws(runs: dict[str, Path], kind: str, 
 
 @pytest.mark.parametrize("kind", list(GENERATORS))
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
-    workshop: Workshop, runs: dict[str, Path], kind: str, tmp_path: Path
+    workshop: Workshop, generator_runs: dict[str, Path], kind: str, tmp_path: Path
 ) -> None:
-    work = train(options(workshop, tmp_path, kind, tmp_path / "run"))
+    work = train(generator_options(workshop, kind, tmp_path / "run"))
     for event in work:
         if of_kind([event], "checkpoint"):
             break
     work.close()
-    finish(train(options(workshop, tmp_path, kind, tmp_path / "run")))
-    ended, alone = load_state(tmp_path / "run"), load_state(runs[kind])
+    finish(train(generator_options(workshop, kind, tmp_path / "run")))
+    ended, alone = load_state(tmp_path / "run"), load_state(generator_runs[kind])
     assert ended is not None and alone is not None
     for name, tensor in alone[0].items():
         assert torch.equal(ended[0][name], tensor), name
@@ -298,19 +280,23 @@ def test_it_trains_on_a_gpu_as_on_the_cpu(workshop: Workshop, kind: str, monkeyp
         assert finish(captured.objective.validate(captured.ema.network, None)).keys() == {8.0, 16.0, 32.0}
 
 
-def test_what_a_generator_cannot_do_is_one_line(workshop: Workshop, runs: dict[str, Path], tmp_path: Path) -> None:
-    model = load_model(runs["vae"])
+def test_what_a_generator_cannot_do_is_one_line(
+    workshop: Workshop, generator_runs: dict[str, Path], tmp_path: Path
+) -> None:
+    model = load_model(generator_runs["vae"])
     assert choose_recipe(model, None, None) == Recipe(steps=1, guidance=1.0)
     with pytest.raises(UsageError, match="one pass"):
         choose_recipe(model, Recipe(steps=2, guidance=1.0), None)
-    for section, values in {
+    wrong: dict[str, dict[str, Any]] = {
         "diffusion": {"prediction": "v"},
         "codec": {"kind": "autoencoder"},
-    }.items():
+        "training": {"compile": True},
+    }
+    for section, values in wrong.items():
         plain = merge(read_preset("gan"), {section: values})
         with pytest.raises((TrainingError, UsageError)):
             Generating.check(replace(fit_to_data(plain, 32, 8)))
-    shutil.copytree(runs["gan"], tmp_path / "gan")
+    shutil.copytree(generator_runs["gan"], tmp_path / "gan")
     for arguments in (
         [
             "train",

@@ -17,7 +17,7 @@ from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.images import read_png, read_settings, save_png
 from glyffctl.core.models.checkpoint import load_model, save_model
-from glyffctl.workflows import guide_options
+from glyffctl.workflows import companions
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.guide_options import AwayOptions, LeadOptions
 from glyffctl.workflows.sample_light import may_draw_light
@@ -146,7 +146,7 @@ def test_a_classifier_that_is_bundled_is_taken_and_else_a_line_says_how_to_get_o
     job: tuple[object, ...], classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundled = tmp_path / "guide.safetensors"
-    monkeypatch.setattr(guide_options, "pretrained", lambda _: bundled)
+    monkeypatch.setattr(companions, "pretrained", lambda _: bundled)
     done = sample("--radical", "金", *job, "--out", tmp_path / "x.png")
     assert done.exit_code != 0 and "--preset classifier" in " ".join(done.output.split())
     shutil.copy(classifier / "model.safetensors", bundled)
@@ -170,6 +170,8 @@ def test_options_of_the_classifier_that_do_not_go_together(
         ((*led, "--model", "bundled"), "32×32"),
         (("gold", "--model", classifier), "--classifier"),
         (("--upscale", tmp_path / "x.png", "--radical", "金"), "--radical"),
+        ((*led, "--guidance", 7), "--classifier-scale"),
+        ((*led, "", "--guidance", 7), "--guidance"),
     ]
     for typed, words in wrong:
         done = sample(*typed, *(job[2:] if "--model" in typed else job), "--out", tmp_path / "y.png")

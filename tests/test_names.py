@@ -340,7 +340,7 @@ def test_names_in_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.slow
 def test_strangers_prompts_are_evaluated(tmp_path: Path, noto_sans: Path, unihan: Path, tiny_run: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "\x1b[2J\u202e[red].json"
+    data, out = tmp_path / "data", tmp_path / f"\x1b[2J\u202e[red]{os.fsdecode(bytes([255]))}.json"
     run("prepare", noto_sans, "--definitions", unihan, "--range", "4EBA-51FF", "--size", "32", "--out", data)
     command = ["evaluate", "--data", data, "--model", tiny_run, "--prompts", hostile_prompts(tmp_path / "x.toml")]
     with only_inside(tmp_path):

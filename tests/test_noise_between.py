@@ -15,7 +15,6 @@ from glyffctl.workflows.events import finish
 from glyffctl.workflows.noise_between import PLACES, between, mixed
 from glyffctl.workflows.noise_demo import NoiseDemoOptions, check, noise_demo
 from tests.conftest import Workshop, follow, of_kind
-from tests.test_generators import runs  # noqa: F401 - a fixture
 from tests.test_noise_demo import drawn, written
 from tests.toys import eps
 
@@ -48,9 +47,9 @@ def options(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path) -> NoiseD
 def test_a_denoiser_has_two_rows_and_a_vae_a_third(
     options: NoiseDemoOptions,
     tiny_run: Path,
-    runs: dict[str, Path],  # noqa: F811
+    generator_runs: dict[str, Path],
 ) -> None:
-    for model, rows in ((tiny_run, 2), (runs["gan"], 2), (runs["vae"], 3)):
+    for model, rows in ((tiny_run, 2), (generator_runs["gan"], 2), (generator_runs["vae"], 3)):
         (figure,) = finish(noise_demo(replace(options, model=model))).figures
         assert figure.measured.count("half way") == rows
         assert ("In the third" in figure.measured) == (rows == 3)
@@ -61,10 +60,10 @@ def test_a_denoiser_has_two_rows_and_a_vae_a_third(
 def test_what_shows_steps_is_left_out_where_there_are_none(
     options: NoiseDemoOptions,
     workshop: Workshop,
-    runs: dict[str, Path],  # noqa: F811
+    generator_runs: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = replace(options, model=runs["gan"], data=workshop.data)
+    plain = replace(options, model=generator_runs["gan"], data=workshop.data)
     for figure in ("samples", "steps", "smooth"):
         with pytest.raises(ModelError, match="one pass"):
             finish(noise_demo(replace(plain, figures=(figure,))))

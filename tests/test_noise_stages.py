@@ -16,7 +16,7 @@ from glyffctl.core.models.upscaler import Upscaler
 from glyffctl.figures.registry import ENTRIES as ALL
 from glyffctl.figures.stages import draw_cascade
 from glyffctl.figures.style import DPI, WIDTH, save_figure, style
-from glyffctl.workflows import enlarge_options
+from glyffctl.workflows import companions
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.noise_demo import NoiseDemoOptions, noise_demo
 from tests.conftest import follow, of_kind
@@ -56,7 +56,7 @@ def test_a_model_that_has_neither_is_drawn_without_them(
     options: NoiseDemoOptions, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless they are asked for by name: most models draw pixels, and the program may come without an upscaler."""
-    monkeypatch.setattr(enlarge_options, "pretrained", lambda name: tmp_path / name)
+    monkeypatch.setattr(companions, "pretrained", lambda name: tmp_path / name)
     plain = replace(options, model=tiny_run, upscaler=None, out=tmp_path / "out")
     for name, error, word in (("latents", ModelError, "no latents"), ("cascade", UsageError, "--preset upscaler")):
         with pytest.raises(error, match=word):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,13 @@ def test_a_codec_is_measured_by_what_comes_back(codec: Path, map_data: Path, tmp
     again = learned.decode(learned.encode(real))
     assert rows["wrong side of grey"]["codec"].value == pytest.approx(float(wrong_side(again, real).double().mean()))
     assert rows["stroke width"].keys() == {"codec", "real"}
+
+
+def test_a_name_that_is_no_utf8(codec: Path, map_data: Path, tmp_path: Path) -> None:
+    """What safetensors cannot open is refused; where the figures go may be called anything."""
+    out = tmp_path / os.fsdecode(b"\xff\xfe.json")
+    report = finish(restoration(RestorationOptions(model=codec, data=map_data, out=out, pictures=2)))
+    assert json.loads(report.out.read_text(encoding="utf-8"))["out"] == f"{tmp_path}/??.json"
 
 
 def test_the_table_fits_into_80_columns(upscaler: Path, large_data: Path, tmp_path: Path) -> None:

@@ -170,10 +170,13 @@ def test_what_cannot_be_begun_with(job: tuple[object, ...], picture: Path, tmp_p
         (("--strength", 0.4), "--vary"),
         (("--keep", "left", picture, "--resample", 0), "--resample"),
         (("--upscale", picture, "--vary", picture), "--vary"),
+        (("", "--vary", picture, "--guidance", 7), "--guidance"),
         (("--again", picture, "--vary", picture), "--vary"),
     ]
     for typed, words in wrong:
-        done = sample(*typed, *(() if "--again" in typed else ("gold", *job)), "--out", tmp_path / "y.png")
+        done = sample(
+            *typed, *(() if "--again" in typed else job if "" in typed else ("gold", *job)), "--out", tmp_path / "y.png"
+        )
         assert done.exit_code != 0 and words in " ".join(done.output.split()), (typed, done.output)
         assert not (tmp_path / "y.png").exists()
 

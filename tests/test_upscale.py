@@ -15,10 +15,11 @@ from glyffctl.cli import app
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.images import read_png, read_settings, save_png
 from glyffctl.core.models.checkpoint import load_model
-from glyffctl.workflows import enlarge_options
+from glyffctl.workflows import companions
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, export
 from glyffctl.workflows.find_model import find_model
+from glyffctl.workflows.font_pictures import read_pictures
 from glyffctl.workflows.models import load_any
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.train import TrainOptions, train
@@ -153,6 +154,8 @@ def test_any_picture_of_that_size_is_enlarged(upscaler: Path, picture: Path, tmp
     assert (read_settings(first)["seed"], read_settings(second)["seed"]) == (5, 6)
     assert sample("--again", second).exit_code == 0
     assert (tmp_path / "other-128-again.png").read_bytes() == second.read_bytes()
+    read_png(picture).save(tmp_path / "jpeg.png", "JPEG")
+    assert sample("--upscale", tmp_path / "jpeg.png", "--upscaler", upscaler).exit_code == 0
     # A file that is there is not overwritten unless it is named.
     assert sample("--upscale", picture, "--upscaler", upscaler).exit_code == 0
     assert (tmp_path / "cross-128-2.png").exists()
@@ -161,10 +164,32 @@ def test_any_picture_of_that_size_is_enlarged(upscaler: Path, picture: Path, tmp
     assert again.exit_code != 0 and "not the picture any more" in " ".join(again.output.split())
 
 
+def test_what_a_picture_was_drawn_of_goes_on_into_the_large_one_and_into_fonts(
+    upscaler: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    job = ("gold", "fish", "--count", 2, "--seed", 3, "--model", tiny_run, "--steps", 1, "--out", tmp_path / "small")
+    assert sample(*job).exit_code == 0
+    small = sorted((tmp_path / "small").iterdir())
+    assert sample("--upscale", *small, "--seed", 40, "--upscaler", upscaler, "--out", tmp_path / "large").exit_code == 0
+    large = sorted((tmp_path / "large").iterdir())
+    settings = [read_settings(file) for file in large]
+    assert [one["drawn"] for one in settings] == [read_settings(file) for file in small]
+    assert [one["seed"] for one in settings] == [40, 41, 42, 43], "that of the upscaler's noise"
+    found = [picture for file in large for picture in read_pictures(file)]
+    assert [(one.prompt, one.seed) for one in found] == [("gold", 3), ("gold", 4), ("fish", 3), ("fish", 4)]
+    for one, made in zip(found, settings, strict=True):
+        assert one.settings is not None and one.settings["model"] == str(tiny_run.absolute())
+        assert one.settings["enlarged"] == made["enlarged"]
+    # The large picture keeps what it says, whatever became of the record in the small one.
+    save_png(small[1], read_png(small[1]))
+    assert sample("--again", large[1], "--out", tmp_path / "again.png").exit_code == 0
+    assert (tmp_path / "again.png").read_bytes() == large[1].read_bytes()
+
+
 def test_without_an_upscaler_a_line_says_how_to_get_one(
     picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(enlarge_options, "pretrained", lambda name: tmp_path / name)
+    monkeypatch.setattr(companions, "pretrained", lambda name: tmp_path / name)
     for typed in (("gold", "--size", 512), ("--upscale", picture)):
         done = sample(*typed)
         assert done.exit_code != 0 and "--preset upscaler" in " ".join(done.output.split())
@@ -174,7 +199,7 @@ def test_an_upscaler_that_is_bundled_is_taken(
     upscaler: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(upscaler / "model.safetensors", tmp_path / "upscaler.safetensors")
-    monkeypatch.setattr(enlarge_options, "pretrained", lambda name: tmp_path / name)
+    monkeypatch.setattr(companions, "pretrained", lambda name: tmp_path / name)
     assert sample("--upscale", picture).exit_code == 0
     assert read_settings(tmp_path / "cross-128.png")["enlarged"]["upscaler"] == "bundled"
 
@@ -260,6 +285,7 @@ def test_settings_in_a_picture_that_make_no_sense(
         things: tuple[object, ...] = (7, "x", [], {})
         plain += [settings | {"enlarged": thing} for thing in things]
         if file != made:
+            plain += [settings | {"drawn": thing} for thing in (7, "x", ["a"])]
             plain += [settings | {"upscaled": "a\0b"}, settings | {"upscaled": "/dev/zero"}, settings | {"seed": -1}]
         for lie in plain:
             save_png(tmp_path / "lie.png", image, lie)
@@ -306,8 +332,10 @@ def test_networks_and_objectives_of_another_kind(
     upscaler: Path, codec_run: Path, workshop: Workshop, tmp_path: Path
 ) -> None:
     for typed, word in (
-        (["--preset", "cpu", "--from", str(upscaler)], "cannot train network.kind upscaler"),
-        (["--preset", "upscaler", "--from", "bundled"], "upscaler"),
+        (["--preset", "cpu", "--from", str(upscaler)], f"--from {upscaler} has a network of the kind upscaler"),
+        (["--preset", "upscaler", "--from", "bundled"], "--from bundled has a network of the kind unet"),
+        (["--preset", "few-step", "--from", str(upscaler)], f"--from {upscaler}"),
+        (["--preset", "vae", "--from", "bundled"], "--from bundled"),
         (["--preset", "upscaler", "--encoder", "bundled"], "--encoder"),
         (["--preset", "upscaler"], "--size 512"),
         (["--preset", "upscaler", "--codec", str(codec_run)], 'codec.kind = "pixels"'),

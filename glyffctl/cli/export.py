@@ -11,7 +11,7 @@ from glyffctl.cli.options import DEFAULT_MODEL, Json, MovedEncoder, choice
 from glyffctl.cli.output import run, say
 from glyffctl.core.errors import UsageError
 
-_FONTS = ("ttf", "otf", "woff2")
+_FONTS = ("ttf", "otf", "woff2", "ufo")
 _MODELS = ("diffusers", "onnx")
 _PICTURES = (".png", ".svg")
 
@@ -31,7 +31,8 @@ def export(
         typer.Option(
             help="A model as onnx: denoiser and text encoder as graphs that run without PyTorch. A model as diffusers: "
             "the network as a UNet2DConditionModel, with scheduler and text encoder. Pictures as ttf, otf or woff2: a "
-            "font with a glyph for each. Default: what --out ends in, otherwise onnx.",
+            "font with a glyph for each; as ufo: a folder for font editors. Default: what --out ends in, otherwise "
+            "onnx.",
             show_default=False,
         ),
     ] = None,

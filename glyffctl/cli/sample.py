@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -31,9 +31,6 @@ from glyffctl.cli.output import run, say
 from glyffctl.cli.typed import pronoun, typed_beside, typed_of
 from glyffctl.core.errors import UsageError
 
-if TYPE_CHECKING:
-    from glyffctl.workflows.source_options import SourceOptions
-
 _WITH_AGAIN = {
     "again",
     "out",
@@ -49,8 +46,6 @@ _WITH_AGAIN = {
     "json",
 }
 """Parameters allowed beside --again: a picture does not record them, or they may have changed since."""
-_STRENGTH = 0.4
-"""Of --vary."""
 _WITH_UPSCALE = {"upscale", "prompts", "size", "upscaler", "seed", "out", "device", "precision", "json"}
 """Parameters allowed beside --upscale: it draws no pictures of prompts."""
 _WITH_UPSCALED = {"again", "out", "upscaler", "device", "json"}
@@ -273,7 +268,9 @@ def sample(
         raise UsageError("--upscaler draws larger pictures; say how large with --size, such as --size 512")
     if radical is None and again is None and (unled := typed_of(ctx, "classifier", "classifier_scale")):
         raise UsageError(f"{unled[0]} leads to a radical; name one with --radical, such as --radical 金")
-    source = _source(ctx, keep, mask, vary, resample, strength)
+    from glyffctl.workflows.source_options import source_of
+
+    source = source_of(keep, mask, vary, strength, resample if typed_of(ctx, "resample") else None)
     if prompts and from_file:
         raise UsageError("give prompts or --from-file, not both")
     from glyffctl.core.data.radical_names import find_radical
@@ -343,35 +340,6 @@ def sample(
     report = run(workflow.sample(options), as_json=json)
     if not json:
         _say_files(report.files)
-
-
-def _source(
-    ctx: typer.Context,
-    keep: tuple[str, Path] | None,
-    mask: tuple[Path, Path] | None,
-    vary: Path | None,
-    resample: int,
-    strength: float | None,
-) -> SourceOptions | None:
-    """The picture to begin with, if one is named."""
-    from glyffctl.workflows.source_options import SourceOptions
-
-    named = typed_of(ctx, "keep", "mask", "vary")
-    if len(named) > 1:
-        raise UsageError(f"{' and '.join(named)} each begin with a picture; leave all but one of them out")
-    if keep is None and mask is None and (lost := typed_of(ctx, "resample")):
-        raise UsageError(f"{lost[0]} is for what stays of a picture; name it with --keep or --mask")
-    if vary is not None:
-        return SourceOptions(picture=vary, strength=_STRENGTH if strength is None else strength)
-    if keep is None and mask is None:
-        if strength is not None:
-            raise UsageError("--strength says how much of a picture changes; name it with --vary PICTURE.png")
-        return None
-    kept: dict[str, Any] = {"resample": resample, "strength": 1.0 if strength is None else strength}
-    if keep is not None:
-        return SourceOptions(part=keep[0], picture=keep[1], **kept)
-    assert mask is not None
-    return SourceOptions(mask=mask[0], picture=mask[1], **kept)
 
 
 def _say_files(files: list[Path]) -> None:

@@ -158,7 +158,10 @@ class Painter:
                 self.steps += 1
                 if isinstance(event, Progress) and event.total:
                     yield {"share": event.done / event.total}
-            glyph.large = large, upscale_settings(f"{file_name(glyph)}.png", glyph.pixels, glyph.seed, enlarger)
+            glyph.large = (
+                large,
+                upscale_settings(f"{file_name(glyph)}.png", glyph.pixels, glyph.seed, enlarger, glyph.settings),
+            )
         yield {"large": base64.b64encode(as_png(Image.fromarray(glyph.large[0]))).decode(), "size": len(glyph.large[0])}
 
     def _ready_enlarger(self, size: int) -> Enlarger:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.diffusion.entropic import lost_information, without_own_error
+from glyffctl.core.errors import UsageError
 from glyffctl.core.io.atomic import write_text
 from glyffctl.core.models import checkpoint
 from glyffctl.core.models.checkpoint import Origin, TrainedModel
@@ -125,8 +127,9 @@ def save(out: Path, moment: Snapshot, trainer: Trainer, validation: dict[float, 
         checkpoint.save_model(file, model, model.stored)
     by_level = trainer.objective.validated == "σ" and model.few_step is None and not model.network.enlarges
     if by_level and validation and all(0 < error < math.inf for error in validation.values()):
-        table = measured_table(model, validation)
-        write_text(out / TABLE_FILE, table.as_toml(f"measured at {model.images:,} pictures, see --schedule entropic"))
+        about = f"measured at {model.images:,} pictures, see --schedule entropic"
+        with suppress(UsageError):  # of errors so large or so small that there is no table of them
+            write_text(out / TABLE_FILE, measured_table(model, validation).as_toml(about))
     card = model_card(out, moment.model.origin, trainer, moment.images, moment.seconds, validation)
     write_text(out / "README.md", card)
 
@@ -136,6 +139,9 @@ def measured_table(model: TrainedModel, validation: dict[float, float]) -> Level
 
     From the lowest level of the model to its highest. Beyond those of `validation` the error is taken to be constant
     above, where it can hardly rise, and to follow σ² below.
+
+    Raises:
+        UsageError: of such errors none can be made.
     """
     sigmas = list(validation)
     errors = without_own_error(torch.tensor(sigmas), torch.tensor(list(validation.values()))).tolist()
@@ -146,7 +152,7 @@ def measured_table(model: TrainedModel, validation: dict[float, float]) -> Level
         sigmas, errors = [*sigmas, high], [*errors, errors[-1]]
     known = torch.tensor(sigmas, dtype=torch.float64)
     total = torch.tensor(errors, dtype=torch.float64) * math.prod(model.codec.shape)
-    return LevelTable(tuple(sigmas), tuple(lost_information(known, total).tolist()))
+    return LevelTable.rising(sigmas, lost_information(known, total).tolist())
 
 
 def write_checkpoint(

@@ -15,7 +15,8 @@ from glyffctl.core.io.images import Array
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.models.upscaler import Upscaler
 from glyffctl.workflows import rounding
-from glyffctl.workflows.enlarge_options import EnlargeOptions, upscaler_path
+from glyffctl.workflows.companions import UPSCALER
+from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Event, Note, Progress, with_progress
 
 
@@ -33,7 +34,7 @@ class Enlarger:
         Raises:
             GlyffError: there is none, it is damaged, has other weights than the options say, or cannot draw the size.
         """
-        path = upscaler_path(options.upscaler)
+        path = UPSCALER.path(options.upscaler)
         self._label = model_label(path)
         model = load_model(path)
         if not model.network.enlarges:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from glyffctl.core.errors import UsageError
-from glyffctl.core.io.bundled import BUNDLED, UPSCALER_FILE, pretrained
-from glyffctl.core.io.names import utf8_name
 from glyffctl.core.models.upscale_recipe import UpscaleRecipe
 from glyffctl.core.precision import check_precision
+from glyffctl.workflows.companions import UPSCALER
 
 SOURCE = "upscaled"
 """In the settings of a PNG: the picture that it was made of. Others were drawn of prompts."""
+DRAWN = "drawn"
+"""Beside it: what that picture recorded of how it was drawn, if it did."""
 MOST_SIZE = 4096
 _MOST_BATCH = 1024
 
@@ -56,11 +57,9 @@ class EnlargeOptions:
     def as_plain(self) -> dict[str, Any]:
         """What redrawing needs, as JSON for a PNG, where all is known."""
         assert self.recipe is not None
-        path = upscaler_path(self.upscaler)
-        name = BUNDLED if path == pretrained(UPSCALER_FILE) else str(path.absolute())
         return {
             "size": self.size,
-            "upscaler": utf8_name(name),
+            "upscaler": UPSCALER.name(self.upscaler),
             "weights": self.weights,
             "recipe": self.recipe.as_plain(),
             "batch": self.batch,
@@ -87,22 +86,3 @@ class EnlargeOptions:
             threads=int(plain["threads"]),
             drawn_on=None if plain.get("device") is None else str(plain["device"])[:40],
         )
-
-
-def upscaler_path(named: Path | None) -> Path:
-    """The path of the upscaler that a user names, or of the bundled one.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if named not in (None, Path(BUNDLED)):
-        if not named.exists():
-            raise UsageError(f"there is no upscaler at {named}; name the run folder of one with --upscaler")
-        return named
-    path = pretrained(UPSCALER_FILE)
-    if not path.is_file():
-        raise UsageError(
-            "no upscaler came with this program; train one with `glyffctl prepare --size 512 --out data-512` and "
-            "`glyffctl train --preset upscaler --data data-512`, and name it with --upscaler runs/upscaler"
-        )
-    return path

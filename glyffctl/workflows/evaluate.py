@@ -29,6 +29,7 @@ from glyffctl.core.evaluation.prompts import Prompt, accepted, radical_prompts, 
 from glyffctl.core.evaluation.report import EvaluateReport, PartRow, Row, StepsRow, as_json
 from glyffctl.core.io.atomic import check_writable, write_text
 from glyffctl.core.io.bundled import model_name
+from glyffctl.core.io.names import utf8_name
 from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.recipe import FEW_STEP, Recipe
@@ -182,11 +183,11 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
         out=options.out,
         plot=plot,
         model={
-            "path": str(model_name(path)),
+            "path": utf8_name(model_name(path)),
             "weights": model.identity_of(recipe),
             "pictures": getattr(model, "images", None),
         },
-        data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
+        data={"path": utf8_name(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(held)},
         classifier={name: header[name] for name in ("accuracy", "fonts", "seed") if name in header},
         contrastive={"path": str(model_name(towers.path)), "weights": towers.model.identity} if towers else {},
         recipe=drawing,

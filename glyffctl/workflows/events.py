@@ -107,6 +107,7 @@ CautionKind = Literal[
     # the model and the prompts
     "few-epochs",
     "prompts-unquoted",
+    "prompts-long",
     "prompt-cut",
     "prompts-unknown",
     "words-unknown",

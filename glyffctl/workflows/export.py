@@ -206,7 +206,7 @@ def _write_onnx(folder: Path, model: TrainedModel, encoder: PretrainedEncoder) -
         )
     yield Progress("Exporting", 1, 3, note="denoiser")
     export_denoiser(folder / "denoiser.onnx", model.network, model.prediction)
-    (folder / "README.md").write_text(onnx_page(), encoding="utf-8")
+    (folder / "README.md").write_text(onnx_page(one_pass=model.network.one_pass), encoding="utf-8")
     yield Progress("Exporting", 2, 3, note="testing")
     difference = _difference(folder, model, encoder)
     _check(difference)

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from fontTools.ttLib import TTFont
 
 from glyffctl.core.errors import DataError, OutputError, UsageError
-from glyffctl.core.io.atomic import atomic_file, check_writable
+from glyffctl.core.io.atomic import atomic_file, atomic_folder, check_writable
 from glyffctl.core.io.names import printable, utf8_name
 from glyffctl.core.io.tables import csv_records, read_lines
 from glyffctl.core.outlines.font import MOST_GLYPHS, FontFormat, FontGlyph, build_font
+from glyffctl.core.outlines.ligatures import LONGEST, typed
 from glyffctl.core.outlines.trace import trace
 from glyffctl.version import __version__
 from glyffctl.workflows.events import Caution, Event, Progress
 from glyffctl.workflows.font_pictures import FontPicture, find_pictures, read_pictures
 
-FORMATS: tuple[str, ...] = get_args(FontFormat)
+UFO = "ufo"
+FORMATS: tuple[str, ...] = (*get_args(FontFormat), UFO)
 _PRIVATE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE))
 _SHARED = ("glyffctl", "recipe", "negative", "model", "weights", "encoder", "enlarged", "led", "away", "runtime")
 """Settings of `sample` that say how a glyph was drawn, besides its prompt and seed."""
+_TOO_MANY = f"a font holds at most 65,535 glyphs, of which {MOST_GLYPHS:,} can be pictures; make several fonts"
+_INK = 128
+"""Greys below are ink."""
 _LONGEST_NAME = 60
 """Characters of a family: Windows shows no font whose name has more than 63."""
 
@@ -37,14 +42,15 @@ class FontOptions:
 
     Attributes:
         pictures: files, or folders whose PNGs are meant: single pictures or sheets of `sample`, or any other picture.
-        format: "ttf" (quadratic outlines), "otf" (cubic) or "woff2" (quadratic, packed).
-        out: the file; None is glyphs.FORMAT.
+        format: "ttf" (quadratic outlines), "otf" (cubic), "woff2" (quadratic, packed), or "ufo", a folder for font
+            editors (cubic).
+        out: the file, or the folder of a UFO; None is glyphs.FORMAT.
         name: of the family; None is the name of the file.
         codepoints: a CSV or TSV with the columns file and codepoint; None numbers the glyphs from U+E000 on.
     """
 
     pictures: tuple[Path, ...]
-    format: FontFormat = "ttf"
+    format: FontFormat | Literal["ufo"] = "ttf"
     out: Path | None = None
     name: str | None = None
     codepoints: Path | None = None
@@ -56,7 +62,8 @@ class FontOptions:
         if self.format not in FORMATS:
             raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {self.format!r}")
         if self.out is not None and self.out.suffix.lower() != f".{self.format}":
-            raise UsageError(f"--out takes a file ending in .{self.format}, not {self.out}")
+            what = "folder" if self.format == UFO else "file"
+            raise UsageError(f"--out takes a {what} ending in .{self.format}, not {self.out}")
         if self.name is not None and not 0 < len(printable(self.name).strip()) <= _LONGEST_NAME:
             raise UsageError(f"--name takes 1 to {_LONGEST_NAME} characters")
 
@@ -66,7 +73,7 @@ class FontReport:
     """Result of an export of a font.
 
     Attributes:
-        out: the file.
+        out: the file or folder.
         glyphs: how many pictures it has.
         first: the least code point of a glyph.
         last: the greatest one.
@@ -100,20 +107,27 @@ def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
         GlyffError: a picture, the table or the output cannot be used.
     """
     out = options.out or Path(f"glyphs.{options.format}")
-    if out.is_dir():
+    if out.is_dir() and options.format != UFO:
         raise OutputError(f"cannot write {out}: it is a folder; name a file")
+    if out.is_dir() and any(out.iterdir()):  # an editor may have worked on it
+        raise OutputError(f"cannot write {out}: it holds files; name a new folder, or delete it")
     check_writable(out)
     if options.format == "woff2" and find_spec("brotli") is None:
         raise UsageError('WOFF2 needs a package: pip install "glyffctl[woff2]"; or take --format ttf')
     files = find_pictures(options.pictures)
+    if len(files) > MOST_GLYPHS:  # before hours of tracing
+        raise UsageError(_TOO_MANY)
     table = None if options.codepoints is None else read_codepoints(options.codepoints)
+    if table is not None:
+        _check_table(table, files)
     made = _Made()
     glyphs = _glyphs(files, table, made)
     first = next(glyphs, None)
     if first is None:
         raise DataError(f"no picture has ink, of {len(made.blank):,}; a font needs one")
     family = printable(options.name or out.stem).strip()[:_LONGEST_NAME] or "Glyphs"
-    building = build_font(chain([first], glyphs), utf8_name(family), options.format, lambda: _record(made))
+    form: FontFormat = "otf" if options.format == "ufo" else options.format
+    building = build_font(chain([first], glyphs), utf8_name(family), form, lambda: _record(made))
     font = yield from _followed(building, made, len(files))
     if made.blank:
         yield Caution(
@@ -122,10 +136,33 @@ def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
             "pictures-blank",
             {"blank": made.blank},
         )
-    with atomic_file(out) as temporary:
-        font.save(temporary)
-    points = made.codepoints
-    return FontReport(out, len(points), min(points), max(points), len(made.blank), out.stat().st_size)
+    if long := sum(len(record.get("prompt", "")) > LONGEST and not typed(record["prompt"]) for record in made.records):
+        yield Caution(
+            f"{long:,} {'prompt has' if long == 1 else 'prompts have'} more than {LONGEST} characters, which no "
+            "ligature has: insert these glyphs by their code points",
+            "prompts-long",
+            {"count": long},
+        )
+    if options.format == UFO:
+        yield from _save_ufo(font, out)
+    else:
+        with atomic_file(out) as temporary:
+            font.save(temporary)
+    points, size = made.codepoints, sum(file.stat().st_size for file in (out, *out.rglob("*")) if file.is_file())
+    return FontReport(out, len(points), min(points), max(points), len(made.blank), size)
+
+
+def _save_ufo(font: TTFont, out: Path) -> Generator[Event, None, None]:
+    from glyffctl.core.outlines.ufo import write_ufo  # noqa: PLC0415 - few fonts need what it imports
+
+    yield Progress("Writing", 0, 1)
+    with atomic_folder(out) as folder:
+        new = folder / "new"  # fontTools makes the folder itself
+        write_ufo(font, new)
+        for part in list(new.iterdir()):
+            part.rename(folder / part.name)
+        new.rmdir()
+    yield Progress("Writing", 1, 1)
 
 
 def _followed(building: Generator[float, None, TTFont], made: _Made, files: int) -> Generator[Event, None, TTFont]:
@@ -151,13 +188,10 @@ def _glyphs(files: list[Path], table: Mapping[str, int] | None, made: _Made) -> 
                 continue
             codepoint = next(free) if table is None else _listed(table, picture)
             if codepoint in made.codepoints:
-                raise DataError(
-                    f"{name} and {made.codepoints[codepoint]} both have the code point U+{codepoint:04X}; give each "
-                    "its own"
-                )
+                raise DataError(_twice(name, made.codepoints[codepoint], codepoint))
             made.codepoints[codepoint] = name
             if len(made.codepoints) > MOST_GLYPHS:
-                raise UsageError(f"a font holds at most {MOST_GLYPHS:,} pictures; make several fonts")
+                raise UsageError(_TOO_MANY)
             made.records.append(_about(picture, codepoint, made.drawings))
             yield FontGlyph(codepoint, picture.prompt, outline)
         made.files += 1
@@ -178,9 +212,32 @@ def _record(made: _Made) -> str:
     return json.dumps({"glyffctl": __version__, "glyphs": made.records, "drawings": made.drawings}, ensure_ascii=True)
 
 
+def _check_table(table: Mapping[str, int], files: Sequence[Path]) -> None:
+    """Raise DataError for a table that does not do for `files`, before minutes of tracing."""
+    places: dict[int, Path] = {}
+    for file in files:
+        first = _first(table, file)
+        if first is None:  # which blank pictures may be
+            for picture in read_pictures(file):
+                if (picture.pixels < _INK).any():
+                    _listed(table, picture)
+        elif first in places and file != places[first]:
+            raise DataError(_twice(str(file), str(places[first]), first))
+        else:
+            places[first] = file
+
+
+def _twice(one: str, other: str, codepoint: int) -> str:
+    return f"{one} and {other} both have the code point U+{codepoint:04X}; give each its own"
+
+
+def _first(table: Mapping[str, int], file: Path) -> int | None:
+    return table.get(file.name, table.get(str(file)))
+
+
 def _listed(table: Mapping[str, int], picture: FontPicture) -> int:
     """The code point that a table gives a picture; pictures of a sheet have those from its own on."""
-    first = table.get(picture.file.name, table.get(str(picture.file)))
+    first = _first(table, picture.file)
     if first is None:
         raise DataError(f"the table of code points does not name {picture.file.name}; add it, or leave the picture out")
     _check_codepoint(first + picture.place, picture.file.name)
@@ -221,5 +278,6 @@ def _check_codepoint(codepoint: int, where: str) -> None:
     category = unicodedata.category(character)
     if category in ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp") or codepoint & 0xFFFE == 0xFFFE:
         raise DataError(
-            f"{where}: no glyph can have the code point {codepoint:X}; take one of the private ones, U+E000 to U+F8FF"
+            f"{where}: no glyph can have the code point {f'{codepoint:X}'[:10]}; take one of the private ones, U+E000 "
+            "to U+F8FF"
         )

@@ -7,9 +7,11 @@ from glyffctl.core.networks.unet import UNetConfig
 
 _ONNX = '''# A glyffctl model as ONNX
 
-English definition → glyph. `denoiser.onnx` is D(x, σ, text), the best guess of a clean picture x0 in [−1, 1] (−1 is
-black) for x = x0 + σ·ε; `text_encoder.onnx` encodes token ids as its text. Sizes, noise levels and the settings of the
-training are in `glyffctl.json`.
+English definition → glyph.
+
+- {network}
+- `text_encoder.onnx` encodes token ids as the text of `denoiser.onnx`.
+- `glyffctl.json` has sizes, noise levels and the settings of the training.
 
 | graph | input | type and shape |
 |---|---|---|
@@ -20,7 +22,7 @@ training are in `glyffctl.json`.
 | `text_encoder.onnx` | `ids` | int64 (batch, length) |
 | | `mask` | bool (batch, length) |
 
-To draw (DPM-Solver++ 2M with guidance), in this folder, after `pip install numpy onnxruntime pillow tokenizers`:
+To draw ({how}), in this folder, after `pip install numpy onnxruntime pillow tokenizers`:
 
 ```python
 import json
@@ -32,7 +34,6 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 about = json.load(open("glyffctl.json", encoding="utf-8"))
-sampling = about["sampling"]
 tokenizer = Tokenizer.from_file("tokenizer/tokenizer.json")
 tokenizer.no_padding()
 tokenizer.enable_truncation(about["text"]["max_tokens"])
@@ -47,6 +48,21 @@ def encode(prompt, count):
     ids = np.array([tokenizer.encode(prompt).ids] * count)
     mask = np.ones(ids.shape, bool)
     return text_encoder.run(None, {"ids": ids, "mask": mask})[0], mask
+
+
+{draw}size = about["picture"]["size"]
+pictures = draw("lithium", np.random.default_rng(0).standard_normal((4, 1, size, size)))
+pixels = ((pictures[:, 0] + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
+Image.fromarray(np.hstack(pixels)).save("lithium.png")
+```
+'''
+
+_DENOISER = """\
+`denoiser.onnx` is D(x, σ, text), the best guess of a clean picture x0 in [−1, 1] (−1 is black) for x = x0 + σ·ε."""
+_ONE_PASS = """\
+`denoiser.onnx` answers noise x = √(1 + σ²)·ε and a text with a picture in [−1, 1] (−1 is black) at once; σ is the
+  highest noise level."""
+_DRAW = '''sampling = about["sampling"]
 
 
 def draw(prompt, noise, steps=sampling["steps"], guidance=sampling["guidance"], guided_from=sampling["interval"][0]):
@@ -76,11 +92,17 @@ def draw(prompt, noise, steps=sampling["steps"], guidance=sampling["guidance"], 
     return x
 
 
-size = about["picture"]["size"]
-pictures = draw("lithium", np.random.default_rng(0).standard_normal((4, 1, size, size)))
-pixels = ((pictures[:, 0] + 1) * 127.5).round().clip(0, 255).astype(np.uint8)
-Image.fromarray(np.hstack(pixels)).save("lithium.png")
-```
+'''
+_DRAW_ONCE = '''def draw(prompt, noise):
+    """Pictures in [−1, 1], (count, 1, size, size), from standard normal noise of that shape."""
+    sigma = about["schedule"]["sigmas"][-1]
+    tokens, mask = encode(prompt, len(noise))
+    x = (noise * math.sqrt(1 + sigma**2)).astype(np.float32)
+    sigmas = np.full(len(x), sigma, np.float32)
+    (x0,) = denoiser.run(None, {"x": x, "sigma": sigmas, "tokens": tokens, "mask": mask})
+    return np.clip(x0, -1, 1)
+
+
 '''
 
 _DIFFUSERS = '''# A glyffctl model for diffusers
@@ -191,9 +213,12 @@ def autoencoder_page(size: int) -> str:
     return _AUTOENCODER.replace("{size}", str(size))
 
 
-def onnx_page() -> str:
-    """README.md of an ONNX export."""
-    return _ONNX
+def onnx_page(*, one_pass: bool) -> str:
+    """README.md of an ONNX export; `one_pass` is that of the network."""
+    network, how, draw = (
+        (_ONE_PASS, "in one pass", _DRAW_ONCE) if one_pass else (_DENOISER, "DPM-Solver++ 2M with guidance", _DRAW)
+    )
+    return _ONNX.replace("{network}", network).replace("{how}", how).replace("{draw}", draw)
 
 
 def diffusers_page(config: UNetConfig, recipe: Recipe, kind: str, max_tokens: int) -> str:

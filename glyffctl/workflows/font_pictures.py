@@ -13,6 +13,7 @@ import numpy as np
 from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.io.images import Array, near_square, read_png, settings_in, split_sheet
 from glyffctl.core.io.picture import read_grey
+from glyffctl.workflows.enlarge_options import DRAWN
 
 MOST_SIDE = 4096
 """Pixels of a side of a picture."""
@@ -29,7 +30,7 @@ class FontPicture:
         pixels: (size, size) uint8, 255 is paper.
         prompt: that it was drawn of; "" if none is recorded.
         seed: that it was drawn with; None if none is recorded.
-        settings: all that the file records; None if it records nothing.
+        settings: all that the file records of how it was drawn; None if it records nothing.
     """
 
     file: Path
@@ -78,7 +79,7 @@ def read_pictures(file: Path) -> Iterator[FontPicture]:
     settings = None
     if file.suffix.lower() == ".png":
         with read_png(file) as image:
-            settings = settings_in(image)
+            settings = _of_drawing(settings_in(image))
             described = _described(settings)
             if described is not None and described[2] is None:
                 yield from _of_sheet(file, image, settings, *described[:2])
@@ -115,6 +116,14 @@ def _of_sheet(
     for place, pixels in enumerate(pictures):
         seed = None if first is None else first + place % count
         yield FontPicture(file, place, pixels, prompts[place // count], seed, settings)
+
+
+def _of_drawing(settings: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The settings of a picture that was enlarged from one that `sample` drew: those of the drawing, and the size."""
+    drawn = (settings or {}).get(DRAWN)
+    if settings is None or not isinstance(drawn, dict):
+        return settings
+    return drawn | {"enlarged": settings.get("enlarged")}
 
 
 def _described(settings: dict[str, Any] | None) -> tuple[list[str], int, int | None] | None:

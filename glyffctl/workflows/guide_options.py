@@ -11,8 +11,9 @@ from typing import Any
 from glyffctl.core.data.captions import radical_character, radical_name
 from glyffctl.core.data.radical_names import RADICALS
 from glyffctl.core.errors import UsageError
-from glyffctl.core.io.bundled import BUNDLED, GUIDE_FILE, model_name, model_path, pretrained
+from glyffctl.core.io.bundled import BUNDLED, model_name, model_path
 from glyffctl.core.io.names import utf8_name
+from glyffctl.workflows.companions import CLASSIFIER
 
 CLASSIFIER_SCALE = 10.0
 MOST_SCALE = 100.0
@@ -48,12 +49,10 @@ class LeadOptions:
 
     def as_plain(self) -> dict[str, Any]:
         """What redrawing needs, as JSON for a PNG, where all is known."""
-        path = classifier_path(self.classifier)
-        name = BUNDLED if path == pretrained(GUIDE_FILE) else str(path.absolute())
         return {
             "radical": self.radical,
             "scale": self.scale,
-            "classifier": utf8_name(name),
+            "classifier": CLASSIFIER.name(self.classifier),
             "weights": self.weights,
         }
 
@@ -94,22 +93,3 @@ class AwayOptions:
     def from_plain(plain: Mapping[str, Any], model: Path | None) -> AwayOptions:
         """The inverse of `as_plain`; `model` is where it is now, or None where it was."""
         return AwayOptions(model=model or Path(str(plain["model"])), weights=str(plain["weights"]))
-
-
-def classifier_path(named: Path | None) -> Path:
-    """The path of the classifier of noisy pictures that a user names, or of the bundled one.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if named not in (None, Path(BUNDLED)):
-        if not named.exists():
-            raise UsageError(f"there is no classifier at {named}; name the run folder of one with --classifier")
-        return named
-    path = pretrained(GUIDE_FILE)
-    if not path.is_file():
-        raise UsageError(
-            "no classifier of noisy pictures came with this program; train one with `glyffctl train --preset "
-            "classifier`, and name it with --classifier runs/classifier"
-        )
-    return path

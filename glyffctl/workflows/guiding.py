@@ -18,8 +18,9 @@ from glyffctl.core.models.drawer import Drawer, most_at_once
 from glyffctl.core.models.guides import Guides, Lead
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.networks.network import Network
+from glyffctl.workflows.companions import CLASSIFIER
 from glyffctl.workflows.events import Note
-from glyffctl.workflows.guide_options import AwayOptions, LeadOptions, classifier_path
+from glyffctl.workflows.guide_options import AwayOptions, LeadOptions
 from glyffctl.workflows.models import load_any
 
 
@@ -73,7 +74,7 @@ class Guiding:
         if math.isfinite(high):
             where = f" at σ from {low:g} to {high:g}"
         if self.lead is not None and self._classifier is not None:
-            path = classifier_path(self.lead.classifier)
+            path = CLASSIFIER.path(self.lead.classifier)
             yield Note(
                 f"led to the radical {self.lead.title} with scale {self.lead.scale:g}{where}, by the classifier: "
                 f"{model_label(path)}, {self._classifier.history}",
@@ -89,7 +90,7 @@ class Guiding:
 
 
 def _load_classifier(options: LeadOptions, model: Model) -> Model:
-    path = classifier_path(options.classifier)
+    path = CLASSIFIER.path(options.classifier)
     label = model_label(path)
     classifier = load_model(path)
     if not classifier.network.classifies:

@@ -22,6 +22,7 @@ from glyffctl.core.errors import DataError, GlyffError, UsageError
 from glyffctl.core.evaluation.classifier_training import HOLDOUT
 from glyffctl.core.evaluation.reconstruction import ReconstructionRow, reconstruction_rows
 from glyffctl.core.io.atomic import check_writable, write_text
+from glyffctl.core.io.names import utf8_name
 from glyffctl.core.models.checkpoint import MODEL_FILE, Origin, load_model, load_origin
 from glyffctl.core.models.codec_file import is_codec, load_codec
 from glyffctl.core.models.files import enlarges
@@ -109,12 +110,13 @@ def restoration(options: RestorationOptions) -> Generator[Event, None, Restorati
     yield Progress("Measuring", 1, 1)
     report = RestorationReport(
         out=options.out,
-        model={"path": str(options.model), **model},
-        data={"path": str(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(index)},
+        model={"path": utf8_name(options.model), **model},
+        data={"path": utf8_name(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(index)},
         figures=figures,
         seconds=time.perf_counter() - started,
     )
-    write_text(options.out, json.dumps(asdict(report) | {"out": str(options.out)}, indent=1, ensure_ascii=False) + "\n")
+    plain = asdict(report) | {"out": utf8_name(options.out)}
+    write_text(options.out, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
     return report
 
 

@@ -117,12 +117,19 @@ class SampleOptions:
                     f"{self.count * len(self.prompts):,} pictures of {size}×{size} are too many at once; draw at most "
                     f"{max(1, MAX_PIXELS // size**2):,} in one run"
                 )
-        if self.away is not None and self.negative.strip():
-            raise UsageError("--guide takes the place of a negative prompt; leave --negative or --guide out")
+        self._check_guidance()
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"a picture is drawn with at least 1 thread, not {self.threads}")
         for prompt in (*self.prompts, self.negative):
             check_prompt(prompt)
+
+    def _check_guidance(self) -> None:
+        if self.away is not None and self.negative.strip():
+            raise UsageError("--guide takes the place of a negative prompt; leave --negative or --guide out")
+        prompted = any(text.strip() for text in (*self.prompts, self.negative))
+        if self.guidance not in (None, 1.0) and not prompted and self.away is None and (self.lead or self.source):
+            more = "; how much the radical leads is --classifier-scale" if self.lead else ""
+            raise UsageError(f"--guidance follows a prompt, and there is none: name one, or leave it out{more}")
 
     def _check_format(self) -> None:
         if self.format not in (None, *FORMATS):

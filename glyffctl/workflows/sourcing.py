@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from glyffctl.core.codecs.codec import Codec
 from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.io.images import Array, picture_digest
-from glyffctl.core.io.picture import read_grey
+from glyffctl.core.io.picture import read_grey, to_grey
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.recipe import Recipe
@@ -44,14 +45,16 @@ class Sourcing:
                 f"this model draws in latents, which keep no pixel as it is; leave {options.option} out, or name a "
                 "model that draws pixels with --model"
             )
-        picture = _read(options.picture, model.codec, options.digest)
-        mask = None if options.mask is None else _read(options.mask, model.codec, options.mask_digest)
+        picture = _read(options.picture, "the picture", model.codec, options.digest)
+        mask = None if options.mask is None else _read(options.mask, "the mask", model.codec, options.mask_digest)
         self.options = replace(
             options,
             digest=picture_digest(picture),
             mask_digest=None if mask is None else picture_digest(mask),
         )
-        kept = _half(options.part, len(picture)) if mask is None or options.mask is None else _dark(mask, options.mask)
+        kept = _half(options.part, len(picture))
+        if mask is not None and options.mask is not None:
+            kept = _dark(mask, _name(options.mask, "the mask"))
         x0 = model.codec.encode(torch.from_numpy(picture)[None])[0]
         self._source = Source(x0, kept, options.resample, options.strength)
         levels = self._source.levels(recipe, model.schedule)
@@ -62,16 +65,17 @@ class Sourcing:
         """`drawer`, which begins with the picture."""
         return replace(drawer, source=self._source)
 
-    def notes(self) -> Iterator[Note]:
+    def notes(self) -> Generator[Note, None, None]:
         """What begins, in a line."""
         options, parts = self.options, []
         if self._source.kept is not None:
             what = f"the {options.part} half of" if options.mask is None else "what the mask covers of"
             times = "once" if options.resample == 1 else f"{options.resample} times"
-            parts.append(f"keeps {what} {options.picture}, each step taken {times}")
+            parts.append(f"keeps {what} {_name(options.picture, 'the picture')}, each step taken {times}")
         if options.strength < 1:
             parts.append(
-                f"starts from {options.picture} with noise of σ = {self._sigma:.3g} (strength {options.strength:g})"
+                f"starts from {_name(options.picture, 'the picture')} with noise of σ = {self._sigma:.3g} (strength "
+                f"{options.strength:g})"
             )
         if parts:
             yield Note(
@@ -81,17 +85,23 @@ class Sourcing:
             )
 
 
-def _read(file: Path, codec: Codec, digest: str | None) -> Array:
-    image = read_grey(file, "name another one")
+def _name(given: Path | Image.Image, what: str) -> str:
+    """What a note or an error calls a picture that was given as `what`."""
+    return str(given) if isinstance(given, Path) else what
+
+
+def _read(given: Path | Image.Image, what: str, codec: Codec, digest: str | None) -> Array:
+    name = _name(given, what)
+    image = read_grey(given, "name another one") if isinstance(given, Path) else to_grey(given, name)
     size = codec.size
     if image.size != (size, size):
         raise DataError(
-            f"{file} has {image.width}×{image.height} pixels, the model draws {size}×{size}; name a picture of that "
+            f"{name} has {image.width}×{image.height} pixels, the model draws {size}×{size}; name a picture of that "
             "size, such as `glyffctl sample` draws with --out FOLDER"
         )
     picture = np.array(image)
     if digest not in (None, picture_digest(picture)):
-        raise DataError(f"{file} is not the picture any more that was begun with")
+        raise DataError(f"{name} is not the picture any more that was begun with")
     return picture
 
 
@@ -105,11 +115,11 @@ def _half(part: str | None, size: int) -> torch.Tensor | None:
     return (line[None, :] if part in ("left", "right") else line[:, None]).expand(size, size)
 
 
-def _dark(mask: Array, file: Path) -> torch.Tensor:
+def _dark(mask: Array, name: str) -> torch.Tensor:
     """(size, size) bool: where a mask is black."""
     kept = torch.from_numpy(mask < _DARK)
     if not bool(kept.any()):
-        raise DataError(f"the mask {file} keeps nothing; make black what stays, white or transparent what is drawn")
+        raise DataError(f"{name} keeps nothing; make black what stays, white or transparent what is drawn")
     if bool(kept.all()):
-        raise DataError(f"the mask {file} keeps everything; make white or transparent what is drawn anew")
+        raise DataError(f"{name} keeps everything; make white or transparent what is drawn anew")
     return kept

@@ -277,13 +277,19 @@ def _load_start(options: TrainOptions, sections: dict[str, dict[str, Any]]) -> T
         return None
     model = checkpoint.load_model(model_path(options.start))
     settings = as_dict(model.origin.config)
-    if find_objective(parse(sections)).taught:
+    objective, kind = find_objective(parse(sections)), settings["network"]["kind"]
+    if kind not in objective.kinds:
+        raise UsageError(
+            f"--from {options.start} has a network of the kind {kind}, where these settings train "
+            f"{' or '.join(objective.kinds)}; name a model of that kind, or take the --preset that made this one"
+        )
+    if objective.taught:
         sections["diffusion"] = settings["diffusion"]  # a student draws what its teacher does
     for section in ("network", "codec"):
         kind = settings[section]["kind"]
         if sections[section].get("kind", kind) != kind:
             raise UsageError(
-                f"{options.start} has a {section} of the kind {kind}, the settings ask for "
+                f"--from {options.start} has a {section} of the kind {kind}, the settings ask for "
                 f"{sections[section]['kind']}; leave one of them out"
             )
         sections[section] = settings[section]

@@ -33,6 +33,7 @@ from glyffctl.core.data.structure import read_structure
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, OutputError, UsageError
 from glyffctl.core.io.atomic import check_writable
+from glyffctl.core.io.names import utf8_name
 from glyffctl.core.noise import permutation
 from glyffctl.core.text.prompt import check_prompt
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish, with_fraction
@@ -341,7 +342,7 @@ def _draw(
             for trail, at in zip(trails, places[len(pictures) :], strict=True)
         ],
     )
-    settings = {"data": str(options.data), **asdict(options.settings), "color": options.colour}
+    settings = {"data": utf8_name(options.data), **asdict(options.settings), "color": options.colour}
     save_map_png(options.out / "umap.png", scene, settings)
     yield Progress("Drawing the map", 1, 2)
     save_map_page(options.out / "umap.html", scene, MapLabels(glyphs, list(known.values())))

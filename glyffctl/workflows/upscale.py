@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from glyffctl.core.errors import DataError, UsageError
-from glyffctl.core.io.images import Array, picture_digest, read_settings, save_png
+from glyffctl.core.errors import DataError, GlyffError, UsageError
+from glyffctl.core.io.images import Array, picture_digest, read_png, read_settings, save_png, settings_in
 from glyffctl.core.io.names import utf8_name
 from glyffctl.core.io.picture import read_grey
 from glyffctl.core.io.reading import short_repr
 from glyffctl.version import __version__
+from glyffctl.workflows.companions import UPSCALER
 from glyffctl.workflows.enlarge import Enlarger
-from glyffctl.workflows.enlarge_options import SOURCE, EnlargeOptions, upscaler_path
+from glyffctl.workflows.enlarge_options import DRAWN, SOURCE, EnlargeOptions
 from glyffctl.workflows.events import Event
 from glyffctl.workflows.rounding import Conditions, warn_of_rounding
 from glyffctl.workflows.sample import SampleReport
@@ -35,7 +36,9 @@ class UpscaleOptions:
         seed: of the noise of the first picture; picture k has seed + k.
         out: a .png file for one picture, or a folder; None writes beside each picture.
         device: see `core.device.choose_device`.
-        digest: what `picture_digest` says of the only picture; None allows any.
+        digest: what `picture_digest` says of the only picture, when it is enlarged again; None allows any.
+        drawn: what the large picture recorded of how the small one was drawn, when it is enlarged again; None is
+            nothing.
     """
 
     files: tuple[Path, ...]
@@ -44,6 +47,7 @@ class UpscaleOptions:
     out: Path | None = None
     device: str = "auto"
     digest: str | None = None
+    drawn: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for options that do not go together."""
@@ -63,9 +67,10 @@ def upscale(options: UpscaleOptions) -> Generator[Event, None, SampleReport]:
     """
     if options.out is not None:
         check_output(options.out)
-    path = upscaler_path(options.enlarge.upscaler)
+    path = UPSCALER.path(options.enlarge.upscaler)
     enlarger = Enlarger(options.enlarge, options.device)
     pictures = [_read(file, enlarger.small) for file in options.files]
+    drawn = [options.drawn] if options.digest is not None else [_drawn(file) for file in options.files]
     if options.digest not in (None, picture_digest(pictures[0])):
         raise DataError(f"{options.files[0]} is not the picture any more that was enlarged")
     now, before = enlarger.made, options.enlarge
@@ -78,21 +83,24 @@ def upscale(options: UpscaleOptions) -> Generator[Event, None, SampleReport]:
         seed = options.seed + number
         # One at a time: the last digits of sums depend on how many are drawn together.
         large = yield from enlarger.enlarge(picture[None], [seed])
-        settings = upscale_settings(utf8_name(file.absolute()), picture, seed, enlarger)
+        settings = upscale_settings(utf8_name(file.absolute()), picture, seed, enlarger, drawn[number])
         out = _output(file, options.out, enlarger.made.size or 0)
         save_png(out, Image.fromarray(large[0]), settings)
         written.append(out)
     return SampleReport(written, path, time.perf_counter() - started)
 
 
-def upscale_settings(source: str, picture: Array, seed: int, enlarger: Enlarger) -> dict[str, Any]:
-    """What a large picture records: the name `source` of the small one, its pixels' digest, and how it was enlarged."""
+def upscale_settings(
+    source: str, picture: Array, seed: int, enlarger: Enlarger, drawn: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What a large picture records: of the small one, the name, the pixels' digest and, if known, how it was drawn."""
     return {
         "glyffctl": __version__,
         SOURCE: source,
         "picture": picture_digest(picture),
         "seed": seed,
         "enlarged": enlarger.made.as_plain(),
+        **({} if drawn is None else {DRAWN: drawn}),
     }
 
 
@@ -112,6 +120,16 @@ def _read(file: Path, size: int) -> Array:
     return np.array(image)
 
 
+def _drawn(file: Path) -> dict[str, Any] | None:
+    """What a picture of `sample`, or one that was enlarged from such a picture, records of how it was drawn."""
+    try:
+        settings = settings_in(read_png(file)) or {}
+    except GlyffError:  # of another format, whatever its name: only PNGs record anything
+        return None
+    drawn = settings.get(DRAWN) if SOURCE in settings else settings
+    return drawn if isinstance(drawn, dict) and "prompts" in drawn else None
+
+
 def upscale_options_from_picture(
     file: Path, *, upscaler: Path | None = None, out: Path | None = None, device: str = "auto"
 ) -> UpscaleOptions:
@@ -129,6 +147,7 @@ def upscale_options_from_picture(
             out=out or file.with_name(f"{file.stem}-again.png"),
             device=device,
             digest=str(settings["picture"]),
+            drawn=None if settings.get(DRAWN) is None else dict(settings[DRAWN]),
         )
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"{file} does not record in full how it was made ({short_repr(error)})") from error

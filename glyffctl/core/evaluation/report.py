@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glyffctl.core.estimates import Estimate
+from glyffctl.core.io.names import utf8_name
 
 PartName = Literal["left", "right", "upper", "lower"]
 
@@ -88,5 +89,5 @@ class EvaluateReport:
 
 def as_json(report: EvaluateReport) -> str:
     """The report as JSON text."""
-    plain = asdict(report) | {"out": str(report.out), "plot": str(report.plot) if report.plot else None}
+    plain = asdict(report) | {"out": utf8_name(report.out), "plot": utf8_name(report.plot) if report.plot else None}
     return json.dumps(plain, indent=1, ensure_ascii=False) + "\n"

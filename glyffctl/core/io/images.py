@@ -145,7 +145,9 @@ def read_png(path: Path) -> Image.Image:
                     raise ValueError(f"{image.width}×{image.height} pixels are too many")
                 image.load()
                 return image
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:
+        raise GlyffError(f"cannot read {path} as a PNG picture: it is none, or damaged") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise GlyffError(f"cannot read {path} as a PNG picture: {error}") from error
 
 

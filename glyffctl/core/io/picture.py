@@ -87,14 +87,23 @@ def read_grey(path: Path, mend: str) -> Image.Image:
     except (*_BROKEN, *_BOMBS) as error:
         cause = reason(error) if isinstance(error, OSError) else error
         raise DataError(f"cannot read the picture {path}: {cause}; {mend}") from error
-    try:
-        grey = _grey(image)
-    except ValueError as error:
-        raise DataError(f"cannot read the picture {path}: {error}") from error
+    grey = to_grey(image, str(path))
     if turned is not None:
         grey.getexif()[ExifTags.Base.Orientation] = turned
         grey = ImageOps.exif_transpose(grey)
     return grey
+
+
+def to_grey(image: Image.Image, name: str) -> Image.Image:
+    """A picture that is loaded in grey, on white paper; `name` is what an error calls it.
+
+    Raises:
+        DataError: its value for white is unknown.
+    """
+    try:
+        return _grey(image)
+    except ValueError as error:
+        raise DataError(f"cannot read the picture {name}: {error}") from error
 
 
 def _unidentified(path: Path, mend: str) -> str:

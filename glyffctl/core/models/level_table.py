@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -53,14 +53,33 @@ class LevelTable:
         return even_levels(sigmas, information)
 
     def rescaled(self) -> LevelTable:
-        """The table of the rescaled entropic time (arXiv 2504.13612): it rises by σ·dI where this one rises by dI.
+        """The table of the rescaled entropic time: it rises by σ·dI where this one rises by dI.
 
-        So levels with much noise, which decide what is drawn, get more steps, and those that only set greys fewer.
+        So levels with much noise, which decide what is drawn, get more steps, and those that only set greys fewer. That
+        is ∫ σ dH[x0 | x] (Stancevic, Handke and Ambrogioni 2025, arXiv 2504.13612, section 5.3); of Gaussian data it is
+        arctan(σ/c), the schedule of Euler's steps that Sabour et al. 2024 (arXiv 2404.14507, theorem 3.1) prove best.
         """
         risen = [0.0]
         for (low, high), (before, after) in zip(pairwise(self.sigma), pairwise(self.information), strict=True):
             risen.append(risen[-1] + (after - before) * (high - low) / math.log(high / low))  # σ's mean in ln σ
-        return LevelTable(self.sigma, tuple(risen))
+        return LevelTable.rising(self.sigma, risen)
+
+    @staticmethod
+    def rising(sigma: Sequence[float], information: Sequence[float]) -> LevelTable:
+        """The table of rows between the first σ and the last, without those at which information does not rise.
+
+        So small a rise is lost where numbers are added.
+
+        Raises:
+            UsageError: it rises nowhere, or that is no table for another reason.
+        """
+        rows = [(sigma[0], information[0])]
+        for row in zip(sigma[1:], information[1:], strict=True):
+            if not row[1] <= rows[-1][1]:  # what is no number is kept, and refused
+                rows.append(row)
+        if len(rows) > 1:
+            rows[-1] = (sigma[-1], rows[-1][1])
+        return LevelTable(*zip(*rows, strict=True))
 
     def as_plain(self) -> dict[str, Any]:
         """Values for JSON and TOML."""
@@ -87,10 +106,8 @@ class LevelTable:
             ) from None
 
     def as_toml(self, about: str) -> str:
-        """The text of a file that `read_table` reads, with a comment of one line."""
-        rows = (
-            f"{name} = [{', '.join(f'{value:.10g}' for value in values)}]" for name, values in self.as_plain().items()
-        )
+        """The text of a file that `read_table` reads as this table, with a comment of one line."""
+        rows = (f"{name} = [{', '.join(map(repr, values))}]" for name, values in self.as_plain().items())
         return "\n".join([f"# {about}", *rows]) + "\n"
 
 

@@ -145,18 +145,24 @@ class Recipe:
             schedule: the model's own.
 
         Raises:
-            UsageError: the schedule has fewer levels than this has steps, or the model lacks a table.
+            UsageError: the schedule has fewer levels than this has steps, or see `table`.
         """
+        table = self.table(schedule)
         try:
-            return self.table(schedule).steps(self.steps)
+            return table.steps(self.steps)
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            if self.schedule is None:
+                raise UsageError(str(error)) from error
+            raise UsageError(
+                f"{_named(self.schedule)} has {len(table.sigmas):,} levels in the model's noise, {_ends(schedule)}, "
+                f"for {self.steps:,} steps; take fewer `steps`, or one with more levels there"
+            ) from error
 
     def table(self, schedule: Schedule) -> Schedule:
         """The levels that there are to visit: `schedule`, the model's own, or those of another between its ends.
 
         Raises:
-            UsageError: the model lacks a table.
+            UsageError: the model lacks a table, or the levels of the other schedule are none of the model's.
         """
         return schedule if self.schedule is None else _within(self.schedule, schedule)
 
@@ -200,7 +206,23 @@ def _within(schedule: str | LevelTable, own: Schedule) -> Schedule:
             "`schedule` takes its file"
         )
     made = schedule.schedule() if isinstance(schedule, LevelTable) else make_schedule(schedule)
-    return within(made, *own.sigmas[[0, -1]].tolist())
+    found = within(made, *own.sigmas[[0, -1]].tolist())
+    if len(found.sigmas) <= 2 < len(own.sigmas):
+        raise UsageError(
+            f"{_named(schedule)} has levels of {_ends(made)}, and none in the model's noise, {_ends(own)}; name one "
+            "that has"
+        )
+    return found
+
+
+def _named(schedule: str | LevelTable) -> str:
+    """What an error calls the schedule that was asked for."""
+    return "the table of `schedule` FILE.toml" if isinstance(schedule, LevelTable) else f"the `schedule` {schedule}"
+
+
+def _ends(schedule: Schedule) -> str:
+    low, high = schedule.sigmas[[0, -1]].tolist()
+    return f"σ from {low:.3g} to {high:.3g}"
 
 
 def _check_tuning(sampler: str, tuning: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 from fontTools.ttLib import TTFont, newTable
 from fontTools.ttLib.tables.ttProgram import Program
 
+from glyffctl.core.errors import UsageError
 from glyffctl.core.outlines.ligatures import add_ligatures, cases, numbered, typed
 from glyffctl.core.outlines.outline import Outline
 
@@ -27,6 +28,7 @@ EM_FRACTION = 7 / 8
 """The share of a picture that the em square fills, as `prepare` draws."""
 MOST_GLYPHS = 60_000
 """A font holds 65,535, and letters and digits are glyphs, too."""
+_MOST_OF_ALL = 0xFFFF
 RECORD_TAG = "GLFC"
 """In the table meta: the record of the glyphs, as JSON."""
 ASCENT, DESCENT = 1802, -246
@@ -71,6 +73,9 @@ def build_font(
 
     Returns:
         The font, ready to be saved.
+
+    Raises:
+        UsageError: with the letters of the prompts there are more glyphs than a font holds.
     """
     truetype = format != "otf"
     shapes = {".notdef": _shape(_frame(), UNITS, truetype), "space": _shape([], _LETTER, truetype)}
@@ -97,6 +102,11 @@ def build_font(
         letters[character] = shown
         for case in cases(character):
             cmap.setdefault(ord(case), shown)
+    if len(shapes) > _MOST_OF_ALL:
+        raise UsageError(
+            f"a font holds at most {_MOST_OF_ALL:,} glyphs, and the prompts alone have {len(letters):,} different "
+            "letters; make several fonts"
+        )
     cmap.setdefault(0x20, "space")
     cmap.setdefault(0xA0, "space")
     font = _assemble(shapes, cmap, tops, family, truetype)

@@ -9,8 +9,8 @@ from fontTools.otlLib.builder import buildLigatureSubstSubtable, buildLookup
 from fontTools.ttLib import TTFont, newTable
 from fontTools.ttLib.tables import otTables
 
-LONGEST = 100
-"""Characters of a ligature."""
+LONGEST = 64
+"""Characters of a ligature: HarfBuzz, which shapes in browsers and most editors, looks at no more of them."""
 # Characters that programs do not show, beside those of the categories C…, which are dropped as well.
 _HIDDEN = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0, *range(0xFE00, 0xFE10), *range(0x180B, 0x1810)}
 _HIDDEN |= set(range(0xE0100, 0xE01F0))

@@ -62,6 +62,8 @@ class Generating(CaptionedObjective):
             raise TrainingError(
                 f'{name} draws the picture at once: take diffusion.prediction = "x0" and diffusion.schedule = "karras"'
             )
+        if config.training.compile:  # its losses call parts of the network, which is compiled as a whole
+            raise TrainingError(f"training.compile makes nothing faster in the training of a {name}; leave it out")
 
     def batch(self, number: Tensor) -> Batch:
         """Number, glyph, caption, and whether it is used, of the samples `number` (B,)."""
