@@ -38,6 +38,7 @@ from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Progress
 from glyffctl.workflows.noise_between import BETWEEN_FIGURES
 from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
+from glyffctl.workflows.noise_inside import INSIDE_FIGURES, is_a_u, shows_pixels, two_ways_in
 from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, PromptedModel, load_prompted_model
 from glyffctl.workflows.noise_stages import STAGE_FIGURES
 
@@ -75,6 +76,8 @@ ATTENTION = "attention"
 """The figure that needs a network with cross-attention."""
 STEP_BY_STEP = ("samples", "steps", "smooth")
 """The figures that need a model which draws step by step."""
+NETWORK, WAYS_IN, TRAINING = "network", "ways-in", "training"
+"""The figures that need a network which narrows, one that takes text in two ways, and one that denoises pixels."""
 LATENTS = "latents"
 """The figure that needs a latent model."""
 CASCADE = "cascade"
@@ -200,6 +203,13 @@ def _fitting(
     if not looks_at_words(model.model.network):
         lacks = "this model has no attention to the words of a prompt", "name another --model"
         wanted = yield from _without((ATTENTION,), wanted, options, ModelError, *lacks)
+    for name, can, lacks in (
+        (NETWORK, is_a_u(model), "the network of this model does not go down to smaller grids"),
+        (WAYS_IN, two_ways_in(model.model.network), "this model does not take its text in two ways"),
+        (TRAINING, shows_pixels(model) and not model.model.network.one_pass, "this model does not denoise pictures"),
+    ):
+        if not can:
+            wanted = yield from _without((name,), wanted, options, ModelError, lacks, "name another --model")
     if not isinstance(model.drawer.codec, Latents):  # as most models: no reason for a caution
         if LATENTS in options.figures:
             raise ModelError(f"this model has no latents (--figure {LATENTS}); name a latent one with --model")
@@ -282,7 +292,7 @@ def _draw(
     drawn: MeasuredFigure | MeasuredAnimation
     if entry.needs_model:
         assert model is not None
-        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES)[entry.name](model, glyphs)
+        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES | INSIDE_FIGURES)[entry.name](model, glyphs)
     elif entry.name == LOOP:
         drawn = process.draw_loop(scene, None if model is None else model.denoiser_without_prompt())
     else:

@@ -101,7 +101,7 @@ def two_nearest(points: Tensor) -> Estimate:
     apart = (squares[:, None] + squares - 2 * flat @ flat.T).clamp(min=0)
     apart.fill_diagonal_(torch.inf)
     near = apart.topk(2, largest=False, dim=1).values
-    near = near[near[:, 0] > 1e-9 * float(squares.mean())]
+    near = near[near[:, 0] > 1e-12 * float(squares.mean())]
     rate = mean((near[:, 1] / near[:, 0]).log() / 2)  # of squares
     return Estimate(1 / rate.value, 1 / rate.high, 1 / rate.low, rate.count)
 

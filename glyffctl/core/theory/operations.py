@@ -1,7 +1,7 @@
 """Counting the floating-point operations of a pass: those of convolutions, matrix products and attention.
 
-PyTorch has a counter of its own, `torch.utils.flop_counter`, which leaves out attention on the CPU; importing it imports
-Triton where that is installed. But for attention the two agree.
+PyTorch has a counter of its own, `torch.utils.flop_counter`, which leaves out attention on the CPU and imports Triton
+where that is installed. But for attention the two agree.
 """
 
 from __future__ import annotations
