@@ -51,7 +51,8 @@ def stages(network: Network) -> list[Stage]:
 
     def noted(name: str) -> Any:
         def note(module: nn.Module, _: Any, out: Any) -> None:
-            if isinstance(out, torch.Tensor) and out.ndim == 4:
+            mixes = any(parameter.ndim > 1 for parameter in module.parameters())  # a norm alone is no stage
+            if mixes and isinstance(out, torch.Tensor) and out.ndim == 4:
                 inside = list(module.modules())
                 found.append(
                     Stage(
