@@ -187,8 +187,8 @@ def test_claims_about_a_model_depend_on_what_it_did() -> None:
     assert model_claims.told_of_time(low, high, high, 1).verdict == "holds"
     assert model_claims.told_of_time(high, 1.1 * high, 1.2 * high, 1).verdict == "holds with a correction"
     assert model_claims.told_of_time(high, low, low, 1).verdict == "does not hold"
-    assert model_claims.generalises(low, high, high, low, 1).verdict == "holds"
-    assert model_claims.generalises(high, low, high, low, 1).verdict == "does not hold"
+    assert model_claims.generalises(low, high, high, low, 1, 9).verdict == "holds"
+    assert model_claims.generalises(high, low, high, low, 1, 9).verdict == "does not hold"
     assert model_claims.prompts_followed(high, low / 100, low / 100).verdict == "holds"
     assert model_claims.prompts_followed(low, low, low).verdict == "does not hold"
     near, far = share(90, 100), share(30, 100)

@@ -152,7 +152,7 @@ def draw_training(
     """
     figure = new_figure(WIDTH, 4.7)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.25))
-    grid = above.subplots(1, len(pictures))
+    grid = above.subplots(1, len(pictures), squeeze=False)[0]
     for axes, (heading, picture, reach) in zip(grid, pictures, strict=True):
         show_picture(axes, picture, reach=reach, colours="gray")  # type: ignore[arg-type]
         axes.set_title(heading, loc="center")

@@ -112,7 +112,7 @@ def _denoising(model: PromptedModel, glyphs: GlyphSet) -> Generator[Event, None,
     seen = memory.points[again].float()
     own = _errors(model, seen, known[again], MEMORY_SIGMA, nothing.rows(torch.arange(len(seen))), MEMORY_SIGMA)
     exact = remembered(x0, index), remembered(seen, known[again])
-    return [*claims, model_claims.generalises(errors[6], exact[0], own, exact[1], MEMORY_SIGMA)]
+    return [*claims, model_claims.generalises(errors[6], exact[0], own, exact[1], MEMORY_SIGMA, len(known))]
 
 
 def _grey(pictures: Tensor) -> Estimate:

@@ -57,7 +57,8 @@ def stages(network: Network) -> list[Stage]:
                 found.append(
                     Stage(
                         name,
-                        *out.shape[1:3],
+                        out.shape[1],
+                        out.shape[2],
                         parameter_count(module),
                         any(isinstance(each, SelfAttention) for each in inside),
                         any(isinstance(each, Attention) and not isinstance(each, SelfAttention) for each in inside),

@@ -47,7 +47,9 @@ def told_of_time(told: Tensor, half: Tensor, double: Tensor, sigma: float) -> Cl
     return Claim("told of time", holds(True) if needs else corrected(uses), estimates, {"sigma": sigma})
 
 
-def generalises(network: Tensor, exact: Tensor, known_network: Tensor, known_exact: Tensor, sigma: float) -> Claim:
+def generalises(
+    network: Tensor, exact: Tensor, known_network: Tensor, known_exact: Tensor, sigma: float, remembered: int
+) -> Claim:
     """A network that learned to predict noise generalises: its error on new glyphs, and that of a perfect memory.
 
     Args:
@@ -56,6 +58,7 @@ def generalises(network: Tensor, exact: Tensor, known_network: Tensor, known_exa
         known_network: (M,) errors of the network on glyphs that the exact denoiser has.
         known_exact: (M,) of the exact denoiser.
         sigma: the noise level.
+        remembered: how many glyphs the exact denoiser has.
     """
     estimates = {
         "network, new": mean(network), "memory, new": mean(exact),
@@ -63,7 +66,7 @@ def generalises(network: Tensor, exact: Tensor, known_network: Tensor, known_exa
     }  # fmt: skip
     better = estimates["network, new"].high < estimates["memory, new"].low
     learns = estimates["memory, known"].high < estimates["network, known"].low
-    return Claim("generalises", holds(better and learns), estimates, {"sigma": sigma})
+    return Claim("generalises", holds(better and learns), estimates, {"sigma": sigma, "remembered": remembered})
 
 
 def prompts_followed(drawn: Tensor, unprompted: Tensor, shuffled: Tensor) -> Claim:

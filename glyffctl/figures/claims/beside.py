@@ -11,8 +11,8 @@ ENTRIES = (
         "in pixels large pictures are expensive, and a smaller space is cheaper",
         "A closing remark on production systems.",
         found="a pass takes {n[side 64]:.1f} billion operations at 64×64, {n[side 128]:.1f} at 128×128, "
-        "{n[side 512]:.0f} at 512×512; at 128×128 "
-        "{n[pixel by pixel]:.0f} pixel by pixel and {n[latents]:.1f} in latents of a quarter the side",
+        "{n[side 512]:.0f} at 512×512; at 128×128 {n[pixel by pixel]:.0f} pixel by pixel and {n[latents]:.1f} in "
+        "latents of a quarter the side",
         correction="four times the operations for twice the side; patches of 4×4 pixels save as much as latents, "
         "without a codec",
         instead="not by this count",
@@ -31,8 +31,7 @@ ENTRIES = (
         "The second, its strengths.",
         "lesson",
         found="grey pixels: GAN {e[GAN]:.1%}, diffusion {e[diffusion]:.1%}, real glyphs {e[real]:.1%}; seconds for a "
-        "picture "
-        "{n[seconds, gan]:.3g} and {n[seconds, diffusion]:.3g}",
+        "picture {n[seconds, gan]:.3g} and {n[seconds, diffusion]:.3g}",
         correction="one of the two",
         instead="neither",
     ),
@@ -42,8 +41,7 @@ ENTRIES = (
         "Its weaknesses, first.",
         "companion",
         found="between {n[runs]:.0f} runs or more that differ in their seed, the distance from real glyphs differs "
-        "by {n[spread, gan]:.3g} for "
-        "GANs, {n[spread, vae]:.3g} for VAEs, {n[spread, diffusion]:.3g} for diffusion",
+        "by {n[spread, gan]:.3g} for GANs, {n[spread, vae]:.3g} for VAEs, {n[spread, diffusion]:.3g} for diffusion",
         instead="seeds matter as little as for the others",
     ),
     Entry(

@@ -12,9 +12,9 @@ ENTRIES = (
         "the closer the steps, the better the approximation",
         "Why fewer than a thousand steps can do, and at what price.",
         found="error of a perfect denoiser's drawings in 10, 40 and 160 steps: ddpm {n[ddpm, 10]:.0%}, "
-        "{n[ddpm, 40]:.0%}, "
-        "{n[ddpm, 160]:.1%}; ddim {n[ddim, 10]:.0%}, {n[ddim, 40]:.1%}, {n[ddim, 160]:.1%}; heun {n[heun, 10]:.0%}, "
-        "{n[heun, 40]:.1%}, {n[heun, 160]:.1%}; of six samplers {n[falling]:.0f} are better with every doubling",
+        "{n[ddpm, 40]:.0%}, {n[ddpm, 160]:.1%}; ddim {n[ddim, 10]:.0%}, {n[ddim, 40]:.1%}, {n[ddim, 160]:.1%}; heun "
+        "{n[heun, 10]:.0%}, {n[heun, 40]:.1%}, {n[heun, 160]:.1%}; of six samplers {n[falling]:.0f} are better with "
+        "every doubling",
         correction="for some samplers",
         instead="for none of them",
     ),
@@ -24,8 +24,7 @@ ENTRIES = (
         f"with {FEW} steps what a model draws is not convincing",
         "The same with a trained model.",
         found="{e[ddpm]:.1%} of the pixels are grey after five steps of ddpm, {e[dpmpp-2m]:.1%} after five of "
-        "dpmpp-2m, "
-        "{e[twenty]:.1%} after twenty; {e[real]:.1%} in real glyphs",
+        "dpmpp-2m, {e[twenty]:.1%} after twenty; {e[real]:.1%} in real glyphs",
         correction="less so by a second-order solver",
         instead="it is as clean as real glyphs",
     ),
@@ -40,8 +39,8 @@ ENTRIES = (
         "The deterministic samplers, beside the one with noise.",
         "lesson",
         found="with an exact denoiser {e[on data]:share} starts end on a glyph by ddim, {e[half way]:share} if it is "
-        "stopped half "
-        "way; drawn again, {e[ddim again]:share} end on the same glyph by ddim and {e[ddpm again]:share} by ddpm",
+        "stopped half way; drawn again, {e[ddim again]:share} end on the same glyph by ddim and "
+        "{e[ddpm again]:share} by ddpm",
         instead="not all do",
     ),
     Entry(
@@ -61,8 +60,7 @@ ENTRIES = (
         "How the arrows over the cloud are to be read.",
         found="a small step along it raises the density at {e[rises, t = 100]:share} places at t = 100 (any way: "
         "{e[rises, any way, t = 100]:share}); it points to the densest place of all, within 30°, at "
-        "{e[to the densest, t = 100]:share} "
-        "places at t = 100 and at {e[to the densest, t = 1000]:share} at T",
+        "{e[to the densest, t = 100]:share} places at t = 100 and at {e[to the densest, t = 1000]:share} at T",
         correction="uphill, always; with little noise to some hill nearby, with much noise to the middle of all",
         instead="not uphill",
     ),
@@ -76,8 +74,7 @@ ENTRIES = (
         "the noisier, the more of the space has a density and a score to follow",
         "What more noise does for the arrows.",
         found="of a square of ±3 deviations {n[t = 100]:.0%} has more than a thousandth of the greatest density at t "
-        "= 100, "
-        "{n[t = 300]:.0%} at 300, {n[t = 1000]:.0%} at T",
+        "= 100, {n[t = 300]:.0%} at 300, {n[t = 1000]:.0%} at T",
         instead="it does not grow",
     ),
     Entry(
@@ -85,10 +82,8 @@ ENTRIES = (
         "many noise levels lead to the data from anywhere",
         "The conclusion of the second explanation.",
         found="of walks from far away {e[heaviest, one level]:.1%} end at the heaviest of three points at one low "
-        "level (p = "
-        "{n[p, one level]:.0e}), {e[heaviest, all levels]:.1%} down through all levels (p = {n[p, all levels]:.2f}); "
-        "it has "
-        "{n[heaviest, true]:.0%} of the data",
+        "level (p = {n[p, one level]:.0e}), {e[heaviest, all levels]:.1%} down through all levels (p = "
+        "{n[p, all levels]:.2f}); it has {n[heaviest, true]:.0%} of the data",
         instead="one level does as well, or many do not",
     ),
 )
