@@ -98,7 +98,8 @@ ENTRIES = (
         "a network that learned to predict noise knows the distribution, not only its data",
         "The wonder that the second explanation, by the score, is to resolve.",
         found="squared error at σ = {n[sigma]:g} on glyphs it never saw: network {e[network, new]:.3f}, perfect "
-        "memory of {n[remembered]:,.0f} others {e[memory, new]:.3f}; on glyphs that the memory has {e[network, known]:.3f} and "
+        "memory of {n[remembered]:,.0f} others {e[memory, new]:.3f}; on glyphs that the memory has "
+        "{e[network, known]:.3f} and "
         "{e[memory, known]:.3f}",
         instead="it is no better than a memory",
     ),
