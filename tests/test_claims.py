@@ -133,19 +133,6 @@ def test_the_score_grows_where_the_density_vanishes() -> None:
     assert claim.numbers["log density, 5"] > claim.numbers["log density, 10"] > claim.numbers["log density, 20"]
 
 
-def test_what_needs_a_model_or_more_data_is_not_measured() -> None:
-    assert {claim.name: claim.missing for claim in claims.not_measured()} == {
-        "clusters": "map",
-        "one step": "model",
-        "gold": "model",
-        "new": "model",
-    }
-    assert all(claim.verdict == "not measured here" for claim in claims.not_measured())
-    assert all("glyffctl" in claim_text(claim).found for claim in claims.not_measured())
-    left = {claim.name: claim.missing for claim in claims.not_measured({"one step", "gold"})}
-    assert left == {"clusters": "map", "new": "characters"}
-
-
 def test_claims_about_a_model_depend_on_what_it_drew() -> None:
     all_of_them, some, none = share(64, 64), share(20, 64), share(1, 64)
     assert claims.one_step(all_of_them, all_of_them, none).verdict == "holds"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ import sys
 import warnings
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
-from io import BytesIO, StringIO
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,21 +29,12 @@ from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, FontError, GlyffError, OutputError, UsageError
 from glyffctl.core.io.images import read_settings
-from glyffctl.display.claim_table import show_claims
 from glyffctl.figures.registry import ENTRIES, file_stem, number
 from glyffctl.figures.style import save_figure, style
 from glyffctl.workflows import noise_data, noise_guided, noise_model
 from glyffctl.workflows.events import Event, Progress, finish
 from glyffctl.workflows.noise_data import DemoGlyphs, make_scene
-from glyffctl.workflows.noise_demo import (
-    GUIDE,
-    PLAIN_FIGURES,
-    CheckedClaim,
-    CheckReport,
-    NoiseDemoOptions,
-    NoiseDemoReport,
-    noise_demo,
-)
+from glyffctl.workflows.noise_demo import GUIDE, PLAIN_FIGURES, NoiseDemoOptions, NoiseDemoReport, noise_demo
 from glyffctl.workflows.noise_stages import STAGE_FIGURES
 from tests.conftest import cautions, follow, of_kind
 
@@ -415,40 +405,6 @@ def test_known_prompts_have_their_radicals() -> None:
     assert noise_model.expected_radicals(" Gold ") == (167,)
     assert noise_model.expected_radicals("a kind of fish") == (195,)
     assert noise_model.expected_radicals("nobody knows") == ()
-
-
-@pytest.mark.thorough
-def test_the_claims_from_the_command_line(
-    data: Data, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(noise_model, "ONE_STEP", 8)
-    job = ["noise-demo", "--check", "--json", "--data", str(data.folder)]
-    done = CliRunner().invoke(app, [*job, "--model", "nowhere"])
-    assert done.exit_code == 1 and "no model at nowhere" in done.stderr
-    done = CliRunner().invoke(app, [*job, "--model", str(tiny_run)])
-    assert done.exit_code == 0, done.output
-    claims = {claim["name"]: claim for claim in json.loads(done.stdout)["claims"]}
-    assert claims["parameters"]["verdict"] == "does not hold"
-    assert claims["noise and score"]["verdict"] == "holds with a correction"
-    assert claims["one jump"]["verdict"] == "holds"
-    assert claims["parameters"]["numbers"]["order"] == 8
-    assert claims["glyphs"]["verdict"] == "does not hold"  # 53 are not 21,000
-    assert claims["glyphs"]["numbers"] == {"glyphs": len(data.glyphs.characters)}
-    assert claims["gold"]["estimates"]["with the radical"]["count"] == 8
-    assert all(claim["says"] and claim["found"] for claim in claims.values())
-    assert claims["gold"]["verdict"] == "does not hold"  # a model that has learned for a second
-    assert {name for name, claim in claims.items() if claim["verdict"] == "not measured here"} == {"clusters", "new"}
-    assert list(tmp_path.iterdir()) == []
-    from rich.console import Console
-
-    console = Console(width=120, record=True, file=StringIO())
-    report = CheckReport([CheckedClaim(**claim) for claim in claims.values()], "[red]\x1b[31m", 1.0)
-    show_claims(report, console)
-    text = console.export_text()
-    assert "\x1b" not in text and "[red]" in text
-    for claim in report.claims:
-        assert claim.says.split()[0] in text and claim.verdict in text
 
 
 @pytest.mark.thorough

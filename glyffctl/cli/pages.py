@@ -136,8 +136,20 @@ def noise_demo(
     out: Annotated[Path, typer.Option(help="Folder for the figures and index.html.")] = Path("noise-demo"),
     check: Annotated[
         bool,
-        typer.Option("--check", help="Draw no figures; test the guide's claims by measurement and print the results."),
+        typer.Option(
+            "--check",
+            help="Draw no figures; test the guide's claims by measurement and print the results. With --model bundled, "
+            "those about a model are measured again.",
+        ),
     ] = False,
+    ids: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --check: table of ideographic description sequences such as CJKVI's ids.txt (.gz), to "
+            "measure the clusters in the map of `visualize-umap`.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show how diffusion works, in one page of figures drawn from real glyphs; or test common claims about it."""
@@ -156,9 +168,12 @@ def noise_demo(
         data=data,
         font=font,
         out=out,
+        ids=ids,
     )
     if check:
-        checked = run(workflow.check(options), as_json=json)
+        from glyffctl.workflows.noise_check import check as check_claims
+
+        checked = run(check_claims(options), as_json=json)
         if not json:
             from glyffctl.display.claim_table import show_claims
 

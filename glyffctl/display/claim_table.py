@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from glyffctl.core.io.names import printable
 from glyffctl.display.console import plain
-from glyffctl.workflows.noise_demo import CheckedClaim, CheckReport
+from glyffctl.workflows.noise_check import CheckedClaim, CheckReport
 
 _STYLES = {
     "holds": "green",
@@ -32,9 +35,22 @@ def show_claims(report: CheckReport, console: Console | None = None) -> None:
     table.add_column("claim", ratio=3)
     table.add_column("measured", ratio=6)
     table.add_column("verdict", ratio=3)
+    part = ""
     for claim in report.claims:
-        table.add_row(plain(claim.says), plain(claim.found), _verdict(claim))
+        if claim.part != part:
+            part = claim.part
+            table.add_row(Text(part.upper(), "bold"), "", "")
+        says = Text.assemble(plain(claim.says), "\n", Text(f"{claim.place} ({claim.source})", "dim"))
+        found = Text.assemble(plain(claim.found), *_aside(claim.measured))
+        table.add_row(says, found, _verdict(claim))
     console.print(table)
+    counts = Counter(claim.verdict for claim in report.claims)
+    told = ", ".join(f"{count} {verdict}" for verdict, count in counts.most_common())
+    console.print(plain(f"{len(report.claims)} claims: {told}"))
+
+
+def _aside(text: str) -> tuple[str, Text] | tuple[()]:
+    return ("\n", Text(printable(text), "dim")) if text else ()
 
 
 def _verdict(claim: CheckedClaim) -> Text:

@@ -1,4 +1,7 @@
-"""The claims of the guide in words: what is claimed, what was measured, and what would be right instead."""
+"""The claims of the guide in words: what is claimed, what was measured, and what would be right instead.
+
+Most of the words are templates in the register, `figures.claims`; those that take more than a template are here.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,18 @@ from glyffctl.core.theory.claims import EPOCHS, FAR, FEW, MANY, Claim
 from glyffctl.core.theory.reverse_claims import AT_ONCE, FROM_TIME, SOLVERS, VARIANCE_STEPS
 from glyffctl.core.theory.sampler_error import COMPARED
 from glyffctl.core.theory.walks import WALKS
+from glyffctl.figures.claims import REGISTER
+from glyffctl.figures.claims.entry import fill
 from glyffctl.figures.style import signed
 
 _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-_SAYS = {
-    "glyphs": "about 21,000 glyphs with English definitions",
-    "pictures seen": f"{EPOCHS} epochs are about 2 million pictures",
-    "parameters": "the network has of the order of 10⁶ parameters",
-    **{f"pure noise, {name}": f"x_T of the {name} schedule is pure noise" for name in SCHEDULES},
-    "evenness": "the cosine schedule destroys information more evenly than the linear one",
-    "noise and score": "predicting the noise is predicting the score, up to a constant factor",
-    "score far away": "in regions of low probability the score tends to zero",
-    "one jump": "x_t drawn in one step has the distribution of t single steps",
-    "shrinking": "a noising step is a Gaussian around the point it starts from",
-    "steps": f"{FEW} steps are bad, {MANY} are good",
-    "evaluations": "other solvers need far fewer evaluations of the network than ddpm",
-    "fresh noise": "fresh noise after each step keeps the walk from getting stuck on a bad path",
-    "small steps": "the smaller a reverse step, the closer its distribution to a Gaussian",
-    "reverse variance": "the variance of a reverse step may be fixed, at β̃ or at β",
-    "clusters": "two clusters in the UMAP, left–right and top–bottom",
-    "one step": "one step already leans toward the prompt",
-    "gold": "every picture for “gold” has the metal radical",
-    "new": "the generated glyphs are new",
-}
 _MISSING = {
     "data": "needs data: `glyffctl prepare`",
     "model": "needs a model: `glyffctl noise-demo --check --model bundled`, or one of your own",
     "characters": "needs the glyphs of 100 characters or more: `glyffctl prepare`",
-    "map": "see `glyffctl visualize-umap`",
+    "map": "needs the map of `glyffctl visualize-umap`, and for two clusters its option --ids",
+    "pixels": "needs a model that draws pixels: `glyffctl noise-demo --check --model bundled`",
+    "training": "needs models that were trained for it; none was measured yet",
 }
 
 
@@ -57,13 +44,17 @@ def claim_text(claim: Claim, source: str = "") -> ClaimText:
         claim: of `core.theory.claims`.
         source: what the counted glyphs are, as in "characters with a definition in data"; for the claim "glyphs".
     """
+    entry = REGISTER[claim.name]
     if claim.missing is not None:
-        return ClaimText(_SAYS[claim.name], _MISSING[claim.missing], "")
-    if claim.name == "glyphs":
+        return ClaimText(entry.says, _MISSING[claim.missing], "")
+    if entry.found:
+        right = entry.correction if claim.verdict == "holds with a correction" else entry.instead
+        found, correction = fill(entry.found, claim), fill(right, claim)
+    elif claim.name == "glyphs":
         found, correction = _glyphs(claim, source)
     else:
         found, correction = _TEXTS[claim.name](claim)
-    return ClaimText(_SAYS[claim.name], found, "" if claim.verdict == "holds" else correction)
+    return ClaimText(entry.says, found, "" if claim.verdict == "holds" else correction)
 
 
 def _share(figure: Estimate) -> str:

@@ -144,6 +144,29 @@ _ENTRIES = (
         "error of the noise that it predicts, which follows the outlines of the strokes.",
     ),
     Entry(
+        "training",
+        "One step of training",
+        "A glyph from the data, noise, and their sum: since both parts are known, what the network should have said "
+        "is, "
+        "too. The difference is the loss, and every parameter is moved a little so that it falls. No picture is ever "
+        "drawn for that.",
+        "Five pictures in a row: the glyph, noise, the noisy glyph, the noise that the network predicts, and the "
+        "glyph that "
+        "follows from it. Below, curves of the error over the pictures seen, on logarithmic axes, all falling.",
+        needs_model=True,
+    ),
+    Entry(
+        "network",
+        "The network as it is",
+        "Each bar is a part of this model's network: as high as the grid it works on, as wide as the channels it "
+        "gives on. "
+        "On the way down it gives up places for channels, until a place sees most of the glyph; on the way up it "
+        "gets the fine grids back, beside what was kept of them.",
+        "Bars of different height and width in the shape of a U, joined by arrows; some are coloured where they have "
+        "attention, and dashed arrows lead across.",
+        needs_model=True,
+    ),
+    Entry(
         "solvers",
         "Few steps or many?",
         "Here the denoiser is perfect, so all error is the sampler's own. The plain sampler of DDPM needs the most "
@@ -246,6 +269,27 @@ _ENTRIES = (
         "glyph at every place, since every noise leads to some glyph. But the way is not smooth: what does not fit "
         "goes at once, or turns into something else.",
         "Rows of nine pictures from one glyph to another: fading, then drawn from noise between theirs.",
+        needs_model=True,
+    ),
+    Entry(
+        "text",
+        "From a text to vectors",
+        "The prompt is cut into tokens, which may be parts of words; each has a number, and the encoder turns them "
+        "into "
+        "vectors of the same length that know of each other. This array is all that the network ever sees of the "
+        "text.",
+        "A row for each token of the prompt: the token, its number, and its vector as a strip of coloured cells.",
+        needs_model=True,
+    ),
+    Entry(
+        "ways-in",
+        "Two ways in for a text",
+        "The mean of the vectors can be added where the network is told of the noise, the same for all places; or "
+        "every "
+        "place can look for itself at each of them. This network was trained with both at once, and here each is "
+        "given alone.",
+        "Two rows of four guesses from the same noise: without a text, with the pooled text alone, through "
+        "cross-attention alone, and with both.",
         needs_model=True,
     ),
     Entry(

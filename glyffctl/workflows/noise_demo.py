@@ -1,4 +1,4 @@
-"""`glyffctl noise-demo`: figures that explain diffusion on real glyphs; with --check the guide's claims, measured."""
+"""`glyffctl noise-demo`: figures that explain diffusion on real glyphs."""
 
 from __future__ import annotations
 
@@ -11,19 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from glyffctl.core.codecs.latents import Latents
-from glyffctl.core.codecs.pixels import to_unit
 from glyffctl.core.device import choose_device
 from glyffctl.core.diffusion.schedule import SCHEDULES
 from glyffctl.core.errors import DataError, GlyffError, ModelError, OutputError, UsageError
-from glyffctl.core.estimates import Estimate
 from glyffctl.core.io.atomic import atomic_file, check_writable, reason
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import save_gif
 from glyffctl.core.networks.attention_maps import looks_at_words
 from glyffctl.core.text.prompt import check_prompt
-from glyffctl.core.theory import claims, reverse_claims
-from glyffctl.core.theory.claims import Claim, Verdict
-from glyffctl.core.theory.sampler_error import spectrum, thin_spectrum
 from glyffctl.figures import (
     classifier_accuracy,
     density_score,
@@ -35,7 +30,6 @@ from glyffctl.figures import (
     walks,
     workbench_still,
 )
-from glyffctl.figures.claim_text import claim_text
 from glyffctl.figures.demo_scene import DemoScene, Live, MeasuredAnimation, MeasuredFigure
 from glyffctl.figures.inline import still
 from glyffctl.figures.live import LIVE, common_data, live_frames, live_guesses
@@ -46,18 +40,12 @@ from glyffctl.figures.style import save_figure, smallest_lettering, style
 from glyffctl.figures.workbench_html import workbench
 from glyffctl.workflows.enlarge import Enlarger
 from glyffctl.workflows.enlarge_options import EnlargeOptions
-from glyffctl.workflows.events import Caution, Event, Note, Progress
+from glyffctl.workflows.events import Caution, Event, Progress
 from glyffctl.workflows.noise_between import BETWEEN_FIGURES
 from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
 from glyffctl.workflows.noise_guided import GUIDED_FIGURES, draws_grey_pixels
-from glyffctl.workflows.noise_model import (
-    GOLD,
-    MODEL_FIGURES,
-    PROMPT,
-    PromptedModel,
-    load_prompted_model,
-    measure_model_claims,
-)
+from glyffctl.workflows.noise_inside import INSIDE_FIGURES, is_a_u, shows_pixels, two_ways_in
+from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, PromptedModel, load_prompted_model
 from glyffctl.workflows.noise_stages import STAGE_FIGURES
 
 PAGE = "index.html"
@@ -102,6 +90,8 @@ STEP_BY_STEP = ("samples", "steps", "smooth", "drawing", "guidance", "same-noise
 """The figures that need a model which draws step by step."""
 DRAWING = "drawing"
 """The figure that needs a model of grey pixels."""
+NETWORK, WAYS_IN, TRAINING = "network", "ways-in", "training"
+"""The figures that need a network which narrows, one that takes text in two ways, and one that denoises pixels."""
 LATENTS = "latents"
 """The figure that needs a latent model."""
 CASCADE = "cascade"
@@ -110,7 +100,7 @@ CASCADE = "cascade"
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseDemoOptions:
-    """The options of `noise_demo` and `check`.
+    """The options of `noise_demo` and `noise_check.check`.
 
     Attributes:
         figures: names of `registry.NAMES`; () is all.
@@ -125,6 +115,7 @@ class NoiseDemoOptions:
         data: a data folder; None is data/ if it exists and no font is given.
         font: a font with Han characters, for the glyphs (unless `data` is given) and for labels.
         out: the folder for the figures and the page.
+        ids: a table of ideographic description sequences, for the claim about clusters in the map.
     """
 
     figures: tuple[str, ...] = ()
@@ -139,6 +130,7 @@ class NoiseDemoOptions:
     data: Path | None = None
     font: Path | None = None
     out: Path = Path("noise-demo")
+    ids: Path | None = None
 
     def __post_init__(self) -> None:
         """Raise UsageError for invalid values."""
@@ -181,28 +173,6 @@ class NoiseDemoReport:
 
     page: Path
     figures: list[FigureReport]
-    source: str
-    seconds: float
-
-
-@dataclass(frozen=True)
-class CheckedClaim:
-    """A claim of the guide in words, and what was measured for it, see `core.theory.claims.Claim`."""
-
-    name: str
-    says: str
-    found: str
-    verdict: Verdict
-    correction: str
-    estimates: dict[str, Estimate]
-    numbers: dict[str, float]
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """The guide's claims, measured."""
-
-    claims: list[CheckedClaim]
     source: str
     seconds: float
 
@@ -254,6 +224,13 @@ def _fitting(
     if not draws_grey_pixels(model.drawer):
         lacks = "what this model denoises is no grey picture", "name another --model"
         wanted = yield from _without((DRAWING,), wanted, options, ModelError, *lacks)
+    for name, can, lacks in (
+        (NETWORK, is_a_u(model), "the network of this model does not go down to smaller grids"),
+        (WAYS_IN, two_ways_in(model.model.network), "this model does not take its text in two ways"),
+        (TRAINING, shows_pixels(model) and not model.model.network.one_pass, "this model does not denoise pictures"),
+    ):
+        if not can:
+            wanted = yield from _without((name,), wanted, options, ModelError, lacks, "name another --model")
     if not isinstance(model.drawer.codec, Latents):  # as most models: no reason for a caution
         if LATENTS in options.figures:
             raise ModelError(f"this model has no latents (--figure {LATENTS}); name a latent one with --model")
@@ -337,7 +314,9 @@ def _draw(
     live = LIVE[entry.name](scene) if entry.name in LIVE else None
     if entry.needs_model:
         assert model is not None
-        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES | GUIDED_FIGURES)[entry.name](model, glyphs)
+        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES | GUIDED_FIGURES | INSIDE_FIGURES)[
+            entry.name
+        ](model, glyphs)
     elif entry.name == LOOP:
         beside = None if model is None else model.denoiser_without_prompt()
         drawn, live = process.draw_loop(scene, beside), live_guesses(scene, beside)
@@ -405,68 +384,3 @@ def _write(
 def _save(path: Path, data: bytes) -> None:
     with atomic_file(path) as temporary:
         temporary.write_bytes(data)
-
-
-CHECK_GLYPHS = 1000
-
-
-def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
-    """Measure the claims; those about a trained model only if `model` is given. Writes nothing.
-
-    Raises:
-        GlyffError: the data, a font or the model cannot be used.
-    """
-    started = time.monotonic()
-    model = None
-    if options.model is not None:
-        model = yield from load_prompted_model(
-            options.model, options.encoder, GOLD[0], options.seed, choose_device(options.device)
-        )
-        if model.model.network.one_pass:
-            raise ModelError("the claims are about diffusion, and this model draws in one pass; name another --model")
-    glyphs = yield from gather_glyphs(options.data, options.font, options.char, options.seed)
-    schedule: Any = options.schedule
-    scene, _ = make_scene(glyphs, None, options.font, schedule, options.seed)
-    pictures = to_unit(glyphs.pictures)[:CHECK_GLYPHS, None]
-    thin = thin_spectrum(spectrum(scene.of_size(sampler_error_plot.SIDE)))
-    seed = options.seed
-    count, source = glyphs.defined or (0, "")
-    measures: list[tuple[str, Callable[[], Claim]]] = [
-        ("parameters", claims.parameters),
-        *(
-            (f"pure noise, {name}", lambda name=name: claims.pure_noise(pictures, name, seed=seed))
-            for name in SCHEDULES
-        ),
-        ("evenness", lambda: claims.evenness(scene.known, spectrum(scene.glyphs))),
-        ("noise and score", lambda: claims.score_factor(scene.glyphs[:200], seed)),
-        ("score far away", lambda: claims.score_far_away(scene.plane)),
-        ("one jump", lambda: claims.one_jump(seed=seed)),
-        ("shrinking", lambda: claims.shrinking(seed=seed)),
-        ("steps", lambda: claims.few_steps(thin)),
-        ("evaluations", lambda: reverse_claims.evaluations(thin)),
-        ("fresh noise", lambda: reverse_claims.fresh_noise(seed)),
-        ("small steps", lambda: reverse_claims.small_steps(scene.plane[:, 0], seed)),
-        ("reverse variance", lambda: reverse_claims.reverse_variance(thin)),
-    ]
-    if glyphs.defined is not None:
-        measures[:0] = [
-            ("glyphs", lambda: claims.glyph_count(count)),
-            ("pictures seen", lambda: claims.pictures_seen(count)),
-        ]
-    found = []
-    if glyphs.defined is None:
-        found.append(Claim("glyphs", "not measured here", missing="data"))
-    for done, (name, measure) in enumerate(measures):
-        yield Progress("claims", done, len(measures), "claims", name)
-        found.append(measure())
-    yield Progress("claims", len(measures), len(measures), "claims")
-    drawn = [] if model is None else (yield from measure_model_claims(model, glyphs))
-    found += [*drawn, *claims.not_measured({claim.name for claim in drawn})]
-    yield Note(f"measured {len(measures) + len(drawn)} claims in {time.monotonic() - started:.1f} s", "claims-measured")
-    checked = [_in_words(claim, source) for claim in found]
-    return CheckReport(checked, glyphs.source, time.monotonic() - started)
-
-
-def _in_words(claim: Claim, source: str) -> CheckedClaim:
-    says, found, correction = claim_text(claim, source)
-    return CheckedClaim(claim.name, says, found, claim.verdict, correction, claim.estimates, claim.numbers)

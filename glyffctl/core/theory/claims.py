@@ -6,7 +6,6 @@ Each function measures one claim and returns a `Claim`: numbers and a verdict. E
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -26,8 +25,9 @@ from glyffctl.core.theory.oracle import FiniteData
 from glyffctl.core.theory.sampler_error import COMPARED, fewest_steps, wasserstein_error
 
 Verdict = Literal["holds", "holds with a correction", "does not hold", "not measured here"]
-Missing = Literal["data", "model", "characters", "map"]
-"""What a claim needs to be measured: prepared data, a model, more characters, or `glyffctl visualize-umap`."""
+Missing = Literal["data", "model", "characters", "map", "pixels", "training"]
+"""What a claim needs to be measured: prepared data, a model, more characters, `glyffctl visualize-umap`, a model that
+draws pixels, or models trained for the purpose."""
 
 GLYPHS, EPOCHS, PICTURES = 21_000, 100, 2_000_000
 """The guide's numbers: glyphs with a definition, epochs of training, pictures seen in them."""
@@ -61,23 +61,25 @@ class Claim:
     missing: Missing | None = None
 
 
-def _holds(condition: bool) -> Verdict:
+def holds(condition: bool) -> Verdict:
+    """The verdict on a claim that is right or wrong."""
     return "holds" if condition else "does not hold"
 
 
-def _corrected(condition: bool) -> Verdict:
+def corrected(condition: bool) -> Verdict:
+    """The verdict on a claim that is right with a correction, or wrong."""
     return "holds with a correction" if condition else "does not hold"
 
 
 def glyph_count(count: int) -> Claim:
     """About 21,000 glyphs have an English definition; `count` of them were found."""
-    return Claim("glyphs", _holds(abs(count - GLYPHS) / GLYPHS < 0.05), numbers={"glyphs": count})
+    return Claim("glyphs", holds(abs(count - GLYPHS) / GLYPHS < 0.05), numbers={"glyphs": count})
 
 
 def pictures_seen(count: int) -> Claim:
     """100 epochs of `count` glyphs are about 2 million pictures."""
     seen = EPOCHS * count
-    verdict = _holds(abs(seen - PICTURES) / PICTURES < 0.1)
+    verdict = holds(abs(seen - PICTURES) / PICTURES < 0.1)
     return Claim("pictures seen", verdict, numbers={"glyphs": count, "pictures": seen})
 
 
@@ -91,7 +93,7 @@ def parameters() -> Claim:
 
     reference, small = count("glyffuser"), count("cpu")
     order = math.floor(math.log10(reference))
-    return Claim("parameters", _holds(order == 6), numbers={"reference": reference, "cpu": small, "order": order})
+    return Claim("parameters", holds(order == 6), numbers={"reference": reference, "cpu": small, "order": order})
 
 
 def pure_noise(pictures: Tensor, schedule: str, draws: int = 1000, seed: int = 0) -> Claim:
@@ -114,7 +116,7 @@ def pure_noise(pictures: Tensor, schedule: str, draws: int = 1000, seed: int = 0
     distance, p = ks_normal(shift)
     differs = min(normal_tail(z), p) < LEVEL / 2  # two tests
     numbers = {"z": z, "draws": len(shift), "ks": distance, "p": p, "signal": float(levels.alpha_bar()[-1]) ** 0.5}
-    return Claim(f"pure noise, {schedule}", _holds(not differs), {"brightness": mean(shift)}, numbers)
+    return Claim(f"pure noise, {schedule}", holds(not differs), {"brightness": mean(shift)}, numbers)
 
 
 def evenness(known: Information, variances: Tensor) -> Claim:
@@ -145,7 +147,7 @@ def evenness(known: Information, variances: Tensor) -> Claim:
         "identity gini, linear": line_gini,
         "identity gini, cosine": cos_gini,
     }
-    verdict = _corrected(True) if by_identity != by_detail else _holds(by_identity)
+    verdict = corrected(True) if by_identity != by_detail else holds(by_identity)
     return Claim("evenness", verdict, estimates, numbers)
 
 
@@ -173,7 +175,7 @@ def score_factor(points: Tensor, seed: int = 0) -> Claim:
             expected = -1 / (1 - alpha_bar) ** 0.5
             worst = max(worst, float((score - expected * predicted).norm() / score.norm()))
             numbers[f"factor, t = {t}"] = float((score * predicted).sum() / predicted.square().sum())
-    return Claim("noise and score", _corrected(worst < 1e-6), numbers={**numbers, "worst error": worst})
+    return Claim("noise and score", corrected(worst < 1e-6), numbers={**numbers, "worst error": worst})
 
 
 def one_jump(draws: int = 100_000, until: int = 250, seed: int = 0) -> Claim:
@@ -202,7 +204,7 @@ def one_jump(draws: int = 100_000, until: int = 250, seed: int = 0) -> Claim:
         "p": p,
     }
     # A true claim fails a test at LEVEL once in twenty runs; at a tenth of it once in two hundred.
-    return Claim("one jump", _holds(p > LEVEL / 10), estimates, numbers)
+    return Claim("one jump", holds(p > LEVEL / 10), estimates, numbers)
 
 
 def _normal_estimate(value: float, deviation: float, count: int) -> Estimate:
@@ -230,7 +232,7 @@ def shrinking(draws: int = 20_000, seed: int = 0) -> Claim:
         "with the factor": _normal_estimate(kept, relative * kept, draws),
         "without": _normal_estimate(grown, relative * grown, draws),
     }
-    return Claim("shrinking", _corrected(needed), estimates)
+    return Claim("shrinking", corrected(needed), estimates)
 
 
 def few_steps(variances: Tensor) -> Claim:
@@ -266,7 +268,7 @@ def score_far_away(points: Tensor) -> Claim:
     densities = data.log_density(out, sigma).tolist()
     numbers = {f"score, {distance}": length for distance, length in zip(FAR, lengths, strict=True)}
     numbers |= {f"log density, {distance}": value for distance, value in zip(FAR, densities, strict=True)}
-    return Claim("score far away", _holds(not grows), numbers=numbers)
+    return Claim("score far away", holds(not grows), numbers=numbers)
 
 
 def one_step(noisiest: Estimate, cleanest: Estimate, unprompted: Estimate) -> Claim:
@@ -286,7 +288,7 @@ def one_step(noisiest: Estimate, cleanest: Estimate, unprompted: Estimate) -> Cl
 
 def gold(followed: Estimate) -> Claim:
     """Every picture for “gold” has the metal radical: the share of those that have it."""
-    return Claim("gold", _holds(followed.value == 1), {"with the radical": followed})
+    return Claim("gold", holds(followed.value == 1), {"with the radical": followed})
 
 
 def novelty(drawn: Tensor, real: Tensor) -> Claim:
@@ -299,17 +301,4 @@ def novelty(drawn: Tensor, real: Tensor) -> Claim:
     threshold = float(real.quantile(COPY))
     copies = share(int((drawn < threshold).sum()), len(drawn))
     numbers = {"threshold": threshold, "median, drawn": float(drawn.median()), "median, real": float(real.median())}
-    return Claim("new", _holds(copies.value <= COPY and copies.high < LEVEL), {"copies": copies}, numbers)
-
-
-def not_measured(measured: Collection[str] = ()) -> Iterator[Claim]:
-    """The claims that need a model, more data or another command, except those whose names are in `measured`."""
-    missing: dict[str, Missing] = {
-        "clusters": "map",
-        "one step": "model",
-        "gold": "model",
-        "new": "characters" if "gold" in measured else "model",
-    }
-    for name, what in missing.items():
-        if name not in measured:
-            yield Claim(name, "not measured here", missing=what)
+    return Claim("new", holds(copies.value <= COPY and copies.high < LEVEL), {"copies": copies}, numbers)
