@@ -243,8 +243,9 @@ def test_a_map_in_which_all_stays_in_place_keeps_neighbours_and_a_random_one_doe
     shutil.copytree(workshop.data, tmp_path / "data")
     glyphs = open_glyphs(tmp_path / "data")
     subspace, points = finish_quietly(project(glyphs))
+    near = torch.zeros(len(glyphs), 1, dtype=torch.int32)
     for layout, kept in ((points[:, :2], True), (eps(len(glyphs), 2, seed=1).float(), False)):
-        drawn = Map(layout.contiguous(), points[:, :2].contiguous(), subspace)
+        drawn = Map(layout.contiguous(), points[:, :2].contiguous(), subspace, near)
         save_map(tmp_path / "data", drawn, glyphs.fingerprint(), MapSettings())
         found = {claim.name: claim for claim in finish(claims_map.measure_map(tmp_path / "data", None, 0))}
         assert found.keys() == {"map keeps", "map neighbours", "map density"}

@@ -101,6 +101,11 @@ def open_glyph(driver: webdriver.Chrome, number: int) -> None:
     wait(driver, lambda d: d.find_element(By.ID, "map").is_displayed())
 
 
+def saved_as(folder: Path, ending: str) -> Callable[[Any], bool]:
+    """Whether a file with this ending has come."""
+    return lambda _: any(folder.glob(f"*.{ending}"))
+
+
 def test_words_steps_guidance_and_noise(served: Served, browser: webdriver.Chrome) -> None:
     visit(browser, served)
     assert browser.execute_script("return innerWidth") == 1400
@@ -175,7 +180,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     # What is saved is the glyph.
     for ending in ("png", "svg", "gif"):
         browser.find_element(By.CSS_SELECTOR, f"[data-save={ending}]").click()
-        wait(browser, lambda d, ending=ending: d and list(tmp_path.glob(f"*.{ending}")))
+        wait(browser, saved_as(tmp_path, ending))
     (saved,) = tmp_path.glob("*.png")
     with Image.open(saved) as picture:
         assert np.array_equal(np.array(picture), glyph)

@@ -28,7 +28,17 @@ def glyph() -> Tensor:
 
 def scene(schedule: str = "linear", seed: int = 0) -> DemoScene:
     points = torch.zeros(3, 2, dtype=torch.float64)
-    return DemoScene(glyph()[None], 0, "the glyph", points, torch.zeros(3, dtype=torch.int64), ("",), schedule, seed)
+    return DemoScene(
+        glyph()[None],
+        0,
+        "the glyph",
+        points,
+        glyph()[None].expand(3, -1, -1, -1),
+        torch.zeros(3, dtype=torch.int64),
+        ("",),
+        schedule,
+        seed,
+    )
 
 
 def test_points_lie_in_the_ink_as_the_picture_is_seen() -> None:

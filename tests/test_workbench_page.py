@@ -40,7 +40,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     picture = BytesIO()
     Image.new("L", (300, 100), 200).save(picture, "PNG")
     made = workbench(ink(own), "<b>", "karras", SEED)
-    section = Section("workbench", "A", "B.", "C.", "D.", picture.getvalue(), "image/png", 300, 13.0, made)
+    section = Section("workbench", "A", "B.", "C.", "D.", picture.getvalue(), "image/png", 300, 13.0, workbench=made)
     file: Path = tmp_path_factory.mktemp("page") / "index.html"
     file.write_text(page("Title", ["About."], [section]), "utf-8")
     return file.as_uri()

@@ -104,6 +104,6 @@ def draw_umap(scene: DemoScene) -> MeasuredFigure:
 
 def _correlation(one: Tensor, other: Tensor) -> float:
     """The mean over pictures (M, …) of the correlation of their pixels."""
-    parts = [pictures.double().flatten(1) for pictures in (one, other)]
-    parts = [part - part.mean(1, keepdim=True) for part in parts]
-    return float(torch.nn.functional.cosine_similarity(*parts, dim=1).mean())
+    first, second = (pictures.double().flatten(1) for pictures in (one, other))
+    first, second = (rows - rows.mean(1, keepdim=True) for rows in (first, second))
+    return float(torch.nn.functional.cosine_similarity(first, second, dim=1).mean())

@@ -88,6 +88,7 @@ ATTENTION = "attention"
 """The figure that needs a network with cross-attention."""
 STEP_BY_STEP = ("samples", "steps", "smooth", "drawing", "guidance", "same-noise")
 """The figures that need a model which draws step by step."""
+FIGURES_OF_MODELS = MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES | GUIDED_FIGURES | INSIDE_FIGURES
 DRAWING = "drawing"
 """The figure that needs a model of grey pixels."""
 NETWORK, WAYS_IN, TRAINING = "network", "ways-in", "training"
@@ -224,13 +225,13 @@ def _fitting(
     if not draws_grey_pixels(model.drawer):
         lacks = "what this model denoises is no grey picture", "name another --model"
         wanted = yield from _without((DRAWING,), wanted, options, ModelError, *lacks)
-    for name, can, lacks in (
+    for name, can, why in (
         (NETWORK, is_a_u(model), "the network of this model does not go down to smaller grids"),
         (WAYS_IN, two_ways_in(model.model.network), "this model does not take its text in two ways"),
         (TRAINING, shows_pixels(model) and not model.model.network.one_pass, "this model does not denoise pictures"),
     ):
         if not can:
-            wanted = yield from _without((name,), wanted, options, ModelError, lacks, "name another --model")
+            wanted = yield from _without((name,), wanted, options, ModelError, why, "name another --model")
     if not isinstance(model.drawer.codec, Latents):  # as most models: no reason for a caution
         if LATENTS in options.figures:
             raise ModelError(f"this model has no latents (--figure {LATENTS}); name a latent one with --model")
@@ -314,9 +315,7 @@ def _draw(
     live = LIVE[entry.name](scene) if entry.name in LIVE else None
     if entry.needs_model:
         assert model is not None
-        drawn = yield from (MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES | GUIDED_FIGURES | INSIDE_FIGURES)[
-            entry.name
-        ](model, glyphs)
+        drawn = yield from FIGURES_OF_MODELS[entry.name](model, glyphs)
     elif entry.name == LOOP:
         beside = None if model is None else model.denoiser_without_prompt()
         drawn, live = process.draw_loop(scene, beside), live_guesses(scene, beside)
