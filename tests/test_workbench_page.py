@@ -351,7 +351,7 @@ def test_the_policy_holds_and_the_still_gives_way(bench: webdriver.Chrome) -> No
 
 def test_a_frame_leaves_time(bench: webdriver.Chrome) -> None:
     """The field of the score, 500 points and 200 paths: the least of many, for other programs run beside."""
-    choose(bench, data="spiral", steps=10)
+    choose(bench, data="spiral")
     least = bench.execute_script(
         "let least = Infinity; for (let t = 1000; t > 0; t -= 50) {"
         " workbench.setting.t = t; const begin = performance.now(); workbench.paint();"
