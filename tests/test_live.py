@@ -18,7 +18,7 @@ from glyffctl.core.io.images import save_gif
 from glyffctl.figures.chapters import CHAPTERS, LEADS, chapters_of, in_order
 from glyffctl.figures.glossary import TERMS, anchor, glossary, link_terms
 from glyffctl.figures.inline import picture_sheet, safe_json, still
-from glyffctl.figures.live import live_frames, recorded_drawings, scaled_sheet
+from glyffctl.figures.live import CLIP, live_frames, recorded_drawings, scaled_sheet
 from glyffctl.figures.page import Section, Source, page
 from glyffctl.figures.registry import NAMES
 from glyffctl.workflows.noise_guided import differences, mean_difference
@@ -73,6 +73,9 @@ def test_an_animation_shows_its_last_picture_on_paper(tmp_path: Path) -> None:
         assert image.size == (6, 4) and image.convert("L").getcolors() == [(24, 255)]
     live = live_frames(frames, [(3, 2.0), (2, 1.0), (0, 0.0)], "a")
     assert opened(live.content["sheet"])[:, 0, 0].tolist() == [0, 119, 255]
+    many = live_frames([frames[0]] * 60 + [frames[2]], [(61 - k, 61.0 - k) for k in range(61)], "a").content
+    assert len(many["levels"]) == many["sheet"]["count"] == CLIP and many["levels"][-1] == (1, 1.0)
+    assert many["levels"][0] == (61, 61.0) and int(opened(many["sheet"])[-1, 0, 0]) == 255
 
 
 def test_data_cannot_leave_their_block() -> None:

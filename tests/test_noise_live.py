@@ -18,7 +18,7 @@ from torch import Tensor
 
 from glyffctl.core.device import CPU
 from glyffctl.core.diffusion.schedule import SCHEDULES, make_schedule
-from glyffctl.core.theory.forward import jump
+from glyffctl.core.theory.forward import betas, jump
 from glyffctl.core.theory.planar import mixture_density, mixture_score
 from glyffctl.figures.live import recorded_drawings
 from glyffctl.workflows import noise_guided, noise_model
@@ -30,7 +30,10 @@ from tests.test_noise_demo import Data, drawn, written
 
 pytestmark = pytest.mark.browser
 
-FIGURES = ("process", "schedules", "density", "score", "pure-noise", "loop", "walks", "drawing", "same-noise", "smooth")
+FIGURES = (
+    *("process", "first-step", "schedules", "density", "score", "factor", "pure-noise", "loop", "walks"),
+    *("drawing", "same-noise", "smooth"),
+)
 STEPS = 6
 
 
@@ -68,8 +71,17 @@ def phone() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture
 def open_page(browser: webdriver.Chrome, page: Page) -> webdriver.Chrome:
-    visit(browser, page.file)
+    look_at_all(browser, page)
     return browser
+
+
+def look_at_all(driver: webdriver.Chrome, page: Page) -> None:
+    """Open the page and scroll through it: figures are built as they come near."""
+    visit(driver, page.file)
+    for name in FIGURES:
+        root = figure(driver, name)
+        driver.execute_script("arguments[0].closest('figure').scrollIntoView()", root)
+        wait(driver, lambda _, root=root: root.get_attribute("data-ready") == "yes")
 
 
 def compute(driver: webdriver.Chrome, parts: tuple[str, ...], expression: str, *arguments: Any) -> Any:
@@ -201,6 +213,42 @@ def test_the_strips_say_the_level_of_each_schedule(open_page: webdriver.Chrome) 
         assert remark.startswith(f"σ = {float(f'{sigma:.3g}'):g} · ᾱ = ")
 
 
+def test_without_the_factor_of_a_step_the_cloud_grows(open_page: webdriver.Chrome) -> None:
+    for name in SCHEDULES:
+        pick(open_page, "first-step", name)
+        move(open_page, "first-step", 1000)
+        kept, grown = (float(words.rsplit(": ", 1)[1]) for words in remarks(open_page, "first-step"))
+        assert kept == pytest.approx(1, abs=0.2)
+        assert grown == pytest.approx(1 + float(betas(make_schedule(name)).sum()), rel=0.2)
+
+
+def test_the_factor_between_noise_and_score_is_that_of_the_level(open_page: webdriver.Chrome) -> None:
+    for name in SCHEDULES:
+        pick(open_page, "factor", name)
+        move(open_page, "factor", 100)
+        factor = (1 - float(make_schedule(name).alpha_bar()[99])) ** -0.5
+        assert remarks(open_page, "factor")[2].startswith(f"{factor:.3g} times")
+
+
+def test_brightness_ends_where_the_schedule_leaves_it(open_page: webdriver.Chrome, page: Page) -> None:
+    scene = make_scene(page.data.glyphs, None, None, "linear", 0)[0]
+    mean = float(scene.glyphs.double().mean()) * 32
+    for name in SCHEDULES:
+        pick(open_page, "pure-noise", name)
+        move(open_page, "pure-noise", 1000)
+        expected = mean * float(make_schedule(name).alpha_bar()[-1]) ** 0.5
+        remark = remarks(open_page, "pure-noise")[0].split("the mean, ")[1].split()[0]
+        found = float(
+            remark.translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")).replace("×10", "e").replace("−", "-")
+        )
+        assert found == pytest.approx(expected, rel=0.01)
+
+
+def remarks(driver: webdriver.Chrome, name: str) -> list[str]:
+    found = figure(driver, name).find_elements(By.CSS_SELECTOR, ".remark")
+    return [each.text.replace("\u00a0", " ") for each in found]
+
+
 def test_guesses_are_those_of_the_exact_denoiser(open_page: webdriver.Chrome, page: Page) -> None:
     scene = make_scene(page.data.glyphs, None, None, "linear", 0)[0]
     eps = scene.noise(scene.glyph.double())
@@ -320,7 +368,7 @@ def test_words_are_explained_where_they_are(open_page: webdriver.Chrome) -> None
 
 
 def test_on_a_phone_fingers_move_it_and_nothing_is_too_wide(phone: webdriver.Chrome, page: Page) -> None:
-    visit(phone, page.file)
+    look_at_all(phone, page)
     assert phone.execute_script("return document.documentElement.scrollWidth") <= 390
     move(phone, "process", 400)
     canvas = figure(phone, "process").find_elements(By.TAG_NAME, "canvas")[2]

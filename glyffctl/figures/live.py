@@ -28,7 +28,9 @@ GUESSES = 25
 """Steps t of each schedule at which denoisers guess."""
 GREYS = 127 * 2 / 255
 """What 127 steps of a guess are: one step is one grey of a picture."""
-WALKERS, WALK_FRAMES = 200, 101
+WALKERS, WALK_FRAMES = 100, 101
+CLIP = 24
+"""Frames of an animation: noise does not compress."""
 
 
 def common_data(scene: DemoScene) -> dict[str, Any]:
@@ -213,10 +215,13 @@ def _in_steps(values: Tensor, least: float) -> tuple[Tensor, Tensor]:
 
 
 def live_frames(frames: list[Image.Image], levels: list[tuple[int, float]], heading: str) -> Live:
-    """The frames of an animation, with (t, σ) of each, in 16 greys as in its GIF."""
-    greys = np.stack([np.asarray(frame.convert("L")) for frame in frames])
+    """At most `CLIP` frames of an animation, with (t, σ) of each, in 16 greys as in its GIF."""
+    kept = torch.linspace(0, len(frames) - 1, min(CLIP, len(frames))).round().int().tolist()
+    greys = np.stack([np.asarray(frames[k].convert("L")) for k in kept])
     rounded = ((greys / 17).round() * 17).astype(np.uint8)
-    return Live("frames", {"heading": heading, "levels": levels, "sheet": picture_sheet(rounded)}, heading)
+    return Live(
+        "frames", {"heading": heading, "levels": [levels[k] for k in kept], "sheet": picture_sheet(rounded)}, heading
+    )
 
 
 def scaled_sheet(values: Tensor, least: float = 1e-12) -> dict[str, Any]:

@@ -26,12 +26,15 @@ async function build(root) {
   root.dataset.ready = "yes";
 }
 
-explain();
-const waiting = [...document.querySelectorAll(".live")];
-(async () => {
-  for (const root of waiting) {
-    await build(root);
-    await new Promise((done) => setTimeout(done));  // the page stays quick while it builds
+// Figures are built as they come near: a page opens at once, and holds in memory what was looked at.
+const near = new IntersectionObserver((seen) => {
+  for (const {target, isIntersecting} of seen) {
+    if (!isIntersecting) continue;
+    near.unobserve(target);
+    build(target.querySelector(".live"));
   }
-  document.body.dataset.ready = "yes";
-})();
+}, {rootMargin: "800px 0px"});
+
+explain();
+for (const root of document.querySelectorAll(".live")) near.observe(root.closest("figure"));
+document.body.dataset.ready = "yes";
