@@ -175,7 +175,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     # What is saved is the glyph.
     for ending in ("png", "svg", "gif"):
         browser.find_element(By.CSS_SELECTOR, f"[data-save={ending}]").click()
-        wait(browser, lambda d, ending=ending: d and list(tmp_path.glob(f"*.{ending}")))
+    wait(browser, lambda _: {file.suffix for file in tmp_path.iterdir()} == {".png", ".svg", ".gif"})
     (saved,) = tmp_path.glob("*.png")
     with Image.open(saved) as picture:
         assert np.array_equal(np.array(picture), glyph)
