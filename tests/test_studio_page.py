@@ -54,6 +54,11 @@ def wait(driver: webdriver.Chrome, until: Callable[[webdriver.Chrome], object]) 
     browsing.wait(driver, until, 400)
 
 
+def wait_for_file(driver: webdriver.Chrome, folder: Path, name: str) -> None:
+    """Wait until the browser has saved a file of that name."""
+    wait(driver, lambda _: list(folder.glob(name)))
+
+
 def visit(driver: webdriver.Chrome, served: Served) -> None:
     driver.get_log("browser")  # what an earlier page had to say
     driver.get(served.address)
@@ -175,7 +180,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     # What is saved is the glyph.
     for ending in ("png", "svg", "gif"):
         browser.find_element(By.CSS_SELECTOR, f"[data-save={ending}]").click()
-    wait(browser, lambda _: {file.suffix for file in tmp_path.iterdir()} == {".png", ".svg", ".gif"})
+        wait_for_file(browser, tmp_path, f"*.{ending}")
     (saved,) = tmp_path.glob("*.png")
     with Image.open(saved) as picture:
         assert np.array_equal(np.array(picture), glyph)
@@ -183,7 +188,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     press(browser, "enlarge")
     wait(browser, lambda d: "512×512" in text(d, "largeSaid"))
     browser.find_element(By.CSS_SELECTOR, "[data-large=png]").click()
-    wait(browser, lambda _: list(tmp_path.glob("*-large.png")))
+    wait_for_file(browser, tmp_path, "*-large.png")
     press(browser, "collect")
     wait(browser, lambda d: text(d, "collect") == "Collected")
     # Variations are like it; a half that is kept is its own.
@@ -202,7 +207,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     field = browser.find_element(By.ID, "fontName")
     field.clear()
     field.send_keys("Fishes", Keys.ENTER)
-    wait(browser, lambda _: (tmp_path / "Fishes.ttf").exists())
+    wait_for_file(browser, tmp_path, "Fishes.ttf")
     wait(browser, lambda d: text(d, "fontSaid") == "2 glyphs")
     assert {0xE000, 0xE001} <= TTFont(tmp_path / "Fishes.ttf").getBestCmap().keys()
     # The collection outlives the page.
