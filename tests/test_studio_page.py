@@ -54,6 +54,11 @@ def wait(driver: webdriver.Chrome, until: Callable[[webdriver.Chrome], object]) 
     browsing.wait(driver, until, 400)
 
 
+def wait_for_file(driver: webdriver.Chrome, folder: Path, name: str) -> None:
+    """Wait until the browser has saved a file of that name."""
+    wait(driver, lambda _: list(folder.glob(name)))
+
+
 def visit(driver: webdriver.Chrome, served: Served) -> None:
     driver.get_log("browser")  # what an earlier page had to say
     driver.get(served.address)
@@ -99,11 +104,6 @@ def open_glyph(driver: webdriver.Chrome, number: int) -> None:
     driver.find_elements(By.CSS_SELECTOR, "#sheet button")[number].click()
     wait(driver, lambda d: len(d.find_elements(By.CSS_SELECTOR, "#neighbours li")) == 8)
     wait(driver, lambda d: d.find_element(By.ID, "map").is_displayed())
-
-
-def saved_as(folder: Path, ending: str) -> Callable[[Any], bool]:
-    """Whether a file with this ending has come."""
-    return lambda _: any(folder.glob(f"*.{ending}"))
 
 
 def test_words_steps_guidance_and_noise(served: Served, browser: webdriver.Chrome) -> None:
@@ -180,7 +180,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     # What is saved is the glyph.
     for ending in ("png", "svg", "gif"):
         browser.find_element(By.CSS_SELECTOR, f"[data-save={ending}]").click()
-        wait(browser, saved_as(tmp_path, ending))
+        wait_for_file(browser, tmp_path, f"*.{ending}")
     (saved,) = tmp_path.glob("*.png")
     with Image.open(saved) as picture:
         assert np.array_equal(np.array(picture), glyph)
@@ -188,7 +188,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     press(browser, "enlarge")
     wait(browser, lambda d: "512×512" in text(d, "largeSaid"))
     browser.find_element(By.CSS_SELECTOR, "[data-large=png]").click()
-    wait(browser, lambda _: list(tmp_path.glob("*-large.png")))
+    wait_for_file(browser, tmp_path, "*-large.png")
     press(browser, "collect")
     wait(browser, lambda d: text(d, "collect") == "Collected")
     # Variations are like it; a half that is kept is its own.
@@ -207,7 +207,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     field = browser.find_element(By.ID, "fontName")
     field.clear()
     field.send_keys("Fishes", Keys.ENTER)
-    wait(browser, lambda _: (tmp_path / "Fishes.ttf").exists())
+    wait_for_file(browser, tmp_path, "Fishes.ttf")
     wait(browser, lambda d: text(d, "fontSaid") == "2 glyphs")
     assert {0xE000, 0xE001} <= TTFont(tmp_path / "Fishes.ttf").getBestCmap().keys()
     # The collection outlives the page.
