@@ -128,8 +128,8 @@ def draw_arrows(
             cmap=STRENGTH, norm=norm, angles="xy", scale_units="xy", scale=1, pivot="mid", width=0.0075,
             headwidth=3.2, headlength=3.4, headaxislength=3.2, minlength=0,
         )  # fmt: skip
-        still = starts[~shown]
-        axes.scatter(still[:, 0].numpy(), still[:, 1].numpy(), s=6, color=STRENGTH(0.0), linewidths=0)
+        x, y = starts[~shown].T.numpy()
+        axes.scatter(x, y, s=6, color=STRENGTH(0.0), linewidths=0)
     return norm, longest
 
 

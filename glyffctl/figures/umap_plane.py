@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
 from glyffctl.core.atlas.inverse import NEAREST, invert
 from glyffctl.core.atlas.layout import MapSettings, lay_out
@@ -56,7 +57,7 @@ def way_back(scene: DemoScene, points: Tensor) -> tuple[Tensor, Tensor]:
     """
     exact = FiniteData(points)
     last = TIMES[-1]
-    steps = sorted({*TIMES[1:], *(round(last * k / _LEVELS) for k in range(1, _LEVELS + 1))}, reverse=True)
+    steps = sorted({1, 2, 3, *TIMES[1:], *(round(last * k / _LEVELS) for k in range(1, _LEVELS + 1))}, reverse=True)
     sigma = {t: ((1 - alpha_bar_at(scene, t)) / alpha_bar_at(scene, t)) ** 0.5 for t in steps} | {0: 0.0}
     x = scene.noise(points[:1]) * sigma[last]
     places, guesses = {}, {}
@@ -104,6 +105,6 @@ def draw_umap(scene: DemoScene) -> MeasuredFigure:
 
 def _correlation(one: Tensor, other: Tensor) -> float:
     """The mean over pictures (M, …) of the correlation of their pixels."""
-    first, second = (pictures.double().flatten(1) for pictures in (one, other))
-    first, second = (rows - rows.mean(1, keepdim=True) for rows in (first, second))
-    return float(torch.nn.functional.cosine_similarity(first, second, dim=1).mean())
+    centred = [each.double().flatten(1) for each in (one, other)]
+    first, second = (each - each.mean(1, keepdim=True) for each in centred)
+    return float(cosine_similarity(first, second, dim=1).mean())

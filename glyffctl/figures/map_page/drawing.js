@@ -213,9 +213,9 @@ function paint() {
 }
 
 function redraw() {
+  delete document.body.dataset.link;
   if (asked) return;
   asked = true;
-  delete document.body.dataset.link;
   requestAnimationFrame(paint);
 }
 const screen = (u, v) => [(u - view.x) * view.scale + width / 2, height / 2 - (v - view.y) * view.scale];
