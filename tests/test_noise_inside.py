@@ -16,6 +16,7 @@ from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.networks.dit import DiT, DiTConfig
 from glyffctl.core.networks.network import parameter_count
 from glyffctl.core.networks.stages import narrows, stages
+from glyffctl.core.noise import normal
 from glyffctl.figures.diagrams import draw_network
 from glyffctl.figures.style import SMALL, WIDTH, smallest_lettering
 from glyffctl.workflows import noise_inside
@@ -53,7 +54,7 @@ def test_the_loss_of_the_step_is_that_of_training(shown: NoiseDemoOptions, tiny_
     model = finish(load_prompted_model(tiny_run, None, "a red fish", 0, CPU))
     measured = finish(noise_inside.draw_a_step(model, glyphs)).measured
     x0 = to_unit(glyphs.pictures[:1])[:, None]
-    eps = noise_inside.normal(0, torch.tensor([0]), (1, 32, 32), 0)
+    eps = normal(0, torch.tensor([0]), (1, 32, 32), 0)
     network = model.drawer.denoiser.network
     context = network.encode(finish(model.text(glyphs.characters[0].definition)))
     with torch.no_grad():

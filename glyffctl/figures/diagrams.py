@@ -151,7 +151,8 @@ def draw_training(
         errors: of each curve, by its label.
     """
     figure = new_figure(WIDTH, 4.7)
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.25))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.25))
+    above, below = parts
     grid = above.subplots(1, len(pictures), squeeze=False)[0]
     for axes, (heading, picture, reach) in zip(grid, pictures, strict=True):
         show_picture(axes, picture, reach=reach, colours="gray")  # type: ignore[arg-type]

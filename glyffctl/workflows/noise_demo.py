@@ -203,13 +203,13 @@ def _fitting(
     if not looks_at_words(model.model.network):
         lacks = "this model has no attention to the words of a prompt", "name another --model"
         wanted = yield from _without((ATTENTION,), wanted, options, ModelError, *lacks)
-    for name, can, lacks in (
+    for name, can, without in (
         (NETWORK, is_a_u(model), "the network of this model does not go down to smaller grids"),
         (WAYS_IN, two_ways_in(model.model.network), "this model does not take its text in two ways"),
         (TRAINING, shows_pixels(model) and not model.model.network.one_pass, "this model does not denoise pictures"),
     ):
         if not can:
-            wanted = yield from _without((name,), wanted, options, ModelError, lacks, "name another --model")
+            wanted = yield from _without((name,), wanted, options, ModelError, without, "name another --model")
     if not isinstance(model.drawer.codec, Latents):  # as most models: no reason for a caution
         if LATENTS in options.figures:
             raise ModelError(f"this model has no latents (--figure {LATENTS}); name a latent one with --model")
