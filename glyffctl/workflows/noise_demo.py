@@ -38,7 +38,7 @@ from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Progress
 from glyffctl.workflows.noise_between import BETWEEN_FIGURES
 from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
-from glyffctl.workflows.noise_inside import INSIDE_FIGURES, is_a_u, shows_pixels, two_ways_in
+from glyffctl.workflows.noise_inside import INSIDE_FIGURES, denoises_pixels, is_a_u, two_ways_in
 from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, PromptedModel, load_prompted_model
 from glyffctl.workflows.noise_stages import STAGE_FIGURES
 
@@ -204,11 +204,11 @@ def _fitting(
         lacks = "this model has no attention to the words of a prompt", "name another --model"
         wanted = yield from _without((ATTENTION,), wanted, options, ModelError, *lacks)
     for name, can, without in (
-        (NETWORK, is_a_u(model), "the network of this model does not go down to smaller grids"),
-        (WAYS_IN, two_ways_in(model.model.network), "this model does not take its text in two ways"),
-        (TRAINING, shows_pixels(model) and not model.model.network.one_pass, "this model does not denoise pictures"),
+        (NETWORK, is_a_u, "the network of this model does not go down to smaller grids"),
+        (WAYS_IN, two_ways_in, "this model does not take its text in two ways"),
+        (TRAINING, denoises_pixels, "this model does not denoise pictures"),
     ):
-        if not can:
+        if any(entry.name == name for entry in wanted) and not can(model):
             wanted = yield from _without((name,), wanted, options, ModelError, without, "name another --model")
     if not isinstance(model.drawer.codec, Latents):  # as most models: no reason for a caution
         if LATENTS in options.figures:
