@@ -44,7 +44,7 @@ from glyffctl.workflows.events import Caution, Event, Progress
 from glyffctl.workflows.noise_between import BETWEEN_FIGURES
 from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
 from glyffctl.workflows.noise_guided import GUIDED_FIGURES, draws_grey_pixels
-from glyffctl.workflows.noise_inside import INSIDE_FIGURES, is_a_u, shows_pixels, two_ways_in
+from glyffctl.workflows.noise_inside import INSIDE_FIGURES, denoises_pixels, is_a_u, two_ways_in
 from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, PromptedModel, load_prompted_model
 from glyffctl.workflows.noise_stages import STAGE_FIGURES
 
@@ -225,13 +225,13 @@ def _fitting(
     if not draws_grey_pixels(model.drawer):
         lacks = "what this model denoises is no grey picture", "name another --model"
         wanted = yield from _without((DRAWING,), wanted, options, ModelError, *lacks)
-    for name, can, why in (
-        (NETWORK, is_a_u(model), "the network of this model does not go down to smaller grids"),
-        (WAYS_IN, two_ways_in(model.model.network), "this model does not take its text in two ways"),
-        (TRAINING, shows_pixels(model) and not model.model.network.one_pass, "this model does not denoise pictures"),
+    for name, can, without in (
+        (NETWORK, is_a_u, "the network of this model does not go down to smaller grids"),
+        (WAYS_IN, two_ways_in, "this model does not take its text in two ways"),
+        (TRAINING, denoises_pixels, "this model does not denoise pictures"),
     ):
-        if not can:
-            wanted = yield from _without((name,), wanted, options, ModelError, why, "name another --model")
+        if any(entry.name == name for entry in wanted) and not can(model):
+            wanted = yield from _without((name,), wanted, options, ModelError, without, "name another --model")
     if not isinstance(model.drawer.codec, Latents):  # as most models: no reason for a caution
         if LATENTS in options.figures:
             raise ModelError(f"this model has no latents (--figure {LATENTS}); name a latent one with --model")

@@ -63,11 +63,11 @@ def draw_text(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None
     return MeasuredFigure(figure, "\n".join(lines))
 
 
-def two_ways_in(network: torch.nn.Module) -> bool:
-    """Whether a network takes text in both ways: pooled beside σ, and token by token through cross-attention."""
-    config: Any = network.config
+def two_ways_in(model: PromptedModel) -> bool:
+    """Whether a model takes text in two ways, at any noise level: pooled beside σ, and through cross-attention."""
+    network = model.model.network
     pooled = isinstance(network, CaptionedNetwork) and network.embed_text is not None
-    return pooled and bool(getattr(config, "cross_text", False))
+    return pooled and not network.one_pass and bool(getattr(network.config, "cross_text", False))
 
 
 def draw_both_ways(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredFigure]:  # noqa: ARG001
@@ -115,7 +115,7 @@ def draw_both_ways(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event,
 
 def is_a_u(model: PromptedModel) -> bool:
     """Whether the network of a model narrows and widens again."""
-    return narrows(stages(model.model.network))
+    return not model.model.network.one_pass and narrows(stages(model.model.network))
 
 
 def draw_u(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredFigure]:  # noqa: ARG001
@@ -191,9 +191,9 @@ def draw_a_step(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, No
     return MeasuredFigure(figure, "\n".join(lines))
 
 
-def shows_pixels(model: PromptedModel) -> bool:
-    """Whether what a model denoises are pictures, and not latents."""
-    return not isinstance(model.drawer.codec, Latents)
+def denoises_pixels(model: PromptedModel) -> bool:
+    """Whether what a model denoises are pictures, and not latents, at any noise level."""
+    return not isinstance(model.drawer.codec, Latents) and not model.model.network.one_pass
 
 
 INSIDE_FIGURES: dict[str, ModelFigure] = {
