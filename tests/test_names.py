@@ -39,10 +39,10 @@ from glyffctl.core.io.names import printable, utf8_name
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows import classifier as classifier_workflow
 from glyffctl.workflows import evaluate as evaluate_workflow
-from glyffctl.workflows import noise_demo as noise_workflow
+from glyffctl.workflows import noise_check as noise_workflow
 from glyffctl.workflows.classifier import ClassifierReport
 from glyffctl.workflows.events import Event, Progress
-from glyffctl.workflows.noise_demo import CheckedClaim, CheckReport
+from glyffctl.workflows.noise_check import CheckedClaim, CheckReport
 from tests.conftest import Workshop
 from tests.fontmaker import make_font
 from tests.strangers import HALVES, MEANT, NAMES, STEERING, TERMINAL, on_disk, only_inside, run, whole
@@ -323,7 +323,7 @@ def test_names_in_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     evaluation = EvaluateReport(out, out, {}, {}, {}, how, figures, rows, 1.0, [], 1.0)
     judged = ClassifierReport(out, 100, figure, dict.fromkeys(NAMES, figure), 1.0)
     claims = CheckReport(
-        [CheckedClaim(name, name, name, "does not hold", name, {}, {}) for name in NAMES], NAMES[22], 1.0
+        [CheckedClaim(name, name, name, "does not hold", name, {}, {}, *[name] * 4) for name in NAMES], NAMES[22], 1.0
     )
     monkeypatch.setattr(evaluate_workflow, "evaluate", returns(evaluation))
     monkeypatch.setattr(classifier_workflow, "make_classifier", returns(judged))

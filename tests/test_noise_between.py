@@ -13,7 +13,8 @@ from glyffctl.core.errors import ModelError
 from glyffctl.figures.registry import ENTRIES as ALL
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.noise_between import PLACES, between, mixed
-from glyffctl.workflows.noise_demo import NoiseDemoOptions, check, noise_demo
+from glyffctl.workflows.noise_check import check
+from glyffctl.workflows.noise_demo import NoiseDemoOptions, noise_demo
 from tests.conftest import Workshop, follow, of_kind
 from tests.test_generators import runs  # noqa: F401 - a fixture
 from tests.test_noise_demo import drawn, written
