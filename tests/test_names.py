@@ -324,9 +324,7 @@ def test_names_in_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     evaluation = EvaluateReport(out, out, {}, {}, {}, how, figures, rows, 1.0, [], 1.0)
     judged = ClassifierReport(out, 100, figure, dict.fromkeys(NAMES, figure), 1.0)
     claims = CheckReport(
-        [CheckedClaim(name, name, name, "does not hold", name, {}, {}, name, name, name, name) for name in NAMES],
-        NAMES[22],
-        1.0,
+        [CheckedClaim(name, name, name, "does not hold", name, {}, {}, *[name] * 4) for name in NAMES], NAMES[22], 1.0
     )
     monkeypatch.setattr(evaluate_workflow, "evaluate", returns(evaluation))
     monkeypatch.setattr(classifier_workflow, "make_classifier", returns(judged))

@@ -39,8 +39,8 @@ def show_claims(report: CheckReport, console: Console | None = None) -> None:
     for claim in report.claims:
         if claim.part != part:
             part = claim.part
-            table.add_row(Text(part.upper(), "bold"), "", "")
-        says = Text.assemble(plain(claim.says), "\n", Text(f"{claim.place} ({claim.source})", "dim"))
+            table.add_row(Text(printable(part.upper()), "bold"), "", "")
+        says = Text.assemble(plain(claim.says), "\n", Text(printable(f"{claim.place} ({claim.source})"), "dim"))
         found = Text.assemble(plain(claim.found), *_aside(claim.measured))
         table.add_row(says, found, _verdict(claim))
     console.print(table)

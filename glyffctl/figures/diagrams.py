@@ -163,6 +163,12 @@ def draw_training(
         axes.plot(seen, values, color=colour, marker=marker, markersize=4, label=label)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_xticks([10_000, 20_000, 50_000, 100_000, 200_000], minor=False)
+    axes.set_yticks([0.01, 0.03, 0.1, 0.3], minor=False)
+    axes.minorticks_off()
+    axes.set_xlim(0.9 * min(seen), 1.1 * max(seen))
+    axes.xaxis.set_major_formatter("{x:,.0f}")  # exponents would be too small to read on a telephone
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("pictures seen")
     axes.set_ylabel("squared error of x̂0 on new glyphs")
     axes.legend(frameon=False, ncols=2)
