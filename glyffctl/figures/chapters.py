@@ -51,6 +51,8 @@ CHAPTERS = (
             "pure-noise": "Drawing will begin at that round hill. Is the last step really there?",
             "loop": "Now for the way back. A network is shown a noisy glyph and asked for the noise in it; the rest is "
             "the glyph. The best answer that is possible can be computed, so the network can be compared with it.",
+            "training": "Training is many steps like this one. Here is one with its numbers, and what they add up to.",
+            "network": "And this is the network that guesses.",
         },
     ),
     Chapter(
@@ -70,8 +72,10 @@ CHAPTERS = (
         "way is uphill.",
         {
             "score": "Move through the noise levels and watch where the arrows point.",
+            "umap": "The guide draws these arrows over a map of glyphs. Here is that map, above the exact plane.",
             "factor": "That arrow and the predicted noise are the same thing on two scales.",
             "walks": "Following arrows uphill would lead to the tops alone. Something has to keep the walk spread out.",
+            "workbench": "Now try all of it, on data that you choose or draw.",
         },
     ),
     Chapter(
@@ -80,6 +84,8 @@ CHAPTERS = (
         "stays as it is.",
         {
             "joint": "In one dimension for the picture and one for the words, this is what a prompt does.",
+            "text": "To a network, words are numbers. This is how a prompt becomes them.",
+            "ways-in": "They get into the network in two ways. Each is shown alone.",
             "attention": "The network reads the prompt while it looks at the picture.",
             "guidance": "How strongly the prompt counts can be turned up while drawing.",
             "same-noise": "Words decide one part of a glyph, and noise the other. Hold one and change the other.",
