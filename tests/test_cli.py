@@ -227,7 +227,7 @@ NUMBERS += [  # without a default of their own
     for option in ("--steps", "--guidance", "--snr", "--langevin-steps", "--ddpm-variance")
 ]
 ANY_SIZE = ("--epochs", "--minutes")
-ZERO_TOO = ("--seed", "--gpus", "--guidance", "--min-dist", "--classifier-scale", "--ddpm-variance")
+ZERO_TOO = ("--seed", "--gpus", "--port", "--guidance", "--min-dist", "--classifier-scale", "--ddpm-variance")
 
 
 @pytest.mark.parametrize(("command", "option"), NUMBERS)
