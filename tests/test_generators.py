@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -22,9 +23,11 @@ from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import CPU
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import TrainingError, UsageError
+from glyffctl.core.io.images import near_square, read_settings, sheet
 from glyffctl.core.models.checkpoint import load_model, load_state
 from glyffctl.core.models.config import Config, fit_to_data, merge, read_preset
-from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.models.recipe import ONE_PASS, Recipe
 from glyffctl.core.networks import generator
 from glyffctl.core.networks.network import GENERATORS
 from glyffctl.core.training.generating import Adversarial, Generating, Variational, _energy_distance
@@ -317,3 +320,22 @@ def test_what_a_generator_cannot_do_is_one_line(
         assert done.exit_code != 0 and not crashed(done.output), done.output
         assert done.stderr.count("error: ") == 1
     assert not (tmp_path / "there").exists()
+
+
+def test_sheets_of_training_are_drawn_in_one_pass(workshop: Workshop, generator_runs: Mapping[str, Path]) -> None:
+    """In the twenty steps of a denoiser a latent would be read from what was drawn before."""
+    for kind, run in generator_runs.items():
+        saved = sorted((run / "samples").glob("*.png"))[-1]
+        settings = read_settings(saved)
+        assert (settings["steps"], settings["guidance"]) == (1, 1.0), kind
+        model = load_model(run)
+        glyphs = open_glyphs(workshop.data)
+        embeddings = load_embeddings(workshop.data, glyphs.captions)
+        rows = torch.tensor([glyphs.captions.index(caption) for caption in settings["captions"]])
+        drawing = Drawer.of(model, CPU, precision="fp32").draw(
+            ONE_PASS, embeddings.batch(rows), torch.arange(len(rows))
+        )
+        expected = sheet(finish(drawing), near_square(len(rows)))
+        with Image.open(saved) as shown:
+            difference = np.abs(np.asarray(shown).astype(int) - np.asarray(expected).astype(int))
+        assert difference.max() <= 1, kind

@@ -13,7 +13,7 @@ from glyffctl.core.errors import EmbeddingError
 from glyffctl.core.io.images import near_square, save_png, sheet
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.files import EncoderInfo
-from glyffctl.core.models.recipe import Recipe
+from glyffctl.core.models.recipe import ONE_PASS, Recipe
 from glyffctl.core.models.text_tower import open_encoder
 from glyffctl.core.models.upscaler import Upscaler, enlarge_smoothly, reduced
 from glyffctl.core.training.objective import Objective
@@ -35,7 +35,7 @@ def draw_samples(
         objective: with the data.
         images: pictures trained on so far, recorded in the PNG.
         path: of the PNG.
-        recipe: how to draw; None is `SHEET_RECIPE`.
+        recipe: how to draw; None is `SHEET_RECIPE`, or `ONE_PASS` for what draws in one pass.
 
     Raises:
         OutputError: the path cannot be written.
@@ -45,7 +45,7 @@ def draw_samples(
     glyphs, embeddings = objective.data.glyphs, objective.data.embeddings
     caption = glyphs.caption_of[index]
     condition = embeddings.batch(caption.to(drawer.device))
-    recipe = recipe or SHEET_RECIPE
+    recipe = recipe or (ONE_PASS if objective.network.one_pass else SHEET_RECIPE)
     drawing = drawer.draw(recipe, condition, torch.arange(SHEET_COUNT))
     pictures = yield from with_progress(drawing, Progress("Drawing samples", 0, SHEET_COUNT, "pictures"))
     captions = [glyphs.captions[i] for i in caption.tolist()]
