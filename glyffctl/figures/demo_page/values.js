@@ -7,8 +7,8 @@ const doubles = (text) => new Float64Array(bytes(text).buffer);
 const floats = (text) => new Float32Array(bytes(text).buffer);
 
 const SCHEDULES = Object.fromEntries(
-  Object.entries(common.schedules).map(([name, each]) => [name, {sigmas: doubles(each.sigmas), colour: each.colour}]));
-const GLYPH = Float32Array.from(bytes(common.glyph), (grey) => grey / 127.5 - 1);
+  Object.entries(common.schedules ?? {}).map(([name, each]) => [name, {sigmas: doubles(each.sigmas), colour: each.colour}]));
+const GLYPH = Float32Array.from(bytes(common.glyph ?? ""), (grey) => grey / 127.5 - 1);
 
 // What is known of a noise level: x = x0 + σ·ε, z = x/√(1+σ²) = √ᾱ·x0 + √(1−ᾱ)·ε.
 function level(sigma, t = null) {
