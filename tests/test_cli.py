@@ -294,7 +294,7 @@ def test_help_says_nothing_about_types_behind_switches(command: str, columns: st
         assert "<" not in line and "[x" not in line, line
         assert not re.search(r"--(json|help|check|tensorboard|steps-table)\b.*(BOOL|FLAG)", line), line
     assert "<" not in CliRunner().invoke(app, ["--help"], env={"COLUMNS": columns, "TERMINAL_WIDTH": columns}).output
-    assert re.search(r"--seed +N ", text) or command in ("prepare", "embed")
+    assert re.search(r"--seed +N ", text) or command in ("prepare", "embed", "studio")
 
 
 def test_what_a_picture_says_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

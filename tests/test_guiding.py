@@ -165,7 +165,7 @@ def test_options_of_the_classifier_that_do_not_go_together(
         (("gold", "--classifier-scale", 2), "--radical"),
         (("--radical", "lithium", "--classifier", classifier), "Kangxi"),
         ((*led, "--classifier-scale", "nan"), "--classifier-scale"),
-        (("--radical", "金", "--classifier", tmp_path / "none"), "no classifier at"),
+        (("--radical", "金", "--classifier", tmp_path / "none"), "no classifier of noisy pictures at"),
         (("--radical", "金", "--classifier", tiny_run), "names no radicals"),
         ((*led, "--model", "bundled"), "32×32"),
         (("gold", "--model", classifier), "--classifier"),
