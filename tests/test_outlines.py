@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fontTools.pens.recordingPen import DecomposingRecordingPen
 from fontTools.ttLib import TTFont
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
@@ -130,6 +130,7 @@ def test_given_directions_are_kept() -> None:
 
 
 @hypothesis_settings(max_examples=25)
+@example(12059, 25, 0.0)  # a handle of 31 pixels across a chord of 2.4
 @given(st.integers(0, 10**6), st.integers(8, 40), st.sampled_from([0.0, 1.0, 3.0]))
 def test_any_noise_has_finite_closed_contours(seed: int, size: int, smooth: float) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (size, size)).astype(np.uint8)

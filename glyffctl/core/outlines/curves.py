@@ -32,6 +32,7 @@ def fit_cubics(points: Floats, start: Floats, end: Floats) -> tuple[Floats, Floa
     control = np.concatenate([first, handles, last], axis=1)
     for _ in range(_ROUNDS):
         control = _solve(points, t, start, end, control, third)
+        _keep_short(control, length[:, -1:])
         t = _nearest(points, t, control)
     found = evaluate(control, t)
     return control, np.hypot(*np.moveaxis(points - found, 2, 0))
@@ -76,6 +77,14 @@ def _keep_ahead(control: Floats, start: Floats, end: Floats, third: Floats) -> N
         ahead = ((control[:, inner] - control[:, outer]) * direction).sum(1)
         behind = (ahead < 0.1 * chord) & direction.any(1)
         control[behind, inner] = (control[:, outer] + 0.1 * chord[:, None] * direction)[behind]
+
+
+def _keep_short(control: Floats, length: Floats) -> None:
+    """Shorten handles that are longer than the way along the points, (B, 1): through few of them a loop would fit."""
+    for inner, outer in ((1, 0), (2, 3)):
+        handle = control[:, inner] - control[:, outer]
+        longest = length / np.maximum(np.hypot(*handle.T)[:, None], 1e-9)
+        control[:, inner] = control[:, outer] + handle * np.minimum(longest, 1)
 
 
 def _nearest(points: Floats, t: Floats, control: Floats) -> Floats:
