@@ -29,12 +29,12 @@ def text_helps(given: Tensor, nothing: Tensor, wrong: Tensor, sigma: float) -> C
 
 
 def told_of_time(told: Tensor, half: Tensor, double: Tensor, sigma: float) -> Claim:
-    """The network uses what it is told of the time: its error when it is told half the noise level, or twice.
+    """The network uses the noise level that it is given: its errors where that is half the true one, or twice.
 
     Args:
-        told: (N,) errors when it is told the truth.
-        half: (N,) when it is told σ/2.
-        double: (N,) when it is told 2σ.
+        told: (N,) errors at the true level.
+        half: (N,) where σ/2 is given.
+        double: (N,) where 2σ is given.
         sigma: the noise level.
     """
     losses = mean(half - told), mean(double - told)

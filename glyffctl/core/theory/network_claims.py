@@ -1,4 +1,4 @@
-"""Claims about networks: which will do, what they are told of the time, and what a pass of one costs.
+"""Claims about networks: which kinds work, how they get the time step, and what a pass costs.
 
 Each function measures one claim, as those of `claims` do.
 """
