@@ -1,0 +1,264 @@
+"""Train the models of comparisons.md, measure them alike: side_by_side.py DATA OUT [--images N] [--jobs N] [GROUP…].
+
+DATA is a folder of `glyffctl prepare` and `embed`. Every model is trained for as many pictures, with its preset and
+one thing changed, then measured by `glyffctl evaluate`. Runs, logs and evaluations lie in OUT, and what is there is
+not made again: the same command continues. It prints a table for each group, and writes OUT/trained.json, the record
+from which `glyffctl noise-demo --check` takes its claims about training, once the groups that it needs are complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import glyffctl
+
+BATCH, CODEC_BATCH, TOWER_BATCH, IMAGES = 128, 64, 1024, 204_800
+COUNT, PICTURES = 8, 256  # pictures of a prompt, and of held-out definitions
+TIMED = 5  # sheets of 16; the first is not counted
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model to train: its preset, and what is changed."""
+
+    name: str
+    preset: str = "gpu"
+    changed: str = ""
+    """TOML."""
+    seed: int = 0
+    codec: str = ""
+    """The run whose latents it draws in."""
+    encoder: str = ""
+    """The run whose text tower encodes the captions."""
+
+
+CODECS = [
+    Run("codec-f4", "autoencoder"),
+    Run("codec-f8", "autoencoder", "network.channels = [16, 32, 64, 64]\nnetwork.latent_channels = 16"),
+]
+TOWERS = [Run("towers", "contrastive")]
+BASE, AGAIN = Run("diffusion-0"), Run("diffusion-1", seed=1)
+GROUPS: dict[str, list[Run]] = {
+    "conditioning": [
+        BASE,
+        Run("cross", changed="network.pooled_text = false"),
+        Run("pooled", changed="network.cross_text = false"),
+    ],
+    "dropout": [
+        BASE,
+        AGAIN,
+        *(
+            Run(f"dropout-{part:.0%}-{seed}", changed=f"diffusion.caption_dropout = {part}", seed=seed)
+            for part in (0.0, 0.05, 0.2, 0.5)
+            for seed in (0, 1)
+        ),
+    ],
+    "contrastive": [BASE, AGAIN, *(Run(f"tower-{seed}", seed=seed, encoder="towers") for seed in (0, 1))],
+    "families": [
+        BASE,
+        AGAIN,
+        *(Run(f"vae-{seed}", "vae", seed=seed) for seed in (0, 1)),
+        *(Run(f"gan-{seed}", "gan", seed=seed) for seed in (0, 1, 2)),
+    ],
+    "networks": [
+        Run("unet", "cpu"),
+        Run("dit", "dit"),
+        Run("dit-plain", "dit", "network.detail = 0"),
+        Run("dit-bottleneck", "dit", "network.bottleneck = 64"),
+    ],
+    "latents": [
+        BASE,
+        Run("patch-8", "cpu", "network.channels = [160, 256, 288]"),
+        Run("latent-f4", "latent", codec="codec-f4"),
+        Run("latent-f8", "latent", "network.channels = [160, 256, 288]\nnetwork.attention = [1, 2]", codec="codec-f8"),
+    ],
+    "time": [BASE, *(Run(f"time-{way}", changed=f'network.time = "{way}"') for way in ("add", "concat"))],
+}
+COLUMNS = {
+    "the radical asked for": "radical",
+    "kernel distance": "distance",
+    "recall": "recall",
+    "… by their shapes alone": "by shapes",
+    "grey pixels": "grey",
+    "stroke width": "stroke width",
+    "uneven strokes": "uneven strokes",
+    "copies": "copies",
+}
+"""Rows of `glyffctl evaluate`, and the names of the columns here."""
+
+
+class Workshop:
+    """The folder of all runs."""
+
+    def __init__(self, data: Path, out: Path, images: int) -> None:
+        self.data, self.out, self.images = data, out, images
+        out.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self, runs: Iterable[Run], jobs: int) -> None:
+        """Train the codecs and towers that `runs` need, and encode all captions with the towers."""
+        wanted = {name for run in runs for name in (run.codec, run.encoder)}
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(self.train, [run for run in CODECS + TOWERS if run.name in wanted]))
+        for run in TOWERS:
+            encoded = self.out / f"data-{run.name}"
+            if run.name in wanted and not (encoded / "embeddings.safetensors").exists():
+                shutil.copytree(self.data, encoded, dirs_exist_ok=True, ignore=shutil.ignore_patterns("embeddings*"))
+                self._command("embed", "--data", encoded, "--encoder", self.out / run.name, log=encoded)
+
+    def make(self, run: Run) -> bool:
+        """Train a model and measure it; whether that went well."""
+        return self.train(run) and self.evaluate(run)
+
+    def train(self, run: Run) -> bool:
+        """Train a model, unless it is complete."""
+        settings = self.out / f"{run.name}.toml"
+        settings.write_text(f'training.precision = "auto"\n{run.changed}\n', encoding="utf-8")
+        if run in TOWERS:  # a step is cheap, and more glyphs are harder to tell apart
+            images, batch = 2 * self.images, TOWER_BATCH
+        else:
+            images, batch = self.images, CODEC_BATCH if run in CODECS else BATCH
+        data = self.out / f"data-{run.encoder}" if run.encoder else self.data
+        codec = ("--codec", self.out / run.codec) if run.codec else ()
+        folder = self.out / run.name
+        return self._command(
+            "train", "--preset", run.preset, "--config", settings, "--data", data, "--out", folder,
+            "--seed", run.seed, "--images", images, "--batch", batch, *codec, log=folder,
+        )  # fmt: skip
+
+    def evaluate(self, run: Run) -> bool:
+        """Measure a model, unless that was done."""
+        data, folder = self.out / f"data-{run.encoder}" if run.encoder else self.data, self.out / run.name
+        if self._measured(run).exists():
+            return True
+        return self._command(
+            "evaluate", "--model", folder, "--data", data, "--count", COUNT, "--pictures", PICTURES,
+            "--out", self._measured(run), log=folder,
+        )  # fmt: skip
+
+    def rows(self, run: Run) -> dict[str, dict[str, Any]]:
+        """What `evaluate` found: by column, the model's estimate and that of real glyphs; empty if it has not run."""
+        if not self._measured(run).exists():
+            return {}
+        figures = json.loads(self._measured(run).read_text(encoding="utf-8"))["figures"]
+        return {COLUMNS[row["name"]]: row for row in figures if row["name"] in COLUMNS}
+
+    def seconds(self, run: Run) -> float:
+        """For one picture, in sheets of 16, the loading left out."""
+        model = glyffctl.load(self.out / run.name)
+        times = []
+        for seed in range(TIMED + 1):
+            started = time.perf_counter()
+            model.draw("a kind of fish", count=16, seed=16 * seed)
+            times.append((time.perf_counter() - started) / 16)
+        return statistics.median(times[1:])
+
+    def _measured(self, run: Run) -> Path:
+        return self.out / f"{run.name}.evaluation.json"
+
+    def _command(self, *command: object, log: Path) -> bool:
+        with log.with_name(f"{log.name}.log").open("a", encoding="utf-8") as file:
+            code = subprocess.run(
+                [sys.executable, "-m", "glyffctl", *map(str, command)], stdout=file, stderr=file, check=False
+            ).returncode
+        if code:
+            print(f"{log.name}: `{command[0]}` ended with {code}; see {file.name}", file=sys.stderr)
+        return not code
+
+
+def plain(estimate: Mapping[str, float]) -> list[float]:
+    """An estimate as it stands in trained.json."""
+    return [round(estimate[name], 5) for name in ("value", "low", "high")] + [int(estimate["count"])]
+
+
+def cell(row: Mapping[str, Any] | None, of: str = "model") -> str:
+    """An estimate in a table."""
+    if row is None or row[of] is None:
+        return ""
+    value, low, high = (row[of][name] for name in ("value", "low", "high"))
+    if row["unit"] == "share":
+        return f"{value:.1%} ({low:.1%}–{high:.1%})".replace("%", "", 2) if low != high else f"{value:.1%}"
+    return f"{value:.3g} ({low:.3g}–{high:.3g})"
+
+
+def table(shop: Workshop, runs: list[Run]) -> str:
+    """What was measured on each of `runs`, and on real glyphs."""
+    lines = [["", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
+    measured = {run.name: shop.rows(run) for run in runs}
+    lines += [[name, *(cell(rows.get(column)) for column in COLUMNS.values())] for name, rows in measured.items()]
+    real = next(filter(None, measured.values()), {})
+    lines.append(["real glyphs", *(cell(real.get(column), "real") for column in COLUMNS.values())])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def dropped(run: Run) -> float:
+    """The share of captions that a run of the group `dropout` drops."""
+    return float(run.changed.split("=")[1]) if run.changed else 0.1
+
+
+def record(shop: Workshop, groups: Iterable[str]) -> dict[str, Any]:
+    """The tables of trained.json, of the groups that are complete."""
+    how = f"`examples/side_by_side.py`, {shop.images:,} pictures each in batches of {BATCH}"
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for name in groups:
+        measured = [(run, shop.rows(run)) for run in GROUPS[name]]
+        if not all(rows for _, rows in measured):
+            continue
+        if name == "dropout":
+            tables[name] = [{"dropout": dropped(run), **_columns(rows, "radical")} for run, rows in measured]
+        elif name == "contrastive":
+            tables[name] = [{"contrastive": bool(run.encoder), **_columns(rows, "radical")} for run, rows in measured]
+        elif name == "families":
+            tables[name] = [
+                {"family": run.name.split("-")[0], "seed": run.seed, "seconds": round(shop.seconds(run), 5)}
+                | _columns(rows, "grey", "recall", "distance")
+                for run, rows in measured
+            ]
+            tables[name].append({"family": "real", "grey": plain(measured[0][1]["grey"]["real"])})
+    return {name: {"measured": date.today().isoformat(), "how": how, "rows": rows} for name, rows in tables.items()}
+
+
+def _columns(rows: Mapping[str, Mapping[str, Any]], *names: str) -> dict[str, list[float]]:
+    return {name: plain(rows[name]["model"]) for name in names}
+
+
+def main() -> None:
+    """Train, measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUPS)}; default: all")
+    parser.add_argument(
+        "--images", type=int, default=IMAGES, help="training pictures of each model; towers see twice as many"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="commands side by side; 4 or so share a large GPU well")
+    options = parser.parse_intermixed_args()
+    if unknown := set(options.groups) - GROUPS.keys():
+        parser.error(f"there is no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    groups = options.groups or list(GROUPS)
+    shop = Workshop(options.data, options.out, options.images)
+    runs = list(dict.fromkeys(run for name in groups for run in GROUPS[name]))
+    shop.prepare(runs, options.jobs)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        made = list(pool.map(shop.make, runs))
+    for name in groups:
+        print(f"\n{name}\n\n{table(shop, GROUPS[name])}")
+    file = options.out / "trained.json"
+    file.write_text(json.dumps(record(shop, groups), indent=1) + "\n", encoding="utf-8")
+    print(f"\n{file}")
+    sys.exit(0 if all(made) else 1)
+
+
+if __name__ == "__main__":
+    main()
