@@ -188,7 +188,7 @@ def cell(row: Mapping[str, Any] | None, of: str = "model") -> str:
         return ""
     value, low, high = (row[of][name] for name in ("value", "low", "high"))
     if row["unit"] == "share":
-        return f"{value:.1%} ({low:.1%}–{high:.1%})".replace("%", "", 2) if low != high else f"{value:.1%}"
+        return f"{100 * value:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
     return f"{value:.3g} ({low:.3g}–{high:.3g})"
 
 
