@@ -19,6 +19,8 @@ from glyffctl.workflows.events import Caution, Event, Note, Progress, Result, fi
 from tests.stand_ins import make_t5
 
 if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
     from glyffctl.core.data.dataset import GlyphSet
     from glyffctl.workflows.train import TrainOptions
     from glyffctl.workflows.umap import UmapReport
@@ -86,11 +88,16 @@ def page_data(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_sheets() -> Iterator[None]:
-    """Sheets that `train` draws at checkpoints take 2 steps instead of 20: they would cost more than the training."""
+def quick_checkpoints() -> Iterator[None]:
+    """Sheets take 2 steps instead of 20, and the loss is measured at 3 levels of 8: they would cost more than training.
+
+    `test_training.py` measures it at all levels.
+    """
+    from glyffctl.core.training import denoising
     from glyffctl.workflows import checkpoint_samples
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(denoising, "VALIDATION_SIGMAS", (0.3, 2.0, 10.0))
         patch.setattr(checkpoint_samples, "SHEET_RECIPE", replace(checkpoint_samples.SHEET_RECIPE, steps=2))
         yield
 
@@ -150,7 +157,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: 
 TINY = """
 [network]
 patch = 4
-channels = [32, 64]
+channels = [32, 32]
 blocks = 1
 attention = [1]
 context_width = 32
@@ -313,3 +320,21 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
     add_encoder(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Chrome]":
+    """Chromium with a window of 1200×800 pixels, a mouse and no network."""
+    from tests.browsing import chromium
+
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def phone() -> "Iterator[Chrome]":
+    """Chromium with a screen of 390×844 pixels, fingers and no network."""
+    from tests.browsing import chromium
+
+    with chromium(phone=True) as driver:
+        yield driver

@@ -340,12 +340,13 @@ def test_trajectories_do_not_depend_on_how_a_batch_is_shared(workshop: Workshop,
     assert len(captions) == 1 and len(jumps) == 13, "the turns of a group make every jump"
 
 
+@pytest.mark.parametrize("steps", [2, pytest.param(17, marks=pytest.mark.thorough)])
 def test_captured_steps_of_a_student_are_plain_steps(
-    workshop: Workshop, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+    workshop: Workshop, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    """On a GPU that is pretended, over the end of the first turn of all trajectories."""
+    """On a GPU that is pretended; 17 go over the end of the first turn of all trajectories."""
     usual = student_trainer(workshop, tiny_run, CPU)
-    expected = [usual.step(0.5) for _ in range(17)]
+    expected = [usual.step(0.5) for _ in range(steps)]
     with pretended_gpu(monkeypatch), recorded_graphs(monkeypatch):
         captured = student_trainer(workshop, tiny_run, torch.device("cuda", 0))
         assert finish(captured.prepare()) == (), "steps are captured"

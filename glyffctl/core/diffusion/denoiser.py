@@ -82,8 +82,11 @@ def loss_weight(weighting: Weighting, prediction: PredictionType, sigma: Tensor)
     return weight * c_out**2
 
 
-def _column(values: Tensor, x: Tensor) -> Tensor:
-    """`values` (B,) as (B, 1, 1, 1) on the device of x, without waiting for what that device is doing."""
+def column(values: Tensor, x: Tensor) -> Tensor:
+    """`values` (B,), a factor for each row of x (B, C, H, W), as (B, 1, 1, 1) of its type and on its device.
+
+    Without waiting for what that device is doing.
+    """
     return values.to(x.dtype).to(x.device, non_blocking=x.device.type == "cuda").reshape(-1, 1, 1, 1)
 
 
@@ -103,7 +106,7 @@ class Denoiser:
 
     def _network(self, x: Tensor, sigma: Tensor, context: Any) -> Tensor:
         sigma = sigma.double()
-        z = x * _column((1 + sigma**2).rsqrt(), x)
+        z = x * column((1 + sigma**2).rsqrt(), x)
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
             output = self.network(z, sigma, context)
         if output.shape != z.shape:
@@ -113,12 +116,12 @@ class Denoiser:
     def __call__(self, x: Tensor, sigma: Tensor, context: Any) -> Tensor:
         """D(x, σ): x (B, C, H, W), sigma (B,), context from `network.encode`."""
         c_skip, c_out = coefficients(self.prediction, sigma)
-        return _column(c_skip, x) * x + _column(c_out, x) * self._network(x, sigma, context)
+        return column(c_skip, x) * x + column(c_out, x) * self._network(x, sigma, context)
 
     def loss(self, x0: Tensor, eps: Tensor, sigma: Tensor, context: Any) -> Tensor:
         """(B,): the mean squared error of F on each noisy x0 + σ·ε, unweighted."""
         c_skip, c_out = coefficients(self.prediction, sigma)
-        x = x0 + _column(sigma, x0) * eps
+        x = x0 + column(sigma, x0) * eps
         # (x0 − c_skip·x)/c_out, regrouped so that nothing large cancels at either end of σ.
-        target = x0 * _column((1 - c_skip) / c_out, x0) - eps * _column(c_skip * sigma / c_out, x0)
+        target = x0 * column((1 - c_skip) / c_out, x0) - eps * column(c_skip * sigma / c_out, x0)
         return F.mse_loss(self._network(x, sigma, context), target, reduction="none").mean(dim=(1, 2, 3))
