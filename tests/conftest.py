@@ -59,6 +59,14 @@ def of_kind(events: Iterable[object], kind: str) -> list[Note | Caution]:
     return [event for event in events if isinstance(event, Note | Caution) and event.kind == kind]
 
 
+def stop_at_checkpoint(training: Generator[Event, None, object]) -> None:
+    """Leave a training after its first checkpoint, as a killed process would."""
+    for event in training:
+        if of_kind([event], "checkpoint"):
+            break
+    training.close()
+
+
 def cautions(events: Iterable[object]) -> list[str]:
     """The kinds of the cautions among `events`, in order."""
     return [event.kind for event in events if isinstance(event, Caution)]
@@ -172,14 +180,20 @@ checkpoint_every = 32
 """
 
 
+def trained(workshop: Workshop, name: str, settings: str, preset: str | None = None) -> Path:
+    """The run folder of a training by these settings that is finished."""
+    from glyffctl.workflows.train import TrainOptions, train
+
+    config, out = workshop.folder / f"{name}.toml", workshop.folder / "runs" / name
+    config.write_text(settings, encoding="utf-8")
+    finish(train(TrainOptions(data=workshop.data, config=config, gpus=0, out=out, preset=preset)))
+    return out
+
+
 @pytest.fixture(scope="session")
 def tiny_run(workshop: Workshop) -> Path:
     """A run folder whose training is finished; tests only read it."""
-    from glyffctl.workflows.train import TrainOptions, train
-
-    out = workshop.folder / "runs" / "tiny"
-    finish(train(TrainOptions(data=workshop.data, config=workshop.config, gpus=0, out=out)))
-    return out
+    return trained(workshop, "tiny", TINY)
 
 
 TINY_CODEC = """
@@ -200,13 +214,7 @@ checkpoint_every = 32
 @pytest.fixture(scope="session")
 def codec_run(workshop: Workshop) -> Path:
     """The run folder of an autoencoder whose training is finished; tests only read it."""
-    from glyffctl.workflows.train import TrainOptions, train
-
-    config = workshop.folder / "codec.toml"
-    config.write_text(TINY_CODEC, encoding="utf-8")
-    out = workshop.folder / "runs" / "codec"
-    finish(train(TrainOptions(data=workshop.data, config=config, gpus=0, out=out, preset="autoencoder")))
-    return out
+    return trained(workshop, "codec", TINY_CODEC, "autoencoder")
 
 
 TINY_TOWERS = """
@@ -233,13 +241,7 @@ checkpoint_every = 16
 @pytest.fixture(scope="session")
 def towers_run(workshop: Workshop) -> Path:
     """The run folder of contrastive towers whose training is finished; tests only read it."""
-    from glyffctl.workflows.train import TrainOptions, train
-
-    config = workshop.folder / "towers.toml"
-    config.write_text(TINY_TOWERS, encoding="utf-8")
-    out = workshop.folder / "runs" / "towers"
-    finish(train(TrainOptions(data=workshop.data, config=config, gpus=0, out=out, preset="contrastive")))
-    return out
+    return trained(workshop, "towers", TINY_TOWERS, "contrastive")
 
 
 TINY_GENERATOR = """

@@ -34,7 +34,7 @@ from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.train import TrainOptions, train
-from tests.conftest import Workshop, follow, of_kind
+from tests.conftest import Workshop, follow, stop_at_checkpoint
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
 
@@ -217,11 +217,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
 ) -> None:
     """In the middle of trajectories that many steps share, and without --from: its teacher lies beside it."""
     out = tmp_path / "run"
-    work = train(options(workshop, out, tiny_run))
-    for event in work:  # leave after the first checkpoint, as a killed process would
-        if of_kind([event], "checkpoint"):
-            break
-    work.close()
+    stop_at_checkpoint(train(options(workshop, out, tiny_run)))
     distil(workshop, out, None)
     ended, alone = load_state(out), load_state(run)
     assert ended is not None and alone is not None

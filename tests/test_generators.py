@@ -37,7 +37,7 @@ from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import options_from_picture
 from glyffctl.workflows.train import train
-from tests.conftest import Workshop, crashed, follow, generator_options, of_kind
+from tests.conftest import Workshop, crashed, follow, generator_options, of_kind, stop_at_checkpoint
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
 from tests.toys import captions, eps
@@ -257,11 +257,7 @@ def test_sample_draws_in_one_pass_and_redraws(generator_runs: dict[str, Path], k
 def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
     workshop: Workshop, generator_runs: dict[str, Path], kind: str, tmp_path: Path
 ) -> None:
-    work = train(generator_options(workshop, kind, tmp_path / "run"))
-    for event in work:
-        if of_kind([event], "checkpoint"):
-            break
-    work.close()
+    stop_at_checkpoint(train(generator_options(workshop, kind, tmp_path / "run")))
     finish(train(generator_options(workshop, kind, tmp_path / "run")))
     ended, alone = load_state(tmp_path / "run"), load_state(generator_runs[kind])
     assert ended is not None and alone is not None
