@@ -27,10 +27,6 @@ from torch.nn import functional as F
 from glyffctl.core.diffusion.condition import Condition
 
 PredictionType = Literal["eps", "v", "x0"]
-Weighting = Literal["simple", "v", "min-snr"]
-
-MIN_SNR_GAMMA = 5.0
-LARGEST_SNR = 25.0  # of the weighting "v": σ = 0.2
 
 
 class Denoise(Protocol):
@@ -62,24 +58,6 @@ def coefficients(prediction: PredictionType, sigma: Tensor) -> tuple[Tensor, Ten
     if prediction == "v":
         return 1 / scale, -sigma / scale.sqrt()
     return torch.zeros_like(sigma), torch.ones_like(sigma)
-
-
-def loss_weight(weighting: Weighting, prediction: PredictionType, sigma: Tensor) -> Tensor:
-    """(B,) float64: the weight of the squared error of F at each σ.
-
-    With SNR = 1/σ², the weight of the squared error of x0 is, carried over to F by c_out²:
-
-    - "simple": whatever makes the weight of F's error 1; for eps that is DDPM's simple loss.
-    - "v": SNR + 1, the error of v, whatever F predicts. The SNR is capped at 25: below σ = 0.2 nothing of a glyph's
-      shape is open any more. With prediction "x0" it is what Li and He (2025, arXiv 2511.13720) advise for patches.
-    - "min-snr": min(SNR, 5) (Hang et al. 2023, arXiv 2303.09556).
-    """
-    if weighting == "simple":
-        return torch.ones_like(sigma, dtype=torch.float64)
-    _, c_out = coefficients(prediction, sigma)
-    snr = sigma.double() ** -2
-    weight = snr.clamp(max=LARGEST_SNR) + 1 if weighting == "v" else snr.clamp(max=MIN_SNR_GAMMA)
-    return weight * c_out**2
 
 
 def column(values: Tensor, x: Tensor) -> Tensor:
