@@ -131,11 +131,44 @@ def noto_sans(noto_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def noto_face(noto_sans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The face of `noto_sans` that `prepare` takes, in a file of its own: nine others need not be read beside it."""
+    from fontTools.ttLib import TTFont
+
+    path = tmp_path_factory.mktemp("fonts") / "NotoSansCJKsc-Regular.otf"
+    with TTFont(noto_sans, fontNumber=2, lazy=True) as font:
+        font.save(path, reorderTables=None)  # tables as they are
+    return path
+
+
+UNIHAN = Path("/usr/share/unicode/Unihan_Readings.txt.bz2")
+
+
+@pytest.fixture(scope="session")
 def unihan() -> Path:
     """Unihan_Readings of Unicode 15 with Unihan_IRGSources beside it (install unicode-data)."""
-    path = Path("/usr/share/unicode/Unihan_Readings.txt.bz2")
-    assert path.is_file(), "the tests need the package unicode-data"
-    return path
+    assert UNIHAN.is_file(), "the tests need the package unicode-data"
+    return UNIHAN
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unihan_once() -> Iterator[None]:
+    """Every `prepare` with `unihan` takes what the first one parsed: to parse it takes half of its time."""
+    from glyffctl.core.data.definitions import Entry, read_definitions
+    from glyffctl.workflows import prepare_captions
+
+    entries: dict[int, Entry] = {}
+
+    def read(path: Path) -> dict[int, Entry]:
+        if path != UNIHAN:
+            return read_definitions(path)
+        if not entries:
+            entries.update(read_definitions(path))
+        return entries.copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare_captions, "read_definitions", read)
+        yield
 
 
 @dataclass(frozen=True)
@@ -149,14 +182,14 @@ class Workshop:
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Workshop:
+def workshop(tmp_path_factory: pytest.TempPathFactory, noto_face: Path, unihan: Path) -> Workshop:
     """Made once by the workflows themselves; tests only read it."""
     from glyffctl.workflows.embed import EmbedOptions, embed
     from glyffctl.workflows.prepare import PrepareOptions, prepare
 
     folder = tmp_path_factory.mktemp("workshop")
     data, encoder, config = folder / "data", make_t5(folder / "t5"), folder / "tiny.toml"
-    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges="U+4E00-4E45", out=data)))
+    finish(prepare(PrepareOptions(fonts=(noto_face,), definitions=unihan, size=32, ranges="U+4E00-4E45", out=data)))
     finish(embed(EmbedOptions(data=data, encoder=str(encoder))))
     config.write_text(TINY, encoding="utf-8")
     return Workshop(folder, data, encoder, config)
@@ -283,13 +316,13 @@ def generator_runs(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def map_data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
+def map_data(tmp_path_factory: pytest.TempPathFactory, noto_face: Path, unihan: Path) -> Path:
     """400 glyphs at 32×32 from two places of the code chart: many with the radical grass, many with fish or metal."""
     from glyffctl.workflows.prepare import PrepareOptions, prepare
 
     out = tmp_path_factory.mktemp("map") / "data"
     ranges = "U+8279-U+8360,U+9491-U+9540,U+9C7C-U+9CA0"
-    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges=ranges, out=out)))
+    finish(prepare(PrepareOptions(fonts=(noto_face,), definitions=unihan, size=32, ranges=ranges, out=out)))
     return out
 
 

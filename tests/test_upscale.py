@@ -43,10 +43,10 @@ steps = 2
 
 
 @pytest.fixture(scope="module")
-def large_data(noto_sans: Path, unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large_data(noto_face: Path, unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of 128×128, four times as wide as what `tiny_run` draws."""
     out = tmp_path_factory.mktemp("large") / "data"
-    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=128, ranges="U+4E00-4E10", out=out)))
+    finish(prepare(PrepareOptions(fonts=(noto_face,), definitions=unihan, size=128, ranges="U+4E00-4E10", out=out)))
     return out
 
 
