@@ -19,6 +19,8 @@ from glyffctl.workflows.events import Caution, Event, Note, Progress, Result, fi
 from tests.stand_ins import make_t5
 
 if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
     from glyffctl.core.data.dataset import GlyphSet
     from glyffctl.workflows.train import TrainOptions
     from glyffctl.workflows.umap import UmapReport
@@ -57,6 +59,14 @@ def of_kind(events: Iterable[object], kind: str) -> list[Note | Caution]:
     return [event for event in events if isinstance(event, Note | Caution) and event.kind == kind]
 
 
+def stop_at_checkpoint(training: Generator[Event, None, object]) -> None:
+    """Leave a training after its first checkpoint, as a killed process would."""
+    for event in training:
+        if of_kind([event], "checkpoint"):
+            break
+    training.close()
+
+
 def cautions(events: Iterable[object]) -> list[str]:
     """The kinds of the cautions among `events`, in order."""
     return [event.kind for event in events if isinstance(event, Caution)]
@@ -86,11 +96,16 @@ def page_data(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_sheets() -> Iterator[None]:
-    """Sheets that `train` draws at checkpoints take 2 steps instead of 20: they would cost more than the training."""
+def quick_checkpoints() -> Iterator[None]:
+    """Sheets take 2 steps instead of 20, and the loss is measured at 3 levels of 8: they would cost more than training.
+
+    `test_training.py` measures it at all levels.
+    """
+    from glyffctl.core.training import denoising
     from glyffctl.workflows import checkpoint_samples
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(denoising, "VALIDATION_SIGMAS", (0.3, 2.0, 10.0))
         patch.setattr(checkpoint_samples, "SHEET_RECIPE", replace(checkpoint_samples.SHEET_RECIPE, steps=2))
         yield
 
@@ -116,11 +131,44 @@ def noto_sans(noto_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def noto_face(noto_sans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The face of `noto_sans` that `prepare` takes, in a file of its own: nine others need not be read beside it."""
+    from fontTools.ttLib import TTFont
+
+    path = tmp_path_factory.mktemp("fonts") / "NotoSansCJKsc-Regular.otf"
+    with TTFont(noto_sans, fontNumber=2, lazy=True) as font:
+        font.save(path, reorderTables=None)  # tables as they are
+    return path
+
+
+UNIHAN = Path("/usr/share/unicode/Unihan_Readings.txt.bz2")
+
+
+@pytest.fixture(scope="session")
 def unihan() -> Path:
     """Unihan_Readings of Unicode 15 with Unihan_IRGSources beside it (install unicode-data)."""
-    path = Path("/usr/share/unicode/Unihan_Readings.txt.bz2")
-    assert path.is_file(), "the tests need the package unicode-data"
-    return path
+    assert UNIHAN.is_file(), "the tests need the package unicode-data"
+    return UNIHAN
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unihan_once() -> Iterator[None]:
+    """Every `prepare` with `unihan` takes what the first one parsed: to parse it takes half of its time."""
+    from glyffctl.core.data.definitions import Entry, read_definitions
+    from glyffctl.workflows import prepare_captions
+
+    entries: dict[int, Entry] = {}
+
+    def read(path: Path) -> dict[int, Entry]:
+        if path != UNIHAN:
+            return read_definitions(path)
+        if not entries:
+            entries.update(read_definitions(path))
+        return entries.copy()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare_captions, "read_definitions", read)
+        yield
 
 
 @dataclass(frozen=True)
@@ -134,14 +182,14 @@ class Workshop:
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Workshop:
+def workshop(tmp_path_factory: pytest.TempPathFactory, noto_face: Path, unihan: Path) -> Workshop:
     """Made once by the workflows themselves; tests only read it."""
     from glyffctl.workflows.embed import EmbedOptions, embed
     from glyffctl.workflows.prepare import PrepareOptions, prepare
 
     folder = tmp_path_factory.mktemp("workshop")
     data, encoder, config = folder / "data", make_t5(folder / "t5"), folder / "tiny.toml"
-    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges="U+4E00-4E45", out=data)))
+    finish(prepare(PrepareOptions(fonts=(noto_face,), definitions=unihan, size=32, ranges="U+4E00-4E45", out=data)))
     finish(embed(EmbedOptions(data=data, encoder=str(encoder))))
     config.write_text(TINY, encoding="utf-8")
     return Workshop(folder, data, encoder, config)
@@ -150,7 +198,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: 
 TINY = """
 [network]
 patch = 4
-channels = [32, 64]
+channels = [32, 32]
 blocks = 1
 attention = [1]
 context_width = 32
@@ -165,14 +213,20 @@ checkpoint_every = 32
 """
 
 
+def trained(workshop: Workshop, name: str, settings: str, preset: str | None = None) -> Path:
+    """The run folder of a training by these settings that is finished."""
+    from glyffctl.workflows.train import TrainOptions, train
+
+    config, out = workshop.folder / f"{name}.toml", workshop.folder / "runs" / name
+    config.write_text(settings, encoding="utf-8")
+    finish(train(TrainOptions(data=workshop.data, config=config, gpus=0, out=out, preset=preset)))
+    return out
+
+
 @pytest.fixture(scope="session")
 def tiny_run(workshop: Workshop) -> Path:
     """A run folder whose training is finished; tests only read it."""
-    from glyffctl.workflows.train import TrainOptions, train
-
-    out = workshop.folder / "runs" / "tiny"
-    finish(train(TrainOptions(data=workshop.data, config=workshop.config, gpus=0, out=out)))
-    return out
+    return trained(workshop, "tiny", TINY)
 
 
 TINY_CODEC = """
@@ -193,13 +247,7 @@ checkpoint_every = 32
 @pytest.fixture(scope="session")
 def codec_run(workshop: Workshop) -> Path:
     """The run folder of an autoencoder whose training is finished; tests only read it."""
-    from glyffctl.workflows.train import TrainOptions, train
-
-    config = workshop.folder / "codec.toml"
-    config.write_text(TINY_CODEC, encoding="utf-8")
-    out = workshop.folder / "runs" / "codec"
-    finish(train(TrainOptions(data=workshop.data, config=config, gpus=0, out=out, preset="autoencoder")))
-    return out
+    return trained(workshop, "codec", TINY_CODEC, "autoencoder")
 
 
 TINY_TOWERS = """
@@ -226,13 +274,7 @@ checkpoint_every = 16
 @pytest.fixture(scope="session")
 def towers_run(workshop: Workshop) -> Path:
     """The run folder of contrastive towers whose training is finished; tests only read it."""
-    from glyffctl.workflows.train import TrainOptions, train
-
-    config = workshop.folder / "towers.toml"
-    config.write_text(TINY_TOWERS, encoding="utf-8")
-    out = workshop.folder / "runs" / "towers"
-    finish(train(TrainOptions(data=workshop.data, config=config, gpus=0, out=out, preset="contrastive")))
-    return out
+    return trained(workshop, "towers", TINY_TOWERS, "contrastive")
 
 
 TINY_GENERATOR = """
@@ -274,13 +316,13 @@ def generator_runs(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
-def map_data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
+def map_data(tmp_path_factory: pytest.TempPathFactory, noto_face: Path, unihan: Path) -> Path:
     """400 glyphs at 32×32 from two places of the code chart: many with the radical grass, many with fish or metal."""
     from glyffctl.workflows.prepare import PrepareOptions, prepare
 
     out = tmp_path_factory.mktemp("map") / "data"
     ranges = "U+8279-U+8360,U+9491-U+9540,U+9C7C-U+9CA0"
-    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges=ranges, out=out)))
+    finish(prepare(PrepareOptions(fonts=(noto_face,), definitions=unihan, size=32, ranges=ranges, out=out)))
     return out
 
 
@@ -313,3 +355,21 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_pipeline(tmp_path_factory.mktemp("models") / "pipeline")
     add_encoder(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Chrome]":
+    """Chromium with a window of 1200×800 pixels, a mouse and no network."""
+    from tests.browsing import chromium
+
+    with chromium() as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def phone() -> "Iterator[Chrome]":
+    """Chromium with a screen of 390×844 pixels, fingers and no network."""
+    from tests.browsing import chromium
+
+    with chromium(phone=True) as driver:
+        yield driver

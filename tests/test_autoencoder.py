@@ -36,7 +36,7 @@ from glyffctl.workflows.codec import share_codec
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, export
 from glyffctl.workflows.train import TrainOptions, train
-from tests.conftest import Workshop, follow, of_kind
+from tests.conftest import Workshop, follow, of_kind, stop_at_checkpoint
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
 from tests.toys import eps
@@ -213,11 +213,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_bits(workshop: Workshop, code
     """Without embeddings: an autoencoder needs no captions."""
     out = tmp_path / "run"
     asked = options(workshop, out)
-    work = train(asked)
-    for event in work:  # leave after the first checkpoint, as a killed process would
-        if of_kind([event], "checkpoint"):
-            break
-    work.close()
+    stop_at_checkpoint(train(asked))
     finish(train(asked))
     ended, alone = load_state(out), load_state(codec_run)
     assert ended is not None and alone is not None

@@ -30,7 +30,7 @@ from glyffctl.workflows.events import finish
 from glyffctl.workflows.find_model import find_model
 from glyffctl.workflows.models import load_any
 from glyffctl.workflows.train import TrainOptions, show_settings, train
-from tests.conftest import Workshop, cautions, follow, of_kind
+from tests.conftest import Workshop, cautions, follow, of_kind, stop_at_checkpoint
 from tests.toys import eps
 
 SETTINGS = """
@@ -216,9 +216,7 @@ def test_it_trains_without_embeddings_and_tells_its_accuracy(run: Path, bare_dat
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(run: Path, bare_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    for event in train(options(bare_data, out)):  # leave after the first checkpoint, as a killed process would
-        if of_kind([event], "checkpoint"):
-            break
+    stop_at_checkpoint(train(options(bare_data, out)))
     finish(train(options(bare_data, out)))
     assert load_model(out).identity == load_model(run).identity
 

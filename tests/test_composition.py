@@ -79,11 +79,11 @@ def test_the_limit_keeps_its_precision() -> None:
 
 
 @pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> GlyphSet:
+def pairs(tmp_path_factory: pytest.TempPathFactory, noto_face: Path, unihan: Path) -> GlyphSet:
     """Characters of a left and a right part, four with each, and some of upper and lower parts, at 64×64."""
     out = tmp_path_factory.mktemp("pairs") / "data"
     ranges = ",".join(f"U+{ord(c):X}" for c in "".join(TABLE))
-    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=64, ranges=ranges, out=out)))
+    finish(prepare(PrepareOptions(fonts=(noto_face,), definitions=unihan, size=64, ranges=ranges, out=out)))
     return open_glyphs(out)
 
 

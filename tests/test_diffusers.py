@@ -106,8 +106,11 @@ LOOPS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
-@pytest.mark.parametrize("case", LOOPS)
+@pytest.mark.parametrize(
+    ("case", "guidance"),
+    [("ddpm", 1.0), *((case, 3.0) for case in LOOPS)]
+    + [pytest.param(case, 1.0, marks=pytest.mark.thorough) for case in LOOPS if case != "ddpm"],
+)
 @torch.no_grad()
 def test_draws_what_diffusers_draws(
     case: str, guidance: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -276,8 +279,11 @@ def test_a_bare_network(tmp_path: Path) -> None:
         finish(sample(options(tmp_path / "bare", tmp_path / "x.png", "fish", encoder=str(wrong))))
 
 
-@pytest.mark.parametrize("layout", ["parts", "beside"])
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [("DDIMScheduler", "beside"), *((name, "parts") for name in CLASSES)]
+    + [pytest.param(name, "beside", marks=pytest.mark.thorough) for name in CLASSES if name != "DDIMScheduler"],
+)
 @torch.no_grad()
 def test_what_save_pretrained_writes(name: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Network and scheduler saved one by one: in folders of their own, or beside each other; no model_index.json."""

@@ -81,6 +81,7 @@ def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(worksh
     assert load_model(tmp_path / "cut").identity == load_model(tmp_path / "whole").identity
 
 
+@pytest.mark.thorough
 def test_its_captured_steps_are_plain_steps(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     glyphs = open_glyphs(workshop.data)
     embeddings = load_embeddings(workshop.data, glyphs.captions)

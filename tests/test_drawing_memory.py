@@ -98,22 +98,21 @@ print(drawing.batch, (peak() - before) / free)
 @pytest.mark.parametrize(
     ("precision", "sampler"),
     [
-        ("bf16", "dpmpp-2m"),
-        pytest.param("fp32", "dpmpp-2m", marks=pytest.mark.thorough),
+        ("fp32", "dpmpp-2m"),
+        pytest.param("bf16", "dpmpp-2m", marks=pytest.mark.thorough),  # slow where processors do not have it
         pytest.param("fp32", "dpmpp-sde", marks=pytest.mark.thorough),
     ],
 )
 def test_drawing_takes_no_more_than_half_of_what_is_free(precision: str, sampler: str) -> None:
     """By the peak of a process; and not so much less that the bound would be a waste.
 
-    The least of some processes: an allocator keeps up to 60 MB more or not, whatever the pictures.
+    In one of three processes: an allocator keeps up to 60 MB more or not, whatever the pictures.
     """
     command = [sys.executable, "-c", DRAW, str(MODEL), precision, str(3 * 2**27), sampler]
-    lines = [
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(3 if precision == "fp32" else 1)
-    ]
-    batch, share = int(lines[0][0]), min(float(line[1]) for line in lines)
-    print(f"{precision}, {sampler}: {batch} at once took {share:.0%} of what was free")
-    assert batch > 8
-    assert 0.15 < share < 0.5
+    for _ in range(3 if precision == "fp32" else 1):
+        batch, share = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        print(f"{precision}, {sampler}: {batch} at once took {float(share):.0%} of what was free")
+        if float(share) < 0.5:
+            break
+    assert int(batch) > 8
+    assert 0.15 < float(share) < 0.5

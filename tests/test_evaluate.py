@@ -66,20 +66,20 @@ FIGURES = [
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
+def data(tmp_path_factory: pytest.TempPathFactory, noto_face: Path, unihan: Path) -> Path:
     """Some 800 characters of the radicals 9 to 40: about 40 are held out."""
     out = tmp_path_factory.mktemp("evaluate") / "data"
-    options = PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges="U+4EBA-51FF", out=out)
+    options = PrepareOptions(fonts=(noto_face,), definitions=unihan, size=32, ranges="U+4EBA-51FF", out=out)
     finish(prepare(options))
     return out
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, unihan: Path) -> Path:
+def few(tmp_path_factory: pytest.TempPathFactory, noto_face: Path, unihan: Path) -> Path:
     """Some 400 of them, of which 25 are held out: copies are looked for among all of them."""
     out = tmp_path_factory.mktemp("evaluate") / "few"
     ranges = "U+4FE0-51FF"
-    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=32, ranges=ranges, out=out)))
+    finish(prepare(PrepareOptions(fonts=(noto_face,), definitions=unihan, size=32, ranges=ranges, out=out)))
     return out
 
 

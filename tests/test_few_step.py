@@ -34,7 +34,7 @@ from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.train import TrainOptions, train
-from tests.conftest import Workshop, follow, of_kind
+from tests.conftest import Workshop, follow, stop_at_checkpoint
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
 
@@ -140,7 +140,7 @@ def test_training_goes_on_from_the_student_that_a_model_has(workshop: Workshop, 
 
 
 def test_what_a_student_was_shown_before_counts_once(workshop: Workshop, run: Path, tmp_path: Path) -> None:
-    for images in (80, 160):  # begun, and resumed
+    for images in (16, 32):  # begun, and resumed
         distil(workshop, tmp_path / "more", run, images)
         student = load_model(tmp_path / "more").few_step
         assert student is not None and student.images == 160 + images
@@ -217,11 +217,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
 ) -> None:
     """In the middle of trajectories that many steps share, and without --from: its teacher lies beside it."""
     out = tmp_path / "run"
-    work = train(options(workshop, out, tiny_run))
-    for event in work:  # leave after the first checkpoint, as a killed process would
-        if of_kind([event], "checkpoint"):
-            break
-    work.close()
+    stop_at_checkpoint(train(options(workshop, out, tiny_run)))
     distil(workshop, out, None)
     ended, alone = load_state(out), load_state(run)
     assert ended is not None and alone is not None
@@ -340,12 +336,13 @@ def test_trajectories_do_not_depend_on_how_a_batch_is_shared(workshop: Workshop,
     assert len(captions) == 1 and len(jumps) == 13, "the turns of a group make every jump"
 
 
+@pytest.mark.parametrize("steps", [2, pytest.param(17, marks=pytest.mark.thorough)])
 def test_captured_steps_of_a_student_are_plain_steps(
-    workshop: Workshop, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+    workshop: Workshop, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
-    """On a GPU that is pretended, over the end of the first turn of all trajectories."""
+    """On a GPU that is pretended; 17 go over the end of the first turn of all trajectories."""
     usual = student_trainer(workshop, tiny_run, CPU)
-    expected = [usual.step(0.5) for _ in range(17)]
+    expected = [usual.step(0.5) for _ in range(steps)]
     with pretended_gpu(monkeypatch), recorded_graphs(monkeypatch):
         captured = student_trainer(workshop, tiny_run, torch.device("cuda", 0))
         assert finish(captured.prepare()) == (), "steps are captured"

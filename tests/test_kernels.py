@@ -165,8 +165,14 @@ def operators(function: Callable[..., Tensor], *inputs: Tensor) -> list[str]:
     return [str(node.target) for node in make_fx(function)(*inputs).graph.nodes if node.op == "call_function"]
 
 
-@pytest.mark.parametrize("time", ["film", "add", "concat"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("time", "dtype"),
+    [("film", torch.bfloat16), ("add", torch.float32), ("concat", torch.float32)]
+    + [
+        pytest.param(time, dtype, marks=pytest.mark.thorough)
+        for time, dtype in (("film", torch.float32), ("add", torch.bfloat16), ("concat", torch.bfloat16))
+    ],
+)
 def test_a_block_on_cuda_is_traced_into_kernels(
     dtype: torch.dtype, time: TimeEmbedding, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,7 +34,7 @@ from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.train import TrainOptions, show_settings, train
 from glyffctl.workflows.umap import UmapOptions, visualize
-from tests.conftest import Workshop, follow, of_kind
+from tests.conftest import Workshop, follow, of_kind, stop_at_checkpoint
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
 from tests.test_autoencoder import make, theirs
@@ -135,11 +135,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_own_copy(
     workshop: Workshop, run: Path, codec_run: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    work = train(options(workshop, out, codec_run))
-    for event in work:  # leave after the first checkpoint, as a killed process would
-        if of_kind([event], "checkpoint"):
-            break
-    work.close()
+    stop_at_checkpoint(train(options(workshop, out, codec_run)))
     finish(train(options(workshop, out, None)))
     ended, alone = load_state(out), load_state(run)
     assert ended is not None and alone is not None
@@ -175,7 +171,7 @@ def test_captured_steps_are_plain_steps(
     cached = load_embeddings(workshop.data, glyphs.captions)
     config = load_model(run).origin.config
     usual = Trainer(config, glyphs, cached, CPU, codec=load_codec(codec_run))
-    expected = [usual.step(0.5) for _ in range(4)]
+    expected = [usual.step(0.5) for _ in range(2)]
     with pretended_gpu(monkeypatch), recorded_graphs(monkeypatch):
         captured = Trainer(config, glyphs, cached, torch.device("cuda", 0), codec=load_codec(codec_run))
         finish(captured.objective.prepare(None))

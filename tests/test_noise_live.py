@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,7 +24,7 @@ from glyffctl.workflows import noise_guided, noise_model
 from glyffctl.workflows.events import Progress, finish
 from glyffctl.workflows.noise_data import make_scene
 from glyffctl.workflows.noise_demo import NoiseDemoOptions, noise_demo
-from tests.browsing import chromium, touch, visit, wait
+from tests.browsing import touch, visit, wait
 from tests.test_noise_demo import Data, drawn, written
 
 pytestmark = pytest.mark.browser
@@ -52,21 +51,6 @@ def page(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, tiny_run: Pa
         patch.setattr(noise_guided, "STEPS", STEPS)
         options = NoiseDemoOptions(data=data.folder, model=tiny_run, figures=FIGURES, out=folder / "out")
         return Page(finish(noise_demo(options)).page, data)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    driver = chromium()
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def phone() -> Iterator[webdriver.Chrome]:
-    """A screen of 390×844 pixels and fingers."""
-    driver = chromium(phone=True)
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

@@ -27,9 +27,9 @@ from tests.stages import make_codec, make_upscaler
 
 
 @pytest.fixture(scope="module")
-def large_data(noto_sans: Path, unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large_data(noto_face: Path, unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("large") / "data"
-    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=128, ranges="U+9491-94D0", out=out)))
+    finish(prepare(PrepareOptions(fonts=(noto_face,), definitions=unihan, size=128, ranges="U+9491-94D0", out=out)))
     return out
 
 

@@ -36,17 +36,15 @@ def served(
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[webdriver.Chrome]:
-    driver = chromium(local=True)
-    driver.set_window_size(1400, 1039)  # of which the page has 900
-    yield driver
-    driver.quit()
+    with chromium(local=True) as driver:
+        driver.set_window_size(1400, 1039)  # of which the page has 900
+        yield driver
 
 
 @pytest.fixture(scope="module")
 def phone() -> Iterator[webdriver.Chrome]:
-    driver = chromium(phone=True, local=True)
-    yield driver
-    driver.quit()
+    with chromium(phone=True, local=True) as driver:
+        yield driver
 
 
 def wait(driver: webdriver.Chrome, until: Callable[[webdriver.Chrome], object]) -> None:

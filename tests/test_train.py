@@ -38,7 +38,7 @@ from glyffctl.workflows.run_log import RunLog
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, show_settings, train
-from tests.conftest import Workshop, crashed, follow, of_kind
+from tests.conftest import Workshop, crashed, follow, of_kind, stop_at_checkpoint
 from tests.stand_ins import make_t5
 
 
@@ -65,11 +65,7 @@ def test_a_run_that_is_stopped_and_started_again_ends_the_same(
     workshop: Workshop, tmp_path: Path, tiny_run: Path
 ) -> None:
     out = tmp_path / "run"
-    work = train(options(workshop, out))
-    for event in work:  # leave after the first checkpoint, as a killed process would
-        if of_kind([event], "checkpoint"):
-            break
-    work.close()
+    stop_at_checkpoint(train(options(workshop, out)))
     report = finish(train(options(workshop, out)))
     assert report is not None and report.images == 96
     ended, alone = load_state(out), load_state(tiny_run)
@@ -85,11 +81,7 @@ def test_a_run_with_muon_goes_on_exactly_too(workshop: Workshop, tmp_path: Path)
     runs = [replace(options(workshop, tmp_path / name, images=64), overrides={"images": 64, "optimizer": "muon"})
             for name in ("alone", "stopped")]  # fmt: skip
     finish(train(runs[0]))
-    work = train(runs[1])
-    for event in work:
-        if of_kind([event], "checkpoint"):
-            break
-    work.close()
+    stop_at_checkpoint(train(runs[1]))
     finish(train(runs[1]))
     assert load_model(tmp_path / "alone").identity == load_model(tmp_path / "stopped").identity
 

@@ -15,7 +15,8 @@ from glyffctl.core.device import CPU, make_deterministic
 from glyffctl.core.diffusion.schedule import linear
 from glyffctl.core.errors import TrainingError
 from glyffctl.core.models.config import Config, fit_to_data, merge, parse, read_preset, read_toml
-from glyffctl.core.training.denoising import draw_sigmas
+from glyffctl.core.training import denoising
+from glyffctl.core.training.denoising import VALIDATION_SIGMAS, draw_sigmas
 from glyffctl.core.training.trainer import Trainer
 from glyffctl.workflows.events import finish
 from tests.conftest import Workshop
@@ -154,7 +155,8 @@ def test_going_on_from_a_state_is_going_on(workshop: Workshop) -> None:
 
 
 @pytest.mark.thorough
-def test_the_loss_falls(workshop: Workshop) -> None:
+def test_the_loss_falls(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(denoising, "VALIDATION_SIGMAS", VALIDATION_SIGMAS)  # all of them, see `quick_checkpoints`
     trainer = make_trainer(workshop, learning_rate=2e-3)
     before = finish(trainer.objective.validate(trainer.ema.network, trainer.autocast))
     for _ in range(60):

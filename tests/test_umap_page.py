@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,26 +27,10 @@ from glyffctl.figures.map_html import MapLabels, save_map_page
 from glyffctl.figures.map_scene import Colouring, MapScene
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
-from tests.browsing import card, chromium, fly, look_for, outside, press, text, visit, wait
+from tests.browsing import card, fly, look_for, outside, press, text, visit, wait
 from tests.conftest import page_data
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    """A window of 1200×800 pixels and a mouse."""
-    driver = chromium()
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def phone() -> Iterator[webdriver.Chrome]:
-    """A screen of 390×844 pixels and fingers."""
-    driver = chromium(phone=True)
-    yield driver
-    driver.quit()
 
 
 def test_the_page_finds_and_shows(mapped: tuple[UmapReport, Path], browser: webdriver.Chrome) -> None:

@@ -1,24 +1,15 @@
 """The page of the map on a phone: taps, fingers, a folded legend."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium import webdriver
 
 from glyffctl.workflows.umap import UmapReport
-from tests.browsing import card, chromium, fly, outside, touch, visit, wait
+from tests.browsing import card, fly, outside, touch, visit, wait
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def phone() -> Iterator[webdriver.Chrome]:
-    """A screen of 390×844 pixels and fingers."""
-    driver = chromium(phone=True)
-    yield driver
-    driver.quit()
 
 
 def test_a_tap_shows_the_card_until_the_next_tap_elsewhere(

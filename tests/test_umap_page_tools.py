@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from glyffctl.figures.map_html import MapLabels, save_map_page
 from glyffctl.figures.map_scene import Colouring, MapScene, MarkedPicture, Trail
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.umap import UmapReport
-from tests.browsing import card, chromium, fly, look_for, press, text, touch, visit, wait
+from tests.browsing import card, fly, look_for, press, text, touch, visit, wait
 from tests.conftest import page_data
 
 pytestmark = pytest.mark.browser
@@ -45,22 +44,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser(folder: Path) -> Iterator[webdriver.Chrome]:
+def browser(browser: webdriver.Chrome, folder: Path) -> webdriver.Chrome:
     """A window whose inside has 1200×800 pixels, and a mouse."""
-    driver = chromium()
     size = {"width": WIDE, "height": HIGH, "deviceScaleFactor": 1, "mobile": False}
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def phone() -> Iterator[webdriver.Chrome]:
-    """A screen of 390×844 pixels and fingers."""
-    driver = chromium(phone=True)
-    yield driver
-    driver.quit()
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    return browser
 
 
 def radicals(count: int) -> Groups:

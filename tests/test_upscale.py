@@ -24,7 +24,7 @@ from glyffctl.workflows.models import load_any
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.train import TrainOptions, train
 from glyffctl.workflows.upscale import upscale, upscale_options_from_picture
-from tests.conftest import Workshop, cautions, crashed, follow, of_kind
+from tests.conftest import Workshop, cautions, crashed, follow, stop_at_checkpoint
 
 SETTINGS = """
 [network]
@@ -43,10 +43,10 @@ steps = 2
 
 
 @pytest.fixture(scope="module")
-def large_data(noto_sans: Path, unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def large_data(noto_face: Path, unihan: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of 128×128, four times as wide as what `tiny_run` draws."""
     out = tmp_path_factory.mktemp("large") / "data"
-    finish(prepare(PrepareOptions(fonts=(noto_sans,), definitions=unihan, size=128, ranges="U+4E00-4E10", out=out)))
+    finish(prepare(PrepareOptions(fonts=(noto_face,), definitions=unihan, size=128, ranges="U+4E00-4E10", out=out)))
     return out
 
 
@@ -79,9 +79,7 @@ def test_it_trains_without_embeddings_and_shows_what_it_enlarges(upscaler: Path,
 
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(upscaler: Path, large_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    for event in train(options(large_data, out)):  # leave after the first checkpoint, as a killed process would
-        if of_kind([event], "checkpoint"):
-            break
+    stop_at_checkpoint(train(options(large_data, out)))
     finish(train(options(large_data, out)))
     assert load_model(out).identity == load_model(upscaler).identity
 

@@ -25,7 +25,7 @@ from glyffctl.core.theory.planar import energy_distance
 from glyffctl.figures.page import Section, page
 from glyffctl.figures.workbench_html import workbench
 from glyffctl.figures.workbench_still import NAMES, STEPS, fresh_samples, ink, walks
-from tests.browsing import chromium, touch, wait
+from tests.browsing import touch, wait
 from tests.test_workbench import scene
 
 pytestmark = pytest.mark.browser
@@ -44,20 +44,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     file: Path = tmp_path_factory.mktemp("page") / "index.html"
     file.write_text(page("Title", ["About."], [section]), "utf-8")
     return file.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    driver = chromium()
-    yield driver
-    driver.quit()
-
-
-@pytest.fixture(scope="module")
-def phone() -> Iterator[webdriver.Chrome]:
-    driver = chromium(phone=True)
-    yield driver
-    driver.quit()
 
 
 def settle(driver: webdriver.Chrome) -> None:

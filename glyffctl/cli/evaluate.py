@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,6 +31,10 @@ from glyffctl.cli.options import (
 from glyffctl.cli.output import run, say
 from glyffctl.cli.typed import pronoun, typed_beside, was_typed
 from glyffctl.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from glyffctl.workflows.events import Event
+    from glyffctl.workflows.held_out import HeldOutReport
 
 _RESTORATION = {"model", "data", "pictures", "device", "out", "json"}
 """Parameters allowed where --model names a codec,"""
@@ -201,33 +206,37 @@ def evaluate(
 def _restoration(ctx: typer.Context, model: Path) -> None:
     """Measure the codec or upscaler `model` with the options that were typed."""
     from glyffctl.core.models.codec_file import is_codec
-    from glyffctl.display.restoration_table import show_restoration
     from glyffctl.workflows.restoration import RestorationOptions, restoration
 
     allowed = _RESTORATION if is_codec(model) else _DRAWN_RESTORATION
     if refused := typed_beside(ctx, allowed):
         kind = "a codec" if is_codec(model) else "an upscaler"
         raise UsageError(f"{model} is {kind}, which takes no {', no '.join(refused)}; leave {pronoun(refused)} out")
-    typed = {name: ctx.params[name] for name in allowed - {"json", "model"} if was_typed(ctx, name)}
-    as_json = ctx.params["json"]
-    report = run(restoration(RestorationOptions(model=model, **typed)), as_json=as_json)
-    if not as_json:
-        show_restoration(report)
-        say(report.out)
+    _show(ctx, restoration(RestorationOptions(model=model, **_typed(ctx, allowed))))
 
 
 def _retrieval(ctx: typer.Context, model: Path) -> None:
     """Measure the contrastive towers `model` with the options that were typed."""
-    from glyffctl.display.restoration_table import show_restoration
     from glyffctl.workflows.retrieval import RetrievalOptions, retrieval
 
     if refused := typed_beside(ctx, _RETRIEVAL):
         raise UsageError(
             f"{model} has contrastive towers, which take no {', no '.join(refused)}; leave {pronoun(refused)} out"
         )
-    typed = {name: ctx.params[name] for name in _RETRIEVAL - {"json", "model"} if was_typed(ctx, name)}
+    _show(ctx, retrieval(RetrievalOptions(model=model, **_typed(ctx, _RETRIEVAL))))
+
+
+def _typed(ctx: typer.Context, allowed: set[str]) -> dict[str, Any]:
+    """The options among `allowed` that were typed, for what is measured."""
+    return {name: ctx.params[name] for name in allowed - {"json", "model"} if was_typed(ctx, name)}
+
+
+def _show(ctx: typer.Context, measuring: Generator[Event, None, HeldOutReport]) -> None:
+    """Run a measurement on held-out glyphs, and show its figures and where they are."""
+    from glyffctl.display.restoration_table import show_restoration
+
     as_json = ctx.params["json"]
-    report = run(retrieval(RetrievalOptions(model=model, **typed)), as_json=as_json)
+    report = run(measuring, as_json=as_json)
     if not as_json:
         show_restoration(report)
         say(report.out)

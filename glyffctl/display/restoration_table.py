@@ -6,13 +6,12 @@ from rich.console import Console
 
 from glyffctl.core.evaluation.reconstruction import ReconstructionRow
 from glyffctl.display.evaluation_table import as_text, new_table
-from glyffctl.workflows.restoration import RestorationReport
-from glyffctl.workflows.retrieval import RetrievalReport
+from glyffctl.workflows.held_out import HeldOutReport
 
 _MANY = 100  # of which no digit after the point matters
 
 
-def show_restoration(report: RestorationReport | RetrievalReport, console: Console | None = None) -> None:
+def show_restoration(report: HeldOutReport, console: Console | None = None) -> None:
     """Print all metrics on stdout."""
     console = console or Console(highlight=False)
     columns = list(dict.fromkeys(by for row in report.figures for by in row.of))

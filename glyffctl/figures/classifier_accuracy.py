@@ -78,6 +78,7 @@ def draw_classifiers(scene: DemoScene) -> MeasuredFigure:  # noqa: ARG001 (all f
     )
 
 
-def _last_above(sigma: list[float], found: list[Estimate], least: float = 0.5) -> str:
-    above = [level for level, each in zip(sigma, found, strict=True) if each.value >= least]
+def _last_above(sigma: list[float], found: list[Estimate]) -> str:
+    """The highest of the levels at which at least half are named."""
+    above = [level for level, each in zip(sigma, found, strict=True) if each.value >= 0.5]
     return f"{max(above):g}" if above else "none"

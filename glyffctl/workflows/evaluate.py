@@ -30,7 +30,7 @@ from glyffctl.core.evaluation.report import EvaluateReport, PartRow, Row, StepsR
 from glyffctl.core.io.atomic import check_writable, write_text
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.names import utf8_name
-from glyffctl.core.models.checkpoint import TrainedModel
+from glyffctl.core.models.checkpoint import Model, TrainedModel
 from glyffctl.core.models.drawer import Drawer, encode_prompts
 from glyffctl.core.models.recipe import FEW_STEP, Recipe
 from glyffctl.core.precision import check_precision
@@ -48,6 +48,7 @@ from glyffctl.workflows.evaluate_rows import (
 from glyffctl.workflows.evaluate_towers import tower_rows
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
 from glyffctl.workflows.find_model import find_model
+from glyffctl.workflows.held_out import check_out, check_seed
 from glyffctl.workflows.models import choose_recipe, load_any, load_text_encoder
 from glyffctl.workflows.sampler_comparison import compare_samplers
 from glyffctl.workflows.towers import load_towers, towers_path
@@ -56,7 +57,6 @@ from glyffctl.workflows.words import warn_of_unknown_words
 FEWEST = 16  # held-out glyphs that a comparison of distributions needs
 _MOST_CLASSIFIED = 20_000
 _BATCH = 256
-_LARGEST_SEED = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +113,7 @@ class EvaluateOptions:
         check_precision(self.precision)
         if self.pictures < FEWEST:
             raise UsageError(f"--pictures must be at least {FEWEST}, not {self.pictures}")
-        if not 0 <= self.seed < _LARGEST_SEED:
-            raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
+        check_seed(self.seed)
         if self.steps_table and self.recipe is not None and self.recipe.schedule is not None:
             raise UsageError("--steps-table compares samplers at the model's own levels; leave --schedule out")
 
@@ -138,17 +137,7 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     if options.steps_table and model.network.one_pass:
         raise UsageError("this model draws in one pass, and has no steps to compare; leave `steps_table` out")
     real = _RealGlyphs.open(options.data, model.codec.size, options.pictures)
-    yield Note(
-        f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
-    )
-    if not isinstance(model, TrainedModel):
-        yield Caution(
-            "the model's training data are not known: it may have been trained on the held-out characters",
-            "training-data-unknown",
-        )
-    elif model.origin.config.training.holdout < HOLDOUT:
-        yield Caution("the model was trained on some of the characters that are held out here", "trained-on-holdout")
-
+    yield from _introduced(model, path, why)
     glyphs, held = real.glyphs, real.held
     definitions = [glyphs.captions[i] for i in glyphs.caption_of[held].tolist()]
     encoder = yield from load_text_encoder(model, options.encoder)
@@ -202,6 +191,20 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     return report
 
 
+def _introduced(model: Model, path: Path, why: str) -> Generator[Event, None, None]:
+    """Say which model is measured, and whether it may know the glyphs that it is measured on."""
+    yield Note(
+        f"model: {model_name(path)}{why}, {model.history}", "model-chosen", {"model": path, "history": model.history}
+    )
+    if not isinstance(model, TrainedModel):
+        yield Caution(
+            "the model's training data are not known: it may have been trained on the held-out characters",
+            "training-data-unknown",
+        )
+    elif model.origin.config.training.holdout < HOLDOUT:
+        yield Caution("the model was trained on some of the characters that are held out here", "trained-on-holdout")
+
+
 def _load_classifier(path: Path | None) -> tuple[RadicalClassifier, dict[str, Any]]:
     """Load the classifier; the error says how to get one."""
     try:
@@ -213,9 +216,7 @@ def _load_classifier(path: Path | None) -> tuple[RadicalClassifier, dict[str, An
 
 def _check_files(options: EvaluateOptions) -> None:
     """Raise errors about files before slow work."""
-    if options.out.suffix.lower() != ".json":
-        raise UsageError(f"--out takes a .json file, not {options.out}")
-    check_writable(options.out)
+    check_out(options.out)
     if options.drawings is not None:
         if options.drawings.suffix.lower() != ".safetensors":
             raise UsageError(f"--drawings takes a .safetensors file, not {options.drawings}")

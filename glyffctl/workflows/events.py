@@ -174,17 +174,17 @@ def finish(workflow: Generator[Yielded, None, Result], on_event: Callable[[Yield
 
 
 def with_fraction(
-    work: Generator[float, None, Result], task: str, total: float = 1, unit: str = "", note: str = ""
+    work: Generator[float, None, Result], task: str, total: float = 1, unit: str = ""
 ) -> Generator[Event, None, Result]:
     """Run work that yields the share done, 0 to 1, and report it as progress of `total` units of `task`."""
     while True:
         try:
             done = next(work)
         except StopIteration as stop:
-            yield Progress(task, total, total, unit, note)
+            yield Progress(task, total, total, unit)
             result: Result = stop.value
             return result
-        yield Progress(task, done * total, total, unit, note)
+        yield Progress(task, done * total, total, unit)
 
 
 def with_progress(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,7 @@ from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, GlyffError, UsageError
 from glyffctl.core.evaluation.classifier_training import HOLDOUT
-from glyffctl.core.evaluation.reconstruction import ReconstructionRow, reconstruction_rows
-from glyffctl.core.io.atomic import check_writable, write_text
+from glyffctl.core.evaluation.reconstruction import reconstruction_rows
 from glyffctl.core.io.names import utf8_name
 from glyffctl.core.models.checkpoint import MODEL_FILE, Origin, load_model, load_origin
 from glyffctl.core.models.codec_file import is_codec, load_codec
@@ -29,62 +27,34 @@ from glyffctl.core.models.files import enlarges
 from glyffctl.core.models.upscaler import Upscaler, enlarge_smoothly, reduced
 from glyffctl.core.precision import check_precision
 from glyffctl.workflows.events import Caution, Event, Note, Progress, with_progress
+from glyffctl.workflows.held_out import HeldOutOptions, HeldOutReport, check_out, write_report
 
-_LARGEST_SEED = 2**62
 _CODED_AT_ONCE = 16  # pictures
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestorationOptions:
-    """The options of `restoration`.
+class RestorationOptions(HeldOutOptions):
+    """The options of `restoration`: of a codec or an upscaler, see `restores`.
+
+    For an upscaler the data are as large as it draws them, and the noise of its picture k has seed + k.
 
     Attributes:
-        model: the run or the file of a codec or an upscaler, see `restores`.
-        data: a folder of real glyphs, in the fonts that it was trained on; for an upscaler as large as it draws them.
         pictures: the most glyphs of held-out characters.
-        seed: the noise of an upscaler's picture k has seed + k.
         batch: most pictures that an upscaler draws at once.
         precision: of an upscaler, as in `sample`.
-        device: see `core.device.choose_device`.
-        out: the JSON file.
     """
 
-    model: Path
-    data: Path = Path("data")
     pictures: int = 64
-    seed: int = 0
     batch: int = 4
     precision: str = "auto"
-    device: str = "auto"
-    out: Path = Path("evaluation.json")
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
+        super().__post_init__()
         for name, value in (("pictures", self.pictures), ("batch", self.batch)):
             if value < 1:
                 raise UsageError(f"--{name} must be at least 1, not {value}")
         check_precision(self.precision)
-        if not 0 <= self.seed < _LARGEST_SEED:
-            raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
-
-
-@dataclass(frozen=True)
-class RestorationReport:
-    """What was measured, and on what.
-
-    Attributes:
-        out: the JSON file.
-        model: path, weights, kind ("codec" or "upscaler"), and how it draws.
-        data: path, fingerprint, and how many held-out glyphs were measured.
-        figures: the metrics.
-        seconds: all of it took.
-    """
-
-    out: Path
-    model: dict[str, Any]
-    data: dict[str, Any]
-    figures: list[ReconstructionRow]
-    seconds: float
 
 
 def restores(path: Path | None) -> bool:
@@ -92,31 +62,28 @@ def restores(path: Path | None) -> bool:
     return path is not None and (is_codec(path) or enlarges(path / MODEL_FILE if path.is_dir() else path))
 
 
-def restoration(options: RestorationOptions) -> Generator[Event, None, RestorationReport]:
+def restoration(options: RestorationOptions) -> Generator[Event, None, HeldOutReport]:
     """Measure how held-out glyphs come back.
 
     Raises:
         GlyffError: the model, the data or the output cannot be used.
     """
     started = time.perf_counter()
-    if options.out.suffix.lower() != ".json":
-        raise UsageError(f"--out takes a .json file, not {options.out}")
-    check_writable(options.out)
+    check_out(options.out)
     device = choose_device(options.device)
     measured = _measure_codec if is_codec(options.model) else _measure_upscaler
     model, glyphs, index, made = yield from measured(options, device)
     yield Progress("Measuring", 0, 1)
     figures = reconstruction_rows(made, glyphs.images(index)[:, 0])
     yield Progress("Measuring", 1, 1)
-    report = RestorationReport(
+    report = HeldOutReport(
         out=options.out,
         model={"path": utf8_name(options.model), **model},
         data={"path": utf8_name(options.data), "fingerprint": glyphs.fingerprint(), "held_out": len(index)},
         figures=figures,
         seconds=time.perf_counter() - started,
     )
-    plain = asdict(report) | {"out": utf8_name(options.out)}
-    write_text(options.out, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+    write_report(report)
     return report
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,75 +16,42 @@ from glyffctl.core.data.subset import evenly_spaced
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.evaluation.classifier_training import HOLDOUT
-from glyffctl.core.evaluation.reconstruction import ReconstructionRow
 from glyffctl.core.evaluation.retrieval import retrieval_rows
-from glyffctl.core.io.atomic import check_writable, write_text
+from glyffctl.core.io.names import utf8_name
 from glyffctl.core.networks.contrastive import ranks
 from glyffctl.core.noise import permutation
 from glyffctl.workflows.events import Caution, Event
+from glyffctl.workflows.held_out import HeldOutOptions, HeldOutReport, check_out, write_report
 from glyffctl.workflows.towers import load_towers
 
 _FEWEST = 2
-_LARGEST_SEED = 2**62
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalOptions:
-    """The options of `retrieval`.
+class RetrievalOptions(HeldOutOptions):
+    """The options of `retrieval`; the seed is that of the shuffled pairs.
 
     Attributes:
-        model: the run or the model file of towers.
-        data: a folder of real glyphs, in the fonts that they were trained on.
         pictures: the most held-out characters, one glyph of each.
-        seed: of the shuffled pairs.
-        device: see `core.device.choose_device`.
-        out: the JSON file.
     """
 
-    model: Path
-    data: Path = Path("data")
     pictures: int = 20_000
-    seed: int = 0
-    device: str = "auto"
-    out: Path = Path("evaluation.json")
 
     def __post_init__(self) -> None:
         """Raise UsageError for values out of range."""
+        super().__post_init__()
         if self.pictures < _FEWEST:
             raise UsageError(f"--pictures must be at least {_FEWEST}, not {self.pictures}")
-        if not 0 <= self.seed < _LARGEST_SEED:
-            raise UsageError(f"--seed must be in 0…2⁶²−1, not {self.seed}")
 
 
-@dataclass(frozen=True)
-class RetrievalReport:
-    """What was measured, and on what.
-
-    Attributes:
-        out: the JSON file.
-        model: path, weights, loss, and the pictures of its training.
-        data: path, fingerprint, how many held-out glyphs were measured, and among how many definitions.
-        figures: the metrics.
-        seconds: all of it took.
-    """
-
-    out: Path
-    model: dict[str, Any]
-    data: dict[str, Any]
-    figures: list[ReconstructionRow]
-    seconds: float
-
-
-def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalReport]:
+def retrieval(options: RetrievalOptions) -> Generator[Event, None, HeldOutReport]:
     """Measure how well towers find glyphs and definitions of held-out characters by each other.
 
     Raises:
         GlyffError: the model, its text encoder, the data or the output cannot be used.
     """
     started = time.perf_counter()
-    if options.out.suffix.lower() != ".json":
-        raise UsageError(f"--out takes a .json file, not {options.out}")
-    check_writable(options.out)
+    check_out(options.out)
     device = choose_device(options.device)
     towers = yield from load_towers(options.model, device)
     origin = towers.model.origin
@@ -113,16 +77,16 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalRepo
     new = not_learned(glyphs, origin.config.training.holdout)
     new_glyph = new[own]
     of_new = {"glyph → text": new_glyph, "text → glyph": new[caption], "shuffled": new_glyph}
-    report = RetrievalReport(
+    report = HeldOutReport(
         out=options.out,
         model={
-            "path": str(options.model),
+            "path": utf8_name(options.model),
             "weights": towers.model.identity,
             "pictures": towers.model.images,
             "loss": towers.network.config.loss,
         },
         data={
-            "path": str(options.data),
+            "path": utf8_name(options.data),
             "fingerprint": glyphs.fingerprint(),
             "held_out": len(index),
             "definitions": len(caption),
@@ -134,7 +98,7 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, RetrievalRepo
         ),
         seconds=time.perf_counter() - started,
     )
-    write_text(options.out, json.dumps(asdict(report) | {"out": str(options.out)}, indent=1, ensure_ascii=False) + "\n")
+    write_report(report)
     return report
 
 

@@ -127,24 +127,10 @@ class Run:
             existing = checkpoint.load_origin(self.out)
         except ModelError as error:
             raise ModelError(f"{error}; name another folder with --out") from error
-        if existing is not None:
-            old, new = _fixed_settings(existing), _fixed_settings(self.origin)
-            changed = [f"{name} ({old.get(name)} there, {new[name]} now)" for name in new if old.get(name) != new[name]]
-            kinds = [change for change in changed if change.startswith(("network.kind ", "codec.kind "))]
-            changed = kinds or changed
-            if changed and self._has_trained():
-                if len(changed) == 1 and changed[0].startswith("codec.weights "):
-                    raise TrainingError(
-                        f"{self.out} was trained with another codec than the one named now, which has perhaps been "
-                        "trained on; leave --codec out to go on with the codec that the run keeps, or name another "
-                        "folder with --out"
-                    )
-                raise TrainingError(
-                    f"{self.out} holds another run: {', '.join(changed[:4])}"
-                    f"{' and more' if len(changed) > 4 else ''}; name another folder with --out"
-                )
-            if changed:
-                (self.out / checkpoint.STATE_FILE).unlink(missing_ok=True)
+        if existing is not None and (changed := self._changed(existing)):
+            if self._has_trained():
+                raise TrainingError(self._another_run(changed))
+            (self.out / checkpoint.STATE_FILE).unlink(missing_ok=True)
         if not (self.out / checkpoint.STATE_FILE).exists() and (self.out / self.trainer.objective.file).exists():
             raise ModelError(f"{self.out} has no {checkpoint.STATE_FILE} any more; {self._restart_hint}")
         checkpoint.save_origin(self.out, self.origin)
@@ -153,6 +139,25 @@ class Run:
             return False
         self._load_state()
         return True
+
+    def _changed(self, existing: Origin) -> list[str]:
+        """Which fixed settings differ from those of the run in the folder, in words; their kinds alone if these do."""
+        old, new = _fixed_settings(existing), _fixed_settings(self.origin)
+        changed = [f"{name} ({old.get(name)} there, {new[name]} now)" for name in new if old.get(name) != new[name]]
+        return [change for change in changed if change.startswith(("network.kind ", "codec.kind "))] or changed
+
+    def _another_run(self, changed: list[str]) -> str:
+        """Say why the run in the folder cannot go on with these changes."""
+        if len(changed) == 1 and changed[0].startswith("codec.weights "):
+            return (
+                f"{self.out} was trained with another codec than the one named now, which has perhaps been "
+                "trained on; leave --codec out to go on with the codec that the run keeps, or name another "
+                "folder with --out"
+            )
+        return (
+            f"{self.out} holds another run: {', '.join(changed[:4])}"
+            f"{' and more' if len(changed) > 4 else ''}; name another folder with --out"
+        )
 
     def _has_trained(self) -> bool:
         """Whether the run in the folder has made a step; if not, another run may replace it.

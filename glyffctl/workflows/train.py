@@ -126,33 +126,17 @@ def train(options: TrainOptions) -> Generator[Event, None, TrainReport | None]:
 def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) -> Generator[Event, None, TrainReport]:
     if options.gpus and options.device == "auto" and device.type == "cpu":
         yield Caution("no GPU was found: training on the CPU (--gpus 0 turns this line off)", "no-gpu")
-    preset, sections = _settings(options, device)
-    objective = find_objective(parse(sections))
-    if not objective.shared and group.size > 1:
-        raise UsageError(f"the objective {parse(sections).training.objective} trains in one process; take --gpus 1")
-    out = options.out or Path("runs") / preset
-    options = _with_teacher(options, objective, out)
-    start = _load_start(options, sections)
-    _fill_table(sections, out, start)
-    codec = choose_codec(options.codec, sections, options.data, out, start)
-    settings = parse(sections)  # errors in settings come before minutes are spent on embedding
-    objective = find_objective(settings)
-    if options.encoder is not None and not objective.captioned:
-        raise UsageError(f"the objective {settings.training.objective} reads no captions; leave --encoder out")
-    if settings.training.deterministic:
-        make_deterministic()
+    plan = _plan(options, device, group)
+    options, sections, objective, start, out = plan.options, plan.sections, plan.objective, plan.start, plan.out
     group.broadcast(sections)
-    codec = share_codec(codec, group)
+    codec = share_codec(plan.codec, group)
 
     glyphs = open_glyphs(options.data, sections["codec"].get("size"))
     # The text encoder decides the width later; any will do to complain about sizes before minutes are spent on it.
-    config = fit_to_data(sections, glyphs.size, settings.network.text_width, codec)
+    config = fit_to_data(sections, glyphs.size, parse(sections).network.text_width, codec)
     objective.check(config)
     check_memory(config, len(glyphs), group.size, device)
-    encoder = _teachers_encoder(options, start) if objective.taught and start is not None else options.encoder
-    embedded = options.encoder is None and (options.data / embeddings.FILE_NAME).exists()
-    if objective.captioned and not embedded:
-        yield from embed(EmbedOptions(options.data, encoder or BUNDLED, device=str(device)))
+    yield from _embed_captions(plan, device)
     group.barrier()
     cached = _embeddings(options.data, glyphs, config)
     if start is not None:
@@ -169,9 +153,9 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         yield Note(
             f"{parameters / 1e6:.1f} M parameters, {trainer.epoch_size:,} glyphs "
             f"(+{len(glyphs) - trainer.epoch_size:,} held out), {glyphs.size}×{glyphs.size}, "
-            f"{preset} preset on {_device_name(device, group)}, into {out}",
+            f"{plan.preset} preset on {_device_name(device, group)}, into {out}",
             "training-setup",
-            {"parameters": parameters, "preset": preset, "out": out},
+            {"parameters": parameters, "preset": plan.preset, "out": out},
         )
         if resumed := run.resume():
             yield Note(f"resuming at {trainer.images:,} pictures", "run-resumed", {"images": trainer.images})
@@ -184,6 +168,60 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
         yield from run.run()
         epochs, then = trainer.images / trainer.epoch_size, next_step(trainer.objective, out)
         return TrainReport(out, parameters, trainer.images, epochs, run.seconds, run.validation, then)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What a run is to be, before its data are read.
+
+    Attributes:
+        options: with a teacher where the objective takes one.
+        preset: the name of the preset.
+        sections: all settings, with those of `start`, by section.
+        objective: what learns.
+        start: the model to start or to learn from.
+        codec: what pictures become first, if that has weights.
+        out: the run folder.
+    """
+
+    options: TrainOptions
+    preset: str
+    sections: dict[str, dict[str, Any]]
+    objective: type[Objective]
+    start: TrainedModel | None
+    codec: Latents | None
+    out: Path
+
+
+def _plan(options: TrainOptions, device: torch.device, group: ProcessGroup) -> _Plan:
+    """Read the settings and load what they name: errors in these come before minutes are spent on embedding."""
+    preset, sections = _settings(options, device)
+    objective = find_objective(parse(sections))
+    if not objective.shared and group.size > 1:
+        raise UsageError(f"the objective {parse(sections).training.objective} trains in one process; take --gpus 1")
+    out = options.out or Path("runs") / preset
+    options = _with_teacher(options, objective, out)
+    start = _load_start(options, sections)
+    _fill_table(sections, out, start)
+    codec = choose_codec(options.codec, sections, options.data, out, start)
+    settings = parse(sections)
+    objective = find_objective(settings)  # anew: `start` brings its own kind of network
+    if options.encoder is not None and not objective.captioned:
+        raise UsageError(f"the objective {settings.training.objective} reads no captions; leave --encoder out")
+    if settings.training.deterministic:
+        make_deterministic()
+    return _Plan(options, preset, sections, objective, start, codec, out)
+
+
+def _embed_captions(plan: _Plan, device: torch.device) -> Generator[Event, None, None]:
+    """Run the captions through the text encoder where they are read, and are not embedded yet, or by another one."""
+    options, objective = plan.options, plan.objective
+    encoder = options.encoder
+    if objective.taught and plan.start is not None:
+        encoder = _teachers_encoder(options, plan.start)
+    embedded = options.encoder is None and (options.data / embeddings.FILE_NAME).exists()
+    if objective.captioned and not embedded:
+        yield from embed(EmbedOptions(options.data, encoder or BUNDLED, device=str(device)))
 
 
 def _begin(

@@ -38,10 +38,10 @@ class Groups:
         """The number of points in no group."""
         return int((self.of < 0).sum())
 
-    def largest(self, most: int = MOST_GROUPS) -> Groups:
-        """The `most` largest groups; points in others are in none."""
-        of = torch.where(self.of < most, self.of, -1)
-        return replace(self, labels=self.labels[:most], counts=self.counts[:most], of=of)
+    def largest(self) -> Groups:
+        """The `MOST_GROUPS` largest groups; points in others are in none."""
+        of = torch.where(self.of < MOST_GROUPS, self.of, -1)
+        return replace(self, labels=self.labels[:MOST_GROUPS], counts=self.counts[:MOST_GROUPS], of=of)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,31 +12,29 @@ from torch import Tensor
 from glyffctl.core.data.structure import LEFT_RIGHT, TOP_BOTTOM
 
 VOTES = 15
-"""Neighbors in the map that vote on the kind of a glyph."""
+"""Neighbors in the map that vote on the kind of a glyph, itself not among them; an odd number."""
 
 
-def separation(points: Tensor, labels: Tensor, votes: int = VOTES) -> float:
+def separation(points: Tensor, labels: Tensor) -> float:
     """The balanced accuracy of predicting each point's kind by majority vote of its nearest labelled neighbors.
 
     It is the mean of the accuracies of the two kinds. 0.5 is chance, whatever the two counts are.
 
     Args:
         points: (N, 2) float32.
-        labels: (N,) 0 and 1, both present; points with −1 are ignored.
-        votes: the number of neighbors, without the point itself; odd, and fewer than there are labelled points.
+        labels: (N,) 0 and 1, both present, of more than `VOTES` points; points with −1 are ignored.
     """
     kept = labels >= 0
     points, labels = points[kept], labels[kept]
-    assert votes % 2 == 1
-    assert votes < len(labels)
+    assert len(labels) > VOTES
     places = points.numpy()
     # Among points at the same place, the order of the neighbors is arbitrary: the point itself can be any of them.
-    _, index = cKDTree(places).query(places, k=votes + 1)
+    _, index = cKDTree(places).query(places, k=VOTES + 1)
     neighbors = torch.from_numpy(np.asarray(index))
     itself = neighbors == torch.arange(len(labels))[:, None]
-    itself[~itself.any(1), -1] = True  # more points at the same place than votes: leave out any of them
-    others = labels[neighbors[~itself].view(len(labels), votes)]
-    right = (2 * others.sum(1) > votes).long() == labels
+    itself[~itself.any(1), -1] = True  # more points at the same place than `VOTES`: leave out any of them
+    others = labels[neighbors[~itself].view(len(labels), VOTES)]
+    right = (2 * others.sum(1) > VOTES).long() == labels
     return float((right[labels == 0].double().mean() + right[labels == 1].double().mean()) / 2)
 
 

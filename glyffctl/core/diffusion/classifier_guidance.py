@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from glyffctl.core.diffusion.denoiser import Denoise
+from glyffctl.core.diffusion.denoiser import Denoise, column
 
 Gradient = Callable[[Tensor, Tensor], Tensor]
 """∇ₓ log p(y | x, σ): x and the result (B, C, H, W), sigma (B,) on the CPU."""
@@ -40,9 +40,9 @@ class NoisyClassifier:
     def log_probabilities(self, x: Tensor, sigma: Tensor) -> Tensor:
         """(B, K): log p(y | x, σ) in nats, of x (B, C, H, W) and sigma (B,), on the CPU or where x is."""
         sigma = sigma.double()
-        scale = (1 + sigma**2).rsqrt().to(x.dtype).to(x.device, non_blocking=x.device.type == "cuda")
+        z = x * column((1 + sigma**2).rsqrt(), x)
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
-            logits = self.network(x * scale[:, None, None, None], sigma)
+            logits = self.network(z, sigma)
         return logits.to(x.dtype).log_softmax(1)
 
     def gradient(self, label: int) -> Gradient:

@@ -27,10 +27,6 @@ from torch.nn import functional as F
 from glyffctl.core.diffusion.condition import Condition
 
 PredictionType = Literal["eps", "v", "x0"]
-Weighting = Literal["simple", "v", "min-snr"]
-
-MIN_SNR_GAMMA = 5.0
-LARGEST_SNR = 25.0  # of the weighting "v": σ = 0.2
 
 
 class Denoise(Protocol):
@@ -64,26 +60,11 @@ def coefficients(prediction: PredictionType, sigma: Tensor) -> tuple[Tensor, Ten
     return torch.zeros_like(sigma), torch.ones_like(sigma)
 
 
-def loss_weight(weighting: Weighting, prediction: PredictionType, sigma: Tensor) -> Tensor:
-    """(B,) float64: the weight of the squared error of F at each σ.
+def column(values: Tensor, x: Tensor) -> Tensor:
+    """`values` (B,), a factor for each row of x (B, C, H, W), as (B, 1, 1, 1) of its type and on its device.
 
-    With SNR = 1/σ², the weight of the squared error of x0 is, carried over to F by c_out²:
-
-    - "simple": whatever makes the weight of F's error 1; for eps that is DDPM's simple loss.
-    - "v": SNR + 1, the error of v, whatever F predicts. The SNR is capped at 25: below σ = 0.2 nothing of a glyph's
-      shape is open any more. With prediction "x0" it is what Li and He (2025, arXiv 2511.13720) advise for patches.
-    - "min-snr": min(SNR, 5) (Hang et al. 2023, arXiv 2303.09556).
+    Without waiting for what that device is doing.
     """
-    if weighting == "simple":
-        return torch.ones_like(sigma, dtype=torch.float64)
-    _, c_out = coefficients(prediction, sigma)
-    snr = sigma.double() ** -2
-    weight = snr.clamp(max=LARGEST_SNR) + 1 if weighting == "v" else snr.clamp(max=MIN_SNR_GAMMA)
-    return weight * c_out**2
-
-
-def _column(values: Tensor, x: Tensor) -> Tensor:
-    """`values` (B,) as (B, 1, 1, 1) on the device of x, without waiting for what that device is doing."""
     return values.to(x.dtype).to(x.device, non_blocking=x.device.type == "cuda").reshape(-1, 1, 1, 1)
 
 
@@ -103,7 +84,7 @@ class Denoiser:
 
     def _network(self, x: Tensor, sigma: Tensor, context: Any) -> Tensor:
         sigma = sigma.double()
-        z = x * _column((1 + sigma**2).rsqrt(), x)
+        z = x * column((1 + sigma**2).rsqrt(), x)
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
             output = self.network(z, sigma, context)
         if output.shape != z.shape:
@@ -113,12 +94,12 @@ class Denoiser:
     def __call__(self, x: Tensor, sigma: Tensor, context: Any) -> Tensor:
         """D(x, σ): x (B, C, H, W), sigma (B,), context from `network.encode`."""
         c_skip, c_out = coefficients(self.prediction, sigma)
-        return _column(c_skip, x) * x + _column(c_out, x) * self._network(x, sigma, context)
+        return column(c_skip, x) * x + column(c_out, x) * self._network(x, sigma, context)
 
     def loss(self, x0: Tensor, eps: Tensor, sigma: Tensor, context: Any) -> Tensor:
         """(B,): the mean squared error of F on each noisy x0 + σ·ε, unweighted."""
         c_skip, c_out = coefficients(self.prediction, sigma)
-        x = x0 + _column(sigma, x0) * eps
+        x = x0 + column(sigma, x0) * eps
         # (x0 − c_skip·x)/c_out, regrouped so that nothing large cancels at either end of σ.
-        target = x0 * _column((1 - c_skip) / c_out, x0) - eps * _column(c_skip * sigma / c_out, x0)
+        target = x0 * column((1 - c_skip) / c_out, x0) - eps * column(c_skip * sigma / c_out, x0)
         return F.mse_loss(self._network(x, sigma, context), target, reduction="none").mean(dim=(1, 2, 3))

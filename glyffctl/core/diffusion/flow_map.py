@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.diffusion.denoiser import PredictionType, coefficients
+from glyffctl.core.diffusion.denoiser import PredictionType, coefficients, column
 from glyffctl.core.diffusion.samplers import Step, levels
 
 
@@ -51,22 +51,22 @@ class FlowMap:
 
     def __call__(self, x: Tensor, sigma: Tensor, target: Tensor, guidance: Tensor, context: Any) -> Tensor:
         """D(x, σ, σ', γ): x and the result (B, C, H, W); sigma, target and guidance (B,) float64."""
-        z = x * _column((1 + sigma**2).rsqrt(), x)
+        z = x * column((1 + sigma**2).rsqrt(), x)
         with torch.autocast(x.device.type, self.autocast, enabled=self.autocast is not None):
             output = self.network(z, sigma, context, target, guidance)
         skip, out = coefficients(self.prediction, sigma)
-        return x * _column(skip, x) + output.to(x.dtype) * _column(out, x)
+        return x * column(skip, x) + output.to(x.dtype) * column(out, x)
 
 
 def jumped(x: Tensor, x0: Tensor, sigma: Tensor, target: Tensor) -> Tensor:
     """x' at the level σ' of a jump with the guess x0; sigma and target (B,)."""
-    return x0 + (x - x0) * _column(target / sigma, x)
+    return x0 + (x - x0) * column(target / sigma, x)
 
 
 def guess_of_jump(x: Tensor, end: Tensor, sigma: Tensor, target: Tensor) -> Tensor:
     """The guess x0 with which `jumped` leads from x to `end`; target < sigma, both (B,)."""
     left = target / sigma
-    return (end - x * _column(left, x)) * _column(1 / (1 - left), x)
+    return (end - x * column(left, x)) * column(1 / (1 - left), x)
 
 
 def jumps(
@@ -89,8 +89,3 @@ def jumps(
             x0 = x0.clamp(-limit, limit)
         x = jumped(x, x0, start, end)
         yield Step(i, target, x, x0)
-
-
-def _column(values: Tensor, x: Tensor) -> Tensor:
-    """`values` (B,) as (B, 1, 1, 1) of x's type on its device."""
-    return values.to(x.dtype).to(x.device, non_blocking=x.device.type == "cuda").reshape(-1, 1, 1, 1)

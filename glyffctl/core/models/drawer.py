@@ -65,7 +65,6 @@ class Drawer:
         device: torch.device,
         batch: int = 16,
         precision: str = "auto",
-        encoder: TextEncoder | None = None,
     ) -> Drawer:
         """A drawer for a model as it is now, which is moved to `device`.
 
@@ -74,13 +73,12 @@ class Drawer:
             device: where to draw.
             batch: pictures to draw at once, or fewer: as many as half of the memory that is free now has room for.
             precision: as in `precision.autocast_dtype`.
-            encoder: of prompts.
         """
         network, dtype = model.network.to(device), autocast_dtype(precision, device)
         cheaper = network if dtype is None else NarrowedNetwork(network, dtype)
         denoiser = Denoiser(cheaper, model.prediction, dtype)
         batch = min(batch, most_at_once(network, model.codec, memory_free(device)))
-        return Drawer(denoiser, model.schedule, model.codec, model.text_width, device, batch, encoder, model.few_step)
+        return Drawer(denoiser, model.schedule, model.codec, model.text_width, device, batch, few_step=model.few_step)
 
     @property
     def precision(self) -> Precision:

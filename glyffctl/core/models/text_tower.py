@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from glyffctl.core.models.files import MODEL_FILE, compares
 from glyffctl.core.networks.contrastive import Contrastive
 from glyffctl.core.text.encoder import TextEncoder
 from glyffctl.core.text.hub import is_local
-from glyffctl.core.text.loading import load_encoder
+from glyffctl.core.text.loading import MOST_TOKENS, Loading, load_encoder
 from glyffctl.core.text.vocabulary import UnknownText
 
 
@@ -61,22 +62,13 @@ class TowerEncoder(TextEncoder):
         return self._below.pieces(text)
 
 
-def open_encoder(
-    name: str | Path,
-    *,
-    max_tokens: int = 64,
-    device: torch.device | str = "cpu",
-    encodes_empty: bool = False,
-    with_transformers: bool = False,
-) -> TextEncoder:
+def open_encoder(name: str | Path, **loading: Unpack[Loading]) -> TextEncoder:
     """Load a text encoder, or the text tower of a run of `glyffctl train --preset contrastive`.
 
     Args:
         name: as in `load_encoder`; or a run folder with towers, or its model file.
-        max_tokens: as in `load_encoder`, like all that follow; of a tower, for the encoder below it.
-        device: where to encode.
-        encodes_empty: see `TextEncoder`.
-        with_transformers: ignored by a tower.
+        loading: as in `load_encoder`; of a tower `max_tokens` are those of the encoder below it, and
+            `with_transformers` is ignored.
 
     Raises:
         EmbeddingError: it cannot be loaded, is not a text encoder, or takes fewer tokens; or the encoder that a tower
@@ -85,20 +77,15 @@ def open_encoder(
     """
     path = Path(name).expanduser()
     if not ((is_local(name) or path.name == MODEL_FILE) and compares(path)):
-        return load_encoder(
-            name,
-            max_tokens=max_tokens,
-            device=device,
-            encodes_empty=encodes_empty,
-            with_transformers=with_transformers,
-        )
+        return load_encoder(name, **loading)
     try:
         model = load_model(path)
     except ModelError as error:
         raise EmbeddingError(f"cannot use the text tower of {path}: {error}") from error
-    below = load_below(model, path, max_tokens, device)
+    device = loading.get("device", "cpu")
+    below = load_below(model, path, loading.get("max_tokens", MOST_TOKENS), device)
     encoder = TowerEncoder(str(path.absolute()), below, model, device)
-    encoder.encodes_empty = encodes_empty
+    encoder.encodes_empty = loading.get("encodes_empty", False)
     return encoder
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from glyffctl.core.codecs.pixels import to_pixels, to_unit
 from glyffctl.core.device import memory_free
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.diffusion.denoiser import Denoiser
+from glyffctl.core.diffusion.denoiser import Denoiser, column
 from glyffctl.core.diffusion.guidance import clamp
 from glyffctl.core.diffusion.samplers import SAMPLERS, Step
 from glyffctl.core.diffusion.schedule import Schedule, karras
@@ -48,7 +48,7 @@ def reduced(x: Tensor, scale: int) -> Tensor:
 
 def small_condition(small: Tensor, level: Tensor, eps: Tensor) -> Condition:
     """What an upscaler sees of small pictures (B, C, h, w): noise `eps` of them at `level` (B,) float64 is added."""
-    return Condition.of_picture(small + level.to(small.dtype).to(small.device)[:, None, None, None] * eps, level)
+    return Condition.of_picture(small + column(level, small) * eps, level)
 
 
 class Passes(NamedTuple):

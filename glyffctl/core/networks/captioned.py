@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
 from glyffctl.core.networks.network import Network
+from glyffctl.core.networks.sinusoid import noise_label
 
 
 def check_ways_in(*, pooled: bool, cross: bool) -> None:
@@ -88,8 +89,7 @@ class CaptionedNetwork(Network):
 
     def forward(self, z: Tensor, sigma: Tensor, context: Context) -> Tensor:
         """z and the result (B, in_channels, size, size); sigma (B,) float64; context from `encode`."""
-        label = (sigma.log() / 4).to(z.dtype).to(z.device, non_blocking=z.device.type == "cuda")
-        return self._forward(z, label, context)
+        return self._forward(z, noise_label(sigma, z), context)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile all but what is computed on the CPU."""

@@ -19,7 +19,7 @@ from glyffctl.core.kernels.layers import group_norm
 from glyffctl.core.networks.group_norm import GroupNorm
 from glyffctl.core.networks.network import CLASSIFIERS, Network, NetworkConfig, NetworkKind
 from glyffctl.core.networks.residual import ResBlock
-from glyffctl.core.networks.sinusoid import sinusoid
+from glyffctl.core.networks.sinusoid import noise_label, sinusoid
 
 _LARGEST, _MOST_BLOCKS, _MOST_LEVELS, _MOST_CLASSES = 1 << 12, 16, 8, 1 << 16
 
@@ -105,8 +105,7 @@ class Classifier(Network):
 
     def forward(self, z: Tensor, sigma: Tensor, *_: Any) -> Tensor:
         """(B, K) float32 logits of z = x/√(1+σ²) (B, in_channels, H, W), sides multiples of the grid; sigma (B,)."""
-        label = (sigma.log() / 4).to(z.dtype).to(z.device, non_blocking=z.device.type == "cuda")
-        return self._forward(z, label)
+        return self._forward(z, noise_label(sigma, z))
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile all but what is computed on the CPU."""

@@ -1,4 +1,4 @@
-"""The sinusoidal embedding of a number."""
+"""The sinusoidal embedding of a number, and the label of a noise level that goes in there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import math
 
 import torch
 from torch import Tensor
+
+
+def noise_label(sigma: Tensor, z: Tensor) -> Tensor:
+    """(B,) of z's type on its device: ¼·ln σ of sigma (B,) float64 (Karras et al. 2022, table 1)."""
+    return (sigma.log() / 4).to(z.dtype).to(z.device, non_blocking=z.device.type == "cuda")
 
 
 def sinusoid(label: Tensor, width: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from glyffctl.core.diffusion.condition import Condition
-from glyffctl.core.networks.network import Network, channels_last
+from glyffctl.core.networks.network import Network, channels_last, zeroed
 from glyffctl.core.networks.sinusoid import sinusoid
 
 _END = -1.5  # the label of σ' = 0; those of levels above 0, ¼·ln σ', are greater
@@ -24,9 +24,7 @@ class JumpEmbedding(nn.Module):
         super().__init__()
         self.codes = width // 4
         self.hidden = nn.Linear(2 * self.codes, width)
-        self.out = nn.Linear(width, width)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Linear(width, width))
 
     def forward(self, target: Tensor, guidance: Tensor) -> Tensor:
         """Target and guidance (B,) float64, on any device: Apple's GPUs take them only once they are narrow."""

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.errors import UsageError
 from glyffctl.core.kernels.layers import layer_norm
-from glyffctl.core.networks.network import UPSCALERS, Network, NetworkConfig, NetworkKind
+from glyffctl.core.networks.network import UPSCALERS, Network, NetworkConfig, NetworkKind, zeroed
 from glyffctl.core.networks.pass_size import unet_numbers_a_row
-from glyffctl.core.networks.sinusoid import sinusoid
+from glyffctl.core.networks.sinusoid import noise_label, sinusoid
 
 _LEAST = 0.01  # added to the noise level of the small picture, which may be 0, before its logarithm is taken
 _LARGEST, _LARGEST_SIZE, _MOST_LEVELS, _MOST_SCALE = 1 << 12, 1 << 16, 8, 16
@@ -87,9 +87,7 @@ class _Block(nn.Module):
         self.conv1 = nn.Conv2d(width, width, 3, padding=1)
         self.norm = nn.LayerNorm(width)
         self.embed = nn.Linear(embedding, 2 * width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)  # type: ignore[arg-type]
+        self.conv2 = zeroed(nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """(B, width, H, W) and (B, embedding) → (B, width, H, W)."""
@@ -122,9 +120,7 @@ class Upscaler(Network):
         self.middle = nn.ModuleList(_Block(widths[-1], embedding) for _ in range(2))
         self.upsample = nn.ModuleList(nn.Conv2d(narrow, wide, 1) for wide, narrow in steps)
         self.up = nn.ModuleList(_Block(width, embedding) for width in widths[:-1])
-        self.conv_out = nn.Conv2d(widths[0], pixels, 3, padding=1)
-        nn.init.zeros_(self.conv_out.weight)
-        nn.init.zeros_(self.conv_out.bias)  # type: ignore[arg-type]
+        self.conv_out = zeroed(nn.Conv2d(widths[0], pixels, 3, padding=1))
 
     def encode(self, condition: Condition) -> Small:
         """The small picture, enlarged, and the embedding of its noise level."""
@@ -143,8 +139,7 @@ class Upscaler(Network):
 
     def forward(self, z: Tensor, sigma: Tensor, context: Small) -> Tensor:
         """z and the result (B, in_channels, H, W), sides multiples of `grid`; sigma (B,) float64."""
-        label = (sigma.log() / 4).to(z.dtype).to(z.device, non_blocking=z.device.type == "cuda")
-        return self._forward(z, label, context)
+        return self._forward(z, noise_label(sigma, z), context)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile all but what is computed on the CPU."""

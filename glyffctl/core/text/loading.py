@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from safetensors import SafetensorError
@@ -26,6 +26,8 @@ from glyffctl.core.text.hub import encoder_folder, has_weights, is_local
 from glyffctl.core.text.t5 import T5Encoder
 from glyffctl.core.text.tokenizer import BundledTokenizer
 
+MOST_TOKENS = 64
+"""That captions are cut to where nothing else is said."""
 _SAFE = {"trust_remote_code": False, "local_files_only": True}
 _LARGEST_TOKENIZER = 1 << 26  # bytes; those of a quarter of a million tokens have 35 million
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "tokenizer_config.json", "added_tokens.json")
@@ -33,10 +35,19 @@ _LONGEST_TOKEN = 10_000
 _MOST_LAYERS = 1000
 
 
+class Loading(TypedDict, total=False):
+    """The keywords of `load_encoder`, for what passes them on."""
+
+    max_tokens: int
+    device: torch.device | str
+    encodes_empty: bool
+    with_transformers: bool
+
+
 def load_encoder(
     name: str | Path,
     *,
-    max_tokens: int = 64,
+    max_tokens: int = MOST_TOKENS,
     device: torch.device | str = "cpu",
     encodes_empty: bool = False,
     with_transformers: bool = False,

@@ -43,9 +43,9 @@ def modes() -> Tensor:
     return x.reshape(-1, 2)
 
 
-def true_shares(line_count: int = 601, reach: float = 4.0) -> Tensor:
+def true_shares() -> Tensor:
     """(3,): the share of q(x; `SIGMA`) that is nearer to each mode than to the others, by the midpoint rule."""
-    line = torch.linspace(-reach, reach, line_count, dtype=torch.float64)
+    line = torch.linspace(-4.0, 4.0, 601, dtype=torch.float64)
     grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).reshape(-1, 1, 1, 2)
     density = planar_data().log_density(grid, torch.full((len(grid),), SIGMA, dtype=torch.float64)).exp()
     nearest = torch.cdist(grid.reshape(-1, 2), modes()).argmin(1)

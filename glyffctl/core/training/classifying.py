@@ -18,6 +18,7 @@ from glyffctl.core.data.radical_names import RADICALS
 from glyffctl.core.data.radicals import labels
 from glyffctl.core.device import send
 from glyffctl.core.diffusion.classifier_guidance import NoisyClassifier
+from glyffctl.core.diffusion.denoiser import column
 from glyffctl.core.errors import TrainingError
 from glyffctl.core.models.checkpoint import Origin, TrainedModel, trained_model
 from glyffctl.core.models.config import Config
@@ -95,7 +96,7 @@ class Classifying(Objective):
         """(B,): −log p(radical | x, σ) in nats; the arguments are those of `batch`."""
         x0 = self.codec.encode(shifted(self.pictures(source), top, left)).to(self.dtype)
         eps = normal(self.config.training.seed, number, tuple(x0.shape[1:]), Stream.EPS, self.dtype)
-        x = x0 + sigma.to(self.dtype)[:, None, None, None] * eps
+        x = x0 + column(sigma, x0) * eps
         found = NoisyClassifier(self.network, autocast).log_probabilities(x, sigma)
         return F.nll_loss(found, label, reduction="none")
 

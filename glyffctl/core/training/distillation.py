@@ -210,25 +210,25 @@ class Distillation(Objective):
 
     def batch(self, number: Tensor) -> Batch:
         """Caption, whether it is used, γ, and of a jump its levels, start, end and weight; of the samples `number`."""
-        few, seed, rows = self.config.few_step, self.config.training.seed, self.config.training.batch
-        step, row = number // rows, number % rows
+        few, seed, size = self.config.few_step, self.config.training.seed, self.config.training.batch
+        step, row = number // size, number % size
         turn, group = step // _GROUPS, step % _GROUPS
-        drawn = ((turn // _TURNS) * _GROUPS + group) * rows + row  # the trajectory
-        glyph = self.sample_glyphs(drawn)
+        trajectory_number = ((turn // _TURNS) * _GROUPS + group) * size + row
+        glyph = self.sample_glyphs(trajectory_number)
         caption = self.data.glyphs.caption_table.pick(
-            self.data.glyphs.character_of[glyph], uniform(seed, drawn, Stream.CAPTION)
+            self.data.glyphs.character_of[glyph], uniform(seed, trajectory_number, Stream.CAPTION)
         )
-        keep = uniform(seed, drawn, Stream.DROP) >= self.config.diffusion.caption_dropout
+        keep = uniform(seed, trajectory_number, Stream.DROP) >= self.config.diffusion.caption_dropout
         low, high = math.log(few.guidance_low), math.log(few.guidance_high)
-        guidance = (low + (high - low) * uniform(seed, drawn, Stream.GUIDANCE)).exp()
-        states = self._trajectories(drawn, caption, keep, guidance)
-        drawn_jump = torch.searchsorted(self._shares, uniform(seed, number, Stream.JUMP), right=True)
-        drawn_jump = drawn_jump.clamp(max=len(JUMPS) - 1)
-        jump = torch.tensor(JUMPS)[drawn_jump]
-        rows_ = torch.arange(len(number), device=states.device)
-        start, end = (states[rows_, place.to(states.device)] for place in jump.unbind(1))
-        sigma, target = (self.levels[place] for place in jump.unbind(1))
-        weight = self._weights[drawn_jump].to(self.dtype)
+        guidance = (low + (high - low) * uniform(seed, trajectory_number, Stream.GUIDANCE)).exp()
+        states = self._trajectories(trajectory_number, caption, keep, guidance)
+        jump = torch.searchsorted(self._shares, uniform(seed, number, Stream.JUMP), right=True)
+        jump = jump.clamp(max=len(JUMPS) - 1)  # the sum of the shares may be 1 less a rounding
+        places = torch.tensor(JUMPS)[jump].unbind(1)
+        sample = torch.arange(len(number), device=states.device)
+        start, end = (states[sample, place.to(states.device)] for place in places)
+        sigma, target = (self.levels[place] for place in places)
+        weight = self._weights[jump].to(self.dtype)
         length = self.lengths[0] if self.device.type != "cpu" else max(1, int((self._tokens[caption] * keep).max()))
         return Batch((caption, keep, guidance, sigma, target, start, end, weight), length)
 

@@ -389,6 +389,6 @@ class Trainer:
         if not (type(images) is type(before) is int and min(images, before) >= 0 and precision in get_args(Precision)):
             raise ModelError("it does not say how far the training is")
         self.images, self.images_before, self.precision = images, before, precision
-        epochs: Any = counters.get("epochs_before")  # states of before did not say
+        epochs: Any = counters.get("epochs_before")  # older versions did not write it
         self.epochs_before = before / self.epoch_size if type(epochs) is not float else epochs
         self._finite.fill_(True)
