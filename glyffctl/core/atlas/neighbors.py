@@ -126,8 +126,8 @@ def _pool(pictures: Tensor) -> Tensor:
 def nearest(points: Tensor, k: int, queries: Tensor | None = None) -> Generator[float, None, Neighbors]:
     """Find the k nearest points to each query.
 
-    Candidates are found by |a|² + |b|² − 2ab, in blocks; they are then compared by |a − b|, which does not cancel, and is
-    the same however many threads there are.
+    Candidates are found by |a|² + |b|² − 2ab, in blocks; they are then compared by |a − b|, which does not cancel,
+    and is the same however many threads there are.
 
     Args:
         points: (N, R), N ≥ k.
