@@ -48,6 +48,7 @@ function legend(parent, names) {
   names.forEach((name, k) => {
     const item = element("li", list), canvas = element("canvas", item);
     canvas.width = canvas.height = 28;
+    canvas.setAttribute("aria-hidden", "true");  // its name stands beside it
     const c = canvas.getContext("2d");
     c.fillStyle = common.palette[k];
     mark(c, k, 14, 14, 8);
