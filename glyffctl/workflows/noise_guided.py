@@ -92,7 +92,7 @@ def draws_grey_pixels(drawer: Drawer) -> bool:
 def seen(drawer: Drawer, drawing: Recorded, row: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """x, the guess and the predicted noise of a drawing as pictures, (STEPS + 1, H, W) uint8 each.
 
-    The noise is that of what is diffused, averaged over its channels: in latents it is smaller than a picture.
+    The noise is that of what is diffused, averaged over its channels; of latents each number is a square of pixels.
     """
     sigma = torch.tensor([sigma for _, sigma in drawing.levels])[:, None, None, None]
     x, guess = drawing.x[:, row], torch.cat([drawing.guesses[:, row], drawing.x[-1:, row]])
@@ -101,7 +101,8 @@ def seen(drawer: Drawer, drawing: Recorded, row: int = 0) -> tuple[Tensor, Tenso
         torch.cat([drawer.pictures(part) for part in each.split(drawer.batch)])
         for each in (x / (1 + sigma**2).sqrt(), guess)
     )
-    return z, guess, noise
+    wide = guess.shape[-1] // noise.shape[-1]
+    return z, guess, noise.repeat_interleave(wide, 1).repeat_interleave(wide, 2)
 
 
 def draw_drawing(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredFigure]:  # noqa: ARG001

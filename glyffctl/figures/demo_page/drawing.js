@@ -30,16 +30,14 @@ function drawings(content) {
   return async (k) => (made[k] ??= trajectory(noise, content.levels.map(([, sigma]) => sigma), await scaledPictures(content.sheets[k])));
 }
 
-// The sides of the pictures of x and of the guess, and of the noise, which is smaller in latents.
-const sidesOf = (content) =>
-  content.decoded ? [content.decoded[0][0].width, content.decoded[0][2].width] : [content.sheets[0].width, content.sheets[0].width];
+const sideOf = (content) => (content.decoded?.[0] ?? content.sheets)[0].width;
 
 const levelsOf = (content) => (k) => timed(level(content.levels[k][1], content.levels[k][0]));
 
 async function drawing(root, content) {
-  const made = drawings(content), line = row(root, "three"), [side, grain] = sidesOf(content);
+  const made = drawings(content), line = row(root, "three"), side = sideOf(content);
   const seen = picturePanel(line, "x at this step", side), guess = picturePanel(line, "the glyph it guesses", side);
-  const noise = picturePanel(line, "the noise it predicts", grain);
+  const noise = picturePanel(line, "the noise it predicts", side);
   let steps = await made(content.first);
   const time = player(root, {
     label: "progress of the drawing", first: 0, last: content.levels.length - 1, start: Math.floor(content.levels.length / 2),
@@ -63,7 +61,7 @@ async function drawing(root, content) {
 
 // The same noise under several prompts, all at the same step.
 async function prompts(root, content) {
-  const made = drawings(content), grid = element("div", root, "", "grid"), [side, grain] = sidesOf(content);
+  const made = drawings(content), grid = element("div", root, "", "grid"), side = sideOf(content);
   const panels = content.prompts.map((prompt) => picturePanel(grid, prompt, side)), steps = [];
   for (const k of content.prompts.keys()) steps.push(await made(k));
   const kinds = {"the glyph it guesses": ["guess", 1], "x at this step": ["z", 1], "the noise it predicts": ["eps", 3]};
