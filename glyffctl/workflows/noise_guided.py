@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.codecs.pixels import Pixels, to_pixels
 from glyffctl.core.data.captions import radical_character
 from glyffctl.core.diffusion.samplers import Step
@@ -127,9 +128,10 @@ def draw_drawing(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
         content = recorded_drawings(shown.noise[0], shown.levels, [each.guesses[:, 0] for each in found])
     else:
         content = decoded_drawings(shown.levels, [seen(drawer, each) for each in found])
-        lines.append(
-            "The model draws in latents: x and the guess are decoded, the noise is the mean over its channels."
-        )
+        if isinstance(drawer.codec, Latents):
+            lines.append(
+                "The model draws in latents: x and the guess are decoded, the noise is the mean over its channels."
+            )
     figure = draw_picture_table(names, [f"σ = {shown.levels[i][1]:.3g}" for i in steps], rows)
     live = Live(
         "drawing",
