@@ -48,3 +48,18 @@ def test_with_all_components_distances_are_those_of_pixels(map_glyphs: GlyphSet)
     few = torch.arange(0, len(map_glyphs), 7)
     apart = (points[few, None].double() - points[few].double()).norm(dim=2)
     torch.testing.assert_close(apart, (pixels[few, None] - pixels[few]).norm(dim=2), rtol=1e-3, atol=1)
+
+
+def test_any_number_of_threads_finds_the_same(map_glyphs: GlyphSet) -> None:
+    """To the last bit: from there a layout is chaotic."""
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            subspace, points = finish(project(map_glyphs))
+            found.append((subspace.mean, subspace.basis, points, *finish(nearest(points, 15))))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))

@@ -252,6 +252,28 @@ def test_hostile_words_are_words(served: Served, browser: webdriver.Chrome) -> N
     assert "with its token" in browser.find_element(By.TAG_NAME, "body").text
 
 
+def test_on_paper_there_are_glyphs_in_black_on_white(served: Served, browser: webdriver.Chrome) -> None:
+    visit(browser, served)
+    draw(browser, "gold")
+    open_glyph(browser, 1)
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    try:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+        assert browser.execute_script(ground) == "rgb(25, 24, 23)"
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark | {"media": "print"})
+        assert browser.execute_script(ground) == "rgb(255, 255, 255)"
+        for name, shown in (("prompt", False), ("vary", False), ("collect", False), ("sheet", True), ("picture", True)):
+            assert browser.find_element(By.ID, name).is_displayed() == shown, name
+        # A narrow page has the chosen glyph over the sheet; on paper it lies beneath.
+        assert browser.execute_script("return getComputedStyle(document.getElementById('glyph')).position") == "static"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    picture, place = browser.find_element(By.ID, "picture"), browser.find_element(By.ID, "map")
+    assert picture.aria_role in ("img", "image") and picture.accessible_name == "“gold”"
+    assert place.aria_role in ("img", "image") and place.accessible_name
+
+
 def test_on_a_phone_the_glyph_lies_over_the_sheet(served: Served, phone: webdriver.Chrome) -> None:
     visit(phone, served)
     assert phone.execute_script("return [innerWidth, innerHeight]") == [390, 844]

@@ -13,6 +13,7 @@ import torch
 from matplotlib.path import Path as Polygon
 from PIL import Image
 from selenium import webdriver
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from glyffctl.core.atlas.density import density
@@ -380,6 +381,31 @@ def test_the_page_is_dark_where_the_system_is(page: Path, browser: webdriver.Chr
     press(browser, "theme")
     assert brightness(browser) < 40
     assert browser.get_log("browser") == []
+
+
+def test_on_paper_the_map_is_light_and_has_no_tools(page: Path, browser: webdriver.Chrome) -> None:
+    """What WebGL painted for the last frame is what would be printed: the light map lies above it as a copy."""
+    seen = (
+        "const lines = document.getElementById('lines');"
+        "const dot = lines.getContext('2d').getImageData(2, lines.height - 2, 1, 1).data;"
+        "return [document.documentElement.dataset.theme, lines.checkVisibility(), [...dot]];"
+    )
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    try:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+        visit(browser, page)
+        theme, before, _ = browser.execute_script(seen)
+        assert theme == "dark"
+        browser.execute_script("window.dispatchEvent(new Event('beforeprint'));")
+        assert browser.execute_script(seen) == ["light", True, [255, 255, 255, 255]]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark | {"media": "print"})
+        for name, shown in (("tools", False), ("search", False), ("groups", True), ("title", True)):
+            assert browser.find_element(By.ID, name).is_displayed() == shown, name
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark | {"media": ""})
+        browser.execute_script("window.dispatchEvent(new Event('afterprint'));")
+        assert browser.execute_script(seen)[:2] == ["dark", before]
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
 def test_all_tools_work_with_fingers(page: Path, places: Places, phone: webdriver.Chrome) -> None:

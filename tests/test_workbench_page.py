@@ -335,6 +335,32 @@ def test_the_policy_holds_and_the_still_gives_way(bench: webdriver.Chrome) -> No
     assert bench.get_log("browser")  # which says so
 
 
+def test_what_moves_is_said_once(bench: webdriver.Chrome) -> None:
+    for name in ("forward", "first", "second"):
+        panel = bench.find_element(By.ID, f"bench-{name}")
+        assert panel.aria_role in ("img", "image") and panel.accessible_name
+    level, slider, dissolve = (bench.find_element(By.ID, f"bench-{name}") for name in ("level", "time", "dissolve"))
+    assert level.aria_role == bench.find_element(By.ID, "bench-first-distance").aria_role == "status"
+    dissolve.send_keys(Keys.SPACE)
+    wait(bench, lambda _: level.get_attribute("aria-live") == "off")
+    dissolve.send_keys(Keys.SPACE)
+    wait(bench, lambda _: level.get_attribute("aria-live") == "polite")
+    assert slider.get_attribute("aria-valuetext") == level.text
+    slider.send_keys(Keys.ARROW_RIGHT)
+    wait(bench, lambda _: level.get_attribute("aria-live") == "off")  # the slider says it itself
+    # What is written anew without being another number would be spoken again.
+    writes = bench.execute_async_script(
+        "const done = arguments[0], said = document.getElementById('bench-first-distance'); let count = 0;"
+        "const observer = new MutationObserver((seen) => { count += seen.length; });"
+        "observer.observe(said, { childList: true, characterData: true, subtree: true });"
+        "for (let k = 0; k < 5; k++) document.getElementById('bench-time').dispatchEvent(new Event('input'));"
+        "requestAnimationFrame(() => requestAnimationFrame(() => done(count)));"
+    )
+    assert writes == 0
+    choose(bench, data="drawn")
+    assert bench.find_element(By.ID, "bench-forward").aria_role == "application"
+
+
 def test_a_frame_leaves_time(bench: webdriver.Chrome) -> None:
     """The field of the score, 500 points and 200 paths: the least of many, for other programs run beside."""
     choose(bench, data="spiral")

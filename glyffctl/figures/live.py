@@ -198,6 +198,19 @@ def recorded_drawings(noise: Tensor, levels: list[tuple[int, float]], guesses: l
     }
 
 
+def decoded_drawings(levels: list[tuple[int, float]], drawings: list[tuple[Tensor, ...]]) -> dict[str, Any]:
+    """Drawings of which the page computes nothing, for demo_page/drawing.js, in 16 greys.
+
+    Args:
+        levels: (t, σ) of each of N steps and of the end.
+        drawings: of each x, the guess and the predicted noise as pictures (N + 1, H, W) uint8.
+    """
+    return {
+        "levels": levels,
+        "decoded": [[picture_sheet((row / 17).round().to(torch.uint8) * 17) for row in each] for each in drawings],
+    }
+
+
 def _changes(pictures: Tensor) -> Tensor:
     """(N, H, W): how each picture differs from what `scaled_sheet` keeps of those before: errors do not add up."""
     kept, changes = torch.zeros_like(pictures[0]), []

@@ -72,8 +72,8 @@ class Source(NamedTuple):
 _FOLDER = "demo_page"
 # The parts of one script, in this order and in one scope.
 _SCRIPTS = (
-    "values.js", "pictures.js", "player.js", "noising.js", "curves.js", "plane.js", "brightness.js", "guesses.js",
-    "walking.js", "frames.js", "drawing.js", "terms.js", "start.js",
+    "values.js", "pictures.js", "player.js", "noising.js", "curves.js", "mixture.js", "plane.js", "brightness.js",
+    "guesses.js", "walking.js", "frames.js", "drawing.js", "terms.js", "start.js",
 )  # fmt: skip
 
 

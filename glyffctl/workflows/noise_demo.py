@@ -43,7 +43,7 @@ from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Progress
 from glyffctl.workflows.noise_between import BETWEEN_FIGURES
 from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
-from glyffctl.workflows.noise_guided import GUIDED_FIGURES, draws_grey_pixels
+from glyffctl.workflows.noise_guided import GUIDED_FIGURES
 from glyffctl.workflows.noise_inside import INSIDE_FIGURES, denoises_pixels, is_a_u, two_ways_in
 from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, PromptedModel, load_prompted_model
 from glyffctl.workflows.noise_stages import STAGE_FIGURES
@@ -89,8 +89,6 @@ ATTENTION = "attention"
 STEP_BY_STEP = ("samples", "steps", "smooth", "drawing", "guidance", "same-noise")
 """The figures that need a model which draws step by step."""
 FIGURES_OF_MODELS = MODEL_FIGURES | STAGE_FIGURES | BETWEEN_FIGURES | GUIDED_FIGURES | INSIDE_FIGURES
-DRAWING = "drawing"
-"""The figure that needs a model of grey pixels."""
 NETWORK, WAYS_IN, TRAINING = "network", "ways-in", "training"
 """The figures that need a network which narrows, one that takes text in two ways, and one that denoises pixels."""
 LATENTS = "latents"
@@ -222,9 +220,6 @@ def _fitting(
     if not looks_at_words(model.model.network):
         lacks = "this model has no attention to the words of a prompt", "name another --model"
         wanted = yield from _without((ATTENTION,), wanted, options, ModelError, *lacks)
-    if not draws_grey_pixels(model.drawer):
-        lacks = "what this model denoises is no grey picture", "name another --model"
-        wanted = yield from _without((DRAWING,), wanted, options, ModelError, *lacks)
     for name, can, without in (
         (NETWORK, is_a_u, "the network of this model does not go down to smaller grids"),
         (WAYS_IN, two_ways_in, "this model does not take its text in two ways"),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.codecs.pixels import Pixels, to_pixels
 from glyffctl.core.data.captions import radical_character
 from glyffctl.core.diffusion.samplers import Step
@@ -17,7 +18,7 @@ from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.noise import Stream, normal
 from glyffctl.figures.demo_scene import Live, MeasuredFigure
-from glyffctl.figures.live import recorded_drawings
+from glyffctl.figures.live import decoded_drawings, recorded_drawings
 from glyffctl.figures.model_figures import draw_picture_table
 from glyffctl.workflows.events import Event, Progress, with_progress
 from glyffctl.workflows.noise_data import DemoGlyphs
@@ -89,6 +90,22 @@ def draws_grey_pixels(drawer: Drawer) -> bool:
     return isinstance(codec, Pixels) and codec.channels == 1 and codec.low == -1
 
 
+def seen(drawer: Drawer, drawing: Recorded, row: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """x, the guess and the predicted noise of a drawing as pictures, (STEPS + 1, H, W) uint8 each.
+
+    The noise is that of what is diffused, averaged over its channels; of latents each number is a square of pixels.
+    """
+    sigma = torch.tensor([sigma for _, sigma in drawing.levels])[:, None, None, None]
+    x, guess = drawing.x[:, row], torch.cat([drawing.guesses[:, row], drawing.x[-1:, row]])
+    noise = to_pixels((x - guess).mean(1) / (3 * sigma[:, 0]).clamp(min=1e-12))
+    z, guess = (
+        torch.cat([drawer.pictures(part) for part in each.split(drawer.batch)])
+        for each in (x / (1 + sigma**2).sqrt(), guess)
+    )
+    wide = guess.shape[-1] // noise.shape[-1]
+    return z, guess, noise.repeat_interleave(wide, 1).repeat_interleave(wide, 2)
+
+
 def draw_drawing(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredFigure]:  # noqa: ARG001
     """Draw what a drawing sees, guesses and predicts; live, all its steps at eight strengths of guidance."""
     drawer, seed = model.drawer, torch.tensor([model.seed])
@@ -99,26 +116,23 @@ def draw_drawing(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
         found.append((yield from record(model, strength, (model.prompt,), seed, bar)))
     shown = found[STRENGTHS.index(usual)]
     steps = torch.linspace(0, STEPS - 1, SHOWN_STEPS).round().int().tolist()
-    rows: dict[str, list[tuple[Tensor, str]]] = {
-        "x at this step": [],
-        "the glyph\nit guesses": [],
-        "the noise\nit predicts": [],
-    }
-    for i in steps:
-        sigma = shown.levels[i][1]
-        x, guess = shown.x[i], shown.guesses[i]
-        pictures = (drawer.pictures(x / math.sqrt(1 + sigma**2)), drawer.pictures(guess))
-        noise = to_pixels((x - guess).mean(1) / (3 * sigma))
-        for line, picture in zip(rows.values(), (*pictures, noise), strict=True):
-            line.append((picture, ""))
+    names = ["x at this step", "the glyph\nit guesses", "the noise\nit predicts"]
+    rows = [[(row[i : i + 1], "") for i in steps] for row in seen(drawer, shown)]
     moved = [float((b - a).abs().mean()) / 2 for a, b in zip(shown.guesses[:-1], shown.guesses[1:], strict=True)]
     half = next(i for i in range(len(moved)) if sum(moved[: i + 1]) >= sum(moved) / 2) + 1
     lines = [
         f"Prompt “{model.prompt}”, seed {model.seed}, {STEPS} steps of ddim, guidance γ = {usual}.",
         f"Half of all changes of the guess are made by step {half} of {STEPS}, at σ = {shown.levels[half][1]:.3g}.",
     ]
-    figure = draw_picture_table(list(rows), [f"σ = {shown.levels[i][1]:.3g}" for i in steps], list(rows.values()))
-    content = recorded_drawings(found[0].noise[0], shown.levels, [each.guesses[:, 0] for each in found])
+    if draws_grey_pixels(drawer):
+        content = recorded_drawings(shown.noise[0], shown.levels, [each.guesses[:, 0] for each in found])
+    else:
+        content = decoded_drawings(shown.levels, [seen(drawer, each) for each in found])
+        if isinstance(drawer.codec, Latents):
+            lines.append(
+                "The model draws in latents: x and the guess are decoded, the noise is the mean over its channels."
+            )
+    figure = draw_picture_table(names, [f"σ = {shown.levels[i][1]:.3g}" for i in steps], rows)
     live = Live(
         "drawing",
         content | {"guidance": list(STRENGTHS), "first": STRENGTHS.index(usual)},
@@ -176,15 +190,13 @@ def draw_same_noise(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event
         f"other noise, by {found[2]} with neither the same. That is the mean difference of their pixels, where ink and "
         "paper differ by 1; in brackets are 95 % intervals.",
     ]
-    live = None
+    bar = Progress("drawing the steps by prompt", 0, count * STEPS, "steps of a picture")
+    steps = yield from record(model, recipe.guidance, prompts, torch.full((count,), model.seed), bar)
     if draws_grey_pixels(model.drawer):
-        bar = Progress("drawing the steps by prompt", 0, count * STEPS, "steps of a picture")
-        same = torch.full((count,), model.seed)
-        steps = yield from record(model, recipe.guidance, prompts, same, bar)
         content = recorded_drawings(steps.noise[0], steps.levels, list(steps.guesses.unbind(1)))
-        live = Live(
-            "prompts", content | {"prompts": list(prompts)}, "A picture for each of eight prompts, at this step."
-        )
+    else:
+        content = decoded_drawings(steps.levels, [seen(model.drawer, steps, k) for k in range(count)])
+    live = Live("prompts", content | {"prompts": list(prompts)}, "A picture for each of eight prompts, at this step.")
     return MeasuredFigure(figure, "\n".join(lines), live)
 
 
@@ -210,4 +222,4 @@ GUIDED_FIGURES: dict[str, ModelFigure] = {
     "guidance": draw_guidance,
     "same-noise": draw_same_noise,
 }
-"""As `noise_model.MODEL_FIGURES`; the first needs a model of grey pixels."""
+"""As `noise_model.MODEL_FIGURES`."""

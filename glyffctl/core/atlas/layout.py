@@ -2,7 +2,7 @@
 
 umap-learn gets exact neighbors, and the plane of largest variance as its initial layout: the large distances that a map
 preserves come from its initial layout (Kobak and Linderman 2021). Its own spectral initialisation is slow, and fails on
-data in many components. The same input and seed give the same map.
+data in many components. The same input and seed give the same map on the same machine, however many threads it has.
 """
 
 from __future__ import annotations
@@ -139,8 +139,10 @@ def _umap(points: Tensor, neighbors: Neighbors, settings: MapSettings, epochs: i
     """Run the two halves of `umap.UMAP.fit`, as scanpy does: they accept neighbors without a search tree."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations between numba, scipy and scikit-learn
+        import numba  # noqa: PLC0415
         from umap.umap_ import find_ab_params, fuzzy_simplicial_set, simplicial_set_embedding  # noqa: PLC0415
 
+        numba.set_num_threads(1)  # of this thread: more would sum the distances in another order
         random = np.random.RandomState(settings.seed)
         graph, _, _ = fuzzy_simplicial_set(
             points.numpy(),

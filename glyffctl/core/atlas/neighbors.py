@@ -6,7 +6,8 @@ glyphs of Noto Sans they hold 95 % of the variance: distances hardly change, and
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -45,7 +46,8 @@ def project(glyphs: GlyphSet, components: int = COMPONENTS) -> Generator[float, 
     """Find the subspace of largest variance, and project every glyph on it.
 
     The randomized range finder with power iterations of Halko, Martinsson and Tropp 2011 (arXiv 0909.4061, algorithm
-    4.4), then PCA within the range. The same data give the same numbers.
+    4.4), then PCA within the range. Sums are made by one thread: as many threads as the process happens to have would
+    round them otherwise, and a layout turns the last digit of a number into another map.
 
     Args:
         glyphs: N of them.
@@ -73,17 +75,32 @@ def project(glyphs: GlyphSet, components: int = COMPONENTS) -> Generator[float, 
         image = torch.zeros_like(basis)
         for part in pictures.split(_BATCH):
             rows = part.float() - mean
-            image += rows.T @ (rows @ basis)
+            with _one_thread():
+                image += rows.T @ (rows @ basis)
             done += len(part)
             yield done / total
-        basis = torch.linalg.qr(image).Q
+        with _one_thread():
+            basis = torch.linalg.qr(image).Q
     points = torch.empty(count, width)
     for index in torch.arange(count).split(_BATCH):
-        points[index] = (pictures[index].float() - mean) @ basis
+        with _one_thread():
+            points[index] = (pictures[index].float() - mean) @ basis
         done += len(index)
         yield done / total
-    axes = principal_components(points, width).axes.float()
-    return Subspace(mean, basis @ axes), points @ axes
+    with _one_thread():
+        axes = principal_components(points, width).axes.float()
+        return Subspace(mean, basis @ axes), points @ axes
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch with one thread while the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def project_into(glyphs: GlyphSet, subspace: Subspace) -> Generator[float, None, Tensor]:
@@ -109,7 +126,8 @@ def _pool(pictures: Tensor) -> Tensor:
 def nearest(points: Tensor, k: int, queries: Tensor | None = None) -> Generator[float, None, Neighbors]:
     """Find the k nearest points to each query.
 
-    Candidates are found by |a|² + |b|² − 2ab, in blocks; they are then compared by |a − b|, which does not cancel.
+    Candidates are found by |a|² + |b|² − 2ab, in blocks; they are then compared by |a − b|, which does not cancel,
+    and is the same however many threads there are.
 
     Args:
         points: (N, R), N ≥ k.
@@ -133,7 +151,10 @@ def nearest(points: Tensor, k: int, queries: Tensor | None = None) -> Generator[
             rough[torch.arange(len(rows)), rows] = -torch.inf
         candidates = rough.topk(min(k + _SPARE, len(points)), largest=False).indices.sort(1).values
         exact = torch.stack(
-            [(bank[candidate] - row).norm(dim=1) for candidate, row in zip(candidates, block, strict=True)]
+            [
+                (points[candidate] - query).norm(dim=1)
+                for candidate, query in zip(candidates, queries[rows], strict=True)
+            ]
         )
         if own:
             exact[candidates == rows[:, None]] = -1

@@ -16,16 +16,26 @@ function trajectory(noise, sigmas, changes) {
   return steps;
 }
 
-// One noise drawn in several ways, each computed when it is first looked at.
+// One noise drawn in several ways, each computed when it is first looked at; where the model draws in latents, decoded before.
 function drawings(content) {
+  if (content.decoded) {
+    const made = content.decoded.map(() => null), unit = (greys, reach) => Float32Array.from(greys, (grey) => reach * (grey / 127.5 - 1));
+    return async (k) => {
+      if (made[k]) return made[k];
+      const [seen, guesses, noises] = await Promise.all(content.decoded[k].map(pictures));
+      return (made[k] = seen.map((z, i) => ({z: unit(z, 1), guess: unit(guesses[i], 1), eps: unit(noises[i], 3)})));
+    };
+  }
   const noise = floats(content.noise), made = content.sheets.map(() => null);
   return async (k) => (made[k] ??= trajectory(noise, content.levels.map(([, sigma]) => sigma), await scaledPictures(content.sheets[k])));
 }
 
+const sideOf = (content) => (content.decoded?.[0] ?? content.sheets)[0].width;
+
 const levelsOf = (content) => (k) => timed(level(content.levels[k][1], content.levels[k][0]));
 
 async function drawing(root, content) {
-  const made = drawings(content), line = row(root, "three"), side = content.sheets[0].width;
+  const made = drawings(content), line = row(root, "three"), side = sideOf(content);
   const seen = picturePanel(line, "x at this step", side), guess = picturePanel(line, "the glyph it guesses", side);
   const noise = picturePanel(line, "the noise it predicts", side);
   let steps = await made(content.first);
@@ -51,10 +61,9 @@ async function drawing(root, content) {
 
 // The same noise under several prompts, all at the same step.
 async function prompts(root, content) {
-  const made = drawings(content), grid = element("div", root, "", "grid"), side = content.sheets[0].width;
-  const panels = content.prompts.map((prompt) => picturePanel(grid, prompt, side));
-  const steps = [];
-  for (const k of content.sheets.keys()) steps.push(await made(k));
+  const made = drawings(content), grid = element("div", root, "", "grid"), side = sideOf(content);
+  const panels = content.prompts.map((prompt) => picturePanel(grid, prompt, side)), steps = [];
+  for (const k of content.prompts.keys()) steps.push(await made(k));
   const kinds = {"the glyph it guesses": ["guess", 1], "x at this step": ["z", 1], "the noise it predicts": ["eps", 3]};
   let [what, reach] = kinds["the glyph it guesses"];
   const time = player(root, {

@@ -10,6 +10,17 @@ function element(kind, parent, text = "", name = "") {
 
 const row = (parent, name = "") => element("div", parent, "", `row ${name}`);
 
+// The line below a picture, which says what its numbers are, and describes it to those who do not see it.
+let remarks = 0;
+function remarkOn(panel, canvas, heading) {
+  const remark = element("p", panel, "", "remark");
+  remark.id = `remark-${remarks++}`;
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", heading);
+  canvas.setAttribute("aria-describedby", remark.id);
+  return remark;
+}
+
 // A panel with a picture of numbers, side × side or side × height, a heading above and a line below.
 function picturePanel(parent, heading, side, colour = "", height = side) {
   const panel = element("div", parent, "", "panel");
@@ -18,9 +29,7 @@ function picturePanel(parent, heading, side, colour = "", height = side) {
   const canvas = element("canvas", panel);
   canvas.width = side;
   canvas.height = height;
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", heading);
-  const remark = element("p", panel, "", "remark");
+  const remark = remarkOn(panel, canvas, heading);
   const context = canvas.getContext("2d"), image = context.createImageData(side, height);
   image.data.fill(255);
   return {
@@ -52,10 +61,8 @@ function drawingPanel(parent, heading, width, height, draw) {
   const panel = element("div", parent, "", "panel");
   element("p", panel, heading, "heading");
   const canvas = element("canvas", panel, "", "drawn");
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", heading);
   canvas.style.aspectRatio = `${width} / ${height}`;
-  const remark = element("p", panel, "", "remark");
+  const remark = remarkOn(panel, canvas, heading);
   const scale = Math.min(3, Math.max(2, window.devicePixelRatio || 1));
   canvas.width = width * scale;
   canvas.height = height * scale;

@@ -6,49 +6,19 @@ const RAMPS = {
 };
 const isDark = () => matchMedia("(prefers-color-scheme: dark)").matches;
 
-// Gaussians of one variance around the data, centre·scale: density and score at places, see core/theory/planar.py.
-function mixtureAt(points, scale, variance, x, y) {
-  let sum = 0, towardsX = 0, towardsY = 0, nearest = Infinity;
-  for (let n = 0; n < points.length; n += 2) {
-    nearest = Math.min(nearest, (x - scale * points[n]) ** 2 + (y - scale * points[n + 1]) ** 2);
-  }
-  for (let n = 0; n < points.length; n += 2) {
-    const dx = scale * points[n] - x, dy = scale * points[n + 1] - y;
-    const weight = Math.exp((nearest - dx * dx - dy * dy) / (2 * variance));
-    sum += weight;
-    towardsX += weight * dx;
-    towardsY += weight * dy;
-  }
-  const density = sum * Math.exp(-nearest / (2 * variance)) / (points.length / 2 * 2 * Math.PI * variance);
-  return {density, score: [towardsX / sum / variance, towardsY / sum / variance]};
-}
-
-// The density on a grid: each Gaussian is a product of one along each axis.
-function densityGrid(points, scale, variance, reach, cells) {
-  const values = new Float64Array(cells * cells), across = new Float64Array(cells), at = (i) => reach * (2 * i / (cells - 1) - 1);
-  for (let n = 0; n < points.length; n += 2) {
-    const x = scale * points[n], y = scale * points[n + 1];
-    for (let j = 0; j < cells; j++) across[j] = Math.exp(-((at(j) - x) ** 2) / (2 * variance));
-    for (let i = 0; i < cells; i++) {
-      const down = Math.exp(-((at(cells - 1 - i) - y) ** 2) / (2 * variance));
-      if (down < 1e-12) continue;
-      for (let j = 0; j < cells; j++) values[i * cells + j] += down * across[j];
-    }
-  }
-  const factor = 1 / (points.length / 2 * 2 * Math.PI * variance);
-  return values.map((value) => value * factor);
-}
-
 // The grid as a picture of cells × cells, its highest value at `strongest` of the colours.
 function hill(values, cells, strongest) {
   const canvas = document.createElement("canvas");
   canvas.width = canvas.height = cells;
-  const context = canvas.getContext("2d"), image = context.createImageData(cells, cells);
-  const ramp = RAMPS[isDark() ? "dark" : "light"], top = values.reduce((a, b) => Math.max(a, b), 1e-300);
+  const context = canvas.getContext("2d"), image = context.createImageData(cells, cells), {data} = image;
+  const ramp = RAMPS[isDark() ? "dark" : "light"];
+  let top = 1e-300;
+  for (let i = 0; i < values.length; i++) if (values[i] > top) top = values[i];
   for (let i = 0; i < values.length; i++) {
-    const at = values[i] / top * strongest * 4, k = Math.min(3, Math.floor(at));
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = ramp[k][c] + (ramp[k + 1][c] - ramp[k][c]) * (at - k);
-    image.data[4 * i + 3] = 255;
+    const at = Math.max(0, values[i] / top * strongest * 4), k = Math.min(3, Math.floor(at)), share = at - k;
+    const low = ramp[k], high = ramp[k + 1];
+    for (let c = 0; c < 3; c++) data[4 * i + c] = low[c] + (high[c] - low[c]) * share;
+    data[4 * i + 3] = 255;
   }
   context.putImageData(image, 0, 0);
   return canvas;
@@ -78,6 +48,7 @@ function legend(parent, names) {
   names.forEach((name, k) => {
     const item = element("li", list), canvas = element("canvas", item);
     canvas.width = canvas.height = 28;
+    canvas.setAttribute("aria-hidden", "true");  // its name stands beside it
     const c = canvas.getContext("2d");
     c.fillStyle = common.palette[k];
     mark(c, k, 14, 14, 8);
@@ -99,6 +70,7 @@ const held = (level) =>
 
 function density(root, content) {
   const {points, groups, x, y, drawn} = readPlane(content), eps = normals(points.length, common.seed);
+  const densityAt = densityOf(points);
   let schedule = common.schedule, at = levelAt(schedule, 0);
   const line = row(root, "pair");
   const dots = drawingPanel(line, "noisy glyphs", SIDE, SIDE, (c) => {
@@ -112,7 +84,7 @@ function density(root, content) {
   });
   const field = drawingPanel(line, "their density", SIDE, SIDE, (c) => {
     const level = drawn(at), {alphaBar} = level;
-    const grid = densityGrid(points, Math.sqrt(alphaBar), 1 - alphaBar, content.reach, CELLS);
+    const grid = densityAt(Math.sqrt(alphaBar), 1 - alphaBar, content.reach, CELLS);
     c.drawImage(hill(grid, CELLS, 1), 0, 0, SIDE, SIDE);
     field.remark.textContent = held(level);
   });
@@ -128,17 +100,17 @@ function density(root, content) {
 const ARROWS = 11, SHORTEST = 0.5;  // as in figures/density_score.py
 
 function score(root, content) {
-  const {points, x, y, drawn} = readPlane(content), {reach} = content;
+  const {points, x, y, drawn} = readPlane(content), {reach} = content, densityAt = densityOf(points);
   const starts = Array.from({length: ARROWS}, (_, k) => reach * (2 * (k + 1) / (ARROWS + 1) - 1));
   const arrows = (alphaBar) => starts.flatMap((up) => starts.map((right) => {
-    const {score: [dx, dy]} = mixtureAt(points, Math.sqrt(alphaBar), 1 - alphaBar, right, up);
+    const [dx, dy] = scoreAt(points, Math.sqrt(alphaBar), 1 - alphaBar, right, up);
     return {right, up, dx, dy, length: Math.hypot(dx, dy)};
   }));
   const top = Math.max(...arrows(content.sharpest).map((each) => each.length));
   let schedule = common.schedule, at = levelAt(schedule, 150);
   const field = drawingPanel(row(root, "one"), "score on the density", SIDE, SIDE, (c, colours) => {
     const level = drawn(at), {alphaBar} = level;
-    const grid = densityGrid(points, Math.sqrt(alphaBar), 1 - alphaBar, reach, CELLS);
+    const grid = densityAt(Math.sqrt(alphaBar), 1 - alphaBar, reach, CELLS);
     c.drawImage(hill(grid, CELLS, 0.4), 0, 0, SIDE, SIDE);
     c.strokeStyle = c.fillStyle = colours.strong;
     const found = arrows(alphaBar), cell = SIDE / (ARROWS + 1);

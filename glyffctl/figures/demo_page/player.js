@@ -75,9 +75,14 @@ function player(root, {label, first, last, start, say, draw}) {
     range.value = whole;
     back.disabled = whole === first;
     on.disabled = whole === last;
-    said.textContent = say(whole);
+    speak();
     range.setAttribute("aria-valuetext", said.textContent);
     draw(whole);
+  }
+  // Aloud where playing stops, not in every frame; and not where the slider has the focus, which speaks for itself.
+  function speak() {
+    said.setAttribute("aria-live", playing || document.activeElement === range ? "off" : "polite");
+    said.textContent = say(Math.round(now));
   }
   function begin() {
     if (Math.round(now) >= last) now = first;
@@ -87,9 +92,11 @@ function player(root, {label, first, last, start, say, draw}) {
   }
   function stop() {
     cancelAnimationFrame(playing);
+    if (!playing) return;
     playing = 0;
     now = Math.round(now);
     tell();
+    speak();
   }
   function tick(time) {
     const passed = Math.max(0, time - since) / 1000;

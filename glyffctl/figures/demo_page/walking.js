@@ -5,7 +5,7 @@ function walks(root, content) {
   const paths = Object.fromEntries(Object.entries(content.paths).map(([name, text]) => [name, floats(text)]));
   const x = (z) => SIDE * (z / reach + 1) / 2, y = (z) => SIDE - x(z), colours = [common.palette[1], common.palette[0]];
   const place = (path, frame, walker) => [path[2 * (frame * walkers + walker)], path[2 * (frame * walkers + walker) + 1]];
-  const background = {}, grid = densityGrid(points, 1, content.sigma ** 2, reach, CELLS);
+  const background = {}, grid = densityOf(points)(1, content.sigma ** 2, reach, CELLS);
   let now = 0;
   const line = row(root, "pair");
   const panels = Object.entries(paths).map(([name, path], k) =>

@@ -2,7 +2,8 @@
 
 const system = matchMedia("(prefers-color-scheme: dark)");
 let theme = "";              // "light" or "dark" where one was asked for, else as the system has it
-const dark = () => (theme || (system.matches ? "dark" : "light")) === "dark";
+let printing = false;        // on paper the map is light
+const dark = () => !printing && (theme || (system.matches ? "dark" : "light")) === "dark";
 const RAMP = data.ramp.map(rgb);
 const LOOKS = {
   light: { paper: [255, 255, 255], ink: [0, 0, 0], faint: [217, 217, 217], others: rgb(data.others), deep: 0.72, ramp: RAMP },
@@ -26,3 +27,17 @@ function redress() {
 }
 at("theme").addEventListener("click", () => { theme = dark() ? "light" : "dark"; redress(); });
 system.addEventListener("change", redress);
+for (const [kind, paper] of [["beforeprint", true], ["afterprint", false]]) window.addEventListener(kind, () => {
+  printing = paper;
+  redress();
+  paint();
+  if (!gl || !paper) return;
+  // What WebGL paints is printed as it was in the last frame, and none comes before the paper: a copy lies above it.
+  pen.save();
+  pen.resetTransform();
+  if (lines.hidden) pen.clearRect(0, 0, lines.width, lines.height);
+  lines.hidden = false;
+  pen.globalCompositeOperation = "destination-over";
+  pen.drawImage(canvas, 0, 0);
+  pen.restore();
+});

@@ -48,16 +48,25 @@ function step(way) {
   goTo(way < 0 ? times.find((time) => time < t) ?? 0 : times.findLast((time) => time > t) ?? LEVELS);
 }
 
+// Only what is new is written: else it would be spoken again.
+function write(name, text) {
+  if (at(name).textContent !== text) at(name).textContent = text;
+}
+
 // What changes with every frame.
 function tell() {
   const { t } = setting, sigma = sigmaAt(sigmas(), t);
   at("time").value = String(t);
-  at("level").textContent = `t = ${t} · σ = ${round(sigma)} · ᾱ = ${round(1 / (1 + sigma ** 2))} · SNR = ${t ? round(sigma ** -2) : "∞"}`;
+  const level = `t = ${t} · σ = ${round(sigma)} · ᾱ = ${round(1 / (1 + sigma ** 2))} · SNR = ${t ? round(sigma ** -2) : "∞"}`;
+  // Aloud where playing stops, not in every frame; and not where the slider has the focus, which speaks for itself.
+  at("level").setAttribute("aria-live", playing || document.activeElement === at("time") ? "off" : "polite");
+  write("level", level);
+  at("time").setAttribute("aria-valuetext", level);
   const beside = control ? `${FRESH} fresh samples of the data: ${signed(control[0])} to ${signed(control[1])}` : "";
   ["first", "second"].forEach((name, k) => {
     const { distance } = runs[k] ?? { distance: null };
-    at(`${name}-distance`).textContent = distance === null ? "…" : signed(distance);
-    at(`${name}-control`).textContent = beside;
+    write(`${name}-distance`, distance === null ? "…" : signed(distance));
+    write(`${name}-control`, beside);
   });
 }
 
@@ -71,6 +80,7 @@ function show() {
   at("pen").hidden = !drawing();
   at("hint").hidden = !drawing() || data.labels.length > 0;
   panels[0].classList.toggle("drawing", drawing());
+  panels[0].setAttribute("role", drawing() ? "application" : "img");  // keys are for drawing
   if (drawing()) panels[0].tabIndex = 0;
   else panels[0].removeAttribute("tabindex");
   setting.solvers.forEach((name, k) => {

@@ -62,6 +62,7 @@ function showStep(step) {
   if (canvas.width !== 2 * size) canvas.width = canvas.height = 2 * size;
   at("step").value = step;
   at("stepSaid").textContent = `step ${step + 1} of ${strip.width / size}`;
+  at("step").setAttribute("aria-valuetext", at("stepSaid").textContent);
   pen.drawImage(strip, step * size, 0, size, size, 0, 0, canvas.width, canvas.height);
 }
 
@@ -110,6 +111,7 @@ async function neighbour({ character, codepoint, definition, radical, picture })
   const item = element("li"), bitmap = await decoded(picture), canvas = paper(bitmap.width);
   canvas.getContext("2d").drawImage(bitmap, 0, 0);
   item.title = [`${character} ${codepoint}`, radical && `radical ${radical}`, definition].filter(Boolean).join("\n");
+  canvas.setAttribute("aria-hidden", "true");  // it is named beside
   item.append(canvas, element("b", character), element("span", definition));
   return item;
 }
