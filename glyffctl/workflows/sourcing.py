@@ -101,7 +101,7 @@ def _read(given: Path | Image.Image, what: str, codec: Codec, digest: str | None
     if image.width != image.height or rest or times < 1:
         raise DataError(
             f"{name} has {image.width}×{image.height} pixels, the model draws {size}×{size}; name a picture of that "
-            "size, or 2, 4 or 8 times as large"
+            "size, or 2, 3, 4, … times as large"
         )
     picture = np.array(image.reduce(times))
     if digest not in (None, picture_digest(picture)):
