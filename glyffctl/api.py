@@ -100,7 +100,8 @@ class GlyphModel:
             size: height and width in pixels, such as 512, which takes an upscaler, see `load`; None leaves pictures as
                 the model draws them.
             keep: a half, "left", "right", "top" or "bottom", and the picture of which it stays as it is, while the rest
-                is drawn anew. Pictures are files or images, as large as the model draws.
+                is drawn anew. Pictures are files or images, as large as the model draws, or a whole number of times as
+                large, and are then reduced.
             mask: a picture that is black where the picture after it stays as it is.
             vary: a picture to begin with, in place of noise alone.
             strength: how much of a picture changes, from 0, nothing, to 1, all; None is 0.4 with `vary`, 1 with `keep`

@@ -29,7 +29,7 @@ from glyffctl.core.outlines.contours import signed_area
 from glyffctl.core.outlines.font import ASCENT, DESCENT, EM_FRACTION, RECORD_TAG, UNITS, FontGlyph, build_font
 from glyffctl.core.outlines.ligatures import LONGEST, cases, numbered, typed
 from glyffctl.core.outlines.trace import trace
-from glyffctl.workflows.events import finish
+from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.export_font import FontOptions, FontReport, export_font, read_codepoints
 from glyffctl.workflows.font_pictures import find_pictures, read_pictures
 from tests.conftest import cautions, crashed, follow
@@ -134,11 +134,12 @@ def test_harfbuzz_shows_a_glyph_for_its_prompt(made: dict[str, FontReport], form
 
 
 def test_the_longest_ligature_is_one_that_harfbuzz_takes(glyphs: list[np.ndarray], tmp_path: Path) -> None:
-    for k, length in enumerate((LONGEST, LONGEST + 1)):
+    for k, length in enumerate((LONGEST, LONGEST + 1, 1)):
         text = ("many words " * 9)[: length - 1] + "s"
         save_png(tmp_path / f"{k}.png", Image.fromarray(glyphs[k]), settings(text, only=0))
     events, report = follow(export_font(FontOptions(pictures=(tmp_path,), out=tmp_path / "x.ttf")))
-    assert cautions(events) == ["prompts-long"]
+    assert cautions(events) == ["prompts-untyped"]
+    assert [event.facts for event in events if isinstance(event, Caution)] == [{"count": 2}]
     assert shaped(report, ("many words " * 9)[: LONGEST - 1] + "s") == ["uniE000"]
     assert TTFont(report.out).getBestCmap()[0xE001] == "uniE001"
 
@@ -255,6 +256,15 @@ def test_blank_pictures_are_left_out_and_a_font_of_none_is_refused(glyphs: list[
     Image.fromarray(glyphs[0]).save(tmp_path / "b.png")
     events, report = follow(export_font(FontOptions(pictures=(tmp_path,), out=tmp_path / "x.ttf")))
     assert cautions(events) == ["pictures-blank"] and (report.glyphs, report.left_out) == (1, 1)
+
+
+def test_white_ink_on_black_is_noticed(glyphs: list[np.ndarray], tmp_path: Path) -> None:
+    wide = np.pad(glyphs[0], ((0, 0), (20, 20)), constant_values=255)
+    for name, pixels in {"a": 255 - glyphs[0], "b": glyphs[1], "c": 255 - wide}.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    events, _ = follow(export_font(FontOptions(pictures=(tmp_path,), out=tmp_path / "x.ttf")))
+    [framed] = [event.facts["framed"] for event in events if isinstance(event, Caution)]
+    assert framed == ["a.png", "c.png"]
 
 
 def test_what_cannot_be_exported_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from glyffctl.core.data.fonts import GlyphRenderer, read_face
+from glyffctl.core.outlines import contours
 from glyffctl.core.outlines.contours import signed_area, trace_contours
 from glyffctl.core.outlines.curves import SAMPLES, evaluate, fit_cubics
 from glyffctl.core.outlines.outline import Outline
@@ -21,12 +22,12 @@ from glyffctl.core.outlines.trace import trace
 FINE, COARSE = 32, 8  # sub-pixels by which test pictures, and outlines, are drawn
 
 
-def drawn(size: int, *polygons: list[tuple[float, float]]) -> np.ndarray:
+def drawn(size: int, *polygons: list[tuple[float, float]], fine: int = FINE) -> np.ndarray:
     """Polygons in pixels, the second and later ones holes, as a font renderer covers pixels."""
-    large = Image.new("L", (size * FINE, size * FINE), 255)
+    large = Image.new("L", (size * fine, size * fine), 255)
     for k, polygon in enumerate(polygons):
-        ImageDraw.Draw(large).polygon([(x * FINE - 0.5, y * FINE - 0.5) for x, y in polygon], fill=255 if k else 0)
-    return np.asarray(large.reduce(FINE))
+        ImageDraw.Draw(large).polygon([(x * fine - 0.5, y * fine - 0.5) for x, y in polygon], fill=255 if k else 0)
+    return np.asarray(large.reduce(fine))
 
 
 def circle(x: float, y: float, radius: float) -> list[tuple[float, float]]:
@@ -87,6 +88,21 @@ def test_a_circle_is_a_few_curves_with_joints_at_its_extrema() -> None:
         assert np.hypot(*(ends - extremum).T).min() < 1.5
 
 
+def test_stems_of_large_pictures_that_waver_become_upright_and_slanted_ones_stay() -> None:
+    x, y, t = 200.0, 100.0, np.linspace(0, 1, 60)
+    waves = 0.5 * np.sin(9 * t)
+    for lean, upright in ((1.5, True), (12.0, False)):  # pixels by which 300 lean
+        right = [(x + 30 + lean * k + wave, y + 300 * k) for k, wave in zip(t, waves, strict=True)]
+        left = [(x + lean * k, y + 300 * k) for k in t[::-1]]
+        (contour,) = trace(drawn(512, [(x, y), *right, *left], fine=8)).contours
+        ends = np.array([segment[[0, -1]] for segment in contour])
+        long = ends[np.hypot(*(ends[:, 1] - ends[:, 0]).T) > 100]
+        assert ((long[:, 0, 0] == long[:, 1, 0]).all()) == upright
+        if upright:
+            assert [len(segment) for segment in contour] == [2] * 4
+        assert abs(ends[:, :, 0].min() - x) < 1 and abs(ends[:, :, 0].max() - (x + 30 + lean)) < 1.5
+
+
 def test_outer_contours_turn_counter_clockwise_and_holes_clockwise_where_y_points_up() -> None:
     outline = trace(drawn(64, circle(32, 32, 24), circle(32, 32, 12)))
     areas = sorted(signed_area(along(contour) * (1, -1)) for contour in outline.contours)
@@ -100,6 +116,11 @@ def test_blank_and_full_pictures_and_specks() -> None:
     speck = np.full((32, 32), 255, np.uint8)
     speck[5, 5] = 0
     assert trace(speck).contours == []
+    for size, lost, kept in ((32, 1, 3), (128, 2, 3), (512, 8, 12)):  # sides of squares, in pixels
+        for side, count in ((lost, 0), (kept, 1)):
+            dot = np.full((size, size), 255, np.uint8)
+            dot[10 : 10 + side, 10 : 10 + side] = 0
+            assert len(trace(dot).contours) == count
     (frame,) = trace(np.zeros((32, 32), np.uint8)).contours
     assert abs(signed_area(along(frame))) == pytest.approx(32 * 32, rel=0.01)
 
@@ -145,7 +166,7 @@ def test_any_noise_has_finite_closed_contours(seed: int, size: int, smooth: floa
             assert segment.min() > -size / 2 and segment.max() < 1.5 * size
 
 
-def test_a_speck_with_one_corner_in_a_large_picture() -> None:
+def test_a_speck_with_one_corner_in_a_large_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is so small that one straight line from its corner to its corner lies near all of it."""
     speck = [
         [56, 84, 149, 154, 151, 165, 203, 222, 229, 239],
@@ -162,6 +183,7 @@ def test_a_speck_with_one_corner_in_a_large_picture() -> None:
     picture = np.full((512, 512), 255, np.uint8)
     picture[88:98, 133:143] = speck  # between whole pixels its place decides, too
     picture[88:98, 45:55] = speck
+    monkeypatch.setattr(contours, "LEAST_AREA", 2 / 16)
     outline = trace(picture)
     assert outline.contours and all(np.isfinite(segment).all() for one in outline.contours for segment in one)
     assert outline.as_path().count("M") == len(outline.contours)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from glyffctl.cli import app
 from glyffctl.core.errors import UsageError
-from glyffctl.core.io.images import read_png, read_settings, save_png
+from glyffctl.core.io.images import read_png, read_settings, save_png, sheet
 from glyffctl.workflows.sample_light import may_draw_light
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.source_options import SourceOptions
@@ -146,6 +146,41 @@ def test_the_whole_model_begins_with_a_picture_not_its_student(tmp_path: Path) -
     assert read_settings(tmp_path / "x.png")["recipe"]["sampler"] == "dpmpp-2m"
     options = SampleOptions(prompts=("",), source=SourceOptions(picture=given, part="left"))
     assert not may_draw_light(options)
+
+
+def test_a_picture_of_sample_can_be_begun_with(job: tuple[object, ...], tmp_path: Path) -> None:
+    one, model = ("--count", 1, "--steps", 2), job[:2]
+    assert sample("gold", *model, *one, "--out", tmp_path / "one.png", "--gif", tmp_path / "one.gif").exit_code == 0
+    given = np.asarray(read_png(tmp_path / "one.png"))
+    assert given.shape == (32, 32), "one glyph has no margin"
+    with Image.open(tmp_path / "one.gif") as gif:
+        assert gif.size == (32, 32)
+    settings = read_settings(tmp_path / "one.png")
+    save_png(tmp_path / "old.png", sheet(given[None], 1), settings | {"only": None})  # as 0.2.0 wrote it
+    Image.fromarray(given.repeat(4, 0).repeat(4, 1)).save(tmp_path / "large.png")
+    for name in ("one", "old", "large"):
+        kept = sample("gold", "--keep", "left", tmp_path / f"{name}.png", *model, *one, "--out", tmp_path / "k.png")
+        assert kept.exit_code == 0, kept.output
+        assert (np.asarray(read_png(tmp_path / "k.png"))[:, :16] == given[:, :16]).all()
+        assert sample("--again", tmp_path / "k.png").exit_code == 0
+        assert (tmp_path / "k-again.png").read_bytes() == (tmp_path / "k.png").read_bytes()
+
+
+def test_a_sheet_of_several_says_how_to_take_one(job: tuple[object, ...], tmp_path: Path) -> None:
+    assert sample("gold", *job, "--out", tmp_path / "sheet.png").exit_code == 0
+    assert sample("gold", *job, "--out", tmp_path / "outlines.svg").exit_code == 0
+    for option in (("--keep", "left"), ("--vary",)):
+        refused = sample(*option, tmp_path / "sheet.png", *job[:2], "--out", tmp_path / "x.png")
+        words = " ".join(refused.output.split())
+        assert refused.exit_code != 0 and "sheet of 4 glyphs" in words and "--out FOLDER" in words
+        refused = sample(*option, tmp_path / "outlines.svg", *job[:2], "--out", tmp_path / "x.png")
+        assert refused.exit_code != 0 and "--out FILE.png" in " ".join(refused.output.split())
+    assert sample("--again", tmp_path / "sheet.png", "--out", tmp_path / "singles").exit_code == 0
+    singles = sorted((tmp_path / "singles").iterdir())
+    assert len(singles) == 4 and all(read_png(file).size == (32, 32) for file in singles)
+    # One of them alone goes into a folder under its name, too.
+    assert sample("--again", singles[2], "--out", tmp_path / "single").exit_code == 0
+    assert (tmp_path / "single" / singles[2].name).read_bytes() == singles[2].read_bytes()
 
 
 def test_what_cannot_be_begun_with(job: tuple[object, ...], picture: Path, tmp_path: Path) -> None:

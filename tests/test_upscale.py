@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from glyffctl.cli import app
 from glyffctl.core.errors import ModelError
-from glyffctl.core.io.images import read_png, read_settings, save_png
+from glyffctl.core.io.images import read_png, read_settings, save_png, sheet
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.workflows import companions
 from glyffctl.workflows.events import finish
@@ -182,6 +182,23 @@ def test_what_a_picture_was_drawn_of_goes_on_into_the_large_one_and_into_fonts(
     save_png(small[1], read_png(small[1]))
     assert sample("--again", large[1], "--out", tmp_path / "again.png").exit_code == 0
     assert (tmp_path / "again.png").read_bytes() == large[1].read_bytes()
+
+
+def test_a_sheet_of_one_glyph_is_enlarged_and_one_of_several_is_not(
+    upscaler: Path, tiny_run: Path, tmp_path: Path
+) -> None:
+    job = ("gold", "--model", tiny_run, "--steps", 1, "--count")
+    assert sample(*job, 1, "--out", tmp_path / "one.png").exit_code == 0
+    settings, pixels = read_settings(tmp_path / "one.png"), np.asarray(read_png(tmp_path / "one.png"))
+    save_png(tmp_path / "old.png", sheet(pixels[None], 1), settings | {"only": None})  # as 0.2.0 wrote it
+    save_png(tmp_path / "cut.png", read_png(tmp_path / "one.png"), settings | {"only": None, "count": 4})
+    for name in ("one", "old", "cut"):
+        assert sample("--upscale", tmp_path / f"{name}.png", "--upscaler", upscaler).exit_code == 0
+        [glyph] = read_pictures(tmp_path / f"{name}-128.png")
+        assert (glyph.prompt, glyph.pixels.shape) == ("" if name == "cut" else "gold", (128, 128))
+    assert sample(*job, 4, "--out", tmp_path / "four.png").exit_code == 0
+    refused = sample("--upscale", tmp_path / "four.png", "--upscaler", upscaler)
+    assert refused.exit_code != 0 and "sheet of 4 glyphs" in " ".join(refused.output.split())
 
 
 def test_without_an_upscaler_a_line_says_how_to_get_one(

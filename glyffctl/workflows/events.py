@@ -107,7 +107,8 @@ CautionKind = Literal[
     # the model and the prompts
     "few-epochs",
     "prompts-unquoted",
-    "prompts-long",
+    "prompts-untyped",
+    "pictures-framed",
     "prompt-cut",
     "prompts-unknown",
     "words-unknown",

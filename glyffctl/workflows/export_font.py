@@ -11,10 +11,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 from fontTools.ttLib import TTFont
 
 from glyffctl.core.errors import DataError, OutputError, UsageError
 from glyffctl.core.io.atomic import atomic_file, atomic_folder, check_writable
+from glyffctl.core.io.images import Array
 from glyffctl.core.io.names import printable, utf8_name
 from glyffctl.core.io.tables import csv_records, read_lines
 from glyffctl.core.outlines.font import MOST_GLYPHS, FontFormat, FontGlyph, build_font
@@ -32,6 +34,8 @@ _SHARED = ("glyffctl", "recipe", "negative", "model", "weights", "encoder", "enl
 _TOO_MANY = f"a font holds at most 65,535 glyphs, of which {MOST_GLYPHS:,} can be pictures; make several fonts"
 _INK = 128
 """Greys below are ink."""
+_MOST_RIM = 0.25
+"""Of the rim of a picture, that ink covers; pictures that are not square have white added on two sides."""
 _LONGEST_NAME = 60
 """Characters of a family: Windows shows no font whose name has more than 63."""
 
@@ -97,6 +101,7 @@ class _Made:
     codepoints: dict[int, str] = field(default_factory=dict)
     drawings: list[dict[str, Any]] = field(default_factory=list)
     blank: list[str] = field(default_factory=list)
+    framed: list[str] = field(default_factory=list)
     files: int = 0
 
 
@@ -124,25 +129,14 @@ def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
     glyphs = _glyphs(files, table, made)
     first = next(glyphs, None)
     if first is None:
-        raise DataError(f"no picture has ink, of {len(made.blank):,}; a font needs one")
+        raise DataError(
+            f"no picture has ink, of {len(made.blank):,}; draw black or dark grey on white or transparent paper"
+        )
     family = printable(options.name or out.stem).strip()[:_LONGEST_NAME] or "Glyphs"
     form: FontFormat = "otf" if options.format == "ufo" else options.format
     building = build_font(chain([first], glyphs), utf8_name(family), form, lambda: _record(made))
     font = yield from _followed(building, made, len(files))
-    if made.blank:
-        yield Caution(
-            f"{len(made.blank):,} blank {'picture is' if len(made.blank) == 1 else 'pictures are'} left out: "
-            f"{', '.join(made.blank[:3])}{', …' if len(made.blank) > 3 else ''}",
-            "pictures-blank",
-            {"blank": made.blank},
-        )
-    if long := sum(len(record.get("prompt", "")) > LONGEST and not typed(record["prompt"]) for record in made.records):
-        yield Caution(
-            f"{long:,} {'prompt has' if long == 1 else 'prompts have'} more than {LONGEST} characters, which no "
-            "ligature has: insert these glyphs by their code points",
-            "prompts-long",
-            {"count": long},
-        )
+    yield from _cautions(made)
     if options.format == UFO:
         yield from _save_ufo(font, out)
     else:
@@ -150,6 +144,31 @@ def export_font(options: FontOptions) -> Generator[Event, None, FontReport]:
             font.save(temporary)
     points, size = made.codepoints, sum(file.stat().st_size for file in (out, *out.rglob("*")) if file.is_file())
     return FontReport(out, len(points), min(points), max(points), len(made.blank), size)
+
+
+def _cautions(made: _Made) -> Generator[Caution, None, None]:
+    """What may not be as expected."""
+    if made.blank:
+        yield Caution(
+            f"{len(made.blank):,} blank {'picture is' if len(made.blank) == 1 else 'pictures are'} left out: "
+            f"{_names(made.blank)}",
+            "pictures-blank",
+            {"blank": made.blank},
+        )
+    if made.framed:
+        yield Caution(
+            f"ink is most of the rim of {_names(made.framed)}; if ink is white there, invert: a font takes dark ink",
+            "pictures-framed",
+            {"framed": made.framed},
+        )
+    prompts = [record.get("prompt", "") for record in made.records]
+    if count := sum(bool(prompt) and not typed(prompt) for prompt in prompts):
+        yield Caution(
+            f"{count:,} {'prompt has' if count == 1 else 'prompts have'} one character, or more than {LONGEST}, as no "
+            "ligature has: insert such glyphs by their code points",
+            "prompts-untyped",
+            {"count": count},
+        )
 
 
 def _save_ufo(font: TTFont, out: Path) -> Generator[Event, None, None]:
@@ -163,6 +182,16 @@ def _save_ufo(font: TTFont, out: Path) -> Generator[Event, None, None]:
             part.rename(folder / part.name)
         new.rmdir()
     yield Progress("Writing", 1, 1)
+
+
+def _names(pictures: list[str]) -> str:
+    return f"{', '.join(pictures[:3])}{', …' if len(pictures) > 3 else ''}"
+
+
+def _framed(pixels: Array) -> bool:
+    """Whether a picture is dark along its rim, as white ink on black is."""
+    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return float((rim < _INK).mean()) > _MOST_RIM
 
 
 def _followed(building: Generator[float, None, TTFont], made: _Made, files: int) -> Generator[Event, None, TTFont]:
@@ -186,6 +215,8 @@ def _glyphs(files: list[Path], table: Mapping[str, int] | None, made: _Made) -> 
             if not outline.contours:
                 made.blank.append(name)
                 continue
+            if _framed(picture.pixels):
+                made.framed.append(name)
             codepoint = next(free) if table is None else _listed(table, picture)
             if codepoint in made.codepoints:
                 raise DataError(_twice(name, made.codepoints[codepoint], codepoint))

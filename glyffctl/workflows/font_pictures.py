@@ -14,6 +14,7 @@ from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.io.images import Array, near_square, read_png, settings_in, split_sheet
 from glyffctl.core.io.picture import read_grey
 from glyffctl.workflows.enlarge_options import DRAWN
+from glyffctl.workflows.glyph_file import Shown, refuse_svg, shown_by
 
 MOST_SIDE = 4096
 """Pixels of a side of a picture."""
@@ -80,12 +81,11 @@ def read_pictures(file: Path) -> Iterator[FontPicture]:
     if file.suffix.lower() == ".png":
         with read_png(file) as image:
             settings = _of_drawing(settings_in(image))
-            described = _described(settings)
-            if described is not None and described[2] is None:
-                yield from _of_sheet(file, image, settings, *described[:2])
+            shown = shown_by(settings)
+            if shown is not None and shown.only is None:
+                yield from _of_sheet(file, image, settings, shown)
                 return
-    elif file.suffix.lower() == ".svg":
-        raise DataError(f"{file} is an SVG; draw it again as a PNG: glyffctl sample --again {file} --out FILE.png")
+    refuse_svg(file)
     grey = read_grey(file, "name another one")
     if max(grey.size) > MOST_SIDE:
         raise DataError(f"{file} has {grey.width}×{grey.height} pixels; a glyph has at most {MOST_SIDE:,} a side")
@@ -94,18 +94,19 @@ def read_pictures(file: Path) -> Iterator[FontPicture]:
     left, top = (size - grey.width) // 2, (size - grey.height) // 2
     pixels[top : top + grey.height, left : left + grey.width] = np.asarray(grey)
     prompt, seed = "", None
-    described = _described(settings)
-    if described is not None:
-        (prompts, count, only), first = described, _seed(settings)
-        assert only is not None
-        prompt, seed = prompts[only // count], None if first is None else first + only % count
+    shown = shown_by(settings)
+    if shown is not None:
+        assert shown.only is not None
+        first = _seed(settings)
+        prompt, seed = (
+            shown.prompts[shown.only // shown.count],
+            None if first is None else first + shown.only % shown.count,
+        )
     yield FontPicture(file, 0, pixels, prompt, seed, settings)
 
 
-def _of_sheet(
-    file: Path, image: Any, settings: dict[str, Any] | None, prompts: list[str], count: int
-) -> Iterator[FontPicture]:
-    several, first = len(prompts) > 1, _seed(settings)
+def _of_sheet(file: Path, image: Any, settings: dict[str, Any] | None, shown: Shown) -> Iterator[FontPicture]:
+    prompts, count, several, first = shown.prompts, shown.count, len(shown.prompts) > 1, _seed(settings)
     columns = count if several else near_square(count)
     try:
         pictures = split_sheet(image, len(prompts) * count, columns, titled=several)
@@ -124,22 +125,6 @@ def _of_drawing(settings: dict[str, Any] | None) -> dict[str, Any] | None:
     if settings is None or not isinstance(drawn, dict):
         return settings
     return drawn | {"enlarged": settings.get("enlarged")}
-
-
-def _described(settings: dict[str, Any] | None) -> tuple[list[str], int, int | None] | None:
-    """Prompts, pictures of each, and which one alone is shown, as `sample` records it; None for other pictures."""
-    if settings is None or "prompts" not in settings:
-        return None
-    prompts, count, only = settings["prompts"], settings.get("count"), settings.get("only")
-    if (
-        not isinstance(prompts, list)
-        or not all(isinstance(prompt, str) for prompt in prompts)
-        or not isinstance(count, int)
-        or not 1 <= count * len(prompts) <= _MOST_NAMED
-        or not (only is None or (isinstance(only, int) and 0 <= only < count * len(prompts)))
-    ):
-        return None
-    return prompts, count, only
 
 
 def _seed(settings: dict[str, Any] | None) -> int | None:

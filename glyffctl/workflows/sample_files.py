@@ -61,11 +61,13 @@ def write_pictures(
         Path(f"{_slug(_name(options))}{options.ending}"), with_gif=options.gif == GIF_BESIDE_PICTURE
     )
     font = _title_font(options.prompts)
-    if options.only is None and not options.is_sheet:
-        singles = [replace(options, only=k) for k in range(len(pictures))]
-        named = [(one, out / single_name(options, k)) for k, one in enumerate(singles)]
-    else:
+    if len(pictures) == 1:
+        options = replace(options, only=0)  # one glyph has no margin
+    if options.is_sheet:
         named = [(options, out)]
+    else:
+        numbers = range(len(pictures)) if options.only is None else [options.only]
+        named = [(replace(options, only=k), out / single_name(options, k)) for k in numbers]
     files = [file for _, file in named]
     if options.ending == SUFFIX:
         yield from write_outlines(named, settings, pictures)
@@ -120,7 +122,7 @@ def _slug(prompt: str) -> str:
 
 def _gif_path(out: Path, options: SampleOptions) -> Path:
     """The default GIF: named after the sheet, or after the prompts in a folder of single pictures."""
-    if options.only is None and not options.is_sheet:
+    if not options.is_sheet:
         return out / f"{_slug(_name(options))}.gif"
     return out.with_suffix(".gif")
 

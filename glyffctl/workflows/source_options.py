@@ -26,7 +26,7 @@ class SourceOptions:
     """A picture to begin with.
 
     Attributes:
-        picture: a file, or an image, which no PNG records; as large as the model draws.
+        picture: a file, or an image, which no PNG records; as large as the model draws, or a whole number of times.
         part: the half of it that stays, one of `PARTS`; None, and no mask, keeps nothing as it is.
         mask: a picture that is black where `picture` stays.
         resample: how often each step is taken where a part stays, see `core.diffusion.inpainting`.

@@ -14,12 +14,12 @@ from glyffctl.core.codecs.codec import Codec
 from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.io.images import Array, picture_digest
-from glyffctl.core.io.picture import read_grey, to_grey
 from glyffctl.core.models.checkpoint import Model
 from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.models.source import Source
 from glyffctl.workflows.events import Note
+from glyffctl.workflows.glyph_file import read_glyph
 from glyffctl.workflows.source_options import SourceOptions
 
 _DARK = 128  # greys below are black in a mask
@@ -45,8 +45,9 @@ class Sourcing:
                 f"this model draws in latents, which keep no pixel as it is; leave {options.option} out, or name a "
                 "model that draws pixels with --model"
             )
-        picture = _read(options.picture, "the picture", model.codec, options.digest)
-        mask = None if options.mask is None else _read(options.mask, "the mask", model.codec, options.mask_digest)
+        picture, self._side = _read(options.picture, "the picture", model.codec, options.digest)
+        mask = None if options.mask is None else _read(options.mask, "the mask", model.codec, options.mask_digest)[0]
+        self._size = len(picture)
         self.options = replace(
             options,
             digest=picture_digest(picture),
@@ -77,6 +78,8 @@ class Sourcing:
                 f"starts from {_name(options.picture, 'the picture')} with noise of σ = {self._sigma:.3g} (strength "
                 f"{options.strength:g})"
             )
+        if self._side != self._size:
+            parts.append(f"{_name(options.picture, 'the picture')} is reduced to {self._size}×{self._size} pixels")
         if parts:
             yield Note(
                 "; ".join(parts),
@@ -90,19 +93,20 @@ def _name(given: Path | Image.Image, what: str) -> str:
     return str(given) if isinstance(given, Path) else what
 
 
-def _read(given: Path | Image.Image, what: str, codec: Codec, digest: str | None) -> Array:
-    name = _name(given, what)
-    image = read_grey(given, "name another one") if isinstance(given, Path) else to_grey(given, name)
-    size = codec.size
-    if image.size != (size, size):
+def _read(given: Path | Image.Image, what: str, codec: Codec, digest: str | None) -> tuple[Array, int]:
+    """A picture as large as the model draws, and its height and width before; a larger one is reduced to it."""
+    name, size = _name(given, what), codec.size
+    image = read_glyph(given, what, size)
+    times, rest = divmod(image.width, size)
+    if image.width != image.height or rest or times < 1:
         raise DataError(
             f"{name} has {image.width}×{image.height} pixels, the model draws {size}×{size}; name a picture of that "
-            "size, such as `glyffctl sample` draws with --out FOLDER"
+            "size, or 2, 3, 4, … times as large"
         )
-    picture = np.array(image)
+    picture = np.array(image.reduce(times))
     if digest not in (None, picture_digest(picture)):
         raise DataError(f"{name} is not the picture any more that was begun with")
-    return picture
+    return picture, image.width
 
 
 def _half(part: str | None, size: int) -> torch.Tensor | None:

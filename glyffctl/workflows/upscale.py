@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from glyffctl.core.errors import DataError, GlyffError, UsageError
-from glyffctl.core.io.images import Array, picture_digest, read_png, read_settings, save_png, settings_in
+from glyffctl.core.errors import DataError, UsageError
+from glyffctl.core.io.images import Array, picture_digest, read_settings, save_png
 from glyffctl.core.io.names import utf8_name
-from glyffctl.core.io.picture import read_grey
 from glyffctl.core.io.reading import short_repr
 from glyffctl.version import __version__
 from glyffctl.workflows.companions import UPSCALER
 from glyffctl.workflows.enlarge import Enlarger
 from glyffctl.workflows.enlarge_options import DRAWN, SOURCE, EnlargeOptions
 from glyffctl.workflows.events import Event
+from glyffctl.workflows.glyph_file import read_glyph, settings_of, shown_by
 from glyffctl.workflows.rounding import Conditions, warn_of_rounding
 from glyffctl.workflows.sample import SampleReport
 from glyffctl.workflows.sample_files import check_output, unused
@@ -111,23 +111,25 @@ def _output(file: Path, out: Path | None, size: int) -> Path:
 
 
 def _read(file: Path, size: int) -> Array:
-    image = read_grey(file, "name another one")
+    image = read_glyph(file, str(file), size)
     if image.size != (size, size):
         raise DataError(
-            f"{file} has {image.width}×{image.height} pixels; the upscaler enlarges single glyphs of {size}×{size}, as "
-            "`glyffctl sample` draws them with --out FOLDER"
+            f"{file} has {image.width}×{image.height} pixels, the upscaler enlarges {size}×{size}; name a picture of "
+            "that size, such as `glyffctl sample` draws without --size"
         )
     return np.array(image)
 
 
 def _drawn(file: Path) -> dict[str, Any] | None:
     """What a picture of `sample`, or one that was enlarged from such a picture, records of how it was drawn."""
-    try:
-        settings = settings_in(read_png(file)) or {}
-    except GlyffError:  # of another format, whatever its name: only PNGs record anything
-        return None
+    settings = settings_of(file) or {}
     drawn = settings.get(DRAWN) if SOURCE in settings else settings
-    return drawn if isinstance(drawn, dict) and "prompts" in drawn else None
+    shown = shown_by(drawn) if isinstance(drawn, dict) else None
+    if drawn is None or shown is None:
+        return None
+    if shown.only is None:  # one glyph of it is enlarged, and only of a sheet of one is known which
+        return drawn | {"only": 0} if shown.glyphs == 1 else None
+    return drawn
 
 
 def upscale_options_from_picture(

@@ -11,8 +11,8 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 SPACING = 0.5
 """Pixels between neighbouring points of a contour."""
-LEAST_AREA = 2.0
-"""Square pixels; smaller specks and holes are left out."""
+LEAST_AREA, _LEAST_PIXELS = 6.0, 2.0
+"""Square pixels of a picture of 128, and of any; smaller specks and holes are left out."""
 _PAPER, _RIM = 255, 3
 _REACH, _SAMPLES = 1.5, 13  # pixels to each side of an edge, and how often its grey is read there
 _FULL, _BARE = 0.9, 0.1  # shares of ink beyond which a side counts as all ink or all paper
@@ -36,10 +36,10 @@ def trace_contours(picture: np.ndarray[Any, np.dtype[np.uint8]]) -> list[Floats]
     ink = np.pad(1 - picture.astype(np.float64) / _PAPER, _RIM)
     centres_x, centres_y = (np.arange(n) + 0.5 - _RIM for n in (ink.shape[1], ink.shape[0]))
     lines = contour_generator(centres_x, centres_y, ink).lines(0.5)
-    found = []
+    least, found = max(_LEAST_PIXELS, LEAST_AREA * (picture.shape[0] / 128) ** 2), []
     for line in lines:
         points = resample(np.asarray(line)[:0:-1])
-        if len(points) < 8 or abs(signed_area(points)) < LEAST_AREA:
+        if len(points) < 8 or abs(signed_area(points)) < least:
             continue
         found.append(_sharpened(points, ink))
     return found

@@ -23,7 +23,10 @@ _FLAT = 0.1  # pixels by which the top of a curve is flat
 _CROWD = 3  # points that lie at least between two joints
 _LEAST_HEIGHT = 128
 _WINDOW = 40  # joints that a segment may pass over
-_LEVEL, _TILT = np.radians(1.5), 0.5  # lines nearer to an axis, and with ends by fewer pixels aslant, are put on it
+_LEVEL, _TILT = (
+    np.radians(1.5),
+    0.5,
+)  # lines nearer to an axis, and with ends by fewer pixels at 128 aslant, are put on it
 
 
 @dataclass
@@ -204,7 +207,7 @@ def _fit(spans: list[_Span], scale: float) -> list[Segment]:
         count = sum(one is span for one, _, _ in pairs[begin:]) if len(spans) > 1 else len(pairs)
         chosen = _cheapest(pairs[begin : begin + count], lines[begin:], curves[begin:], len(span.joints))
         for k, straight in chosen:
-            segments.append(_line(parts[begin + k], corners[begin + k]) if straight else control[begin + k])
+            segments.append(_line(parts[begin + k], corners[begin + k], scale) if straight else control[begin + k])
         begin += count
     return segments
 
@@ -212,11 +215,22 @@ def _fit(spans: list[_Span], scale: float) -> list[Segment]:
 def _line_cost(part: Floats, corners: tuple[bool, bool], scale: float) -> float:
     """What a straight line costs; `corners` says of which of its ends are corners. A kink elsewhere costs more."""
     middle, direction = _straight(part, corners)
+    if _axis(part, direction, scale) is not None:  # in fonts such edges are straight; in large pictures they waver
+        scale **= 2
     x, y = (_inner(part, corners) - middle).T
     away = np.abs(direction[0] * y - direction[1] * x)
     if away.max() > _STRAIGHT * scale:
         return np.inf
     return float(_LINE + _KINK * (2 - sum(corners)) + (away**2).mean() / (_TYPICAL * scale) ** 2)
+
+
+def _axis(part: Floats, direction: Floats, scale: float) -> int | None:
+    """The axis, 0 for x, along which a line through the points nearly runs; None for none."""
+    length = max(float(np.hypot(*(part[-1] - part[0]))), 1e-9)  # a part may end where it began
+    for axis in (0, 1):
+        if abs(direction[1 - axis]) < min(np.sin(_LEVEL), _TILT * scale**2 / length):
+            return axis
+    return None
 
 
 def _inner(part: Floats, corners: tuple[bool, bool]) -> Floats:
@@ -264,14 +278,12 @@ def _cheapest(pairs: list[Any], lines: Floats, curves: Floats, joints: int) -> l
     return chosen[::-1]
 
 
-def _line(part: Floats, corners: tuple[bool, bool]) -> Segment:
-    """The straight segment nearest to the points, level where it nearly is."""
+def _line(part: Floats, corners: tuple[bool, bool], scale: float) -> Segment:
+    """The straight segment nearest to the points, level or upright where it nearly is."""
     middle, direction = _straight(part, corners)
-    length = max(float(np.hypot(*(part[-1] - part[0]))), 1e-9)  # a part may end where it began
-    for axis in (0, 1):
-        if abs(direction[axis]) < min(np.sin(_LEVEL), _TILT / length):
-            middle = _inner(part, corners).mean(0)
-            direction = np.sign(direction) * (axis, 1 - axis)
+    if (axis := _axis(part, direction, scale)) is not None:
+        middle = _inner(part, corners).mean(0)
+        direction = np.sign(direction) * (axis == 0, axis == 1)
     return np.stack([middle + direction * ((point - middle) @ direction) for point in (part[0], part[-1])])
 
 
