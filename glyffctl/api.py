@@ -106,7 +106,7 @@ class GlyphModel:
             vary: a picture to begin with, in place of noise alone.
             strength: how much of a picture changes, from 0, nothing, to 1, all; None is 0.4 with `vary`, 1 with `keep`
                 and `mask`.
-            resample: how often each step is taken with `keep` and `mask`, 1 to 100; None is 8.
+            resample: how often each step is taken with `keep` and `mask`, 1 to 100; None is 4.
 
         Returns:
             Grey pictures, prompt after prompt.

@@ -93,6 +93,26 @@ def test_a_mask_is_black_where_the_picture_stays(job: tuple[object, ...], pictur
     assert (tmp_path / "b-again.png").read_bytes() == (tmp_path / "b.png").read_bytes()
 
 
+def test_a_picture_whose_record_says_nothing_of_a_lead_is_drawn_again_without(
+    job: tuple[object, ...], picture: Path, tmp_path: Path
+) -> None:
+    """As version 0.2 drew it."""
+    drawn(tmp_path / "a.png", "gold", "--keep", "left", picture, *job)
+    settings = read_settings(tmp_path / "a.png")
+    again = {}
+    for name, source in (
+        ("old", {key: value for key, value in settings["source"].items() if key != "led"}),
+        ("without", {**settings["source"], "led": False}),
+        ("with", settings["source"]),
+    ):
+        with Image.open(tmp_path / "a.png") as image:
+            save_png(tmp_path / f"{name}.png", image.copy(), {**settings, "source": source})
+        assert sample("--again", tmp_path / f"{name}.png").exit_code == 0
+        again[name] = np.asarray(read_png(tmp_path / f"{name}-again.png"))
+    assert np.array_equal(again["old"], again["without"])
+    assert not np.array_equal(again["old"], again["with"])
+
+
 def test_variations_by_strength(job: tuple[object, ...], picture: Path, tmp_path: Path) -> None:
     given = np.asarray(read_png(picture)).astype(int)
     same = drawn(tmp_path / "0.png", "gold", "--vary", picture, "--strength", 0, *job)

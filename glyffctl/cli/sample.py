@@ -140,7 +140,7 @@ def sample(
             1,
             100,
         ),
-    ] = 8,
+    ] = 4,
     vary: Annotated[
         Path | None,
         typer.Option(

@@ -19,7 +19,7 @@ from glyffctl.core.models.recipe import FEW_STEP, PASSES, Recipe
 from glyffctl.studio.files import file_name, write_png
 from glyffctl.studio.gallery import COUNT, Gallery, Glyph, as_png, tiled
 from glyffctl.studio.options import StudioOptions
-from glyffctl.studio.wishes import RESAMPLE, Beginning, DrawWish
+from glyffctl.studio.wishes import Beginning, DrawWish
 from glyffctl.workflows.enlarge import Enlarger
 from glyffctl.workflows.enlarge_options import EnlargeOptions
 from glyffctl.workflows.events import Caution, Event, Note, Progress, finish
@@ -174,7 +174,7 @@ class Painter:
     def _source(self, glyph: Glyph, beginning: Beginning) -> SourceOptions:
         path = self.folder / f"{glyph.name}.png"
         write_png(glyph, path)
-        return SourceOptions(picture=path, part=beginning.part, strength=beginning.strength, resample=RESAMPLE)
+        return SourceOptions(picture=path, part=beginning.part, strength=beginning.strength)
 
     def _settings(self, made: SampleOptions, artist: TorchArtist, source: str | None) -> dict[str, Any]:
         """What a file records, which names the picture that was begun with as the page saves it."""

@@ -17,8 +17,6 @@ from glyffctl.workflows.source_options import PARTS
 
 MOST_STEPS = 1000
 MOST_GUIDANCE = 100.0
-RESAMPLE = 4
-"""How often each step is taken where a half stays: half of the command line's, since someone waits."""
 _WINDOW = re.compile(r"[0-9a-f-]{8,36}")
 _GLYPH = re.compile(r"[0-9]{1,9}-[0-9]{1,2}")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PARTS = ("left", "right", "top", "bottom")
-RESAMPLE = 8
+RESAMPLE = 4
 STRENGTH = 0.4
 """Of a picture that is varied."""
 MOST_RESAMPLE = 100
@@ -31,6 +31,7 @@ class SourceOptions:
         mask: a picture that is black where `picture` stays.
         resample: how often each step is taken where a part stays, see `core.diffusion.inpainting`.
         strength: how much changes of what does not stay, from 0 to 1, see `core.models.source`.
+        led: whether what stays leads what is drawn, see `core.models.source`; pictures of version 0.2 were not.
         digest, mask_digest: what `images.picture_digest` has to say of both; None allows any.
     """
 
@@ -39,6 +40,7 @@ class SourceOptions:
     mask: Path | Image.Image | None = None
     resample: int = RESAMPLE
     strength: float = 1.0
+    led: bool = True
     digest: str | None = None
     mask_digest: str | None = None
 
@@ -72,6 +74,7 @@ class SourceOptions:
             "mask_digest": self.mask_digest,
             "resample": self.resample,
             "strength": self.strength,
+            "led": self.led,
         }
 
     @staticmethod
@@ -89,6 +92,7 @@ class SourceOptions:
             mask=None if mask is None else Path(str(mask)),
             resample=int(plain["resample"]),
             strength=float(plain["strength"]),
+            led=bool(plain.get("led", False)),
             digest=str(plain["digest"]),
             mask_digest=None if mask is None else str(plain["mask_digest"]),
         )

@@ -12,10 +12,11 @@ from PIL import Image
 
 from glyffctl.core.codecs.codec import Codec
 from glyffctl.core.codecs.latents import Latents
+from glyffctl.core.device import memory_free
 from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.io.images import Array, picture_digest
 from glyffctl.core.models.checkpoint import Model
-from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.models.drawer import Drawer, most_at_once
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.models.source import Source
 from glyffctl.workflows.events import Note
@@ -23,6 +24,7 @@ from glyffctl.workflows.glyph_file import read_glyph
 from glyffctl.workflows.source_options import SourceOptions
 
 _DARK = 128  # greys below are black in a mask
+_LED_HOLDS = 8  # times the memory of a pass that one holds for its gradient; measured 5 to 6 with the bundled model
 
 
 class Sourcing:
@@ -56,15 +58,19 @@ class Sourcing:
         kept = _half(options.part, len(picture))
         if mask is not None and options.mask is not None:
             kept = _dark(mask, _name(options.mask, "the mask"))
+        self._network = model.network
         x0 = model.codec.encode(torch.from_numpy(picture)[None])[0]
-        self._source = Source(x0, kept, options.resample, options.strength)
+        self._source = Source(x0, kept, options.resample, options.strength, options.led)
         levels = self._source.levels(recipe, model.schedule)
         self._sigma = float(levels[0])
         self.recipe = replace(recipe, steps=max(1, len(levels) - 1))
 
     def take(self, drawer: Drawer) -> Drawer:
-        """`drawer`, which begins with the picture."""
-        return replace(drawer, source=self._source)
+        """`drawer`, which begins with the picture; of fewer pictures at once where memory is short for gradients."""
+        batch = drawer.batch
+        if self._source.led and self._source.kept is not None:
+            batch = min(batch, most_at_once(self._network, drawer.codec, memory_free(drawer.device) // _LED_HOLDS))
+        return replace(drawer, source=self._source, batch=batch)
 
     def notes(self) -> Generator[Note, None, None]:
         """What begins, in a line."""

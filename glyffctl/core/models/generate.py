@@ -57,7 +57,7 @@ def generate(
     """
     sigmas = source.levels(recipe, schedule)
     x = source.start(normal(0, seeds, shape, Stream.EPS) if noise is None else noise, float(sigmas[0]))
-    denoise = guides.around(denoiser, condition, negative, recipe)
+    denoise = source.lead(guides.around(denoiser, condition, negative, recipe))
     if limit is not None:
         denoise = clamp(denoise, limit)
     sampler = tuned(recipe.sampler, recipe.tuning)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.diffusion.denoiser import Denoise
-from glyffctl.core.diffusion.inpainting import inpaint
+from glyffctl.core.diffusion.inpainting import inpaint, lead
 from glyffctl.core.diffusion.samplers import Draw, Sampler, Step
 from glyffctl.core.diffusion.schedule import Schedule
 from glyffctl.core.models.recipe import Recipe
@@ -24,6 +24,7 @@ class Source:
         x0: (C, H, W), the picture as the codec encodes it; None is no picture.
         kept: (H, W) bool, the part of it that stays, see `inpainting`; None keeps none.
         resample: of `inpainting.inpaint`.
+        led: whether what is drawn beside the kept part is led by it, see `inpainting.lead`.
         strength: how much of it changes, from 0, nothing, to 1, all: drawing starts from x0 with noise of the level at
             this share of the levels that a sampler may visit (SDEdit, Meng et al. 2021, arXiv 2108.01073, algorithm 1).
     """
@@ -32,6 +33,7 @@ class Source:
     kept: Tensor | None = None
     resample: int = 1
     strength: float = 1.0
+    led: bool = False
 
     def levels(self, recipe: Recipe, schedule: Schedule) -> Tensor:
         """The noise levels to visit: as many as `recipe` has steps, or all where there are fewer.
@@ -62,6 +64,12 @@ class Source:
         if self.strength < 1:
             return noised
         return anew if self.kept is None else torch.where(self.kept.to(eps.device), noised, anew)
+
+    def lead(self, denoise: Denoise) -> Denoise:
+        """D, led by the part that stays."""
+        if self.x0 is None or self.kept is None or not self.led:
+            return denoise
+        return lead(denoise, self.x0, self.kept)
 
     def draw(self, sampler: Sampler, denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:
         """Sample from x (B, C, H, W) of `start` as `sampler` does, with the part that stays."""
