@@ -68,7 +68,8 @@ def test_levels_are_those_of_the_scheduler(
     theirs = scheduler_of(tmp_path, monkeypatch)
     ours = read_pipeline(tmp_path).schedule
     # diffusers holds β in float32; a rescaled table goes through ᾱ, which has fewer digits of the lowest σ.
-    torch.testing.assert_close(rough.sigmas, ours.sigmas, rtol=1e-4, atol=0)
+    # How few depends on the processor: 1.2e-4 was seen.
+    torch.testing.assert_close(rough.sigmas, ours.sigmas, rtol=2e-4, atol=0)
     assert torch.equal(rough.sigmas.argsort(), ours.sigmas.argsort())
     count = len(ours.sigmas)
     # At the end of a rescaled table theirs is 0, or 2⁻²⁴ as ours always is.

@@ -267,7 +267,9 @@ def test_tiles_are_cut_as_they_were_laid() -> None:
 
 @pytest.mark.thorough
 def test_ctrl_c_ends_it_with_one_line(tiny_run: Path, tmp_path: Path) -> None:
-    program = [sys.executable, "-W", "error", "-m", "glyffctl", "studio", "--model", str(tiny_run)]
+    # Whoever runs the tests in the background has SIGINT ignored, and so would this process.
+    program = ["env", "--default-signal=INT", sys.executable, "-W", "error", "-m", "glyffctl", "studio"]
+    program += ["--model", str(tiny_run)]
     with subprocess.Popen(program, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=_environment()) as process:
         try:
             _stop_in_the_middle(process)

@@ -24,7 +24,7 @@ from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.manifest import DIGEST_ENTRY, add_digest
 from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, GlyffError, OutputError, UsageError
-from glyffctl.core.io.images import read_settings, sheet
+from glyffctl.core.io.images import read_settings
 from glyffctl.core.io.tensors import load_tensors
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
@@ -125,8 +125,8 @@ def test_a_real_glyph_given_as_a_drawn_one_lies_on_itself(
 
     drawn = tmp_path / "drawn.png"
     finish(sample(SampleOptions(prompts=("x",), model=tiny_run, recipe=FAST, count=1, out=drawn)))
-    own = sheet(map_glyphs.images(torch.tensor([37]))[:, 0], 1)
-    save_png(drawn, own, read_settings(drawn))
+    own = map_glyphs.images(torch.tensor([37]))[0, 0]
+    save_png(drawn, Image.fromarray(own.numpy()), read_settings(drawn))
     report = finish(visualize(UmapOptions(data=map_data, out=tmp_path, drawn=(drawn,))))
     tensors, _ = load_tensors(map_data / FILE_NAME, layouts.KIND, DataError)
     apart = (tensors["points"] - torch.tensor([report.placed[0].x, report.placed[0].y])).norm(dim=1)
@@ -155,7 +155,7 @@ def test_what_cannot_be_placed_is_told_before_anything_is_done(
         )
     )
     drawn = tmp_path / "drawn.png"
-    finish(sample(SampleOptions(prompts=("x",), model=tiny_run, recipe=FAST, count=1, out=drawn)))
+    finish(sample(SampleOptions(prompts=("x",), model=tiny_run, recipe=FAST, count=2, out=drawn)))
     cut_off = tmp_path / "cut.png"
     with Image.open(drawn) as image:
         from glyffctl.core.io.images import save_png
