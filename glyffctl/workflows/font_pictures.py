@@ -98,10 +98,8 @@ def read_pictures(file: Path) -> Iterator[FontPicture]:
     if shown is not None:
         assert shown.only is not None
         first = _seed(settings)
-        prompt, seed = (
-            shown.prompts[shown.only // shown.count],
-            None if first is None else first + shown.only % shown.count,
-        )
+        prompt = shown.prompts[shown.only // shown.count]
+        seed = None if first is None else first + shown.only % shown.count
     yield FontPicture(file, 0, pixels, prompt, seed, settings)
 
 

@@ -23,10 +23,8 @@ _FLAT = 0.1  # pixels by which the top of a curve is flat
 _CROWD = 3  # points that lie at least between two joints
 _LEAST_HEIGHT = 128
 _WINDOW = 40  # joints that a segment may pass over
-_LEVEL, _TILT = (
-    np.radians(1.5),
-    0.5,
-)  # lines nearer to an axis, and with ends by fewer pixels at 128 aslant, are put on it
+# Lines nearer to an axis, whose ends differ by fewer pixels at 128, are put on it.
+_LEVEL, _TILT = np.radians(1.5), 0.5
 
 
 @dataclass

@@ -78,9 +78,9 @@ ENTRIES = (
         "a network cannot do without being told the time",
         "The same, of a trained network.",
         "lesson",
-        found="squared error on new glyphs at σ = {n[sigma]:g}: {e[told]:.4f} when the network is told the truth, "
-        "{e[half]:.4f} when it is told half of it, {e[double]:.4f} when it is told twice",
-        correction="it uses what it is told, but a level that is wrong by a factor of two costs it less than twice "
+        found="squared error on new glyphs at σ = {n[sigma]:g}: {e[told]:.4f} with the right σ, "
+        "{e[half]:.4f} with half of it, {e[double]:.4f} with twice",
+        correction="it uses the level it is given, but one that is wrong by a factor of two costs it less than twice "
         "the error",
         instead="it hardly uses it",
     ),

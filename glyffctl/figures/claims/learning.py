@@ -83,6 +83,6 @@ ENTRIES = (
     Entry(
         "pictures seen",
         f"{EPOCHS} epochs are about 2 million pictures",
-        "How much a network sees, where its training is told.",
+        "How much a network sees, where its training is described.",
     ),
 )

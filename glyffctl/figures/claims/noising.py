@@ -78,7 +78,7 @@ ENTRIES = (
         "the linear schedule, {e[t = 750]:.2f} at 750, {e[t = 1000]:.2f} at 1,000; half of them until t = "
         "{n[half at]:.0f}",
         correction="at the very end; until then whoever knows all glyphs names the right one long after eyes give up",
-        instead="even at the end it is told",
+        instead="even at the end an exact observer can tell",
     ),
     Entry(
         "uniform times",
