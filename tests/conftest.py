@@ -4,6 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,6 +169,28 @@ def unihan_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare_captions, "read_definitions", read)
+        yield
+
+
+@pytest.fixture(scope="module")
+def font_workers_once() -> Iterator[None]:
+    """Every `prepare` of these tests has the same font workers: a pool takes most of a second to start.
+
+    They stay in the folder that they were started in.
+    """
+    from glyffctl.core.data.font_workers import FontWorkers, font_workers
+    from glyffctl.workflows import prepare
+
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        pool: list[FontWorkers] = []
+
+        @contextmanager
+        def shared() -> Iterator[FontWorkers]:
+            if not pool:
+                pool.append(stack.enter_context(font_workers()))
+            yield pool[0]
+
+        patch.setattr(prepare, "font_workers", shared)
         yield
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.models import checkpoint
+from tests.command_line import app
 from tests.conftest import crashed
 from tests.damage import MISSING, PLACES, Damage, Dice
 

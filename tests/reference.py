@@ -8,9 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from glyffctl.cli import app
+from tests.command_line import app
 
 COMMANDS = Path(__file__).parents[1] / "examples" / "commands.md"
 BEGIN, END = "<!-- reference: made by `python -m tests.reference` -->", "<!-- end of reference -->"
@@ -18,9 +16,8 @@ BEGIN, END = "<!-- reference: made by `python -m tests.reference` -->", "<!-- en
 
 def reference() -> str:
     """All commands with their options, as Markdown."""
-    group: Any = typer.main.get_command(app)
     parts = []
-    for name, command in group.commands.items():
+    for name, command in app.commands.items():
         arguments = [p for p in command.params if p.param_type_name == "argument"]
         usage = " ".join(["glyffctl", name, *(_usage(argument) for argument in arguments)])
         parts.append(f"## `{usage}`\n\n{command.help}\n")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
+from tests.command_line import app
 
 OUTSIDE = (
     "..", ".", "../escape", "../../../../escape", "a/../../../b", "....//....//escape", "/tmp/escape", "/etc/passwd",

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
-from typer.testing import CliRunner
 
 import glyffctl
 from tests.conftest import Workshop
@@ -37,7 +37,7 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 
 def test_it_draws_what_the_command_draws(tiny_run: Path, tmp_path: Path) -> None:
-    from glyffctl.cli import app
+    from tests.command_line import app
 
     model = glyffctl.load(tiny_run, precision="fp32")
     pictures = model.draw(["gold", "a fish"], count=2, seed=5, recipe=FAST, negative="water")
@@ -53,9 +53,10 @@ def test_it_draws_what_the_command_draws(tiny_run: Path, tmp_path: Path) -> None
         assert np.array_equal(np.array(picture), np.array(Image.open(file)))
 
 
+@pytest.mark.thorough
 def test_it_draws_large_what_the_command_draws_large(tiny_run: Path, tmp_path: Path) -> None:
     """With the upscaler that is named; each picture the same as the command's, wherever it stands in a batch."""
-    from glyffctl.cli import app
+    from tests.command_line import app
 
     (tmp_path / "upscaler").mkdir()
     upscaler = make_upscaler(tmp_path / "upscaler")
@@ -84,8 +85,9 @@ def test_it_draws_large_what_the_command_draws_large(tiny_run: Path, tmp_path: P
         glyffctl.load("bundled", upscaler=upscaler).draw("gold", size=64)
 
 
+@pytest.mark.thorough
 def test_it_begins_with_a_picture_as_the_command_does(tiny_run: Path, tmp_path: Path) -> None:
-    from glyffctl.cli import app
+    from tests.command_line import app
 
     model = glyffctl.load(tiny_run, precision="fp32")
     [first] = model.draw("gold", recipe=FAST)

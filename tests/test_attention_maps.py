@@ -112,6 +112,7 @@ def mixer() -> Iterator[None]:
     yield from added(NETWORKS, "mixer")
 
 
+@pytest.mark.thorough
 def test_the_figure_is_for_models_that_look_at_words(
     mixer: None, workshop: Workshop, tiny_run: Path, tmp_path: Path
 ) -> None:

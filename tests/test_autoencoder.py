@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.data.embeddings import no_embeddings
 from glyffctl.core.data.folder import open_glyphs
@@ -36,6 +35,7 @@ from glyffctl.workflows.codec import share_codec
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.export import ExportOptions, export
 from glyffctl.workflows.train import TrainOptions, train
+from tests.command_line import app
 from tests.conftest import Workshop, follow, of_kind, stop_at_checkpoint
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
@@ -174,6 +174,7 @@ def tiny_trainer(workshop: Workshop, device: torch.device) -> Trainer:
     return Trainer(config, glyphs, no_embeddings(len(glyphs.captions), 1), device)
 
 
+@pytest.mark.thorough
 def test_an_autoencoder_learns(workshop: Workshop) -> None:
     trainer = tiny_trainer(workshop, CPU)
     for step in range(100):
@@ -183,6 +184,7 @@ def test_an_autoencoder_learns(workshop: Workshop) -> None:
     assert wrong[128] < 0.06
 
 
+@pytest.mark.thorough
 def test_captured_steps_are_plain_steps(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU that is pretended."""
     usual = tiny_trainer(workshop, CPU)
@@ -248,7 +250,7 @@ def test_a_codec_is_exported_for_diffusers(codec_run: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_program_beside_an_exported_codec_runs(tmp_path: Path, channels: int) -> None:
     """In a process of its own; what it writes is what the codec gives back."""
     (tmp_path / "run").mkdir()

@@ -143,6 +143,7 @@ def test_the_files_are_those_of_a_run_that_stops_for_them(
     assert len(found[0]) == 4 and {"state.safetensors", "model.safetensors", "README.md"} < found[0][2].keys()
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_that_comes_due_waits_for_the_one_before(workshop: Workshop, tmp_path: Path, gate: Gate) -> None:
     done = []
     for event in train(options(workshop, tmp_path / "run")):
@@ -158,6 +159,7 @@ def test_a_checkpoint_that_comes_due_waits_for_the_one_before(workshop: Workshop
     assert [row["images"] for row in log(tmp_path / "run") if "validation" in row] == [32, 64, 96]
 
 
+@pytest.mark.thorough
 def test_waiting_is_no_part_of_the_budget_and_training_beside_a_checkpoint_is(
     workshop: Workshop, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +196,7 @@ def test_what_goes_wrong_with_a_checkpoint_ends_the_run_with_its_error(
     assert images_of(tmp_path / "run") == 0 and not list((tmp_path / "run").rglob("*.tmp"))
 
 
+@pytest.mark.thorough
 def test_an_error_of_training_leaves_the_checkpoint_that_was_begun(
     workshop: Workshop, tmp_path: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +215,7 @@ def test_an_error_of_training_leaves_the_checkpoint_that_was_begun(
     assert [row["images"] for row in log(tmp_path / "run") if "validation" in row] == [32]
 
 
+@pytest.mark.thorough
 def test_going_back_goes_to_the_checkpoint_that_was_begun(
     workshop: Workshop, tmp_path: Path, tiny_run: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +246,7 @@ def test_a_signal_saves_the_checkpoint_that_was_begun_and_the_last_step(
     assert [row["images"] for row in log(out) if "validation" in row] == [32]
 
 
+@pytest.mark.thorough
 def test_leaving_stops_the_thread_before_the_folder_is_unlocked(
     workshop: Workshop, tmp_path: Path, tiny_run: Path, gate: Gate
 ) -> None:
@@ -256,7 +261,8 @@ def test_leaving_stops_the_thread_before_the_folder_is_unlocked(
     assert load_model(tmp_path / "run").identity == load_model(tiny_run).identity
 
 
-@pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.thorough), "meanwhile"])
+@pytest.mark.thorough
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_a_gpu_without_room_stops_for_its_checkpoints(
     workshop: Workshop, tmp_path: Path, tiny_run: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -302,6 +308,7 @@ def on_gpu(workshop: Workshop, tmp_path: Path) -> TrainOptions:
     return TrainOptions(data=workshop.data, config=config, device="cuda", preset="cpu", out=tmp_path / "run")
 
 
+@pytest.mark.thorough
 def test_on_a_gpu_spoilt_weights_are_found_beside_training_and_never_saved(
     on_gpu: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +334,7 @@ def test_on_a_gpu_spoilt_weights_are_found_beside_training_and_never_saved(
     assert "NaN" not in json.dumps(rows)
 
 
+@pytest.mark.thorough
 def test_on_a_gpu_a_row_a_second_is_read(on_gpu: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest, losses = Trainer.step, []
     monkeypatch.setattr(run, "LOG_EVERY", 8)
@@ -345,6 +353,7 @@ def test_on_a_gpu_a_row_a_second_is_read(on_gpu: TrainOptions, tmp_path: Path, m
     assert [row["loss"] for row in rows] == pytest.approx([sum(losses[:3]) / 3, sum(losses[3:]) / 3])
 
 
+@pytest.mark.thorough
 def test_preparing_changes_nothing_and_is_in_no_budget(
     workshop: Workshop, tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,6 +393,7 @@ main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.hostile
 def test_a_killed_process_goes_on_from_its_last_checkpoint(workshop: Workshop, tmp_path: Path) -> None:
     """Three kills while checkpoints are written one after the other, then the same weights as without."""

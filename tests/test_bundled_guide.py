@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.codecs.pixels import to_unit
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.radicals import labels
@@ -24,6 +23,7 @@ from glyffctl.core.noise import Stream, normal
 from glyffctl.figures.classifier_accuracy import FILE_NAME, NoisyAccuracy
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
+from tests.command_line import app
 
 
 def test_it_is_small_and_in_16_bits() -> None:

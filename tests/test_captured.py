@@ -64,8 +64,9 @@ def assert_same_state(one: Trainer, other: Trainer) -> None:
             assert not tensor.any(), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
-    ("optimizer", "precision"), [pytest.param("adamw", "fp32", marks=pytest.mark.thorough), ("muon", "bf16")]
+    ("optimizer", "precision"), [("adamw", "fp32"), pytest.param("muon", "bf16", marks=pytest.mark.slow)]
 )
 def test_captured_steps_are_plain_steps(workshop: Workshop, optimizer: str, precision: str) -> None:
     settings = {"optimizer": optimizer, "precision": precision}
@@ -101,6 +102,7 @@ def test_a_captured_run_goes_on_from_a_state(workshop: Workshop) -> None:
     assert_same_state(after, whole)
 
 
+@pytest.mark.thorough
 def test_a_state_of_before_the_first_step_undoes_what_a_captured_run_did(workshop: Workshop) -> None:
     fresh, trainer = plain(workshop), prepared(workshop)
     tensors, counters = fresh.state()
@@ -112,6 +114,7 @@ def test_a_state_of_before_the_first_step_undoes_what_a_captured_run_did(worksho
     assert_same_state(trainer, fresh)
 
 
+@pytest.mark.thorough
 def test_a_captured_gradient_that_is_no_number_is_seen_afterwards(workshop: Workshop) -> None:
     trainer = prepared(workshop)
     tensors, counters = trainer.state()
@@ -129,6 +132,7 @@ def test_a_captured_gradient_that_is_no_number_is_seen_afterwards(workshop: Work
     assert finite == [True, False, True, True]
 
 
+@pytest.mark.thorough
 def test_passes_of_before_a_capture_leave_no_nodes_behind(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A node that adds to a gradient belongs to the stream it was made on, and CUDA refuses that one in a capture."""
     trainer = plain(workshop)
@@ -163,6 +167,7 @@ def test_a_capture_that_fails_leaves_the_stream_as_it_was(workshop: Workshop, mo
     assert "capture" in reason and torch.cuda.current_stream() is before
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("fault", ["refused", "wrong"])
 def test_a_graph_that_fails_its_check_is_not_used(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch, fault: str
@@ -218,6 +223,7 @@ def test_a_narrowed_copy_gives_the_gradients_of_autocast() -> None:
             assert torch.equal(parameter.grad, expected[name]), (turn, name)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_a_run_that_was_cut_off_ends_with_the_weights_of_one_that_was_not(workshop: Workshop, tmp_path: Path) -> None:
     """Captured steps, checkpoints beside them, and a process that comes back: to the last bit, as the kernels are."""

@@ -41,6 +41,7 @@ def clear(tmp_path_factory: pytest.TempPathFactory, noto_folder: Path, unihan: P
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_it_learns_radicals_and_tells_them_in_characters_it_has_not_seen(clear: Path, tmp_path: Path):
     report = finish(make_classifier(ClassifierOptions(data=clear, out=tmp_path / "classifier.safetensors", passes=6)))

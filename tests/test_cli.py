@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.cli.errors import with_options
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.errors import UsageError
 from glyffctl.display.console import Display
 from glyffctl.version import __version__
 from glyffctl.workflows.events import Event, Progress
+from tests.command_line import app
 from tests.conftest import Workshop, crashed
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1", "HF_HUB_OFFLINE": "1"}
@@ -217,7 +216,7 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
 
 NUMBERS = [
     (name, option.opts[0])
-    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    for name, command in app.commands.items()
     for option in command.params
     if option.param_type_name == "option" and isinstance(option.default, int | float) and not option.is_flag
 ] + [("train", name) for name in ("--epochs", "--images", "--minutes", "--batch", "--checkpoint-every", "--seed")]
@@ -269,7 +268,7 @@ def test_an_error_names_the_option_that_sets_a_field(monkeypatch: pytest.MonkeyP
 
 
 def test_an_option_with_another_name_than_its_field() -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = app.commands
     renamed = [
         ("train", "start", "--from"),
         ("visualize-umap", "colour", "--color"),
@@ -301,7 +300,7 @@ def test_what_a_picture_says_is_not_asked_again(tmp_path: Path, monkeypatch: pyt
     monkeypatch.chdir(tmp_path)
     job = ["sample", "gold", "--model", "bundled", "--count", "1", "--steps", "1", "--out", "x.png"]
     assert CliRunner().invoke(app, job).exit_code == 0
-    command: Any = typer.main.get_command(app).commands["sample"]  # type: ignore[attr-defined]
+    command: Any = app.commands["sample"]
     allowed = {"--again", "--out", "--model", "--encoder", "--device", "--gif", "--fps", "--json", "--help"}
     values = {"--interval": ["1", "2"], "--sampler": ["ddim"], "--precision": ["fp32"], "--seed": ["0"]}
     takes = {option.opts[0]: option.nargs for option in command.params if option.opts[0].startswith("--")}
@@ -348,6 +347,7 @@ def test_a_gif_with_and_without_a_name(
         assert json.loads(done.stdout)["files"] == files and all(Path(file).is_file() for file in files)
 
 
+@pytest.mark.thorough
 def test_the_model_in_the_box_is_called_bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where this machine keeps the program concerns nobody."""
     monkeypatch.chdir(tmp_path)

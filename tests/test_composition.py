@@ -97,6 +97,7 @@ TABLE = {
 }
 
 
+@pytest.mark.thorough
 def test_the_left_part_of_glyphs_that_were_not_learned_from(pairs: GlyphSet) -> None:
     """Right and lower parts are too rare here to be learned, so each is given one of two names."""
     classifier, _ = load_classifier(None)

@@ -103,6 +103,7 @@ def test_another_size_is_resized_and_measured_again(tmp_path, folder):
     assert open_glyphs(folder, size=SIZE).std == open_glyphs(folder).std
 
 
+@pytest.mark.thorough
 def test_twenty_one_thousand_glyphs_open_at_once(tmp_path):
     (tmp_path / "data").mkdir()
     drawer = GlyphWriter(tmp_path / "data", 128)

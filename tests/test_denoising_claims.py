@@ -169,6 +169,7 @@ def test_networks_that_have_not_learned_do_not_count(monkeypatch: pytest.MonkeyP
     assert set(claim.estimates) == {"mean picture", "unet", "dit", "perceptron"}
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_any_network_will_do() -> None:
     small = SQUARES.repeat(5, 1, 1, 1)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.device import CPU, choose_device, gpu_failure, memory_free
 from glyffctl.core.errors import DeviceError, UsageError
+from tests.command_line import app
 from tests.conftest import Workshop, crashed
 from tests.pretended_gpu import pretended_gpu
 

@@ -108,8 +108,13 @@ LOOPS: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(
     ("case", "guidance"),
-    [("ddpm", 1.0), *((case, 3.0) for case in LOOPS)]
-    + [pytest.param(case, 1.0, marks=pytest.mark.thorough) for case in LOOPS if case != "ddpm"],
+    [("ddpm", 1.0), ("dpm-solver++", 3.0)]
+    + [
+        pytest.param(case, guidance, marks=pytest.mark.thorough)
+        for case in LOOPS
+        for guidance in (1.0, 3.0)
+        if (case, guidance) not in (("ddpm", 1.0), ("dpm-solver++", 3.0))
+    ],
 )
 @torch.no_grad()
 def test_draws_what_diffusers_draws(
@@ -281,8 +286,13 @@ def test_a_bare_network(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "layout"),
-    [("DDIMScheduler", "beside"), *((name, "parts") for name in CLASSES)]
-    + [pytest.param(name, "beside", marks=pytest.mark.thorough) for name in CLASSES if name != "DDIMScheduler"],
+    [("DDIMScheduler", "beside"), ("DDPMScheduler", "parts")]
+    + [
+        pytest.param(name, layout, marks=pytest.mark.thorough)
+        for name in CLASSES
+        for layout in ("beside", "parts")
+        if (name, layout) not in (("DDIMScheduler", "beside"), ("DDPMScheduler", "parts"))
+    ],
 )
 @torch.no_grad()
 def test_what_save_pretrained_writes(name: str, layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,7 +202,13 @@ def _weights(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], 
     return edit
 
 
-@pytest.mark.parametrize("settings", [{"prediction_type": "v_prediction"}, {"thresholding": True}, {"beta_end": 0.01}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"prediction_type": "v_prediction"},
+        *(pytest.param(each, marks=pytest.mark.thorough) for each in ({"thresholding": True}, {"beta_end": 0.01})),
+    ],
+)
 def test_what_changes_a_drawing_changes_the_identity(settings: dict[str, Any], pipeline: Path, copy: Path) -> None:
     assert load_diffusers(copy).identity == load_diffusers(pipeline).identity
     _scheduler(**settings)(copy)

@@ -329,6 +329,7 @@ def test_a_student_of_it_is_told_where_to_jump() -> None:
     torch.testing.assert_close(merged(z, sigma, merged.encode(condition), 0 * ones, 4 * ones), answers[2])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [pytest.param("plain", marks=pytest.mark.thorough), "details"])
 def test_it_compiles_whole(name: str) -> None:
     network, condition = made(CONFIGS[name]), text(CONFIGS[name])

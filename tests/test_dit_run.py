@@ -159,6 +159,7 @@ def test_diffusers_has_no_such_network(tiny_dit: Path, tmp_path: Path) -> None:
     assert "error: only a U-Net" in refused and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_it_is_exported_as_onnx(tiny_dit: Path, tmp_path: Path) -> None:
     """With weights off their start, which answer something: within 1e-5 at every noise level, see `export`."""

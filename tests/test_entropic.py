@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.diffusion.entropic import even_levels, lost_information, within, without_own_error
 from glyffctl.core.diffusion.schedule import Schedule, cosine, karras
 from glyffctl.core.errors import ModelError, UsageError
@@ -32,6 +31,7 @@ from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import options_from_picture
 from glyffctl.workflows.train import TrainOptions, train
+from tests.command_line import app
 from tests.conftest import Workshop
 from tests.toys import eps
 
@@ -283,6 +283,7 @@ def test_the_bundled_model_has_a_table() -> None:
     assert [table.sigma[0], table.sigma[-1]] == pytest.approx(model.schedule.sigmas[[0, -1]].tolist(), rel=1e-6)
 
 
+@pytest.mark.thorough
 def test_training_draws_levels_from_a_table_which_the_run_keeps(
     workshop: Workshop, tmp_path: Path, tiny_run: Path
 ) -> None:

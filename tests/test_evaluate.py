@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from rich.console import Console
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.codecs.pixels import Pixels, to_unit
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
@@ -35,6 +34,7 @@ from glyffctl.workflows.checkpoint_metrics import CheckpointEvaluator
 from glyffctl.workflows.evaluate import EvaluateOptions, evaluate
 from glyffctl.workflows.events import Progress, finish, with_progress
 from glyffctl.workflows.prepare import PrepareOptions, prepare
+from tests.command_line import app
 from tests.conftest import Workshop, follow, of_kind
 from tests.stand_in_pipelines import SMALL, add_encoder, make_pipeline
 from tests.stand_ins import make_t5
@@ -336,6 +336,7 @@ def test_strokes_of_sparse_and_dense_glyphs(data: Path):
 # The metrics of checkpoints -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_checkpoint_metrics(data: Path, tiny_run: Path, workshop: Workshop):
     glyphs = open_glyphs(data)
     model = load_model(tiny_run)
@@ -354,6 +355,7 @@ def test_checkpoint_metrics(data: Path, tiny_run: Path, workshop: Workshop):
         assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.thorough
 def test_training_takes_that_look_at_every_checkpoint(workshop: Workshop, tmp_path: Path):
     from glyffctl.workflows.train import TrainOptions, train
 

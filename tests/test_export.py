@@ -212,6 +212,7 @@ def test_onnx_draws_in_numpy(onnx: ExportReport, run: Path, prompt: str) -> None
     assert worst < 1e-3  # of 2 between black and white
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_onnx_of_what_draws_in_one_pass(generator_runs: dict[str, Path], tmp_path: Path) -> None:
     run, seeds = generator_runs["vae"], torch.arange(4)
@@ -422,6 +423,7 @@ def test_diffusers_has_no_network_without_cross_attention(pooled_only: Path, tmp
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_a_network_without_cross_attention_is_exported_as_onnx(pooled_only: Path, tmp_path: Path) -> None:
     report = finish(export(ExportOptions(model=pooled_only, format="onnx", out=tmp_path / "out")))

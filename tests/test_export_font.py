@@ -13,15 +13,14 @@ import freetype
 import numpy as np
 import pytest
 import uharfbuzz
+from click.testing import CliRunner
 from fontTools.feaLib.builder import addOpenTypeFeaturesFromString
 from fontTools.pens.pointPen import PointToSegmentPen
 from fontTools.pens.recordingPen import RecordingPen
 from fontTools.ttLib import TTFont
 from fontTools.ufoLib import UFOReader
 from PIL import Image
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.data.fonts import GlyphRenderer, read_face
 from glyffctl.core.errors import DataError, GlyffError, OutputError, UsageError
 from glyffctl.core.io.images import near_square, save_png, sheet
@@ -32,6 +31,7 @@ from glyffctl.core.outlines.trace import trace
 from glyffctl.workflows.events import Caution, finish
 from glyffctl.workflows.export_font import FontOptions, FontReport, export_font, read_codepoints
 from glyffctl.workflows.font_pictures import find_pictures, read_pictures
+from tests.command_line import app
 from tests.conftest import cautions, crashed, follow
 
 SIZE = 96

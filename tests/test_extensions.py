@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.networks.network import NETWORKS
 from tests import test_generate, test_networks, test_samplers
+from tests.command_line import app
 from tests.conftest import Workshop
 
 SETTINGS = """
@@ -99,6 +99,7 @@ def test_a_mistake_in_its_settings_is_one_line(mixer: None, workshop: Workshop, 
     assert "kind" in run(*other, code=2)
 
 
+@pytest.mark.thorough
 def test_a_sampler_draws_what_it_should(euler_maruyama: None) -> None:
     name = "euler-maruyama"
     for variance in (1.0, 0.04):

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
-from typer.testing import CliRunner
 
 import glyffctl
-from glyffctl.cli import app
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.device import CPU
@@ -34,6 +33,7 @@ from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.train import TrainOptions, train
+from tests.command_line import app
 from tests.conftest import Workshop, follow, stop_at_checkpoint
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
@@ -45,16 +45,17 @@ warmup = 0
 precision = "fp32"
 learning_rate = 3e-3
 ema_decay = 0.5
-checkpoint_every = 64
+checkpoint_every = 32
 
 [few_step]
 rank = 4
 substeps = 1
 passes = 4
 """
+IMAGES = 64
 
 
-def options(workshop: Workshop, out: Path, start: Path | None, images: int = 160) -> TrainOptions:
+def options(workshop: Workshop, out: Path, start: Path | None, images: int = IMAGES) -> TrainOptions:
     settings = out.with_suffix(".toml")
     settings.write_text(SETTINGS, encoding="utf-8")
     return TrainOptions(
@@ -68,7 +69,7 @@ def options(workshop: Workshop, out: Path, start: Path | None, images: int = 160
     )
 
 
-def distil(workshop: Workshop, out: Path, start: Path | None, images: int = 160) -> list[Any]:
+def distil(workshop: Workshop, out: Path, start: Path | None, images: int = IMAGES) -> list[Any]:
     events, _ = follow(train(options(workshop, out, start, images)))
     return events
 
@@ -122,11 +123,12 @@ def test_a_packed_student_is_the_student_to_a_hundredth(run: Path) -> None:
     assert factors == {torch.int8, torch.float32}
 
 
+@pytest.mark.thorough
 def test_training_goes_on_from_the_student_that_a_model_has(workshop: Workshop, run: Path, tiny_run: Path) -> None:
     trained = load_model(run).few_step
     assert trained is not None
     goes_on = student_trainer(workshop, run, CPU)
-    assert goes_on.objective.images_before == 160
+    assert goes_on.objective.images_before == IMAGES
     for name, tensor in trained.student.state_dict().items():
         assert torch.equal(goes_on.network.state_dict()[name], tensor), name
     other_rank = student_trainer(workshop, run, CPU, rank=3)
@@ -139,13 +141,16 @@ def test_training_goes_on_from_the_student_that_a_model_has(workshop: Workshop, 
     )
 
 
+@pytest.mark.thorough
 def test_what_a_student_was_shown_before_counts_once(workshop: Workshop, run: Path, tmp_path: Path) -> None:
     for images in (16, 32):  # begun, and resumed
         distil(workshop, tmp_path / "more", run, images)
         student = load_model(tmp_path / "more").few_step
-        assert student is not None and student.images == 160 + images
+        assert student is not None and student.images == IMAGES + images
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_student_learns(workshop: Workshop, tiny_run: Path) -> None:
     trainer = student_trainer(workshop, tiny_run, CPU)
     before = finish(trainer.objective.validate(trainer.ema.network, None))
@@ -159,7 +164,7 @@ def test_a_student_learns(workshop: Workshop, tiny_run: Path) -> None:
 def test_the_model_beside_a_student_is_its_teacher(run: Path, tiny_run: Path) -> None:
     student, teacher = load_model(run), load_model(tiny_run)
     assert student.identity == teacher.identity and teacher.few_step is None
-    assert student.few_step is not None and student.few_step.images == 160 and student.few_step.passes == 4
+    assert student.few_step is not None and student.few_step.images == IMAGES and student.few_step.passes == 4
     assert (run / FEW_STEP_FILE).stat().st_size < (run / MODEL_FILE).stat().st_size / 2
 
 
@@ -212,6 +217,7 @@ def test_passes_and_steps_are_not_given_together(run: Path) -> None:
         assert done.exit_code == 2 and typed[0] in done.output
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
     workshop: Workshop, run: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -230,15 +236,17 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_had_not_been(
 
 
 def test_the_sheet_of_a_checkpoint_is_drawn_by_the_student(run: Path) -> None:
-    settings = read_settings(run / "samples" / "000000160.png")
+    settings = read_settings(run / "samples" / f"{IMAGES:09d}.png")
     assert (settings["sampler"], settings["steps"]) == ("few-step", 4)
 
 
+@pytest.mark.thorough
 def test_a_student_takes_the_vectors_of_its_teacher(workshop: Workshop, tiny_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--encoder"):
         finish(train(replace(options(workshop, tmp_path / "run", tiny_run), encoder="bundled")))
 
 
+@pytest.mark.thorough
 def test_drawing_twice_in_bfloat16_is_the_same(run: Path) -> None:
     """The second time with narrowed weights."""
     drawer = Drawer.of(load_model(run), CPU, precision="bf16")
@@ -249,6 +257,7 @@ def test_drawing_twice_in_bfloat16_is_the_same(run: Path) -> None:
     assert torch.equal(*drawn)
 
 
+@pytest.mark.thorough
 def test_the_library_chooses_as_the_command_does(run: Path, tmp_path: Path) -> None:
     model = glyffctl.load(run, precision="fp32")
     plain, away = (model.draw("gold", negative=text)[0].tobytes() for text in ("", "water"))
@@ -263,6 +272,7 @@ def test_without_a_teacher_there_is_no_student(workshop: Workshop, tmp_path: Pat
         distil(workshop, tmp_path / "run", None)
 
 
+@pytest.mark.thorough
 def test_another_teacher_in_the_same_folder_is_refused(
     workshop: Workshop, run: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -310,6 +320,7 @@ def student_trainer(workshop: Workshop, teacher: Path, device: torch.device, ran
     return Trainer(fit_to_data(sections, glyphs.size, cached.width), glyphs, cached, device, teacher=model)
 
 
+@pytest.mark.thorough
 def test_what_is_kept_counts_as_memory(workshop: Workshop, tiny_run: Path) -> None:
     objective = student_trainer(workshop, tiny_run, CPU).objective
     assert isinstance(objective, Distillation)
@@ -336,7 +347,8 @@ def test_trajectories_do_not_depend_on_how_a_batch_is_shared(workshop: Workshop,
     assert len(captions) == 1 and len(jumps) == 13, "the turns of a group make every jump"
 
 
-@pytest.mark.parametrize("steps", [2, pytest.param(17, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("steps", [2, pytest.param(17, marks=pytest.mark.slow)])
 def test_captured_steps_of_a_student_are_plain_steps(
     workshop: Workshop, tiny_run: Path, monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:

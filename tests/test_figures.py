@@ -187,6 +187,7 @@ def test_the_map_is_drawn_above_the_principal_axes(scene: DemoScene, monkeypatch
     assert over_map == on_axes  # the same points in another order
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_a_map_keeps_islands_apart(scene: DemoScene) -> None:
     kinds = torch.arange(60) % 3

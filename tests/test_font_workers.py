@@ -60,6 +60,7 @@ def _no_space(row: int, pictures: np.ndarray[Any, Any]) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.thorough
 def test_workers_keep_pictures_at_their_rows_and_say_when_they_cannot(tmp_path: Path) -> None:
     boxes: dict[int, Box | None] = {0x4E00 + i: (0, 0, 500, 500 + i) for i in range(CHUNK)}
     path = make_font(tmp_path / "boxes.ttf", {0x3000: None, **boxes})
@@ -124,6 +125,7 @@ def test_a_worker_that_ends_while_it_starts_says_nothing(
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.thorough
 def test_workers_do_not_hear_of_ctrl_c_while_they_start(capfd: pytest.CaptureFixture[str]) -> None:
     """A terminal sends it to all processes of a command at once."""
     for delay in (0, 0.05, 0.15):

@@ -37,8 +37,12 @@ def draw(path: Path, codepoints: list[int], size: int = 128, fit: Fit = "ink") -
     return dict(draw_glyphs(read_faces(path)[0], codepoints, size, fit))
 
 
-def test_a_collection_has_its_faces_and_the_simplified_one_wins_a_tie(noto_sans):
-    faces = read_faces(noto_sans)
+@pytest.fixture(scope="module")
+def faces(noto_sans):
+    return read_faces(noto_sans)
+
+
+def test_a_collection_has_its_faces_and_the_simplified_one_wins_a_tie(faces):
     assert len(faces) == 10
     chosen = choose_faces(faces, frozenset({0x4E00, 0x9502}), "best")
     assert [face.name for face in chosen] == ["Noto Sans CJK SC"]
@@ -53,8 +57,8 @@ def test_the_face_that_covers_most_is_chosen_over_the_simplified_one():
     assert choose_faces([small, large], frozenset({0x4E00, 0x4E01, 0x4E02}), "best") == [large]
 
 
-def test_real_glyphs_are_drawn_whole_and_centred(noto_sans):
-    face = choose_faces(read_faces(noto_sans), frozenset({0x9502}), "best")[0]
+def test_real_glyphs_are_drawn_whole_and_centred(faces):
+    face = choose_faces(faces, frozenset({0x9502}), "best")[0]
     characters = [ord(c) for c in "锂一丶龘"] + [0x20000, 0xF900, 0x30EDD]
     for fit in ("ink", "metrics"):
         for _, picture in draw_glyphs(face, characters, 128, fit):
@@ -67,8 +71,8 @@ def test_real_glyphs_are_drawn_whole_and_centred(noto_sans):
                 assert abs(left - (128 - right)) <= 2 and abs(top - (128 - bottom)) <= 2
 
 
-def test_strokes_keep_their_width_and_grey_edges(noto_sans):
-    face = choose_faces(read_faces(noto_sans), frozenset({0x4E28}), "best")[0]
+def test_strokes_keep_their_width_and_grey_edges(faces):
+    face = choose_faces(faces, frozenset({0x4E28}), "best")[0]
     dash, cross = (picture for _, picture in draw_glyphs(face, [ord("丨"), ord("十")], 128))
     assert dash is not None and cross is not None
     widths = [(picture[20] < 128).sum() for picture in (dash, cross)]
@@ -260,8 +264,8 @@ def test_one_damaged_map_among_good_ones_is_told_and_the_others_are_read(tmp_pat
 
 
 @pytest.mark.parametrize("characters", ["锂一丶龘", "\u2fd5並"])
-def test_glyphs_are_those_that_freetype_draws_from_the_file_itself(noto_sans, characters):
-    face = read_faces(noto_sans)[2]
+def test_glyphs_are_those_that_freetype_draws_from_the_file_itself(noto_sans, faces, characters):
+    face = faces[2]
     font = ImageFont.truetype(str(noto_sans), 112, 2, layout_engine=ImageFont.Layout.BASIC)
     for codepoint, picture in draw_glyphs(face, map(ord, characters), 128):
         canvas = Image.new("L", (384, 384))
@@ -424,6 +428,7 @@ def test_the_damaged_or_missing_table_is_named(tmp_path, table):
             read_faces(path)
 
 
+@pytest.mark.thorough
 def test_only_glyphs_that_many_unrelated_characters_share_are_noted(tmp_path, noto_folder):
     compatible = [c for c in range(0xF900, 0xFAFF) if count_unrelated([c, 0x4E00]) == 2][:40]
     same = [ord(c) for c in "見见⾒"]

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 from safetensors import SafetensorError
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.io import tensors
 from glyffctl.core.io.tensors import digest
 from glyffctl.core.models.checkpoint import load_model, load_state
+from tests.command_line import app
 from tests.conftest import Workshop, crashed
 
 pytestmark = pytest.mark.hostile

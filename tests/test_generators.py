@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings, load_embeddings
 from glyffctl.core.data.folder import open_glyphs
@@ -37,6 +36,7 @@ from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import options_from_picture
 from glyffctl.workflows.train import train
+from tests.command_line import app
 from tests.conftest import Workshop, crashed, follow, generator_options, of_kind, stop_at_checkpoint
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
@@ -265,6 +265,7 @@ def test_a_run_that_was_stopped_goes_on_as_if_it_never_was(
         assert torch.equal(ended[0][name], tensor), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [pytest.param("vae", marks=pytest.mark.thorough), "gan"])
 def test_it_trains_on_a_gpu_as_on_the_cpu(workshop: Workshop, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config = settings(kind, workshop, precision="fp32")

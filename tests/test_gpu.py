@@ -34,7 +34,7 @@ from tests.pretended_gpu import no_waiting, pretended_gpu
 from tests.students import make_toy
 from tests.test_training import make_trainer
 
-GPUS = ["cuda", pytest.param("mps", marks=pytest.mark.thorough)]
+GPUS = ["cuda", pytest.param("mps", marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("kind", GPUS)
@@ -82,6 +82,7 @@ def test_embedding_gives_the_vectors_of_the_cpu(
         assert torch.equal(ours.tokens, theirs.tokens) and torch.equal(ours.offsets, theirs.offsets)
 
 
+@pytest.mark.thorough
 def test_embedding_does_not_wait_for_each_batch(
     workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,6 +229,7 @@ def test_a_model_of_diffusers_draws_on_a_gpu(
     assert_same_picture(tmp_path / "cpu.png", tmp_path / "gpu.png")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", GPUS)
 def test_figures_about_a_model_on_a_gpu(
     kind: str, workshop: Workshop, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from glyffctl.cli import app
 from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.images import read_png, read_settings, save_png
@@ -23,6 +22,7 @@ from glyffctl.workflows.guide_options import AwayOptions, LeadOptions
 from glyffctl.workflows.sample_light import may_draw_light
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, train
+from tests.command_line import app
 from tests.conftest import Workshop, crashed
 from tests.students import make_student
 
@@ -85,6 +85,7 @@ def test_a_radical_needs_no_prompt_and_is_drawn_again_byte_for_byte(
     assert not np.array_equal(led, drawn(tmp_path / "d.png", "--radical", 85, "--classifier", classifier, *job))
 
 
+@pytest.mark.thorough
 def test_single_pictures_of_two_radicals_lie_beside_each_other(
     job: tuple[object, ...], classifier: Path, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_every_sampler_is_led_and_redraws(
     assert (tmp_path / "a-again.png").read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
+@pytest.mark.thorough
 def test_in_bfloat16_and_with_a_gif_and_whatever_the_batch(
     job: tuple[object, ...], classifier: Path, tmp_path: Path
 ) -> None:
@@ -130,6 +132,7 @@ def test_in_bfloat16_and_with_a_gif_and_whatever_the_batch(
         assert getattr(gif, "n_frames", 1) >= 4
 
 
+@pytest.mark.thorough
 def test_the_whole_model_is_led_not_its_student(
     classifier: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,6 +209,7 @@ def test_a_picture_that_lies_about_its_classifier(
     assert sample("--again", tmp_path / "b.png").exit_code != 0
 
 
+@pytest.mark.thorough
 def test_again_finds_a_classifier_that_was_moved(job: tuple[object, ...], classifier: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(classifier, tmp_path / "first")
@@ -233,6 +237,7 @@ def worse(workshop: Workshop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.thorough
 def test_a_worse_model_guides_and_is_drawn_again_byte_for_byte(
     job: tuple[object, ...], worse: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -247,6 +252,7 @@ def test_a_worse_model_guides_and_is_drawn_again_byte_for_byte(
     assert np.abs(plain - itself).max() <= 1  # led away from itself it stays where it is
 
 
+@pytest.mark.thorough
 def test_both_guides_together(job: tuple[object, ...], worse: Path, classifier: Path, tmp_path: Path) -> None:
     both = ("gold", "--guide", worse, "--radical", 1, "--classifier", classifier)
     pictures = drawn(tmp_path / "a.png", *both, *job)
@@ -255,6 +261,7 @@ def test_both_guides_together(job: tuple[object, ...], worse: Path, classifier: 
     assert (tmp_path / "a-again.png").read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
+@pytest.mark.thorough
 def test_models_that_cannot_guide_each_other(
     job: tuple[object, ...], worse: Path, classifier: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
@@ -277,6 +284,7 @@ def test_models_that_cannot_guide_each_other(
         assert done.exit_code != 0 and words in " ".join(done.output.split()), (typed, done.output)
 
 
+@pytest.mark.thorough
 def test_levels_that_the_worse_model_does_not_know(worse: Path, tiny_run: Path, tmp_path: Path) -> None:
     model = load_model(worse)
     narrow = tmp_path / "narrow"

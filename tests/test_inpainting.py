@@ -40,6 +40,7 @@ def rest_given_known(name: str, resample: int, count: int, *, led: bool = False)
     return rest
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["ddpm", pytest.param("ddim", marks=pytest.mark.thorough)])
 def test_the_rest_has_the_law_of_the_conditional_and_without_resampling_another(name: str) -> None:
     count = 1000

@@ -69,10 +69,12 @@ def in_interpreter(marks: str) -> None:
     assert found.returncode == 0, found.stdout[-8000:] + found.stderr[-2000:]
 
 
+@pytest.mark.thorough
 def test_the_kernels_compute_what_the_plain_code_does() -> None:
     in_interpreter("not thorough")
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_the_kernels_as_operators_in_networks_and_in_any_order_of_memory() -> None:
     in_interpreter("thorough")
@@ -283,6 +285,7 @@ def launches_of_the_check(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -
     return launches
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_few_variants_are_compiled_and_all_of_them_checked(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each costs the first step on a new machine half a second."""

@@ -67,6 +67,7 @@ def test_predictor_and_corrector_on_a_gaussian_are_their_recursion() -> None:
     torch.testing.assert_close(drawn_variances(make_predictor_corrector(snr), variances, sigmas), total)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "sampler"), ACCURATE.items())
 def test_samples_have_the_law_of_gaussian_data(name: str, sampler: Sampler) -> None:
     count = 3000
@@ -93,6 +94,7 @@ def chi_square(observed: Tensor) -> float:
     return float(((observed - expected) ** 2 / expected).sum())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ACCURATE)
 def test_samples_land_on_the_points_as_often_as_they_should(name: str) -> None:
     observed, distance = found_weights(ACCURATE[name])
@@ -100,6 +102,7 @@ def test_samples_land_on_the_points_as_often_as_they_should(name: str) -> None:
     assert chi_square(observed) < 16.3, observed  # 3 degrees of freedom, p = 0.001
 
 
+@pytest.mark.thorough
 def test_without_noise_the_weights_are_wrong() -> None:
     """The control: steps that only climb the density end on points, but not as often as they should on each."""
     sampler = Sampler(lambda *args: langevin(*args, snr=0.3, count=20, noise=0.0))

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
@@ -34,6 +33,7 @@ from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.train import TrainOptions, show_settings, train
 from glyffctl.workflows.umap import UmapOptions, visualize
+from tests.command_line import app
 from tests.conftest import Workshop, follow, of_kind, stop_at_checkpoint
 from tests.pretended_gpu import pretended_gpu
 from tests.recorded_graph import recorded_graphs
@@ -102,6 +102,7 @@ def test_a_picture_is_varied_in_latents_and_no_part_of_it_is_kept(run: Path, tmp
     assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("mapped")  # makes the layout, which is kept beside the data, for other tests, too
 def test_it_is_measured_and_traced_as_any_model(run: Path, map_data: Path, tmp_path: Path) -> None:
     measured = EvaluateOptions(
@@ -131,6 +132,7 @@ def test_a_picture_of_another_codec_is_not_redrawn(run: Path, tmp_path: Path) ->
         finish(sample(options_from_picture(out, model=other)))
 
 
+@pytest.mark.thorough
 def test_a_run_that_was_stopped_goes_on_with_its_own_copy(
     workshop: Workshop, run: Path, codec_run: Path, tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_run_that_was_stopped_goes_on_with_its_own_copy(
         assert torch.equal(ended[0][name], tensor), name
 
 
+@pytest.mark.thorough
 def test_a_codec_left_by_a_run_without_a_step_is_replaced(
     workshop: Workshop, codec_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +166,7 @@ def test_a_codec_left_by_a_run_without_a_step_is_replaced(
     assert isinstance(model.codec, Latents) and model.codec.identity == codec.identity
 
 
+@pytest.mark.thorough
 def test_captured_steps_are_plain_steps(
     workshop: Workshop, run: Path, codec_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +203,7 @@ def test_a_new_run_starts_from_a_latent_model_with_its_codec(workshop: Workshop,
         finish(train(replace(asked, codec=tmp_path, out=tmp_path / "other")))
 
 
+@pytest.mark.thorough
 def test_a_codec_of_diffusers_is_taken(workshop: Workshop, tmp_path: Path) -> None:
     """Of three channels; its pictures are as large as those of the data."""
     folder = theirs(tmp_path / "theirs", make(in_channels=3, quant_conv=True, attention=True).config)
@@ -228,6 +233,7 @@ def test_a_model_without_its_own_codec_is_one_line(run: Path, tmp_path: Path, da
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.thorough
 def test_latents_that_are_kept_count_as_memory(
     workshop: Workshop, codec_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

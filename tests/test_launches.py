@@ -29,6 +29,7 @@ def narrow(config: Config) -> Config:
     return replace(config, network=network, training=training)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("preset", "most"), [("cpu", 1680), ("gpu", 1370)])
 def test_a_captured_step_launches_no_more_than_it_did(
     preset: str, most: int, workshop: Workshop, monkeypatch: pytest.MonkeyPatch

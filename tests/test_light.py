@@ -187,6 +187,7 @@ def test_what_is_unusual_is_declined(name: str, tmp_path: Path) -> None:
         load_student(load_light(*files), 1)
 
 
+@pytest.mark.thorough
 def test_a_number_of_passes_that_it_has_not_learned_is_declined(tmp_path: Path) -> None:
     folder = make_student(tmp_path)
     light = load_light(folder / "model.safetensors", folder / "few-step.safetensors")

@@ -27,11 +27,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.io import picture as core_picture
+from tests.command_line import app
 from tests.conftest import Workshop, crashed
 from tests.test_processes import ENVIRONMENT
 

@@ -15,22 +15,18 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.data.embeddings import FILE_NAME
-from glyffctl.core.data.font_workers import FontWorkers, font_workers
 from glyffctl.core.io.bundled import pretrained
-from glyffctl.workflows import prepare as preparing
 from glyffctl.workflows.embed import EmbedOptions, embed
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.train import TrainOptions, train
+from tests.command_line import app
 from tests.conftest import Workshop
 from tests.damage import BYTES, FORGED, PLACES, TENSORS, TEXT, Damage, Dice, inside
 from tests.mutants import SEED, Victim, _remove, hold
@@ -64,19 +60,6 @@ def font(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def shared_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One pool of font workers for all mutants: they are about definitions, and a pool takes a second to start."""
-    with font_workers() as workers:
-
-        @contextmanager
-        def shared() -> Iterator[FontWorkers]:
-            yield workers
-
-        monkeypatch.setattr(preparing, "font_workers", shared)
-        yield
-
-
 def _zipped(files: dict[str, bytes]) -> bytes:
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -85,8 +68,9 @@ def _zipped(files: dict[str, bytes]) -> bytes:
     return held.getvalue()
 
 
-@counts(40)
-def test_definitions(tmp_path: Path, font: Path, unihan: Path, shared_workers: None, count: int) -> None:
+@counts(20)
+@pytest.mark.usefixtures("font_workers_once")
+def test_definitions(tmp_path: Path, font: Path, unihan: Path, count: int) -> None:
     def excerpt(path: Path, properties: str) -> bytes:
         lines = bz2.decompress(path.read_bytes()).decode().splitlines(keepends=True)
         kept = [
@@ -154,7 +138,7 @@ def _embed(data: Path, encoder: Path) -> list[str | Path]:
     return ["embed", "--data", data, "--encoder", encoder]
 
 
-@counts(24)
+@counts(12)
 def test_prepared_data(workshop: Workshop, tmp_path: Path, tiny: Path, count: int) -> None:
     data, out = tmp_path / "data", tmp_path / "run"
     shutil.copytree(workshop.data, data)
@@ -189,7 +173,7 @@ def test_image_folders(workshop: Workshop, tmp_path: Path, tiny: Path, font: Pat
     )
 
 
-@counts(32)
+@counts(16)
 def test_embeddings(workshop: Workshop, tmp_path: Path, tiny: Path, count: int) -> None:
     data, out = tmp_path / "data", tmp_path / "run"
     shutil.copytree(workshop.data, data)
@@ -203,7 +187,7 @@ def test_embeddings(workshop: Workshop, tmp_path: Path, tiny: Path, count: int) 
     )
 
 
-@counts(32)
+@counts(16)
 def test_checkpoints(workshop: Workshop, tiny: Path, trained: Path, tmp_path: Path, count: int) -> None:
     run, sheet = tmp_path / "run", tmp_path / "sheet.png"
     shutil.copytree(trained, run)

@@ -45,6 +45,7 @@ def options(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path) -> NoiseD
     )
 
 
+@pytest.mark.thorough
 def test_a_denoiser_has_two_rows_and_a_vae_a_third(
     options: NoiseDemoOptions,
     tiny_run: Path,
@@ -58,6 +59,7 @@ def test_a_denoiser_has_two_rows_and_a_vae_a_third(
             assert image.width > 1000 and len(image.convert("L").getcolors() or ()) > 8
 
 
+@pytest.mark.thorough
 def test_what_shows_steps_is_left_out_where_there_are_none(
     options: NoiseDemoOptions,
     workshop: Workshop,

@@ -7,14 +7,14 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.theory import network_claims
 from glyffctl.display.claim_table import show_claims
 from glyffctl.figures.claims import REGISTER
 from glyffctl.workflows import claims_model, noise_model
 from glyffctl.workflows.noise_check import MISSING, CheckedClaim, CheckReport
+from tests.command_line import app
 from tests.test_noise_demo import drawn, written
 
 

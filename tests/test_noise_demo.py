@@ -18,10 +18,9 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.data.character import Character, Font
 from glyffctl.core.data.cleaning import clean
 from glyffctl.core.data.dataset_writer import GlyphWriter
@@ -29,13 +28,14 @@ from glyffctl.core.data.fonts import draw_glyphs, read_faces
 from glyffctl.core.device import CPU
 from glyffctl.core.errors import DataError, FontError, GlyffError, OutputError, UsageError
 from glyffctl.core.io.images import read_settings
-from glyffctl.figures.registry import ENTRIES, file_stem, number
+from glyffctl.figures.registry import ENTRIES, Entry, file_stem, number
 from glyffctl.figures.style import save_figure, style
 from glyffctl.workflows import noise_data, noise_guided, noise_model
 from glyffctl.workflows.events import Event, Progress, finish
 from glyffctl.workflows.noise_data import DemoGlyphs, make_scene
 from glyffctl.workflows.noise_demo import GUIDE, PLAIN_FIGURES, NoiseDemoOptions, NoiseDemoReport, noise_demo
 from glyffctl.workflows.noise_stages import STAGE_FIGURES
+from tests.command_line import app
 from tests.conftest import cautions, follow, of_kind
 
 RADICAL_BLOCKS = {85: 0x6C34, 75: 0x6728, 149: 0x8A00, 140: 0x8279}
@@ -86,27 +86,35 @@ def data(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path) -> Data:
 
 PLAIN = [entry for entry in ENTRIES if entry.name not in STAGE_FIGURES]
 """Those that a model of pixels can draw; `test_noise_stages` has the others."""
+FEW = ("gaussian", "process", "first-step", "loop", "samples", "score", "text")
+"""Of each kind some: still, live, moving, of glyphs, of the model, of its encoder."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """One run of everything."""
+    """One run, and what it was asked to draw."""
 
     options: NoiseDemoOptions
+    entries: list[Entry]
     events: list[Event]
     report: NoiseDemoReport
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, data: Data, tiny_run: Path) -> Whole:
-    out = tmp_path_factory.mktemp("whole") / "out"
-    options = NoiseDemoOptions(data=data.folder, model=tiny_run, out=out, prompt="<b>fish & 'chips'</b>")
+@pytest.fixture(scope="module", params=[FEW, pytest.param((), marks=pytest.mark.thorough)], ids=["few", "all"])
+def whole(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, data: Data, tiny_run: Path
+) -> Whole:
+    out, figures = tmp_path_factory.mktemp("whole") / "out", request.param
+    options = NoiseDemoOptions(
+        data=data.folder, model=tiny_run, out=out, prompt="<b>fish & 'chips'</b>", figures=figures
+    )
+    entries = [entry for entry in PLAIN if not figures or entry.name in figures]
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("error")
         patch.setattr(noise_model, "MANY", 12)
         patch.setattr(noise_model, "SMOOTH", 4)
         patch.setattr(noise_guided, "STEPS", 8)
-        return Whole(options, *follow(noise_demo(options)))
+        return Whole(options, entries, *follow(noise_demo(options)))
 
 
 class Reader(HTMLParser):
@@ -141,8 +149,8 @@ def read(path: Path) -> Reader:
 
 
 def test_every_figure_is_there_and_says_what_was_measured(whole: Whole) -> None:
-    assert [figure.name for figure in whole.report.figures] == [entry.name for entry in PLAIN]
-    for entry, figure in zip(PLAIN, whole.report.figures, strict=True):
+    assert [figure.name for figure in whole.report.figures] == [entry.name for entry in whole.entries]
+    for entry, figure in zip(whole.entries, whole.report.figures, strict=True):
         assert figure.file.stem == file_stem(entry) and figure.file.name.startswith(f"{number(entry):02d}-")
         assert re.search(r"\d", figure.measured)
         assert all(line.endswith(".") for line in figure.measured.split("\n"))
@@ -156,8 +164,8 @@ def test_every_figure_is_there_and_says_what_was_measured(whole: Whole) -> None:
 
 def test_progress_counts_figures(whole: Whole) -> None:
     seen = [event for event in whole.events if isinstance(event, Progress) and event.task == "figures"]
-    assert [event.done for event in seen] == list(range(len(PLAIN) + 1))
-    assert all(event.total == len(PLAIN) for event in seen)
+    assert [event.done for event in seen] == list(range(len(whole.entries) + 1))
+    assert all(event.total == len(whole.entries) for event in seen)
     for task in {event.task for event in whole.events if isinstance(event, Progress)}:
         own = [event for event in whole.events if isinstance(event, Progress) and event.task == task]
         assert all(a.done <= b.done <= (b.total or 0) for a, b in pairwise(own)), task
@@ -168,17 +176,17 @@ def test_the_page_is_whole_in_itself(whole: Whole) -> None:
     reader = read(whole.report.page)
     assert reader.scripts.count(None) == 1 and {*reader.scripts} == {None, "application/json"}
     assert "link" not in reader.tags and "iframe" not in reader.tags
-    assert len(reader.links) == len(PLAIN) and all(link.startswith("data:image/") for link in reader.links)
+    assert len(reader.links) == len(whole.entries) and all(link.startswith("data:image/") for link in reader.links)
     assert {way for way in reader.ways if not way.startswith("#")} == {GUIDE.address}
     source = whole.report.page.read_text(encoding="utf-8").replace(f'<a href="{GUIDE.address}">', "")
     assert {way[1:] for way in reader.ways if way.startswith("#")} <= {*re.findall(r' id="([^"]+)"', source)}
-    assert {f"#{entry.name}" for entry in PLAIN} <= {*reader.ways}
+    assert {f"#{entry.name}" for entry in whole.entries} <= {*reader.ways}
     assert not re.search(r"https?:|file:|url\(|@import", re.sub(r"base64,[^\"]+", "", source))
     for figure, link in zip(whole.report.figures, reader.links, strict=True):
         with Image.open(figure.file) as saved, Image.open(BytesIO(base64.b64decode(link.split(",")[1]))) as shown:
             saved.seek(getattr(saved, "n_frames", 1) - 1)  # of an animation the last picture
             assert saved.convert("RGB").tobytes() == shown.convert("RGB").tobytes()
-    for k, entry in enumerate(PLAIN, 1):
+    for k, entry in enumerate(whole.entries, 1):
         assert f"{k}. {entry.title}" in reader.text
 
 
@@ -189,7 +197,7 @@ def test_a_hostile_prompt_is_text_on_the_page(whole: Whole) -> None:
 
 def test_what_a_page_says_can_be_followed_without_the_guide(whole: Whole) -> None:
     reader = read(whole.report.page)
-    assert reader.alts == [entry.alt for entry in PLAIN]
+    assert reader.alts == [entry.alt for entry in whole.entries]
     assert all(entry.alt.endswith(".") and entry.alt != entry.title for entry in ENTRIES)
     # The article is named before anything is said about it, and no formula is left in the notation of a program.
     first = reader.text.index("the guide")
@@ -204,12 +212,13 @@ def test_every_letter_on_the_page_can_be_read_on_a_telephone(whole: Whole) -> No
     source = whole.report.page.read_text(encoding="utf-8")
     widths = [int(width) for width in re.findall(r'<img width="(\d+)"', source)]
     kept = {int(n): int(w) for n, w in re.findall(r"#figure-(\d+) img { max-width: none; width: (\d+)px", source)}
-    still = {number(entry) for entry in PLAIN} - {number(e) for e in PLAIN if e.name in {"samples", "smooth"}}
-    assert len(widths) == len(PLAIN) and kept.keys() == still
+    still = {k for k, entry in enumerate(whole.entries, 1) if entry.name not in {"samples", "smooth"}}
+    assert len(widths) == len(whole.entries) and kept.keys() == still
     assert all(0.6 * widths[n - 1] < width <= widths[n - 1] for n, width in kept.items())
 
 
 @pytest.mark.thorough
+@pytest.mark.parametrize("whole", [()], indirect=True)
 def test_the_same_bytes_twice(whole: Whole, tmp_path: Path) -> None:
     cheap = ("process", "schedules", "score", "loop", "solvers", "steps")
     again = finish(noise_demo(replace(whole.options, out=tmp_path / "again", figures=cheap)))
@@ -349,6 +358,7 @@ def test_a_character_that_is_not_there(data: Data, tmp_path: Path) -> None:
     assert [event.facts for event in of_kind(events, "character-missing")] == [{"character": "锂"}]
 
 
+@pytest.mark.thorough
 def test_a_model_of_another_size(data: Data, tmp_path: Path) -> None:
     """The one that comes with the program draws 128×128, these glyphs are 32×32."""
     options = NoiseDemoOptions(data=data.folder, out=tmp_path / "out")

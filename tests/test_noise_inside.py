@@ -49,6 +49,7 @@ def test_all_four_say_what_was_measured(shown: NoiseDemoOptions, tiny_run: Path)
     assert "32 × 32 = 1,024 numbers" in said["network"]
 
 
+@pytest.mark.thorough
 def test_the_loss_of_the_step_is_that_of_training(shown: NoiseDemoOptions, tiny_run: Path, noto_sans: Path) -> None:
     glyphs = drawn(noto_sans, 32, 3)
     model = finish(load_prompted_model(tiny_run, None, "a red fish", 0, CPU))

@@ -41,6 +41,7 @@ def options(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path) -> NoiseD
     )
 
 
+@pytest.mark.thorough
 def test_both_are_drawn_and_say_what_was_measured(options: NoiseDemoOptions) -> None:
     """The latent model draws the small picture of the cascade, too. Six channels are more than are shown."""
     report = finish(noise_demo(options))
@@ -52,6 +53,7 @@ def test_both_are_drawn_and_say_what_was_measured(options: NoiseDemoOptions) -> 
             assert image.width > 1000 and len(image.convert("L").getcolors() or ()) > 8
 
 
+@pytest.mark.thorough
 def test_a_model_that_has_neither_is_drawn_without_them(
     options: NoiseDemoOptions, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,6 +70,7 @@ def test_a_model_that_has_neither_is_drawn_without_them(
     assert [figure.name for figure in report.figures] == ["joint"] and not of_kind(events, "figures-skipped")
 
 
+@pytest.mark.thorough
 def test_the_passes_end_in_what_is_drawn(options: NoiseDemoOptions) -> None:
     assert options.upscaler is not None
     upscaler = Upscaler.of(load_model(options.upscaler), torch.device("cpu"), 1)

@@ -44,6 +44,8 @@ def test_an_unknown_precision_is_refused_in_a_line() -> None:
         SampleOptions(prompts=("x",), precision="fp8")
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_bfloat16_changes_the_pictures_only_by_rounding() -> None:
     """The model in the box, 20 steps: what differs is far less than what another seed changes."""
     model = load_model(pretrained(MODEL_FILE))
@@ -68,6 +70,7 @@ def _drawn(drawer: Drawer, text: Condition, seeds: torch.Tensor) -> torch.Tensor
             return pictures
 
 
+@pytest.mark.thorough
 def test_a_picture_is_made_again_in_the_precision_it_was_made_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

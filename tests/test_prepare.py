@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.data.caption_table import captions_digest
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.errors import DefinitionsError, FontError, OutputError, UsageError
@@ -17,8 +16,11 @@ from glyffctl.workflows import prepare as workflow
 from glyffctl.workflows.events import Event, Progress, finish
 from glyffctl.workflows.prepare import PrepareOptions, PrepareReport, prepare
 from glyffctl.workflows.prepare_captions import parse_ranges
+from tests.command_line import app
 from tests.conftest import cautions, follow, of_kind
 from tests.fontmaker import make_font, make_variable
+
+pytestmark = pytest.mark.usefixtures("font_workers_once")
 
 FULL = (0, -120, 1000, 880)
 

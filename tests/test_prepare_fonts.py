@@ -17,6 +17,8 @@ from tests.conftest import cautions, of_kind
 from tests.fontmaker import bitmaps, make_font, set_maps, set_raw
 from tests.test_prepare import FULL, rows, run
 
+pytestmark = pytest.mark.usefixtures("font_workers_once")
+
 
 def defined(path: Path, codepoints: Iterable[int]) -> Path:
     path.write_text("".join(f"{chr(c)}\tmeaning {c:x}\n" for c in codepoints), "utf-8")

@@ -50,24 +50,25 @@ def ended(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 @pytest.mark.thorough
-def test_two_and_four_processes_walk_the_path_of_one(workshop: Workshop, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [pytest.param(2, marks=pytest.mark.slow), 4])
+def test_several_processes_walk_the_path_of_one(workshop: Workshop, tmp_path: Path, processes: int) -> None:
     """In float64 only rounding is left between them: 1e-10. A batch of 10 is shared unevenly by four."""
     (single,) = twenty_steps(workshop, tmp_path / "1", 1)
     alone, told = ended(single)
-    for processes in (2, 4):
-        ends = [ended(path) for path in twenty_steps(workshop, tmp_path / str(processes), processes)]
-        assert len(ends) == processes
-        for tensors, header in ends:
-            assert tensors.keys() == alone.keys()
-            # Weights, their average and the optimizer's moments, in every process.
-            worst = max(float((tensors[name] - alone[name]).abs().max()) for name in alone)
-            print(f"{processes} processes: {worst:.1e}")
-            assert worst < 1e-10
-            assert header["losses"] == pytest.approx(told["losses"], abs=1e-12)
-        seen = sorted(number for _, header in ends for number in header["seen"])
-        assert seen == sorted(told["seen"]) and len(set(seen)) == 200
+    ends = [ended(path) for path in twenty_steps(workshop, tmp_path / str(processes), processes)]
+    assert len(ends) == processes
+    for tensors, header in ends:
+        assert tensors.keys() == alone.keys()
+        # Weights, their average and the optimizer's moments, in every process.
+        worst = max(float((tensors[name] - alone[name]).abs().max()) for name in alone)
+        print(f"{processes} processes: {worst:.1e}")
+        assert worst < 1e-10
+        assert header["losses"] == pytest.approx(told["losses"], abs=1e-12)
+    seen = sorted(number for _, header in ends for number in header["seen"])
+    assert seen == sorted(told["seen"]) and len(set(seen)) == 200
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_a_checkpoint_of_two_goes_on_in_one_and_in_four(workshop: Workshop, tmp_path: Path) -> None:
     start = twenty_steps(workshop, tmp_path / "start", 2)[0]
@@ -129,7 +130,7 @@ def started(workshop: Workshop, out: Path) -> tuple[subprocess.Popen[str], list[
 
 
 @pytest.mark.hostile
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_killing_one_process_ends_the_job_with_a_line(workshop: Workshop, tmp_path: Path, victim: int) -> None:
     out = tmp_path / "run"
     job, members = started(workshop, out)
@@ -144,7 +145,9 @@ def test_killing_one_process_ends_the_job_with_a_line(workshop: Workshop, tmp_pa
 
 
 @pytest.mark.hostile
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_to_the_launcher_saves_and_leaves(
     workshop: Workshop, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -189,6 +192,7 @@ def test_a_batch_smaller_than_the_job_is_told_once(workshop: Workshop, tmp_path:
     assert done.stderr.count("cannot be shared by 2 processes") == 1 and not crashed(done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_two_agents_of_torchrun_form_one_job(workshop: Workshop, tmp_path: Path) -> None:
     """The README's line for several machines, both of them this one: two agents that meet on loopback."""

@@ -73,7 +73,7 @@ def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: object, tiny
     assert blocks
     for block in blocks:
         program = block.replace("load()", f"load({str(tiny_run)!r})").replace(
-            '"minutes": 10', '"images": 32, "batch": 16'
+            '"minutes": 10', '"images": 16, "batch": 16'
         )
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import glyffctl
-from glyffctl.cli import app
 from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.bundled import pretrained
@@ -24,6 +23,7 @@ from glyffctl.workflows.events import finish
 from glyffctl.workflows.models import choose_recipe
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
+from tests.command_line import app
 from tests.conftest import of_kind
 
 
@@ -63,10 +63,15 @@ def test_few_steps_cost_about_half() -> None:
         ("karras", ["--guidance", "7"], replace(FEW_STEPS, guidance=7.0)),
         ("karras", ["--steps", "3"], Recipe(steps=3)),
         ("karras", ["--steps", "8", "--guidance", "3"], Recipe(steps=8, guidance=3.0)),
-        ("karras", ["--sampler", "ddim"], Recipe(sampler="ddim")),
-        ("karras", ["--interval", "0.5", "9"], Recipe(interval=(0.5, 9.0))),
-        ("cosine", [], Recipe()),
-        ("cosine", ["--guidance", "2"], Recipe(guidance=2.0)),
+        *(
+            pytest.param(schedule, typed, recipe, marks=pytest.mark.thorough)
+            for schedule, typed, recipe in [
+                ("karras", ["--sampler", "ddim"], Recipe(sampler="ddim")),
+                ("karras", ["--interval", "0.5", "9"], Recipe(interval=(0.5, 9.0))),
+                ("cosine", [], Recipe()),
+                ("cosine", ["--guidance", "2"], Recipe(guidance=2.0)),
+            ]
+        ),
     ],
 )
 def test_what_the_command_draws_by_is_what_the_picture_says(
@@ -86,6 +91,7 @@ def test_what_the_command_draws_by_is_what_the_picture_says(
     assert (tmp_path / "x-again.png").read_bytes() == out.read_bytes()
 
 
+@pytest.mark.thorough
 def test_python_draws_by_the_command_s_recipe(runs: dict[str, Path]) -> None:
     for name, run in runs.items():
         model = glyffctl.load(run, precision="fp32")

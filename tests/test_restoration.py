@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from rich.console import Console
 from torch.nn import functional as F
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
 from glyffctl.core.errors import DataError, GlyffError, UsageError
@@ -22,6 +21,7 @@ from glyffctl.display.restoration_table import show_restoration
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.restoration import RestorationOptions, restoration, restores
+from tests.command_line import app
 from tests.conftest import cautions, crashed, follow
 from tests.stages import make_codec, make_upscaler
 

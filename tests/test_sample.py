@@ -54,6 +54,7 @@ DAILY = ("dpmpp-2m", "dpmpp-sde")
 """A sampler that draws nothing at random, and one that does so twice in a step."""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "sampler", [pytest.param(name, marks=() if name in DAILY else pytest.mark.thorough) for name in SAMPLERS]
 )
@@ -107,6 +108,7 @@ def test_no_prompt_needs_no_encoder_and_guidance_one_is_the_same(
     assert np.abs(pixels(tmp_path / "1.0.png") - pixels(tmp_path / "4.0.png")).max() <= 1
 
 
+@pytest.mark.thorough
 def test_a_gif_shows_the_noise_and_ends_with_the_picture(tiny_run: Path, tmp_path: Path) -> None:
     report = finish(sample(options(tiny_run, tmp_path / "x.png", gif=tmp_path / "x.gif", recipe=Recipe(steps=80))))
     assert report.files == [tmp_path / "x.png", tmp_path / "x.gif"]
@@ -362,6 +364,7 @@ def test_made_again_with_as_many_threads(tiny_run: Path, tmp_path: Path, monkeyp
     assert cautions(sample(options(tiny_run, tmp_path / "y.png"))) == [], "a new picture has nothing to be like"
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 @pytest.mark.skipif(processors() < 2, reason="one processor")
 def test_the_number_of_threads_makes_no_difference_to_a_picture_made_again(tmp_path: Path) -> None:

@@ -105,6 +105,7 @@ def test_made_again_byte_for_byte(model: Path, tmp_path: Path) -> None:
     assert not cautions(events)
 
 
+@pytest.mark.thorough
 def test_what_pytorch_drew_it_draws_again(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "x.png"
     finish(sample(options(model, file, count=1, runtime="torch")))
@@ -113,6 +114,7 @@ def test_what_pytorch_drew_it_draws_again(model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "x-again.png").read_bytes() == file.read_bytes()
 
 
+@pytest.mark.thorough
 def test_without_onnxruntime_pytorch_draws(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "x.png"
     finish(sample(options(model, file, count=1)))
@@ -124,6 +126,7 @@ def test_without_onnxruntime_pytorch_draws(model: Path, tmp_path: Path, monkeypa
     assert np.abs(pixels(file) - pixels(tmp_path / "x-again.png")).max() <= 1
 
 
+@pytest.mark.thorough
 def test_a_broken_onnxruntime_is_none(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('a library is missing')")
     monkeypatch.syspath_prepend(tmp_path)
@@ -169,6 +172,7 @@ def test_many_pictures_are_worth_an_import() -> None:
     assert may_draw_light(replace(many, runtime="onnxruntime")), "what it drew it draws again"
 
 
+@pytest.mark.thorough
 def test_a_student_that_draws_only_when_asked(tmp_path: Path) -> None:
     folder = make_student(tmp_path, passes=0)
     asked = SampleOptions(prompts=("",), recipe=Recipe(sampler=FEW_STEP, steps=2), count=1)
@@ -176,6 +180,7 @@ def test_a_student_that_draws_only_when_asked(tmp_path: Path) -> None:
     assert light_artist(replace(asked, recipe=None), folder, 1) is None
 
 
+@pytest.mark.thorough
 def test_guidance_that_the_student_has_not_learned(model: Path, tmp_path: Path) -> None:
     base = options(model, tmp_path / "x.png", count=1, guidance=9.0)
     with pytest.raises(GlyffError, match="guidance from 1 to 8"):

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image, ImageDraw
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.errors import GlyffError, UsageError
 from glyffctl.core.io.images import read_settings
 from glyffctl.core.io.svg import Label, Shape, read_svg_settings, save_svg
@@ -21,6 +20,7 @@ from glyffctl.workflows.events import Progress, finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
 from glyffctl.workflows.sample_outlines import write_outlines
+from tests.command_line import app
 from tests.conftest import crashed, follow
 
 FAST = Recipe(steps=3)

@@ -79,6 +79,7 @@ def test_a_writer_holds_no_more_for_eight_times_as_many(
     assert many < few + 3500 * 40
 
 
+@pytest.mark.thorough
 def test_an_image_folder_is_opened_in_a_few_bytes_for_each_picture(tmp_path: Path) -> None:
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     peaks = []
@@ -147,6 +148,7 @@ def trained(data: Path, embeddings: Path, toml: Path) -> list[int]:
     return [min(numbers) for numbers in zip(*([int(number) for number in line.split()] for line in lines), strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_training_takes_a_hundred_bytes_for_a_glyph_and_none_of_its_picture(tmp_path: Path, workshop: Workshop) -> None:
     """Two million in 0.2 GB. What there is for each: its character, its font, and two orders to visit it in."""
@@ -195,6 +197,7 @@ def linked(folder: Path, fonts: list[Path], count: int) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_prepare_holds_little_for_each_font(tmp_path: Path, noto_sans: Path) -> None:
     """A collection of ten faces that cover 44,810 characters each: as sets, four megabytes."""
@@ -214,6 +217,7 @@ def test_prepare_holds_little_for_each_font(tmp_path: Path, noto_sans: Path) -> 
     assert each < 4 * len(characters) + 50_000
 
 
+@pytest.mark.thorough
 def test_reading_a_collection_holds_one_face_at_a_time(noto_sans: Path) -> None:
     """250 MB more if each waits for the collector."""
     script = "import gc, sys; from pathlib import Path; from glyffctl.core.data.fonts import read_faces; gc.disable()"

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from glyffctl.cli import app
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.images import read_png, read_settings, save_png, sheet
 from glyffctl.workflows.sample_light import may_draw_light
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.source_options import SourceOptions
+from tests.command_line import app
 from tests.conftest import crashed
 from tests.students import make_student
 
@@ -57,9 +57,9 @@ def picture(tmp_path: Path) -> Path:
     ("half", "stays"),
     [
         ("left", np.s_[:, :, :16]),
-        ("right", np.s_[:, :, 16:]),
+        pytest.param("right", np.s_[:, :, 16:], marks=pytest.mark.thorough),
         ("top", np.s_[:, :16]),
-        ("bottom", np.s_[:, 16:]),
+        pytest.param("bottom", np.s_[:, 16:], marks=pytest.mark.thorough),
     ],
 )
 def test_a_half_stays_to_the_last_bit_and_is_drawn_again_byte_for_byte(
@@ -113,6 +113,7 @@ def test_a_picture_whose_record_says_nothing_of_a_lead_is_drawn_again_without(
     assert not np.array_equal(again["old"], again["with"])
 
 
+@pytest.mark.thorough
 def test_variations_by_strength(job: tuple[object, ...], picture: Path, tmp_path: Path) -> None:
     given = np.asarray(read_png(picture)).astype(int)
     same = drawn(tmp_path / "0.png", "gold", "--vary", picture, "--strength", 0, *job)
@@ -127,6 +128,7 @@ def test_variations_by_strength(job: tuple[object, ...], picture: Path, tmp_path
     assert (tmp_path / "d-again.png").read_bytes() == (tmp_path / "d.png").read_bytes()
 
 
+@pytest.mark.thorough
 def test_fewer_levels_than_steps(job: tuple[object, ...], picture: Path, tmp_path: Path) -> None:
     weak = ("gold", "--vary", picture, "--strength", 0.002, *job, "--gif", tmp_path / "x.gif")
     drawn(tmp_path / "a.png", *weak)
@@ -136,6 +138,7 @@ def test_fewer_levels_than_steps(job: tuple[object, ...], picture: Path, tmp_pat
     drawn(tmp_path / "b.png", "gold", "--vary", picture, "--strength", 0, *job, "--gif", tmp_path / "y.gif")
 
 
+@pytest.mark.thorough
 def test_with_a_gif_several_prompts_a_negative_and_none(job: tuple[object, ...], picture: Path, tmp_path: Path) -> None:
     kept = ("--keep", "left", picture, *job)
     assert sample("gold", "water", *kept, "--negative", "fish", "--out", tmp_path / "folder").exit_code == 0
@@ -155,6 +158,7 @@ def test_with_a_gif_several_prompts_a_negative_and_none(job: tuple[object, ...],
     assert np.abs(one[0].astype(int) - none[2]).max() <= 1
 
 
+@pytest.mark.thorough
 def test_the_whole_model_begins_with_a_picture_not_its_student(tmp_path: Path) -> None:
     make_student(tmp_path)
     given = grey(tmp_path / "given.png", np.full((128, 128), 255))
@@ -168,6 +172,7 @@ def test_the_whole_model_begins_with_a_picture_not_its_student(tmp_path: Path) -
     assert not may_draw_light(options)
 
 
+@pytest.mark.thorough
 def test_a_picture_of_sample_can_be_begun_with(job: tuple[object, ...], tmp_path: Path) -> None:
     one, model = ("--count", 1, "--steps", 2), job[:2]
     assert sample("gold", *model, *one, "--out", tmp_path / "one.png", "--gif", tmp_path / "one.gif").exit_code == 0
@@ -186,6 +191,7 @@ def test_a_picture_of_sample_can_be_begun_with(job: tuple[object, ...], tmp_path
         assert (tmp_path / "k-again.png").read_bytes() == (tmp_path / "k.png").read_bytes()
 
 
+@pytest.mark.thorough
 def test_a_sheet_of_several_says_how_to_take_one(job: tuple[object, ...], tmp_path: Path) -> None:
     assert sample("gold", *job, "--out", tmp_path / "sheet.png").exit_code == 0
     assert sample("gold", *job, "--out", tmp_path / "outlines.svg").exit_code == 0

@@ -168,6 +168,7 @@ def test_a_word_that_the_encoder_does_not_know_is_named(window: Window) -> None:
     assert any("锂" in note for note in window.draw("锂")[0]["notes"])
 
 
+@pytest.mark.thorough
 def test_two_windows_draw_at_once(served: Served) -> None:
     windows = [Window(served.port), Window(served.port)]
     said: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from selenium.webdriver.common.keys import Keys
 
 from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.io.images import read_settings
+from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.studio.options import StudioOptions
 from glyffctl.workflows.umap import UmapReport
 from tests import browsing
@@ -153,8 +155,10 @@ def test_a_drawing_is_seen_as_it_forms_and_can_be_stopped(served: Served, browse
 
 
 def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
-    served: Served, browser: webdriver.Chrome, tmp_path: Path
+    served: Served, browser: webdriver.Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What begins with a picture is drawn by the whole model, here in few steps.
+    monkeypatch.setattr(TrainedModel, "full_recipe", replace(served.studio.painter.loaded.model.full_recipe, steps=4))
     browser.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path), "eventsEnabled": False}
     )

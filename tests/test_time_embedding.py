@@ -191,6 +191,7 @@ def test_a_run_is_trained_by_the_setting_and_draws(workshop: Workshop, tmp_path:
     assert "network.time must be one of film, add, concat, not 'sum'" in run(*asked, "--show-config", code=2)
 
 
+@pytest.mark.slow
 @pytest.mark.thorough
 def test_concatenated_it_is_exported_as_onnx(tiny_run: Path, tmp_path: Path) -> None:
     model = load_model(tiny_run)

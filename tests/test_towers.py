@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import Tensor
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.data.embeddings import load_embeddings
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.split import held_out
@@ -34,6 +33,7 @@ from glyffctl.workflows.models import load_any
 from glyffctl.workflows.retrieval import RetrievalOptions, not_learned, one_of_each, retrieval
 from glyffctl.workflows.towers import load_towers, towers_path
 from glyffctl.workflows.train import TrainOptions, train
+from tests.command_line import app
 from tests.conftest import Workshop, follow, of_kind
 from tests.pretended_gpu import pretended_gpu
 from tests.stand_ins import make_t5
@@ -152,6 +152,7 @@ def test_pictures_of_any_size_and_device_have_vectors(
         torch.testing.assert_close(there.texts(["one", "two"]), words, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_evaluate_measures_a_model_by_towers(
     towers_run: Path, tiny_run: Path, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +221,7 @@ def test_its_text_tower_is_an_encoder(towers_run: Path, workshop: Workshop, tmp_
     assert open_encoder(towers_run / "model.safetensors").fingerprint == encoder.fingerprint
 
 
+@pytest.mark.thorough
 def test_a_model_is_conditioned_on_the_text_tower(
     towers_run: Path, workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

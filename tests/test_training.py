@@ -190,6 +190,7 @@ def test_the_learning_rate_warms_up_and_ends_at_nothing(workshop: Workshop) -> N
     assert trainer.learning_rate(1.0) == 0
 
 
+@pytest.mark.thorough
 def test_captions_are_dropped_at_their_rate(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(workshop)
     kept: list[torch.Tensor] = []
@@ -218,6 +219,7 @@ def test_a_gradient_that_is_no_number_changes_nothing(workshop: Workshop, monkey
         assert torch.equal(tensor, before[name]), name
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("speedup", "expected"), [(0.1, "fp32"), (4.0, "bf16")])
 def test_precision_is_settled_by_the_one_probe_and_leaves_no_trace(
     workshop: Workshop, speedup: float, expected: str, monkeypatch: pytest.MonkeyPatch

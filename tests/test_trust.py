@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.errors import OutputError
 from glyffctl.core.io import tensors
 from glyffctl.core.io.tensors import digest
 from glyffctl.core.models import checkpoint
+from tests.command_line import app
 from tests.conftest import Workshop
 
 pytestmark = pytest.mark.hostile

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.tuning import TUNABLE, samplers_with, tuned
 from glyffctl.core.errors import UsageError
@@ -20,6 +19,7 @@ from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import finish
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import options_from_picture
+from tests.command_line import app
 
 
 def test_without_settings_it_is_the_sampler_of_the_table() -> None:

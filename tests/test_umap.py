@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
-from typer.testing import CliRunner
 
-from glyffctl.cli import app
 from glyffctl.core.atlas import layout as layouts
 from glyffctl.core.atlas.layout import FILE_NAME, MapSettings
 from glyffctl.core.data.dataset import GlyphSet
@@ -32,6 +31,7 @@ from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.umap import UmapOptions, UmapReport, visualize
 from glyffctl.workflows.umap_pictures import trace_sampling
+from tests.command_line import app
 from tests.conftest import cautions, crashed, follow, of_kind, page_data
 from tests.stand_in_pipelines import SMALL, add_encoder, make_pipeline
 from tests.test_sample import FAST

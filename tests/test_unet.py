@@ -326,6 +326,7 @@ def test_sigma_counts(network: UNet) -> None:
     assert float(difference.min()) > 1e-3
 
 
+@pytest.mark.thorough
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**32), dropout=st.sampled_from([0.0, 0.3]))
 def test_dropout_is_for_training_alone(seed: int, dropout: float) -> None:

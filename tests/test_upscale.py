@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from glyffctl.cli import app
 from glyffctl.core.errors import ModelError
 from glyffctl.core.io.images import read_png, read_settings, save_png, sheet
 from glyffctl.core.models.checkpoint import load_model
@@ -24,6 +23,7 @@ from glyffctl.workflows.models import load_any
 from glyffctl.workflows.prepare import PrepareOptions, prepare
 from glyffctl.workflows.train import TrainOptions, train
 from glyffctl.workflows.upscale import upscale, upscale_options_from_picture
+from tests.command_line import app
 from tests.conftest import Workshop, cautions, crashed, follow, stop_at_checkpoint
 
 SETTINGS = """

@@ -162,6 +162,7 @@ def exact_upscaler(points: Tensor, recipe: UpscaleRecipe, batch: int = 64) -> Up
     return Upscaler(config, Denoiser(ExactNetwork(points), "x0"), recipe, CPU, batch)
 
 
+@pytest.mark.thorough
 def test_an_exact_network_draws_the_law_of_large_pictures_given_the_small_one() -> None:
     """Of four large pictures two have the same small one: each is drawn half the time, the others never."""
     black, white = torch.full((4, 4), -1.0), torch.full((4, 4), 1.0)
