@@ -79,6 +79,18 @@ def test_captured_steps_are_plain_steps(workshop: Workshop, optimizer: str, prec
     assert_same_state(captured, usual)
 
 
+@pytest.mark.thorough
+def test_captured_steps_leave_frozen_weights_alone(workshop: Workshop) -> None:
+    settings = {"freeze": "inner", "precision": "bf16"}
+    usual, captured = plain(workshop, **settings), prepared(workshop, **settings)
+    inner = usual.config.network.inner
+    before = {name: tensor.clone() for name, tensor in usual.network.state_dict().items() if name.startswith(inner)}
+    for turn in range(3):
+        usual.step(turn / 3), captured.step(turn / 3)
+    assert_same_state(captured, usual)
+    assert all(torch.equal(captured.network.state_dict()[name], tensor) for name, tensor in before.items())
+
+
 def test_a_captured_step_never_waits(workshop: Workshop) -> None:
     trainer = prepared(workshop)
     with no_waiting():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -38,6 +39,7 @@ from glyffctl.workflows.run_log import RunLog
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 from glyffctl.workflows.train import TrainOptions, show_settings, train
+from tests.command_line import app
 from tests.conftest import Workshop, crashed, follow, of_kind, stop_at_checkpoint
 from tests.stand_ins import make_t5
 
@@ -312,6 +314,25 @@ def test_a_new_run_starts_from_the_weights_of_a_model(workshop: Workshop, tmp_pa
     # What was in the folder counts, not what it was started from; and the sum of pictures outlives a stop.
     finish(train(replace(start, overrides={"images": 16, "learning_rate": 1e-12})))
     assert load_model(out).images == before.images + 16
+
+
+def test_a_style_is_learned_beside_frozen_weights(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
+    out, command = tmp_path / "run", ["train", "--gpus", "0", "--data", str(workshop.data), "--freeze", "inner"]
+    command += ["--config", str(workshop.config), "--batch", "8", "--checkpoint-every", "8"]
+    done = CliRunner().invoke(app, [*command, "--images", "8", "--out", str(out)])
+    assert done.exit_code == 2 and "--freeze keeps" in done.stderr and "--from" in done.stderr
+    assert not out.exists()
+    transformer = ["train", "--gpus", "0", "--data", str(workshop.data), "--freeze", "inner", "--preset", "dit"]
+    done = CliRunner().invoke(app, [*transformer, "--images", "8", "--out", str(out)])
+    assert done.exit_code == 2 and "for U-Nets that denoise" in done.stderr
+    done = CliRunner().invoke(app, [*command, "--images", "8", "--out", str(out), "--from", str(tiny_run)])
+    assert done.exit_code == 0, done.stderr
+    done = CliRunner().invoke(app, [*command, "--images", "16", "--out", str(out)])  # resumed without --from
+    assert done.exit_code == 0 and "resuming at 8" in done.stderr, done.stderr
+    before, after = load_model(tiny_run).network, load_model(out).network
+    inner = before.config.inner
+    for name, tensor in after.state_dict().items():
+        assert torch.equal(tensor, before.state_dict()[name]) == name.startswith(inner), name
 
 
 def test_another_encoder_of_the_same_width_is_told(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:

@@ -246,3 +246,21 @@ def test_the_run_folder_of_a_finished_run(tiny_run: Path) -> None:
         "000000064.png",
         "000000096.png",
     ]
+
+
+def test_what_is_frozen_keeps_its_weights_and_the_rest_learns(workshop: Workshop) -> None:
+    trainer = make_trainer(workshop, freeze="inner", optimizer="muon")
+    inner = trainer.config.network.inner
+    before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    for _ in range(4):
+        trainer.step(0.0)
+    changed = {name for name, tensor in trainer.network.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed == {name for name in before if not name.startswith(inner)}
+    assert all(any(name.startswith(prefix) for name in before) for prefix in inner)
+    tensors, counters = trainer.state()
+    other = make_trainer(workshop, freeze="inner", optimizer="muon")
+    other.restore({name: tensor.clone() for name, tensor in tensors.items()}, counters)
+    for each in (trainer, other):
+        each.step(0.0)
+    for name, tensor in weights(other).items():
+        assert torch.equal(tensor, weights(trainer)[name]), name

@@ -70,6 +70,14 @@ def train(
             show_default=False,
         ),
     ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            help="inner: of the model --from, only what draws strokes goes on learning, for a style from few glyphs.",
+            metavar="PART",
+            show_default=False,
+        ),
+    ] = None,
     codec: Annotated[
         Path | None,
         typer.Option(
@@ -96,6 +104,7 @@ def train(
         "batch": batch,
         "checkpoint_every": checkpoint_every,
         "seed": seed,
+        "freeze": freeze,
     }
     options = workflow.TrainOptions(
         data=data,

@@ -30,10 +30,10 @@ def studio_page() -> str:
 
 @cache
 def policy() -> str:
-    """The content security policy: our own script and style, by their digests, and this server."""
+    """The content security policy: our own script and style, by their digests, this server, the page's icon."""
     style, script = ("sha256-" + base64.b64encode(hashlib.sha256(p.encode()).digest()).decode() for p in _parts())
     return (
         f"default-src 'none'; script-src '{script}'; style-src '{style}'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     )

@@ -27,6 +27,7 @@ from glyffctl.core.precision import Precision
 
 Levels = Literal["table", "lognormal"]
 OptimizerName = Literal["adamw", "muon"]
+Freeze = Literal["nothing", "inner"]
 DECIDED = ("size", "in_channels", "text_width")
 """Settings of every network that the codec and the text encoder decide."""
 DEFAULT_KIND = "unet"
@@ -97,6 +98,8 @@ class TrainingConfig:
         warmup: pictures over which the learning rate rises; half a cosine over the whole budget takes it to 0.
         clip: the largest norm a gradient may have.
         ema_decay: of the averaged weights, per step.
+        freeze: "inner" keeps the weights of the inner part of the network, see `NetworkConfig.inner`, as they are in
+            the model that the run starts from: strokes get another style, and what prompts mean is not forgotten.
         holdout: share of characters kept out of training, for the validation loss.
         precision: "bf16" computes inside the network in bfloat16; weights and averages stay float32. "auto" tries both
             when the run starts and keeps the faster: which one that is depends on the machine.
@@ -119,6 +122,7 @@ class TrainingConfig:
     beta2: float = 0.99
     clip: float = 1.0
     ema_decay: float = 0.999
+    freeze: Freeze = "nothing"
     holdout: float = 0.05
     precision: Precision = "auto"
     compile: bool = False
@@ -275,6 +279,11 @@ class Config:
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(minutes=60))
     few_step: FewStepConfig = field(default_factory=FewStepConfig)
     upscaling: UpscalingConfig = field(default_factory=UpscalingConfig)
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for settings that do not go together."""
+        if self.training.freeze == "inner" and (self.training.objective != "denoising" or not self.network.inner):
+            raise UsageError('training.freeze = "inner" is for U-Nets that denoise; leave it out')
 
 
 SECTIONS = ("network", "codec", "diffusion", "training", "few_step", "upscaling")

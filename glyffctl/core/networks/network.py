@@ -37,6 +37,14 @@ class NetworkConfig:
         """
         return parameter.ndim > 1
 
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """How the names of the parameters begin that decide what is drawn, not how its strokes look: see `freeze`.
+
+        Empty where a network does not tell them apart.
+        """
+        return ()
+
     def cautions(self, prediction: str) -> list[str]:  # noqa: ARG002
         """What is known to go wrong with such a network that predicts `prediction`, a line each."""
         return []

@@ -103,6 +103,11 @@ class UNetConfig(NetworkConfig):
         """Kernels and linear layers, but for the convolutions from and to pixels."""
         return parameter.ndim > 1 and not name.startswith(("conv_in.", "conv_out."))
 
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """The coarsest grid, and what embeds text and σ."""
+        return "null_token", "text_in.", "embed_", f"down.{len(self.channels) - 1}.", "middle_", "up.0."
+
     def cautions(self, prediction: str) -> list[str]:
         """Wide patches cannot carry noise from input to output."""
         pixels = self.patch**2 * self.in_channels

@@ -30,7 +30,9 @@ class LowPrecisionWeights:
         narrowed = {id(p) for layer in layers for p in layer.parameters(recurse=False)}
         named = {name: p for name, p in module.named_parameters() if id(p) in narrowed}
         self._weights: list[Tensor] = list(named.values())
-        self._copies = {name: torch.empty_like(p, dtype=dtype).requires_grad_() for name, p in named.items()}
+        self._copies = {
+            name: torch.empty_like(p, dtype=dtype).requires_grad_(p.requires_grad) for name, p in named.items()
+        }
         self._gradients = [torch.empty_like(p) for p in self._weights]
 
     def __call__(self, *args: Any, **options: Any) -> Any:

@@ -33,15 +33,16 @@ class Optimizer:
 
         Args:
             name: "adamw", or "muon" for matrices.
-            network: what to train.
+            network: what to train; what takes no gradients keeps its values.
             is_matrix: which parameters, by name, Muon may take, see `NetworkConfig`.
             learning_rate: of both.
             weight_decay: of matrices.
             betas: of AdamW.
         """
-        matrices = [p for key, p in network.named_parameters() if name == "muon" and is_matrix(key, p)]
+        learned = {key: p for key, p in network.named_parameters() if p.requires_grad}
+        matrices = [p for key, p in learned.items() if name == "muon" and is_matrix(key, p)]
         self._views = {p: nn.Parameter(_as_matrix(p.detach())) for p in matrices}
-        rest = [p for p in network.parameters() if p not in self._views]
+        rest = [p for p in learned.values() if p not in self._views]
         self._adamw = torch.optim.AdamW(
             [
                 # Norms, biases and the null token are no directions to shrink.
