@@ -81,9 +81,9 @@ def test_captured_steps_are_plain_steps(workshop: Workshop, optimizer: str, prec
 
 @pytest.mark.thorough
 def test_captured_steps_leave_frozen_weights_alone(workshop: Workshop) -> None:
-    settings = {"freeze": "inner", "precision": "bf16"}
-    usual, captured = plain(workshop, **settings), prepared(workshop, **settings)
-    inner = usual.config.network.inner
+    settings = {"freeze": 1, "precision": "bf16"}
+    usual, captured = plain(workshop, SMALL, **settings), prepared(workshop, SMALL, **settings)
+    inner = usual.config.network.inner(1)
     before = {name: tensor.clone() for name, tensor in usual.network.state_dict().items() if name.startswith(inner)}
     for turn in range(3):
         usual.step(turn / 3), captured.step(turn / 3)

@@ -219,14 +219,26 @@ NUMBERS = [
     for name, command in app.commands.items()
     for option in command.params
     if option.param_type_name == "option" and isinstance(option.default, int | float) and not option.is_flag
-] + [("train", name) for name in ("--epochs", "--images", "--minutes", "--batch", "--checkpoint-every", "--seed")]
+] + [
+    ("train", name)
+    for name in ("--epochs", "--images", "--minutes", "--batch", "--checkpoint-every", "--seed", "--freeze")
+]
 NUMBERS += [  # without a default of their own
     (name, option)
     for name in ("sample", "evaluate")
     for option in ("--steps", "--guidance", "--snr", "--langevin-steps", "--ddpm-variance")
 ]
 ANY_SIZE = ("--epochs", "--minutes")
-ZERO_TOO = ("--seed", "--gpus", "--port", "--guidance", "--min-dist", "--classifier-scale", "--ddpm-variance")
+ZERO_TOO = (
+    "--seed",
+    "--freeze",
+    "--gpus",
+    "--port",
+    "--guidance",
+    "--min-dist",
+    "--classifier-scale",
+    "--ddpm-variance",
+)
 
 
 @pytest.mark.parametrize(("command", "option"), NUMBERS)

@@ -158,7 +158,7 @@ def test_a_glyph_is_looked_at_varied_kept_enlarged_and_saved(
     served: Served, browser: webdriver.Chrome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What begins with a picture is drawn by the whole model, here in few steps.
-    monkeypatch.setattr(TrainedModel, "full_recipe", replace(served.studio.painter.loaded.model.full_recipe, steps=4))
+    monkeypatch.setattr(TrainedModel, "full_recipe", replace(served.studio.painter.loaded.model.full_recipe, steps=2))
     browser.execute_cdp_cmd(
         "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path), "eventsEnabled": False}
     )

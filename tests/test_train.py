@@ -317,12 +317,12 @@ def test_a_new_run_starts_from_the_weights_of_a_model(workshop: Workshop, tmp_pa
 
 
 def test_a_style_is_learned_beside_frozen_weights(workshop: Workshop, tmp_path: Path, tiny_run: Path) -> None:
-    out, command = tmp_path / "run", ["train", "--gpus", "0", "--data", str(workshop.data), "--freeze", "inner"]
+    out, command = tmp_path / "run", ["train", "--gpus", "0", "--data", str(workshop.data), "--freeze", "1"]
     command += ["--config", str(workshop.config), "--batch", "8", "--checkpoint-every", "8"]
     done = CliRunner().invoke(app, [*command, "--images", "8", "--out", str(out)])
     assert done.exit_code == 2 and "--freeze keeps" in done.stderr and "--from" in done.stderr
     assert not out.exists()
-    transformer = ["train", "--gpus", "0", "--data", str(workshop.data), "--freeze", "inner", "--preset", "dit"]
+    transformer = ["train", "--gpus", "0", "--data", str(workshop.data), "--freeze", "1", "--preset", "dit"]
     done = CliRunner().invoke(app, [*transformer, "--images", "8", "--out", str(out)])
     assert done.exit_code == 2 and "for U-Nets that denoise" in done.stderr
     done = CliRunner().invoke(app, [*command, "--images", "8", "--out", str(out), "--from", str(tiny_run)])
@@ -330,7 +330,7 @@ def test_a_style_is_learned_beside_frozen_weights(workshop: Workshop, tmp_path: 
     done = CliRunner().invoke(app, [*command, "--images", "16", "--out", str(out)])  # resumed without --from
     assert done.exit_code == 0 and "resuming at 8" in done.stderr, done.stderr
     before, after = load_model(tiny_run).network, load_model(out).network
-    inner = before.config.inner
+    inner = before.config.inner(1)
     for name, tensor in after.state_dict().items():
         assert torch.equal(tensor, before.state_dict()[name]) == name.startswith(inner), name
 

@@ -249,8 +249,8 @@ def test_the_run_folder_of_a_finished_run(tiny_run: Path) -> None:
 
 
 def test_what_is_frozen_keeps_its_weights_and_the_rest_learns(workshop: Workshop) -> None:
-    trainer = make_trainer(workshop, freeze="inner", optimizer="muon")
-    inner = trainer.config.network.inner
+    trainer = make_trainer(workshop, freeze=1, optimizer="muon")
+    inner = trainer.config.network.inner(1)
     before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
     for _ in range(4):
         trainer.step(0.0)
@@ -258,7 +258,7 @@ def test_what_is_frozen_keeps_its_weights_and_the_rest_learns(workshop: Workshop
     assert changed == {name for name in before if not name.startswith(inner)}
     assert all(any(name.startswith(prefix) for name in before) for prefix in inner)
     tensors, counters = trainer.state()
-    other = make_trainer(workshop, freeze="inner", optimizer="muon")
+    other = make_trainer(workshop, freeze=1, optimizer="muon")
     other.restore({name: tensor.clone() for name, tensor in tensors.items()}, counters)
     for each in (trainer, other):
         each.step(0.0)

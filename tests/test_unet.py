@@ -454,3 +454,18 @@ def test_a_single_picture_passes_a_level_of_one_position() -> None:
         both = network(z, sigma, context)
         one = network(z[:1], sigma[:1], network.encode(captions(config, 2).rows(torch.tensor([0]))))
     torch.testing.assert_close(one, both[:1], rtol=1e-4, atol=1e-5)
+
+
+def test_inner_levels_are_the_coarsest_with_what_embeds_text_and_noise() -> None:
+    config = UNetConfig(size=32, patch=2, channels=(8, 16, 24, 32), head_width=8, context_width=8, attention=(3,))
+    names = [name for name, _ in build_network(config).named_parameters()]
+    assert config.inner(0) == config.inner(4) == ()
+    trained = [{name for name in names if not name.startswith(config.inner(levels))} for levels in (1, 2, 3)]
+    assert trained[0] > trained[1] > trained[2]
+    first = {name.split(".")[0] + "." + name.split(".")[1] for name in trained[2]}
+    assert first == {"conv_in.weight", "conv_in.bias", "down.0", "downsample.0", "up.3", "upsample.2"} | {
+        f"{layer}.{part}" for layer in ("norm_out", "conv_out") for part in ("weight", "bias")
+    }
+    assert {name.split(".")[1] for name in trained[0] if name.startswith("down.")} == {"0", "1", "2"}
+    for prefix in config.inner(3):
+        assert any(name.startswith(prefix) for name in names), prefix

@@ -71,10 +71,14 @@ def train(
         ),
     ] = None,
     freeze: Annotated[
-        str | None,
-        typer.Option(
-            help="inner: of the model --from, only what draws strokes goes on learning, for a style from few glyphs.",
-            metavar="PART",
+        int | None,
+        whole(
+            "--freeze",
+            "Coarsest levels of the network that keep the weights of --from, for a style from few glyphs: strokes are "
+            "learned, prompts are not forgotten.",
+            0,
+            16,
+            metavar="LEVELS",
             show_default=False,
         ),
     ] = None,

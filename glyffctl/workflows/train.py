@@ -144,7 +144,7 @@ def _run_main(options: TrainOptions, device: torch.device, group: ProcessGroup) 
     # A student that goes on learns from a copy of its teacher in the same folder, which does not change.
     if start is not None and options.start is not None and not objective.taught and _same_run(out, options.start):
         raise TrainingError(f"{out} is the run to start from; name another folder for the new one with --out")
-    if config.training.freeze != "nothing" and start is None and not (out / checkpoint.STATE_FILE).exists():
+    if config.training.freeze and start is None and not (out / checkpoint.STATE_FILE).exists():
         raise UsageError("`freeze` keeps weights of a model to start from; name one with --from")
     make_folder(out)
     with lock_folder(out):

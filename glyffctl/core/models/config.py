@@ -27,7 +27,6 @@ from glyffctl.core.precision import Precision
 
 Levels = Literal["table", "lognormal"]
 OptimizerName = Literal["adamw", "muon"]
-Freeze = Literal["nothing", "inner"]
 DECIDED = ("size", "in_channels", "text_width")
 """Settings of every network that the codec and the text encoder decide."""
 DEFAULT_KIND = "unet"
@@ -98,8 +97,8 @@ class TrainingConfig:
         warmup: pictures over which the learning rate rises; half a cosine over the whole budget takes it to 0.
         clip: the largest norm a gradient may have.
         ema_decay: of the averaged weights, per step.
-        freeze: "inner" keeps the weights of the inner part of the network, see `NetworkConfig.inner`, as they are in
-            the model that the run starts from: strokes get another style, and what prompts mean is not forgotten.
+        freeze: so many of the coarsest levels of the network keep the weights of the model that the run starts from,
+            and so does what embeds text and σ: strokes get another style, and what prompts mean is not forgotten.
         holdout: share of characters kept out of training, for the validation loss.
         precision: "bf16" computes inside the network in bfloat16; weights and averages stay float32. "auto" tries both
             when the run starts and keeps the faster: which one that is depends on the machine.
@@ -122,7 +121,7 @@ class TrainingConfig:
     beta2: float = 0.99
     clip: float = 1.0
     ema_decay: float = 0.999
-    freeze: Freeze = "nothing"
+    freeze: int = 0
     holdout: float = 0.05
     precision: Precision = "auto"
     compile: bool = False
@@ -152,8 +151,8 @@ class TrainingConfig:
         for name in ("beta1", "beta2", "ema_decay", "holdout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"training.{name} must be in [0, 1), not {getattr(self, name)}")
-        if self.warmup < 0 or not 0 <= self.weight_decay < math.inf:
-            raise UsageError("training.warmup and training.weight_decay must not be negative")
+        if min(self.warmup, self.freeze) < 0 or not 0 <= self.weight_decay < math.inf:
+            raise UsageError("training.warmup, training.freeze and training.weight_decay must not be negative")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"the seed must be in 0…2⁶³−1, not {self.seed}")
 
@@ -282,8 +281,11 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise UsageError for settings that do not go together."""
-        if self.training.freeze == "inner" and (self.training.objective != "denoising" or not self.network.inner):
-            raise UsageError('training.freeze = "inner" is for U-Nets that denoise; leave it out')
+        levels = self.training.freeze
+        if levels and (self.training.objective != "denoising" or not self.network.inner(levels)):
+            raise UsageError(
+                f"`freeze` is for U-Nets that denoise, and leaves their finest level free; make {levels} smaller or 0"
+            )
 
 
 SECTIONS = ("network", "codec", "diffusion", "training", "few_step", "upscaling")

@@ -37,11 +37,10 @@ class NetworkConfig:
         """
         return parameter.ndim > 1
 
-    @property
-    def inner(self) -> tuple[str, ...]:
-        """How the names of the parameters begin that decide what is drawn, not how its strokes look: see `freeze`.
+    def inner(self, levels: int) -> tuple[str, ...]:  # noqa: ARG002
+        """How the names of the parameters of the `levels` coarsest grids begin, with those that embed text and σ.
 
-        Empty where a network does not tell them apart.
+        They decide what is drawn, the others how its strokes look. Empty where a network has no such levels.
         """
         return ()
 

@@ -103,10 +103,16 @@ class UNetConfig(NetworkConfig):
         """Kernels and linear layers, but for the convolutions from and to pixels."""
         return parameter.ndim > 1 and not name.startswith(("conv_in.", "conv_out."))
 
-    @property
-    def inner(self) -> tuple[str, ...]:
-        """The coarsest grid, and what embeds text and σ."""
-        return "null_token", "text_in.", "embed_", f"down.{len(self.channels) - 1}.", "middle_", "up.0."
+    def inner(self, levels: int) -> tuple[str, ...]:
+        """At least the finest level is no part of it."""
+        outer = len(self.channels) - levels
+        if not 0 < outer < len(self.channels):
+            return ()
+        down = (f"down.{level}." for level in range(outer, len(self.channels)))
+        up = (f"up.{number}." for number in range(levels))
+        between = (*(f"downsample.{level}." for level in range(outer, len(self.channels) - 1)),
+                   *(f"upsample.{number}." for number in range(levels - 1)))  # fmt: skip
+        return "null_token", "text_in.", "embed_", "middle_", *down, *up, *between
 
     def cautions(self, prediction: str) -> list[str]:
         """Wide patches cannot carry noise from input to output."""

@@ -131,9 +131,10 @@ class Trainer:
         data = TrainingData(glyphs, embeddings.to(device), teacher, codec)
         self.objective = find_objective(config)(config, data, device, dtype)
         self.network = self.objective.network
-        if training.freeze == "inner":
-            for name, parameter in self.network.named_parameters():
-                parameter.requires_grad_(not name.startswith(config.network.inner))
+        frozen = config.network.inner(training.freeze) if training.freeze else ()
+        for name, parameter in self.network.named_parameters():
+            if name.startswith(frozen):
+                parameter.requires_grad_(False)
         self.images = 0
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self.images_before = 0  # that the weights had been shown when this run began,
