@@ -107,8 +107,8 @@ print(drawing.batch, (peak() - before) / free)
 def test_drawing_takes_no_more_than_half_of_what_is_free(precision: str, sampler: str) -> None:
     """By the peak of a process; and not so much less that the bound would be a waste.
 
-    In one of three processes: an allocator keeps up to 60 MB more or not, whatever the pictures. Processors without
-    bfloat16 make copies in float32, which come on top.
+    In one of three processes: an allocator keeps up to 60 MB more or not, whatever the pictures. In
+    bfloat16 a processor without it took 0.52 at best.
     """
     command = [sys.executable, "-c", DRAW, str(MODEL), precision, str(3 * 2**27), sampler]
     most = 0.55 if precision == "bf16" else 0.5

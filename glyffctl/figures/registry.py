@@ -284,9 +284,8 @@ _ENTRIES = (
     Entry(
         "ways-in",
         "Two ways in for a text",
-        "The mean of the vectors can be added where the network is told of the noise, the same for all places; or "
-        "every "
-        "place can look for itself at each of them. This network was trained with both at once, and here each is "
+        "The mean of the vectors can be added to the embedding of the noise level, the same for all places; or "
+        "every place can look for itself at each of them. This network was trained with both at once, and here each is "
         "given alone.",
         "Two rows of four guesses from the same noise: without a text, with the pooled text alone, through "
         "cross-attention alone, and with both.",

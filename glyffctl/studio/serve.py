@@ -85,7 +85,7 @@ def make_server(studio: Studio, listening: socket.socket, token: str) -> tuple[u
 
 
 class _Server(uvicorn.Server):
-    """Stops drawings as soon as it is told to end: a server waits for its answers to end."""
+    """Stops drawings as soon as it is asked to end: a server waits for its answers to end."""
 
     def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
         super().__init__(config)

@@ -56,7 +56,7 @@ def _errors(model: PromptedModel, x0: Tensor, seeds: Tensor, sigma: float, conte
         for rows in torch.arange(len(x0)).split(drawer.batch):
             eps = normal(0, seeds[rows], tuple(x0.shape[1:]), model.seed)
             text = drawer.denoiser.network.encode(context.rows(rows).to(drawer.device))
-            # The scale of what the network sees is the true one: only what it is told of the level is wrong.
+            # The scale of what the network sees is the true one: only the level it is given is wrong.
             x = (x0[rows] + sigma * eps) * ((1 + told**2) / (1 + sigma**2)) ** 0.5
             level = torch.full((len(rows),), told, dtype=torch.float64)
             guess = drawer.denoiser(x.to(drawer.device), level, text).cpu()

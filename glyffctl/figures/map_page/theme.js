@@ -10,7 +10,7 @@ const LOOKS = {
   dark: { paper: [20, 23, 26], ink: [255, 255, 255], faint: [64, 68, 73], others: [98, 103, 109], deep: 1, ramp: [[20, 23, 26], ...RAMP.slice(0, 4).reverse()] },
 };
 const look = () => (dark() ? LOOKS.dark : LOOKS.light);
-// A colour that is told from others on white, lightened where it is to be seen on black.
+// Colours are chosen to differ on white; on black they are lightened.
 const shade = (colour) => (dark() ? colour.map((c) => Math.round(c + (255 - c) * 0.3)) : colour);
 const css = (colour) => `rgb(${colour.join(" ")})`;
 
