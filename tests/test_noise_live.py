@@ -56,17 +56,13 @@ def page(tmp_path_factory: pytest.TempPathFactory, noto_sans: Path, tiny_run: Pa
 
 @pytest.fixture
 def open_page(browser: webdriver.Chrome, page: Page) -> webdriver.Chrome:
-    look_at_all(browser, page)
+    visit(browser, page.file)
     return browser
 
 
-def look_at_all(driver: webdriver.Chrome, page: Page) -> None:
-    """Open the page and scroll through it: figures are built as they come near."""
-    visit(driver, page.file)
+def look_at_all(driver: webdriver.Chrome) -> None:
     for name in FIGURES:
-        root = figure(driver, name)
-        driver.execute_script("arguments[0].closest('figure').scrollIntoView()", root)
-        wait(driver, lambda _, root=root: root.get_attribute("data-ready") == "yes")
+        figure(driver, name)
 
 
 def compute(driver: webdriver.Chrome, parts: tuple[str, ...], expression: str, *arguments: Any) -> Any:
@@ -78,7 +74,12 @@ def compute(driver: webdriver.Chrome, parts: tuple[str, ...], expression: str, *
 
 
 def figure(driver: webdriver.Chrome, name: str) -> WebElement:
-    return driver.find_element(By.CSS_SELECTOR, f"#{name} .live")
+    """A live figure, looked at if it was not yet: figures are built as they come near."""
+    root = driver.find_element(By.CSS_SELECTOR, f"#{name} .live")
+    if root.get_attribute("data-ready") != "yes":
+        driver.execute_script("arguments[0].closest('figure').scrollIntoView()", root)
+        wait(driver, lambda _: root.get_attribute("data-ready") == "yes")
+    return root
 
 
 def said(driver: webdriver.Chrome, name: str) -> str:
@@ -306,9 +307,7 @@ def test_a_drawing_in_latents_is_shown_decoded(
     report = finish(noise_demo(NoiseDemoOptions(data=data, model=run, figures=figures, out=tmp_path / "out")))
     visit(browser, report.page)
     for name in figures:
-        root = figure(browser, name)
-        browser.execute_script("arguments[0].closest('figure').scrollIntoView()", root)
-        wait(browser, lambda _, root=root: root.get_attribute("data-ready") == "yes")
+        figure(browser, name)
     assert browser.get_log("browser") == []
     model = finish(noise_model.load_prompted_model(run, None, "gold", 0, CPU))
     bar = Progress("drawing", 0, 1, "pictures")
@@ -436,6 +435,7 @@ def common_schedule(driver: webdriver.Chrome) -> str:
 
 
 def test_on_paper_there_are_the_still_pictures(open_page: webdriver.Chrome) -> None:
+    look_at_all(open_page)
     open_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
         for name in FIGURES:
@@ -456,7 +456,8 @@ def test_words_are_explained_where_they_are(open_page: webdriver.Chrome) -> None
 
 
 def test_on_a_phone_fingers_move_it_and_nothing_is_too_wide(phone: webdriver.Chrome, page: Page) -> None:
-    look_at_all(phone, page)
+    visit(phone, page.file)
+    look_at_all(phone)
     assert phone.execute_script("return document.documentElement.scrollWidth") <= 390
     move(phone, "process", 400)
     canvas = figure(phone, "process").find_elements(By.TAG_NAME, "canvas")[2]
