@@ -355,8 +355,9 @@ def _write(
         for each in made
     ]  # fmt: skip
     about = [
-        "Every picture on this page is computed, when the page was made or as you move it, on real glyphs where it "
-        "shows glyphs; nothing is a sketch. The numbers under the pictures were measured when the page was made, "
+        "Every picture on this page is computed, either when the page was made or as you move it, and from real glyphs "
+        "wherever it shows glyphs; nothing is a sketch. The numbers under the pictures were measured when the page was "
+        "made, "
         "unless they say otherwise.",
         f"Glyphs: {glyphs.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
         + (f" Model: {model_name(model.path).name}, prompt “{model.prompt}”." if model is not None else ""),

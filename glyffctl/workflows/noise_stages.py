@@ -61,7 +61,7 @@ def draw_channels(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, 
         f"{size}×{size} = {size**2:,} pixels become {channels} channels at {side}×{side} = {channels * side**2:,} "
         f"numbers, whose standard deviation over {len(pictures)} glyphs is {float(latents.std()):.2f}.{rest}",
         f"From all channels {whole.value:.2%} ({whole.low:.2%} to {whole.high:.2%}) of the pixels of these glyphs come "
-        "back on the wrong side of grey, from all but one "
+        "back on the wrong side of grey; from all channels but one, "
         f"{min(shares[1:], default=shares[0]):.2%} to {max(shares[1:], default=shares[0]):.2%}.",
         "In “without it” a channel is, place by place, its mean over these glyphs; in “it alone” all others are.",
     ]
