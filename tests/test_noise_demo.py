@@ -163,7 +163,7 @@ def test_every_figure_is_there_and_says_what_was_measured(whole: Whole) -> None:
 
 
 def test_progress_counts_figures(whole: Whole) -> None:
-    seen = [event for event in whole.events if isinstance(event, Progress) and event.task == "figures"]
+    seen = [event for event in whole.events if isinstance(event, Progress) and event.task == "Drawing figures"]
     assert [event.done for event in seen] == list(range(len(whole.entries) + 1))
     assert all(event.total == len(whole.entries) for event in seen)
     for task in {event.task for event in whole.events if isinstance(event, Progress)}:
@@ -247,7 +247,7 @@ def test_nothing_is_written_before_all_is_drawn(data: Data, tmp_path: Path) -> N
     running = noise_demo(options)
     for event in running:
         assert not (tmp_path / "out").exists()
-        if isinstance(event, Progress) and event.done == 2 and event.task == "figures":
+        if isinstance(event, Progress) and event.done == 2 and event.task == "Drawing figures":
             with pytest.raises(KeyboardInterrupt):
                 running.throw(KeyboardInterrupt())
             break

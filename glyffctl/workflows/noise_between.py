@@ -40,7 +40,7 @@ def draw_between(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
         ):  # fmt: skip
             x = step.x
             yield Progress(
-                "drawing between", int(rows[0]) + len(rows) * (step.i + 1) // recipe.steps, PLACES, "pictures"
+                "Drawing pictures between", int(rows[0]) + len(rows) * (step.i + 1) // recipe.steps, PLACES, "pictures"
             )
         drawn.append(drawer.pictures(x))
     found = {"through noise": torch.cat(drawn)}

@@ -204,9 +204,9 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as place, style(options.font):
         made: list[_SavedFigure] = []
         for done, entry in enumerate(wanted):
-            yield Progress("figures", done, len(wanted), "figures", entry.title)
+            yield Progress("Drawing figures", done, len(wanted), "figures", entry.title)
             made.append((yield from _draw(entry, scene, glyphs, model, Path(place), options)))
-        yield Progress("figures", len(wanted), len(wanted), "figures")
+        yield Progress("Drawing figures", len(wanted), len(wanted), "figures")
         return _write(options, glyphs, scene, model, made, started)
 
 

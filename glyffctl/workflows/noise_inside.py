@@ -87,13 +87,13 @@ def draw_both_ways(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event,
     level = torch.full((WAYS_PICTURES,), WAYS_SIGMA, dtype=torch.float64)
     guesses = []
     for done, context in enumerate(ways.values()):
-        yield Progress("drawing ways-in", done, len(ways), "passes")
+        yield Progress("Guessing with each way in", done, len(ways), "passes")
         every = type(context)(
             *(None if part is None else part.expand(WAYS_PICTURES, *part.shape[1:]) for part in context)
         )
         with torch.no_grad():
             guesses.append(drawer.denoiser(x, level, every).cpu())
-    yield Progress("drawing ways-in", len(ways), len(ways), "passes")
+    yield Progress("Guessing with each way in", len(ways), len(ways), "passes")
     moved = [float((guess - guesses[0]).square().mean().sqrt()) for guess in guesses]
     pictures = torch.stack([drawer.pictures(guess.to(drawer.device)) for guess in guesses])
     notes = [f"moved by {value:.3f}" if place else "" for place, value in enumerate(moved)]
@@ -119,10 +119,10 @@ def is_a_u(model: PromptedModel) -> bool:
 
 def draw_u(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredFigure]:  # noqa: ARG001
     """Draw the network as it is, from its modules, with the shapes that pass between them."""
-    yield Progress("drawing network", 0, 1, "passes")
+    yield Progress("Drawing the network", 0, 1, "passes")
     network = model.model.network
     found = stages(network)
-    yield Progress("drawing network", 1, 1, "passes")
+    yield Progress("Drawing the network", 1, 1, "passes")
     config = network.config
     lowest = min(stage.side for stage in found)
     at_lowest = sum(stage.parameters for stage in found if stage.side == lowest)
@@ -172,7 +172,7 @@ def draw_a_step(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, No
     points = curves["points"]
     figure = draw_training(
         shown,
-        ["at random", "at random", "the input", f"off by {errors[0]:.4f}"],
+        ["drawn at random", "drawn at random", "the input", f"squared error\n{errors[0]:.4f}"],
         [point["images"] for point in points],
         {f"σ = {float(level):g}": [point["error"][level] for point in points] for level in CURVES_AT},
     )
