@@ -291,9 +291,12 @@ def _find_model(
     if found.size == size:
         return found
     message = f"the glyphs are {size}×{size} and the model draws {found.size}×{found.size}"
+    instead = f"prepare with --size {found.size}, or name another --model"
     if needed or options.model is not None:
-        raise DataError(f"{message}; prepare with --size {found.size}, or name another --model")
-    yield Caution(f"figures that need a model are left out: {message}", "figures-skipped", {"figures": using})
+        raise DataError(f"{message}; {instead}")
+    yield Caution(
+        f"figures that need a model are left out: {message}; {instead}", "figures-skipped", {"figures": using}
+    )
     return None
 
 

@@ -86,7 +86,7 @@ def read_fonts(
     if weight is not None and fixed:
         more = f" and {len(fixed) - 1} more" if len(fixed) > 1 else ""
         yield Caution(
-            f"--weight {weight} changes nothing in {fixed[0]}{more}: it has no axis of weight",
+            f"--weight {weight} changes nothing in {fixed[0]}{more}, which has no weight axis",
             "weight-ignored",
             {"weight": weight, "fonts": tuple(fixed)},
         )
