@@ -178,11 +178,9 @@ def find_character(glyphs: DemoGlyphs, char: str | None) -> tuple[int, Caution |
         return rows[0], None
     named = [character for character in glyphs.characters if character.character]
     others = [character.character for character in sorted(named, key=lambda c: c.codepoint or 0)]
-    some = ", ".join(others[:6]) or "(they are not named)"
     if char is not None:
-        raise DataError(
-            f"there is no glyph of {char} (U+{ord(char):04X}) among these; choose another --char, such as {some}"
-        )
+        instead = f"choose another --char, such as {', '.join(others[:6])}" if others else "leave --char out"
+        raise DataError(f"there is no glyph of {char} (U+{ord(char):04X}) among these; {instead}")
     return 0, Caution(
         f"there is no glyph of {wanted} among these; the figures show {glyphs.characters[0].character or 'another'}",
         "character-missing",
