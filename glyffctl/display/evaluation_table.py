@@ -18,8 +18,7 @@ _NOTES = (
     ("copies", "for copies, held-out characters compared with all others."),
     (
         "… or one its meaning takes",
-        "One its meaning takes: a radical that at least one in eight of the characters with the meaning of the prompt "
-        "have.",
+        "One its meaning takes: a radical of at least one in eight of the characters with the prompt's meaning.",
     ),
     (
         "told apart from real ones",
@@ -73,7 +72,7 @@ def _prompts(report: EvaluateReport) -> Table:
     sets = any(row.also for row in report.prompts)
     title = "Pictures with the radical asked for"
     if sets:
-        table = new_table(f"{title}, or another", "prompt", "", "this model", "or", "", "real glyphs")
+        table = new_table(f"{title}, or with the one below “or”", "prompt", "", "this model", "or", "", "real glyphs")
     else:
         table = new_table(title, "prompt", "", "this model", "real glyphs")
     for row in report.prompts:

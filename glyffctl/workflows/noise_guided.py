@@ -122,7 +122,7 @@ def draw_drawing(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
     half = next(i for i in range(len(moved)) if sum(moved[: i + 1]) >= sum(moved) / 2) + 1
     lines = [
         f"Prompt “{model.prompt}”, seed {model.seed}, {STEPS} steps of ddim, guidance γ = {usual}.",
-        f"Half of all changes of the guess are made by step {half} of {STEPS}, at σ = {shown.levels[half][1]:.3g}.",
+        f"Half of the total change of the guess is made by step {half} of {STEPS}, at σ = {shown.levels[half][1]:.3g}.",
     ]
     if draws_grey_pixels(drawer):
         content = recorded_drawings(shown.noise[0], shown.levels, [each.guesses[:, 0] for each in found])

@@ -294,8 +294,8 @@ def draw_word_maps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event,
         f"Prompt “{model.prompt}”, {len(names)} tokens; one picture in {recipe.steps} steps of {recipe.sampler}, "
         f"{_guided(recipe)}. Shown is the mean over the heads of all {len(found.layers)} layers with cross-attention.",
         *(
-            f"“{name}” has {float(means[0, k]):.0%} at {levels[0]} and {float(means[-1, k]):.0%} at {levels[-1]}, "
-            "the mean over the picture."
+            f"“{name}” gets {float(means[0, k]):.0%} at {levels[0]} and {float(means[-1, k]):.0%} at {levels[-1]}, "
+            "averaged over the picture."
             for k, name in enumerate(shown)
         ),
     ]

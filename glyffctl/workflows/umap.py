@@ -200,7 +200,7 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
     subspace, points = yield from with_fraction(project(glyphs), "Reading glyphs", len(glyphs), "glyphs")
     used, kept = options.settings.neighbors, min(SHOWN_NEIGHBORS + 1, len(glyphs))
     search = nearest(points, max(used, kept))
-    neighbors = yield from with_fraction(search, "Finding neighbors", len(glyphs), "glyphs")
+    neighbors = yield from with_fraction(search, "Finding neighbours", len(glyphs), "glyphs")
     layout = yield from _lay_out(points, Neighbors(*(part[:, :used] for part in neighbors)), options.settings)
     drawn = Map(layout, points[:, :2].contiguous(), subspace, neighbors.rows[:, 1:kept].int().contiguous())
     try:
