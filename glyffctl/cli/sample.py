@@ -85,8 +85,8 @@ def sample(
     radical: Annotated[
         str | None,
         typer.Option(
-            help="Lead to glyphs with this Kangxi radical, by a classifier of noisy pictures. Give its character "
-            "(金), number (167) or name (gold). With a prompt, this comes on top of guidance.",
+            help="Lead to glyphs with this Kangxi radical, by a classifier of noisy pictures. Give its name "
+            "(gold), number (167) or character (金). With a prompt, this comes on top of guidance.",
             show_default=False,
         ),
     ] = None,
