@@ -86,7 +86,7 @@ def sample(
         str | None,
         typer.Option(
             help="Lead to glyphs with this Kangxi radical, by a classifier of noisy pictures. Give its name "
-            "(gold), number (167) or character (金). With a prompt, this comes on top of guidance.",
+            "(gold), number (167) or character. With a prompt, this comes on top of guidance.",
             show_default=False,
         ),
     ] = None,
