@@ -348,7 +348,9 @@ def test_prepared_data_is_taken_where_it_lies(data: Data, tmp_path: Path, monkey
 
 
 def test_a_character_that_is_not_there(data: Data, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no glyph of 龘 \(U\+9F98\) among these; there are 朩, 未"):
+    with pytest.raises(
+        DataError, match=r"no glyph of 龘 \(U\+9F98\) among these; choose another --char, such as 朩, 未"
+    ):
         finish(noise_demo(NoiseDemoOptions(data=data.folder, char="龘", out=tmp_path / "out")))
     fewer = replace(
         data.glyphs, pictures=data.glyphs.pictures[1:], characters=data.glyphs.characters[1:]
