@@ -308,6 +308,17 @@ def test_help_says_nothing_about_types_behind_switches(command: str, columns: st
     assert re.search(r"--seed +N ", text) or command in ("prepare", "embed", "studio")
 
 
+@pytest.mark.parametrize("command", list(app.commands))
+def test_help_is_whole_in_eighty_columns(command: str) -> None:
+    eighty = {"COLUMNS": "80", "TERMINAL_WIDTH": "80"}
+    text = CliRunner().invoke(app, [command, "--help"], env=eighty).output
+    assert "…" not in text and ("--no-alternate-captions" in text) == (command == "prepare")
+    # The command has its switches as before.
+    assert [name for param in app.commands["prepare"].params for name in param.secondary_opts] == [
+        "--no-alternate-captions"
+    ]
+
+
 def test_what_a_picture_says_is_not_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     job = ["sample", "gold", "--model", "bundled", "--count", "1", "--steps", "1", "--out", "x.png"]

@@ -53,7 +53,7 @@ def test_a_denoiser_has_two_rows_and_a_vae_a_third(
 ) -> None:
     for model, rows in ((tiny_run, 2), (generator_runs["gan"], 2), (generator_runs["vae"], 3)):
         (figure,) = finish(noise_demo(replace(options, model=model))).figures
-        assert figure.measured.count("half way") == rows
+        assert figure.measured.count("halfway") == rows
         assert ("In the third" in figure.measured) == (rows == 3)
         with Image.open(figure.file) as image:
             assert image.width > 1000 and len(image.convert("L").getcolors() or ()) > 8

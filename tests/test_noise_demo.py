@@ -163,7 +163,7 @@ def test_every_figure_is_there_and_says_what_was_measured(whole: Whole) -> None:
 
 
 def test_progress_counts_figures(whole: Whole) -> None:
-    seen = [event for event in whole.events if isinstance(event, Progress) and event.task == "figures"]
+    seen = [event for event in whole.events if isinstance(event, Progress) and event.task == "Drawing figures"]
     assert [event.done for event in seen] == list(range(len(whole.entries) + 1))
     assert all(event.total == len(whole.entries) for event in seen)
     for task in {event.task for event in whole.events if isinstance(event, Progress)}:
@@ -247,7 +247,7 @@ def test_nothing_is_written_before_all_is_drawn(data: Data, tmp_path: Path) -> N
     running = noise_demo(options)
     for event in running:
         assert not (tmp_path / "out").exists()
-        if isinstance(event, Progress) and event.done == 2 and event.task == "figures":
+        if isinstance(event, Progress) and event.done == 2 and event.task == "Drawing figures":
             with pytest.raises(KeyboardInterrupt):
                 running.throw(KeyboardInterrupt())
             break
@@ -348,7 +348,9 @@ def test_prepared_data_is_taken_where_it_lies(data: Data, tmp_path: Path, monkey
 
 
 def test_a_character_that_is_not_there(data: Data, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no glyph of 龘 \(U\+9F98\) among these; there are 朩, 未"):
+    with pytest.raises(
+        DataError, match=r"no glyph of 龘 \(U\+9F98\) among these; choose another --char, such as 朩, 未"
+    ):
         finish(noise_demo(NoiseDemoOptions(data=data.folder, char="龘", out=tmp_path / "out")))
     fewer = replace(
         data.glyphs, pictures=data.glyphs.pictures[1:], characters=data.glyphs.characters[1:]

@@ -200,7 +200,7 @@ def test_a_glyph_under_noise_is_the_jump_to_t(open_page: webdriver.Chrome, page:
         close(greys(open_page, "process", 0).reshape(32, 32), as_grey(scene.glyph[0] * alpha_bar**0.5), 1)
         assert said(open_page, "process").startswith(f"t = {t} · σ = ")
     before = greys(open_page, "process", 1)
-    figure(open_page, "process").find_element(By.XPATH, ".//button[text()='other noise']").click()
+    figure(open_page, "process").find_element(By.XPATH, ".//button[text()='new noise']").click()
     assert float((greys(open_page, "process", 1) - before).abs().max()) > 0
 
 

@@ -246,7 +246,7 @@ def test_again_notices_another_picture(job: tuple[object, ...], picture: Path, t
     drawn(tmp_path / "a.png", "gold", "--keep", "left", picture, *job)
     grey(picture, np.zeros((32, 32)))
     changed = sample("--again", tmp_path / "a.png")
-    assert changed.exit_code != 0 and "any more" in " ".join(changed.output.split())
+    assert changed.exit_code != 0 and "no longer" in " ".join(changed.output.split())
     picture.unlink()
     assert sample("--again", tmp_path / "a.png").exit_code != 0
     assert not (tmp_path / "a-again.png").exists()

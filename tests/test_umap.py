@@ -222,7 +222,7 @@ def test_any_folder_of_pictures_is_mapped(tmp_path: Path, monkeypatch: pytest.Mo
         assert first is None or content["colourings"][content["initial"]]["heading"] == first
     monkeypatch.setattr("glyffctl.workflows.umap.lay_out", never)
     with pytest.raises(
-        UsageError, match="--color radical is not in these data; there is font, year, style, density, ink"
+        UsageError, match="--color radical is not in these data; choose one of font, year, style, density, ink"
     ):
         finish(visualize(UmapOptions(data=folder, out=tmp_path, settings=settings, colour="radical")))
 

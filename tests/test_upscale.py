@@ -159,7 +159,7 @@ def test_any_picture_of_that_size_is_enlarged(upscaler: Path, picture: Path, tmp
     assert (tmp_path / "cross-128-2.png").exists()
     Image.new("L", (32, 32)).save(other)
     again = sample("--again", second)
-    assert again.exit_code != 0 and "not the picture any more" in " ".join(again.output.split())
+    assert again.exit_code != 0 and "no longer the picture" in " ".join(again.output.split())
 
 
 def test_what_a_picture_was_drawn_of_goes_on_into_the_large_one_and_into_fonts(

@@ -31,6 +31,20 @@ class Command(TyperCommand):
         """Return the parameters with their metavars set."""
         return with_metavars(super().get_params(ctx), ctx)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help without typer's column of the names that turn switches off.
+
+        In 80 columns it cuts them and leaves the texts a quarter of the line; the text of a switch has its other name.
+        """
+        switches = {param: param.secondary_opts for param in self.params}
+        try:
+            for param in switches:
+                param.secondary_opts = []
+            super().format_help(ctx, formatter)
+        finally:
+            for param, names in switches.items():
+                param.secondary_opts = names
+
 
 class SampleCommand(Command):
     """`--gif` alone writes a gif beside the picture, `--gif FILE.gif` that file; typer has no optional values."""

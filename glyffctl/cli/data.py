@@ -33,12 +33,14 @@ def prepare(
         str | None,
         typer.Option(
             "--range",
-            help="Draw only these code points: 4E00-9FFF, or U+3400-U+9FFF,U+20000-U+2A6DF. "
-            "Default: all with a definition.",
+            help="Draw only these code points, such as 4E00-9FFF or U+3400-U+9FFF,U+20000-U+2A6DF. Default: all "
+            "with a definition.",
             show_default=False,
         ),
     ] = None,
-    faces: Annotated[str, typer.Option(help="Faces of a font collection to draw: best or all.")] = "best",
+    faces: Annotated[
+        str, typer.Option(help="Faces of a font collection to draw: best (the one with most of the characters) or all.")
+    ] = "best",
     fit: Annotated[
         str,
         typer.Option(help="Position of a glyph: ink centres its ink; metrics uses the font's own metrics."),
@@ -47,12 +49,17 @@ def prepare(
         int | None,
         typer.Option(
             help="Weight of variable fonts, 100 to 1000; 700 is Bold. Default: 400, Regular.",
+            metavar="N",
             show_default=False,
         ),
     ] = None,
     alternate_captions: Annotated[
         bool,
-        typer.Option(help="Add alternate captions: parts of the definition, and the meaning of the radical."),
+        typer.Option(
+            help="Add alternate captions, the default: parts of the definition, and the meaning of the radical. "
+            "--no-alternate-captions adds none.",
+            show_default=False,
+        ),
     ] = True,
     format: Annotated[
         str, typer.Option(help="glyphs (fast to train from) or imagefolder (PNGs and metadata.jsonl).")
@@ -96,7 +103,7 @@ def embed(
         str,
         typer.Option(
             help="Text encoder: bundled, a folder, a name on the Hugging Face hub such as google-t5/t5-small, a run "
-            "of the preset contrastive, or one that was added."
+            "of the preset contrastive, or one that you added in code."
         ),
     ] = "bundled",
     max_tokens: Annotated[int, whole("--max-tokens", "Truncate captions to this many tokens.", 2, 100_000)] = 64,

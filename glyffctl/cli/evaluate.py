@@ -53,8 +53,8 @@ def evaluate(
         Path | None,
         typer.Option(
             help="Run folder, model file, or bundled; or a diffusers model, as a folder or a name on the Hugging Face "
-            f"hub. A codec or an upscaler is measured by how held-out glyphs come back, contrastive towers by how "
-            f"they are found. {DEFAULT_MODEL}",
+            "hub. A codec or an upscaler is measured by how well held-out glyphs come back, contrastive towers by how "
+            f"well they match held-out glyphs with their definitions. {DEFAULT_MODEL}",
             show_default=False,
         ),
     ] = None,
@@ -67,8 +67,9 @@ def evaluate(
         int,
         whole(
             "--pictures",
-            "Pictures of held-out definitions (at most), and as many without a prompt. Of a codec or an upscaler: "
-            "held-out glyphs, 64 by default; of contrastive towers all of them.",
+            "Pictures to draw for held-out definitions, at most, and as many without a prompt. For a codec or an "
+            "upscaler: how many held-out glyphs to use, by default 64; for contrastive towers, by default all of "
+            "them.",
             16,
             100_000,
         ),
@@ -76,7 +77,8 @@ def evaluate(
     passes: Passes = None,
     steps: Steps = None,
     guidance: Annotated[
-        float | None, real("--guidance", "Guidance γ, as in `sample`, with its default.", -100, 100, show_default=False)
+        float | None,
+        real("--guidance", "Guidance γ, with the meaning and the default of `sample`.", -100, 100, show_default=False),
     ] = None,
     sampler: Sampler = None,
     schedule: Schedule = None,

@@ -50,7 +50,7 @@ def export(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder, or font, to write. Default: model-FORMAT, or glyphs.FORMAT.", show_default=False),
+        typer.Option(help="Folder or font file to write. Default: model-FORMAT, or glyphs.FORMAT.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -130,8 +130,9 @@ Passes = Annotated[
     int | None,
     whole(
         "--passes",
-        "Passes of the few-step student that comes with the bundled model or from `train --preset few-step`: 1, 2, 4 "
-        "or 8. Default: the student's own number, if the model has one and no other option needs the whole model.",
+        "Draw with the model's few-step student, in 1, 2, 4 or 8 passes. The bundled model has one; `train --preset "
+        "few-step` makes others. Default: the student's own number, if the model has a student and no other option "
+        "needs the whole model.",
         1,
         1000,
         show_default=False,
@@ -141,29 +142,29 @@ Steps = Annotated[
     int | None,
     whole(
         "--steps",
-        "Draw with the whole model, in so many sampler steps, 1 to 1000. Default without a student: 12, guided at σ ≥ "
-        "1 only; with --sampler, or a model whose schedule is not karras, 20, all guided.",
+        "Draw with the whole model, in this many sampler steps, 1 to 1000. Default where no student draws: 12, "
+        "guided only at σ ≥ 1; with --sampler, or for a model whose schedule is not karras, 20, all guided.",
         1,
         1000,
         show_default=False,
     ),
 ]
-Batch = Annotated[int, whole("--batch", "Most pictures drawn at once; fewer where memory is short.", 1, 1024)]
+Batch = Annotated[int, whole("--batch", "Most pictures to draw at once; fewer where memory is short.", 1, 1024)]
 Sampler = Annotated[
     str | None,
     typer.Option(
-        help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde, heun, langevin, pc (predictor–corrector), or one that was "
-        "added. Default: dpmpp-2m.",
+        help="ddpm, ddim, dpmpp-2m, dpmpp-2m-sde, dpmpp-sde, heun, langevin, pc (predictor–corrector), or one that "
+        "you added in code. Default: dpmpp-2m.",
         show_default=False,
     ),
 ]
 Schedule = Annotated[
     str | None,
     typer.Option(
-        help="Noise levels that the steps visit, between the lowest and the highest of the model's: linear, cosine, "
-        "karras, entropic (each step removes as much uncertainty), rescaled-entropic (the same, weighted by σ), or a "
-        "file FILE.toml with numbers in sigma, and in information if they are not to be spread evenly. Default: the "
-        "model's own.",
+        help="Noise levels that the steps visit, between the model's lowest and highest: linear, cosine, karras, "
+        "entropic (every step removes the same amount of uncertainty), rescaled-entropic (the same, weighted "
+        "by σ), or a TOML file with a list sigma of levels, and unless they are to be spread evenly, a list "
+        "information. Default: the model's own.",
         metavar="NAME|FILE.toml",
         show_default=False,
     ),
@@ -172,8 +173,8 @@ Snr = Annotated[
     float | None,
     real(
         "--snr",
-        "Signal-to-noise ratio of a Langevin step, for the samplers langevin (default 0.4) and pc (default "
-        "0.16): higher values are larger steps.",
+        "Signal-to-noise ratio of a Langevin step, for the samplers langevin (default 0.4) and pc (default 0.16): "
+        "higher values take larger steps.",
         0.001,
         0.95,
         show_default=False,
@@ -194,8 +195,8 @@ DdpmVariance = Annotated[
     Any,  # a number or a word
     real(
         "--ddpm-variance",
-        "Variance of a step of the sampler ddpm: 0 is β̃, the default, 1 is β, and between them the logarithm is "
-        "interpolated; measured takes in each step what is best by the model's own errors.",
+        "Variance of a step of the sampler ddpm: 0 is β̃ (the default), 1 is β, and values between them interpolate "
+        "the logarithm; measured takes, at each step, what is best by the model's own errors.",
         0,
         1,
         show_default=False,

@@ -36,7 +36,7 @@ def visualize_umap(
         list[Path] | None,
         typer.Option(
             "--with",
-            help="Picture from `sample`, or a folder of them, to place in the map. Repeatable.",
+            help="Picture from `sample`, or a folder of them, to place on the map. Repeatable.",
             metavar="PICTURE",
             show_default=False,
         ),
@@ -44,7 +44,7 @@ def visualize_umap(
     trace: Annotated[
         list[str] | None,
         typer.Option(
-            help="Draw a glyph for this prompt, and trace the model's guess of it through the map, step by step. "
+            help="Draw a glyph for this prompt, and trace the model's guess of it across the map, step by step. "
             "Repeatable.",
             metavar="PROMPT",
             show_default=False,
@@ -92,7 +92,7 @@ def noise_demo(
     figure: Annotated[
         list[str] | None,
         typer.Option(
-            help="Draw only this figure. Repeatable. A wrong name lists all figures.",
+            help="Draw only this figure. Repeatable. An unknown name, such as list, prints all names.",
             metavar="NAME",
             show_default=False,
         ),
@@ -113,7 +113,7 @@ def noise_demo(
     upscaler: Annotated[
         Path | None,
         typer.Option(
-            help="Upscaler for the figure of a cascade. Default: the bundled one.",
+            help="Upscaler for the figure cascade. Default: the bundled one.",
             show_default=False,
         ),
     ] = None,
@@ -138,15 +138,15 @@ def noise_demo(
         bool,
         typer.Option(
             "--check",
-            help="Draw no figures; test the guide's claims by measurement and print the results. With --model bundled, "
-            "those about a model are measured again.",
+            help="Draw no figures; measure whether what a visual guide to diffusion claims is true, and print the "
+            "verdicts. With --model bundled, claims about a model are measured anew, not taken from a record.",
         ),
     ] = False,
     ids: Annotated[
         Path | None,
         typer.Option(
             help="With --check: table of ideographic description sequences such as CJKVI's ids.txt (.gz), to "
-            "measure the clusters in the map of `visualize-umap`.",
+            "measure the clusters on the map of `visualize-umap`.",
             show_default=False,
         ),
     ] = None,

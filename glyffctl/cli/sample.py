@@ -70,8 +70,8 @@ def sample(
         float | None,
         real(
             "--guidance",
-            "Classifier-free guidance γ in uncond + γ·(cond − uncond): 1 is off, higher values follow the prompt more "
-            "closely. For the convention (1+w)·cond − w·uncond, w is γ − 1. Default: 4, and 1 for a VAE or GAN.",
+            "Classifier-free guidance γ in uncond + γ·(cond − uncond): 1 is off, higher values follow the prompt "
+            "more closely. In the convention (1+w)·cond − w·uncond, w is γ − 1. Default: 4; for a VAE or GAN, 1.",
             -100,
             100,
             show_default=False,
@@ -85,8 +85,8 @@ def sample(
     radical: Annotated[
         str | None,
         typer.Option(
-            help="Lead to glyphs with this Kangxi radical, by a classifier of noisy pictures: a character (金), its "
-            "number (167) or its name (gold). With a prompt, on top of its guidance.",
+            help="Lead to glyphs with this Kangxi radical, by a classifier of noisy pictures. Give its name "
+            "(gold), number (167) or character. With a prompt, this comes on top of guidance.",
             show_default=False,
         ),
     ] = None,
@@ -109,8 +109,8 @@ def sample(
     guide: Annotated[
         Path | None,
         typer.Option(
-            help="Guide away from this worse model, such as an earlier checkpoint or a smaller one, instead of from no "
-            "prompt: D_guide + γ·(D − D_guide), with γ from --guidance.",
+            help="Guide away from this worse model, such as an earlier checkpoint or a smaller network, instead of "
+            "away from no prompt: D_guide + γ·(D − D_guide), with γ from --guidance.",
             metavar="MODEL",
             show_default=False,
         ),
@@ -118,8 +118,8 @@ def sample(
     keep: Annotated[
         tuple[str, Path] | None,
         typer.Option(
-            help="Keep a half of this picture (left, right, top or bottom) as it is, to the last bit, and draw the "
-            "rest anew.",
+            help="Keep one half of this picture (left, right, top or bottom) as it is, to the last bit, and draw "
+            "the rest anew.",
             metavar="HALF PICTURE",
             show_default=False,
         ),
@@ -127,7 +127,7 @@ def sample(
     mask: Annotated[
         tuple[Path, Path] | None,
         typer.Option(
-            help="Keep what is black in the mask of the picture after it; what is white or transparent is drawn anew.",
+            help="Keep what is black in MASK of the picture, and draw anew what is white or transparent there.",
             metavar="MASK PICTURE",
             show_default=False,
         ),
@@ -136,7 +136,7 @@ def sample(
         int,
         whole(
             "--resample",
-            "With --keep and --mask: how often each step is taken. More takes longer and hides the seam better.",
+            "With --keep and --mask: how often to take each step. More often hides the seam better and takes longer.",
             1,
             100,
         ),
@@ -144,7 +144,7 @@ def sample(
     vary: Annotated[
         Path | None,
         typer.Option(
-            help="Begin with this picture, with as much noise as --strength says, and draw on from there.",
+            help="Start from this picture, with as much noise as --strength says, and draw on from there.",
             metavar="PICTURE",
             show_default=False,
         ),
@@ -153,7 +153,8 @@ def sample(
         float | None,
         real(
             "--strength",
-            "How much of the picture changes: 0 is nothing, 1 all. Default: 0.4 with --vary, 1 with --keep and --mask.",
+            "How much of the picture changes: 0 is nothing, 1 everything. Default: 0.4 with --vary, 1 with --keep "
+            "and --mask.",
             0,
             1,
             show_default=False,
@@ -218,7 +219,7 @@ def sample(
     upscale: Annotated[
         Path | None,
         typer.Option(
-            help="Draw nothing, but enlarge this picture of 128×128 pixels; arguments are more such pictures.",
+            help="Draw no new glyphs, but enlarge this picture of 128×128 pixels, and those that the arguments name.",
             metavar="FILE",
             show_default=False,
         ),
@@ -226,7 +227,8 @@ def sample(
     gif: Annotated[
         Path | None,
         typer.Option(
-            help="Also write an animation of the denoising, a frame a step. Default name: the picture's, with .gif.",
+            help="Also write an animation of the denoising, one frame per step. Default name: the picture's, with "
+            ".gif.",
             metavar="[FILE.gif]",
             show_default=False,
         ),

@@ -29,7 +29,7 @@ def studio(
         ),
     ] = None,
     port: Annotated[
-        int, whole("--port", "Port of 127.0.0.1 to serve the page on; 0 is any that is free.", 0, 65_535)
+        int, whole("--port", "Port of 127.0.0.1 to serve the page on; 0 takes any free one.", 0, 65_535)
     ] = 0,
     device: Device = "auto",
     precision: Precision = "auto",

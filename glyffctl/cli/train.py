@@ -19,8 +19,8 @@ def train(
         int,
         whole(
             "--gpus",
-            "1 trains on a GPU if there is one, otherwise on the CPU; 0 on the CPU; N > 1 starts N processes. "
-            "Under torchrun or srun, the command joins their job.",
+            "1 trains on a GPU if there is one, otherwise on the CPU; 0 trains on the CPU; N > 1 starts N "
+            "processes. Under torchrun or srun, the command joins their job.",
             0,
             1024,
         ),
@@ -29,11 +29,11 @@ def train(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="cpu, gpu, glyffuser, dit (a transformer), few-step (a student of the model --from that draws in a "
-            "few passes), upscaler (enlarges pictures four times; takes data of --size 512), autoencoder (a codec), "
-            "latent (draws in the latents of the --codec), vae or gan (draw in one pass, as before diffusion), "
-            "classifier (leads a model to a radical), or contrastive (tells which glyph and caption fit). Default: "
-            "chosen for the machine.",
+            help="cpu, gpu, glyffuser, dit (a transformer), few-step (a student of the model that --from names; it "
+            "draws in a few passes), upscaler (enlarges pictures four times; needs data of --size 512), "
+            "autoencoder (a codec), latent (draws in the latents of --codec), vae or gan (draw in one pass, as "
+            "was done before diffusion), classifier (leads a model to a radical), or contrastive (tells which "
+            "glyphs and captions belong together). Default: chosen for the machine.",
             show_default=False,
         ),
     ] = None,
@@ -59,7 +59,7 @@ def train(
     seed: Annotated[int | None, whole("--seed", SEED, 0, MOST, show_default=False)] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="Text encoder, for data that is not embedded yet.", show_default=False),
+        typer.Option(help="Text encoder, for data that are not embedded yet.", show_default=False),
     ] = None,
     start: Annotated[
         Path | None,
@@ -74,8 +74,8 @@ def train(
         int | None,
         whole(
             "--freeze",
-            "Coarsest levels of the network that keep the weights of --from, for a style from few glyphs: strokes are "
-            "learned, prompts are not forgotten.",
+            "How many of the network's coarsest levels keep the weights of --from: to learn a style from few glyphs "
+            "without forgetting what prompts mean.",
             0,
             16,
             metavar="LEVELS",

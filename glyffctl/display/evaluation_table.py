@@ -13,26 +13,27 @@ from glyffctl.core.models.recipe import Recipe
 from glyffctl.display.console import plain
 
 _NOTES = (
-    ("the radical asked for", "Real glyphs: for the radical, the classifier on held-out characters;"),
-    ("kernel distance", "from kernel distance to told apart, glyphs from training beside held-out ones;"),
-    ("copies", "for copies, held-out characters beside all other characters."),
+    ("the radical asked for", "Real glyphs: for radicals, how often the classifier is right on held-out characters;"),
+    ("kernel distance", "from kernel distance to told apart, glyphs from training compared with held-out ones;"),
+    ("copies", "for copies, held-out characters compared with all others."),
     (
         "… or one its meaning takes",
-        "One its meaning takes: a radical of one in eight of the characters that mean what the prompt says.",
+        "One its meaning takes: a radical of at least one in eight of the characters with the prompt's meaning.",
     ),
     (
         "told apart from real ones",
-        "Told apart: by a classifier made for it, on characters that it did not learn from; 50 % is guessing. By "
-        "shapes: at 64×64, without the edges.",
+        "Told apart: how often a classifier trained for it tells drawn from real glyphs, on characters that it did not "
+        "learn from; 50 % is guessing. By shapes: at 64×64 pixels, where edges do not count.",
     ),
     (
         "uneven strokes",
-        "Uneven: how much the stroke width scatters in a glyph. Sparse, dense: the thirds with the fewest and the "
-        "most strokes.",
+        "Uneven: how much the stroke width varies within a glyph. Sparse, dense: the thirds of the glyphs with the "
+        "fewest and the most strokes.",
     ),
     (
         "a part is a known one",
-        "Parts: left and right, or upper and lower, where they can be read for sure; real glyphs show how often.",
+        "Parts: left and right, or upper and lower, where they can be told for sure; the real glyphs show how often "
+        "that is.",
     ),
 )
 
@@ -71,7 +72,7 @@ def _prompts(report: EvaluateReport) -> Table:
     sets = any(row.also for row in report.prompts)
     title = "Pictures with the radical asked for"
     if sets:
-        table = new_table(f"{title}, or another", "prompt", "", "this model", "or", "", "real glyphs")
+        table = new_table(f"{title}, or with the one below “or”", "prompt", "", "this model", "or", "", "real glyphs")
     else:
         table = new_table(title, "prompt", "", "this model", "real glyphs")
     for row in report.prompts:

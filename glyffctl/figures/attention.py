@@ -40,5 +40,5 @@ def draw_attention(levels: Sequence[str], words: Sequence[str], guesses: Tensor,
         frame(axes)
     # Below the guesses, too: under one or two words alone its label would be cut off.
     bar = figure.colorbar(shown, ax=grid, location="bottom", fraction=0.06, aspect=40)
-    bar.set_label("share of the word in what this part of the picture takes from the prompt")
+    bar.set_label("share that this part of the picture gives to the word")
     return figure

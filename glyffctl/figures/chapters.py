@@ -39,20 +39,21 @@ CHAPTERS = (
     ),
     Chapter(
         "How does noise help?",
-        "Nobody can write down the distribution of glyphs. Diffusion takes a detour: it destroys glyphs with noise, a "
-        "little at a time, and trains a network to undo that. Destroying needs no skill, and it makes as many "
-        "exercises for the network as one wants.",
+        "Nobody can write down the distribution of glyphs. Diffusion takes a detour: it destroys glyphs with noise, "
+        "a little at a time, and trains a network to undo that. Destroying takes no skill, and it gives the network "
+        "as many exercises as one wants.",
         {
             "process": "Here are both directions on one glyph. Drag the slider, or press play.",
             "first-step": "Look closer at a single step, on points in a plane, where it can be drawn.",
             "schedules": "How much noise each step adds is a choice, the schedule. Compare three that are in use.",
-            "density": "So far it was one glyph. Noise does the same to all of them at once, and so it changes their "
-            "distribution: from many narrow peaks to one round hill that everybody knows how to sample.",
-            "pure-noise": "Drawing will begin at that round hill. Is the last step really there?",
-            "loop": "Now for the way back. A network is shown a noisy glyph and asked for the noise in it; the rest is "
-            "the glyph. The best answer that is possible can be computed, so the network can be compared with it.",
-            "training": "Training is many steps like this one. Here is one with its numbers, and what they add up to.",
-            "network": "And this is the network that guesses.",
+            "density": "So far this was one glyph. Noise does the same to all glyphs at once, and so changes their "
+            "distribution: from many narrow peaks to one round hill that is easy to sample.",
+            "pure-noise": "Drawing starts from that round hill. Does the last step really get there?",
+            "loop": "Now for the way back. A network is shown a noisy glyph and asked for the noise in it; the rest "
+            "is the glyph. The best possible answer can be computed, so a network can be compared with it.",
+            "training": "Training repeats one simple step. Here is one of them with its numbers, and what many "
+            "achieve.",
+            "network": "And this is the network that makes the guesses.",
         },
     ),
     Chapter(
@@ -61,9 +62,10 @@ CHAPTERS = (
         "and again, with a little less noise each time.",
         {
             "drawing": "Follow one drawing through all its steps.",
-            "samples": "And here sixteen at once, as the guide shows them.",
-            "steps": "How many steps does that take? Try with one, with five, and with more.",
-            "solvers": "A network makes mistakes of its own. With the exact denoiser only the method is left.",
+            "samples": "And here are sixteen at once, as the guide shows them.",
+            "steps": "How many steps does that take? Compare one, five and more.",
+            "solvers": "A network makes mistakes of its own. With a perfect denoiser only those of the sampler are "
+            "left.",
         },
     ),
     Chapter(
@@ -72,30 +74,33 @@ CHAPTERS = (
         "way is uphill.",
         {
             "score": "Move through the noise levels and watch where the arrows point.",
-            "umap": "The guide draws these arrows over a map of glyphs. Here is that map, above the exact plane.",
+            "umap": "The guide draws these arrows over a map of glyphs. Here is such a map, and below it the plane "
+            "in which the arrows are exact.",
             "factor": "That arrow and the predicted noise are the same thing on two scales.",
-            "walks": "Following arrows uphill would lead to the tops alone. Something has to keep the walk spread out.",
+            "walks": "Just following the arrows uphill would lead to the tops and nowhere else. Something has to "
+            "keep the walks spread out.",
             "workbench": "Now try all of it, on data that you choose or draw.",
         },
     ),
     Chapter(
         "How do words steer it?",
-        "So far nothing said which glyph to draw. A prompt changes which pictures are likely, and everything above "
+        "So far nothing said which glyph to draw. A prompt changes which pictures are likely; everything above "
         "stays as it is.",
         {
-            "joint": "In one dimension for the picture and one for the words, this is what a prompt does.",
-            "text": "To a network, words are numbers. This is how a prompt becomes them.",
+            "joint": "This is what a prompt does, with one dimension for the picture and one for the words.",
+            "text": "A network computes with numbers. This is how a prompt becomes numbers.",
             "ways-in": "They get into the network in two ways. Each is shown alone.",
             "attention": "The network reads the prompt while it looks at the picture.",
-            "guidance": "How strongly the prompt counts can be turned up while drawing.",
+            "guidance": "How much the prompt counts can be turned up while drawing.",
             "same-noise": "Words decide one part of a glyph, and noise the other. Hold one and change the other.",
-            "classifiers": "There is another way to steer: ask a classifier which way leads to what one wants.",
-            "beside": "This is how its glyphs look beside real ones for the same words.",
+            "classifiers": "There is another way to steer: ask a classifier which change of the picture leads to "
+            "what one wants.",
+            "beside": "This is how the model's glyphs look beside real ones for the same words.",
         },
     ),
     Chapter(
         "What else can be done with it?",
-        "The rest is not needed to understand diffusion, but much of what is in use is built like this.",
+        "None of this is needed to understand diffusion, but many systems in use are built like this.",
         {
             "smooth": "Other samplers take other ways from the same noise.",
             "between": "Every noise leads to some glyph. So there are glyphs between two glyphs.",

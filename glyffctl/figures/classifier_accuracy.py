@@ -45,8 +45,8 @@ def draw_classifiers(scene: DemoScene) -> MeasuredFigure:  # noqa: ARG001 (all f
     figure = new_figure(WIDTH, 4.2)
     axes = figure.subplots()
     for name, found, colour, marker in (
-        ("knows noise", known.noisy, PALETTE[0], "o"),
-        ("knows clean glyphs", known.clean, PALETTE[1], "s"),
+        ("trained on noisy glyphs", known.noisy, PALETTE[0], "o"),
+        ("trained on clean glyphs", known.clean, PALETTE[1], "s"),
     ):
         low, high = [100 * each.low for each in found], [100 * each.high for each in found]
         axes.fill_between(known.sigma, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -64,17 +64,18 @@ def draw_classifiers(scene: DemoScene) -> MeasuredFigure:  # noqa: ARG001 (all f
     axes.yaxis.set_major_formatter("{x:g} %")
     axes.set_ylim(0, 100)
     axes.set_xlabel("noise level σ")
-    axes.set_ylabel("radicals named rightly")
+    axes.set_ylabel("radicals named correctly")
     axes.grid()
     axes.legend(loc="lower left", bbox_to_anchor=(0, 0.12))
     half = [_last_above(known.sigma, found) for found in (known.noisy, known.clean)]
     return MeasuredFigure(
         figure,
         f"{known.noisy[0].count:,} glyphs of characters that neither was trained on, with 95 % intervals. At σ = "
-        f"{known.sigma[0]:g} the one that knows noise names {known.noisy[0].value:.0%} rightly, the other "
+        f"{known.sigma[0]:g} the one trained on noisy glyphs names {known.noisy[0].value:.0%} correctly, the other "
         f"{known.clean[0].value:.0%}.\n"
-        f"Of these levels, σ = {half[0]} is the last at which the first names half of them, and {half[1]} that of the "
-        "second. Measured once, with the classifiers that come with the program, not on the glyphs of this page.",
+        f"Of these levels, σ = {half[0]} is the highest at which the first still names half of them, and σ = {half[1]} "
+        "the highest for the second. Measured once, with the classifiers that come with the program, not on the glyphs "
+        "of this page.",
     )
 
 

@@ -73,7 +73,7 @@ def draw_density(scene: DemoScene) -> MeasuredFigure:
     gaps = ", ".join(f"{distance_from_normal(scene.plane, alpha_bar_at(scene, t)):.4f} at t = {t:,}" for t in TIMES[1:])
     return MeasuredFigure(
         figure,
-        f"{len(scene.plane):,} real glyphs in their two principal directions, {scene.schedule_name} schedule.\n"
+        f"{len(scene.plane):,} real glyphs along their two principal axes, {scene.schedule_name} schedule.\n"
         "How far the noisy glyphs are from pure noise (total variation distance: the share of one distribution that "
         f"the other does not cover, from 0, alike, to 1, apart): {gaps}.",
     )
@@ -94,12 +94,12 @@ def draw_score(scene: DemoScene) -> MeasuredFigure:
     ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick <= max(longest)]
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks], minor=False)
     bar.ax.minorticks_off()
-    bar.set_label("length of the score (dots: shorter than all arrows)")
+    bar.set_label(f"length of the score (dots: below {SHORTEST:g})")
     longest_text = ", ".join(f"{_round(value)} at t = {t:,}" for value, t in zip(longest, SCORE_TIMES, strict=True))
     return MeasuredFigure(
         figure,
         f"The longest score among the arrows is {longest_text}, {scene.schedule_name} schedule. Colour and length of "
-        "an arrow follow the logarithm, on one scale in all panels.",
+        "an arrow follow the logarithm of that length, on one scale in all panels.",
     )
 
 

@@ -119,12 +119,16 @@ def draw_network(stages: Sequence[Stage], size: int, channels: int) -> Figure:
             _arrow(axes, (down[-1][1], top), (up[0][0], top), PALETTE[2], (0, (3, 2)))
     for side in sides:
         axes.text(-0.15, level[side], f"{side}×{side}", ha="right", va="center")
-    for (near, far, _), name in ((boxes[0], "z"), (boxes[-1], "F")):
+    for (near, far, _), name in ((boxes[0], "input"), (boxes[-1], "output")):
         axes.text((near + far) / 2, level[size] + height[size] / 2 + 0.1, name, ha="center", va="bottom")
     axes.set_xlim(-1.0, left)
     axes.set_ylim(min(level[side] - height[side] / 2 for side in sides) - 0.35, level[size] + height[size] / 2 + 0.35)
     colours = {_colour(stage) for stage in stages}
-    for colour, text in ((_PLAIN, "convolutions"), (_ATTENDS, "and attention"), (_READS, "and attention to the text")):
+    for colour, text in (
+        (_PLAIN, "convolutions"),
+        (_ATTENDS, "with attention"),
+        (_READS, "with attention to the text"),
+    ):
         if colour in colours:
             axes.plot([], [], color=colour, linewidth=6, label=text)
     axes.plot([], [], color=PALETTE[2], linestyle=(0, (3, 2)), label="kept for the way up")

@@ -43,7 +43,8 @@ def draw_gaussian_fit(scene: DemoScene) -> MeasuredFigure:
         axes.set_xlabel("x")
         sentences.append(
             f"From {count:,} samples the mean comes out as {signed(fit.mean, 2)} ({signed(mean_low, 2)} to "
-            f"{signed(mean_high, 2)}) and the deviation as {fit.deviation:.2f} ({low_s:.2f} to {high_s:.2f})."
+            f"{signed(mean_high, 2)}) and the standard deviation as {fit.deviation:.2f} ({low_s:.2f} to "
+            f"{high_s:.2f})."
         )
     panels[0].set_ylabel("density")
     handles, labels = panels[1].get_legend_handles_labels()
@@ -51,7 +52,10 @@ def draw_gaussian_fit(scene: DemoScene) -> MeasuredFigure:
     return MeasuredFigure(
         figure,
         "\n".join(
-            ["The true mean is 0 and the true deviation 1; in brackets are 95 % intervals of the fit.", *sentences]
+            [
+                "The true mean is 0 and the true standard deviation 1; in brackets are 95 % intervals of the fit.",
+                *sentences,
+            ]
         ),
     )
 
@@ -115,7 +119,7 @@ def draw_first_step(scene: DemoScene) -> MeasuredFigure:
         )
     handles, labels = panels[0].get_legend_handles_labels()
     handles.append(Circle((0, 0), facecolor=ORANGE, alpha=0.5))
-    figure.legend(handles, [*labels, "the noise: one and two deviations"], loc="outside lower center", ncols=2)
+    figure.legend(handles, [*labels, "the noise: one and two standard deviations"], loc="outside lower center", ncols=2)
     variance = float(points.square().mean())
     return MeasuredFigure(
         figure, "\n".join([f"The data have a variance of {variance:.3f}, the mean of both axes.", *sentences])

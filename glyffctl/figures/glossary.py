@@ -15,7 +15,10 @@ class Term(NamedTuple):
 
 
 TERMS = (
-    Term("95 % interval", "Where the true value lies with 95 % confidence, given that only so much was measured."),
+    Term(
+        "95 % interval",
+        "The range that holds the true value with 95 % confidence, given that only so much was measured.",
+    ),
     Term("α-bar (ᾱ)", "The share of the variance that is still the picture's: 1 is clean, 0 is pure noise.", ("ᾱ",)),
     Term(
         "attention",
@@ -23,7 +26,9 @@ TERMS = (
         "words of the prompt.",
         ("cross-attention",),
     ),
+    Term("channel", "One of several numbers that are kept for each place of a picture or grid.", ("channels",)),
     Term("classifier", "A network that says what a picture shows; here, which radical.", ("classifiers",)),
+    Term("codec", "A network that turns pictures into latents, and by its decoder back into pictures.", ("decoder",)),
     Term(
         "condition",
         "What is given in advance, such as the prompt. It changes which pictures are likely.",
@@ -47,6 +52,7 @@ TERMS = (
         "distribution",
         "What values there are and how often each comes; to sample from it is to draw values by these chances.",
     ),
+    Term("energy distance", "How far apart two sets of points are: 0 where both have the same distribution."),
     Term(
         "Gaussian",
         "The bell curve. It is given by its middle and its width, the standard deviation.",
@@ -58,13 +64,24 @@ TERMS = (
         ("guidance",),
     ),
     Term(
-        "Langevin dynamics", "A walk that follows the score and adds noise at each step, so that it visits everything."
+        "Langevin dynamics",
+        "A walk that follows the score and adds noise at each step, so that it visits every "
+        "place as often as its density says.",
     ),
     Term("latent", "A few numbers that stand for a picture, from which a decoder draws it.", ("latents",)),
     Term("mode", "The top of a hill of the density.", ("modes",)),
     Term(
         "noise",
-        "Random numbers, here a Gaussian one for each pixel, none of which knows of the others.",
+        "Random numbers, here a Gaussian one for each pixel, each independent of all others.",
+    ),
+    Term(
+        "principal axes",
+        "The directions in which data differ most; along the first two of them data can be drawn in a plane.",
+        ("principal components",),
+    ),
+    Term(
+        "probability-flow ODE",
+        "The way from noise to data along the score without new noise: its start decides where it ends.",
     ),
     Term("prompt", "The words that say what to draw."),
     Term(
@@ -73,6 +90,7 @@ TERMS = (
         "metal or water.",
         ("radicals",),
     ),
+    Term("reverse SDE", "The way from noise to data along the score with new noise at every step."),
     Term(
         "root mean square",
         "A typical size of many numbers: square them, take the mean, and the root of that.",
@@ -81,13 +99,23 @@ TERMS = (
     Term("schedule", "How much noise there is at each step.", ("schedules",)),
     Term(
         "score",
-        "The direction in which a small step makes a picture most likely, and how fast it does: the gradient of the "
-        "logarithm of the density.",
+        "The direction in which a small step raises the probability of a picture most, and how fast it does: the "
+        "gradient of the logarithm of the density.",
     ),
     Term("seed", "The number that a random choice starts from; the same seed gives the same noise."),
     Term("σ", "The noise level: how large the noise is beside a picture whose ink is −1 and whose paper is 1."),
     Term("SNR", "Signal over noise: the strength of the picture divided by that of the noise, 1/σ²."),
-    Term("step t", "A place in the schedule, from 1, hardly any noise, to the last, nothing else.", ("step", "steps")),
+    Term(
+        "step t",
+        "A place in the schedule, from 1 (hardly any noise) to T, the last (hardly anything else).",
+        ("step", "steps"),
+    ),
+    Term(
+        "token",
+        "A piece of text, a word or a part of one, that has a number in the vocabulary of the encoder.",
+        ("tokens",),
+    ),
+    Term("UMAP", "A map of data in the plane on which similar ones lie close together."),
     Term("upscaler", "A model that makes a small picture large."),
 )
 

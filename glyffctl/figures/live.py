@@ -68,8 +68,8 @@ def _factor(scene: DemoScene) -> Live:  # noqa: ARG001
     return Live(
         "factor",
         {},
-        "A noisy glyph, its noise, and the score with its sign turned, whose contrast grows as the noise level falls; "
-        "below, by how much over all steps.",
+        "A noisy glyph, its noise, and the score with its sign flipped, whose contrast grows as the noise level falls; "
+        "below, how many times longer it is than the noise, over all steps.",
     )
 
 

@@ -15,7 +15,7 @@ from glyffctl.figures.demo_scene import DemoScene, MeasuredFigure, show_picture
 from glyffctl.figures.style import DIFFERENCE, GREY, INK, PALETTE, WIDTH, new_figure
 
 MIDDLE = 300
-"""The t of the pair of neighbors in `process`."""
+"""The t of the pair of neighbours in `process`."""
 TIMES = (100, 300, 500, 700, 900)
 
 
@@ -81,9 +81,10 @@ def draw_process(scene: DemoScene) -> MeasuredFigure:
     alpha_bar = float(scene.schedule.alpha_bar()[MIDDLE - 1])
     return MeasuredFigure(
         figure,
-        f"Shown is step t = {MIDDLE} of {last:,}, {scene.schedule_name} schedule. That step adds noise of deviation "
-        f"{beta**0.5:.3f}; after it {alpha_bar:.0%} of the variance is still the glyph's. From one neighbor to the "
-        f"other a pixel moves by {float((middle - before).square().mean().sqrt()):.3f} (root mean square).",
+        f"Shown is step t = {MIDDLE} of {last:,}, {scene.schedule_name} schedule. That step adds noise with a standard "
+        "deviation "
+        f"of {beta**0.5:.3f}; after it {alpha_bar:.0%} of the variance is still the glyph's. From one neighbour to the "
+        f"other a pixel changes by {float((middle - before).square().mean().sqrt()):.3f} (root mean square).",
     )
 
 
@@ -136,7 +137,7 @@ def draw_loop(scene: DemoScene, model: Denoise | None) -> MeasuredFigure:
         axes.set_title(f"{name.split()[0]}:\n{what}", loc="center", color=colours[name])
     times = ", ".join(map(str, TIMES))
     sentences = [
-        "Error: predicted minus true noise, which has deviation 1. The scale of each row is at its right.",
+        "Error: predicted minus true noise, whose standard deviation is 1. The scale of each row is at its right.",
         *(
             f"At t = {times} the {name} is off by {', '.join(map(_small, values))} (root mean square)."
             for name, values in errors.items()

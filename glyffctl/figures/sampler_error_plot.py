@@ -38,12 +38,12 @@ def draw_sampler_error(scene: DemoScene) -> MeasuredFigure:
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.grid()
     by_steps.text(1, 90 * threshold, f"ddpm, {MANY} steps", color=GREY, fontsize=SMALL, ha="left", va="top")
-    by_steps.set_ylabel("error of what is drawn")
+    by_steps.set_ylabel("error of the drawings")
     handles, labels = by_passes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return MeasuredFigure(
         figure,
         f"The denoiser is the perfect one for a Gaussian of the glyphs' covariance, {scene.schedule_name} schedule. "
-        f"After {MANY} steps ddpm is off by {threshold:.1%} of the data's deviation.\n"
-        f"Steps until each is as good: {', '.join(needed)}.",
+        f"After {MANY} steps ddpm is off by {threshold:.1%} of the data's standard deviation.\n"
+        f"Steps that each needs to be as good: {', '.join(needed)}.",
     )

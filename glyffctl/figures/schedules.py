@@ -51,7 +51,7 @@ def draw_schedules(scene: DemoScene) -> MeasuredFigure:
         share, gini = bits.evenness(schedule)
         left = bits.left_at_end(schedule)
         sentences.append(
-            f"{name}: the middle {MIDDLE:.0%} of the information goes in {share.value:.1%} of the steps "
+            f"{name}: the middle {MIDDLE:.0%} of the information is lost in {share.value:.1%} of the steps "
             f"({share.low:.1%} to {share.high:.1%}), Gini {gini.value:.2f}, and {left.value:.2f} bits are "
             "left at the end."
         )
@@ -82,9 +82,9 @@ def draw_schedules(scene: DemoScene) -> MeasuredFigure:
         "\n".join(
             [
                 f"“Which glyph is it?” has {2**bits.total:,.0f} answers here, which is {bits.total:.2f} bits of "
-                f"information. Measured is how much of that a noisy glyph still holds, by the exact posterior of "
+                f"information. How much of that a noisy glyph still holds is measured by the exact posterior of "
                 f"{bits.bits.shape[1]} noisy glyphs. Gini's coefficient says how unevenly the steps share the loss: 0 "
-                "if each destroys as much, 1 if one destroys all. In brackets are 95 % intervals.",
+                "if all destroy the same amount, 1 if one destroys everything. In brackets are 95 % intervals.",
                 *sentences,
             ]
         ),

@@ -98,8 +98,9 @@ def draw_umap(scene: DemoScene) -> MeasuredFigure:
         f"{len(pictures):,} real glyphs, {_NEIGHBORS} neighbours, {scene.schedule_name} schedule. Distance from pure "
         f"noise at t = {', '.join(f'{t:,}' for t in TIMES[1:])}: {gaps[0]} over the UMAP, {gaps[1]} in principal "
         "components.\n"
-        f"The inverse, by the {NEAREST} nearest glyphs: glyphs drawn from their places without their own picture "
-        f"correlate with it by {alike:.2f} on average; with another glyph's, by {other:.2f}.",
+        f"A test of the guesses: blended from its {NEAREST} nearest neighbours without its own picture, a glyph "
+        "correlates "
+        f"with that picture by {alike:.2f} on average, and with another glyph's by {other:.2f}.",
     )
 
 

@@ -16,7 +16,7 @@ SHOWN, DOTS = 9, 300
 """Walks whose path is drawn without noise, and walks whose end is."""
 NAMES = ("left", "right", "top")
 ROWS = (
-    ("the law of this level", GREY),
+    ("true shares", GREY),
     ("without noise", PALETTE[1]),
     ("with noise", PALETTE[0]),
 )
@@ -38,7 +38,7 @@ def draw_walks(scene: DemoScene) -> MeasuredFigure:
     walking.plot(*found.walking[:, 0].T, color=PALETTE[0], linewidth=0.7)
     walking.scatter(*_axes(found.walking[0, :1]), s=16, facecolors="white", edgecolors=PALETTE[0], zorder=3)
     walking.scatter(*_axes(found.walking[-1, :DOTS]), s=6, color=INK, linewidths=0, zorder=4)
-    walking.set_title("with noise: the whole hill")
+    walking.set_title("with noise: all of the hills")
     bars = figure.add_subplot(grid[1, :])
     _draw_shares(bars, found.expected.tolist(), found.one_level)
     figure.legend(*bars.get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -46,13 +46,14 @@ def draw_walks(scene: DemoScene) -> MeasuredFigure:
     weights = ", ".join(f"{weight / sum(WEIGHTS):.0%}" for weight in WEIGHTS)
     return MeasuredFigure(
         figure,
-        f"{WALKS:,} walks of {STEPS} steps at σ = {SIGMA:g}, under the exact score of three points of the weights "
-        f"{weights}. Within {NEAR:g} of a mode end {_percent(still)} without noise and {_percent(moving)} with it; in "
-        "brackets are 95 % intervals.\n"
-        f"Shares that differ from the law as much as these do by chance with p = {still.p:.1g} without noise, and with "
-        f"p = {moving.p:.1g} with it.\n"
-        f"Samplers that begin with pure noise need none on the way: {_shares(found.from_noise['without noise'])} by "
-        f"ddim, {_shares(found.from_noise['with noise'])} by ddpm.",
+        f"{WALKS:,} walks of {STEPS} steps at σ = {SIGMA:g}, under the exact score of three points with the weights "
+        f"{weights}. {_percent(still)} of them end within {NEAR:g} of a mode without noise, and {_percent(moving)} "
+        "with "
+        "it; in brackets are 95 % intervals.\n"
+        f"By chance alone, shares would differ from the true ones as much as these with p = {still.p:.1g} without "
+        f"noise, and with p = {moving.p:.1g} with it.\n"
+        "Samplers that start from pure noise need none on the way; their shares at the three modes are "
+        f"{_shares(found.from_noise['without noise'])} by ddim and {_shares(found.from_noise['with noise'])} by ddpm.",
     )
 
 

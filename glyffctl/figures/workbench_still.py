@@ -40,7 +40,7 @@ def draw_workbench(scene: DemoScene) -> MeasuredFigure:
     return MeasuredFigure(
         figure,
         f"{POINTS} points of the ink of {scene.name}, {scene.schedule_name} schedule, {STEPS} steps, the exact score. "
-        f"Energy distance from the data of the places where {WALKS} walks end: {distances}. For {FRESH} fresh samples "
+        f"Energy distance between the data and the ends of {WALKS} walks: {distances}. For {FRESH} fresh samples "
         f"of the data it is {signed(min(fresh), 4)} to {signed(max(fresh), 4)}.",
     )
 
@@ -83,7 +83,7 @@ def _draw_noisy(axes: Axes, points: Tensor, scene: DemoScene) -> None:
         *places.T.numpy(), *arrows.T.numpy(), angles="xy", scale_units="xy", scale=1, pivot="mid", width=0.006,
         color=GREY,
     )  # fmt: skip
-    axes.set_title(f"t = {TIME}, and the way of the score", loc="center", fontsize=SMALL)
+    axes.set_title(f"t = {TIME}, and the exact score", loc="center", fontsize=SMALL)
     square_frame(axes, REACH)
 
 

@@ -65,7 +65,9 @@ class Studio:
 
     async def about(self, request: Request) -> Response:  # noqa: ARG002
         """What the page must know at its start."""
-        missing = f"no real glyphs to compare with: there is no folder {DATA}; name one with glyffctl studio --data"
+        missing = (
+            f"there are no real glyphs here to compare with: no folder {DATA}; name one with glyffctl studio --data"
+        )
         return JSONResponse(
             {
                 **self.painter.about,

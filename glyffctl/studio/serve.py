@@ -60,7 +60,9 @@ def listen(port: int) -> socket.socket:
         listening.listen()  # who opens the address at once waits for a moment, and is not refused
     except OSError as error:
         listening.close()
-        raise UsageError(f"cannot use port {port} ({error.strerror}); name another with --port, or none") from error
+        raise UsageError(
+            f"cannot use port {port} ({error.strerror}); name another with --port, or leave --port out"
+        ) from error
     return listening
 
 

@@ -40,7 +40,9 @@ class Surroundings:
         self.folder = folder
         self.glyphs = open_glyphs(folder).sample(MOST)
         if len(self.glyphs) < SHOWN:
-            raise DataError(f"{folder} has {len(self.glyphs)} glyphs, fewer than the {SHOWN} neighbours of a drawing")
+            raise DataError(
+                f"{folder} has {len(self.glyphs)} glyphs; to compare drawings with, {SHOWN} are needed: prepare more"
+            )
         drawn = load_map(folder, self.glyphs.fingerprint(), None)
         self._map = drawn if drawn is not None and len(drawn.points) == len(self.glyphs) else None
         self._projected: tuple[Subspace, Tensor] | None = None
@@ -50,7 +52,7 @@ class Surroundings:
         """What the page must know."""
         missing = None
         if self._map is None:
-            missing = f"there is no map yet: glyffctl visualize-umap --data {utf8_name(self.folder)} makes one"
+            missing = f"there is no map yet; make one with glyffctl visualize-umap --data {utf8_name(self.folder)}"
         return {"glyphs": len(self.glyphs), "folder": utf8_name(self.folder), "map": missing}
 
     @property

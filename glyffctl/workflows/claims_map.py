@@ -50,7 +50,7 @@ def measure_map(folder: Path, ids: Path | None, seed: int) -> Generator[Event, N
     far: dict[str, Tensor] = {}
     for name, points in spaces.items():
         search = nearest(points, VOTES + 1, points[asked])
-        found = yield from with_fraction(search, f"Finding neighbors, {name}", len(asked), "glyphs")
+        found = yield from with_fraction(search, f"Finding neighbours, {name}", len(asked), "glyphs")
         itself = found.rows == asked[:, None]
         itself[~itself.any(1), -1] = True
         near[name] = found.rows[~itself].view(len(asked), VOTES)

@@ -92,9 +92,9 @@ def _denoising(model: PromptedModel, glyphs: GlyphSet) -> Generator[Event, None,
     ]
     errors: list[Tensor] = []
     for sigma, text, told in asked:
-        yield Progress("denoising for the claims", len(errors), len(asked), "passes over the glyphs")
+        yield Progress("Denoising for the claims", len(errors), len(asked), "passes over the glyphs")
         errors.append(_errors(model, x0, index, sigma, text, told))
-    yield Progress("denoising for the claims", len(asked), len(asked), "passes over the glyphs")
+    yield Progress("Denoising for the claims", len(asked), len(asked), "passes over the glyphs")
     claims = [
         model_claims.text_helps(errors[0], errors[1], errors[2], TEXT_SIGMA),
         model_claims.told_of_time(errors[3], errors[4], errors[5], TIME_SIGMA),
@@ -158,7 +158,7 @@ def _drawing(model: PromptedModel, glyphs: GlyphSet | None) -> Generator[Event, 
     jobs += [(Recipe(sampler="ddpm", steps=5), some), (Recipe(steps=5), some), (Recipe(steps=20), some)]
     total, done, drawn = sum(recipe.steps * len(rows.mask) for recipe, rows in jobs), 0, []
     for recipe, rows in jobs:
-        bar = Progress("drawing for the claims about guidance", done, total, "steps of a picture")
+        bar = Progress("Drawing for the claims about guidance", done, total, "steps of a picture")
         drawing = model.drawer.draw(recipe, rows, model.seed + torch.arange(len(rows.mask)))
         drawn.append((yield from with_progress(drawing, bar, recipe.steps)))
         done += recipe.steps * len(rows.mask)

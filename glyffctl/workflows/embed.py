@@ -179,7 +179,7 @@ def _encode(
         tokens[torch.cat([places for places, _ in waiting])] = vectors.cpu()
         waiting.clear()
         speed = done / (time.monotonic() - began)
-        yield Progress("encoding captions", done, len(ids), "captions", f"{speed:,.0f} captions/s")
+        yield Progress("Encoding captions", done, len(ids), "captions", f"{speed:,.0f} captions/s")
     return tokens
 
 

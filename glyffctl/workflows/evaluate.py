@@ -198,11 +198,17 @@ def _introduced(model: Model, path: Path, why: str) -> Generator[Event, None, No
     )
     if not isinstance(model, TrainedModel):
         yield Caution(
-            "the model's training data are not known: it may have been trained on the held-out characters",
+            "the model's training data are not known: if it was trained on the held-out characters, figures are better "
+            "than "
+            "they should be",
             "training-data-unknown",
         )
     elif model.origin.config.training.holdout < HOLDOUT:
-        yield Caution("the model was trained on some of the characters that are held out here", "trained-on-holdout")
+        yield Caution(
+            "the model was trained on some of the characters that are held out here: figures may be better than they "
+            "should be",
+            "trained-on-holdout",
+        )
 
 
 def _load_classifier(path: Path | None) -> tuple[RadicalClassifier, dict[str, Any]]:
@@ -339,12 +345,14 @@ def _draw_or_reuse(
     kept, other = load_drawings(options.drawings, made)
     if kept is not None:
         yield Note(
-            f"{options.drawings} has these pictures: not drawn again", "drawings-reused", {"file": options.drawings}
+            f"using the pictures in {options.drawings}: nothing is drawn again",
+            "drawings-reused",
+            {"file": options.drawings},
         )
         return kept["prompted"], kept["defined"], kept["empty"]
     if other:
         yield Note(
-            f"{options.drawings} has pictures made otherwise ({', '.join(other)}): drawn again, and replaced",
+            f"{options.drawings} has pictures made in another way ({', '.join(other)}): drawing anew, to replace them",
             "drawings-replaced",
             {"file": options.drawings, "changed": tuple(other)},
         )

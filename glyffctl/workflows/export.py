@@ -120,7 +120,7 @@ def export(options: ExportOptions) -> Generator[Event, None, ExportReport]:
 def _export_codec(options: ExportOptions, out: Path, path: Path) -> Generator[Event, None, ExportReport]:
     """Write a codec as an AutoencoderKL."""
     if options.format != "diffusers":
-        raise UsageError(f"{path} is a codec, which is written for diffusers alone; take `format` diffusers")
+        raise UsageError(f"{path} is a codec, which is written for diffusers alone; use `format` diffusers")
     codec = load_codec(path)
     with atomic_folder(out) as folder:
         write_autoencoder(folder, codec)

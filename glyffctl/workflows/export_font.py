@@ -157,15 +157,17 @@ def _cautions(made: _Made) -> Generator[Caution, None, None]:
         )
     if made.framed:
         yield Caution(
-            f"ink is most of the rim of {_names(made.framed)}; if ink is white there, invert: a font takes dark ink",
+            f"the edges of {_names(made.framed)} are mostly dark; if the glyphs there are white on black, invert the "
+            "pictures: a font needs dark ink",
             "pictures-framed",
             {"framed": made.framed},
         )
     prompts = [record.get("prompt", "") for record in made.records]
     if count := sum(bool(prompt) and not typed(prompt) for prompt in prompts):
         yield Caution(
-            f"{count:,} {'prompt has' if count == 1 else 'prompts have'} one character, or more than {LONGEST}, as no "
-            "ligature has: insert such glyphs by their code points",
+            f"{count:,} {'prompt has' if count == 1 else 'prompts have'} one character, or more than {LONGEST}, which "
+            "no "
+            "ligature can have: insert such glyphs by their code points",
             "prompts-untyped",
             {"count": count},
         )

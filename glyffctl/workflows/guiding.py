@@ -114,7 +114,7 @@ def _load_worse(options: AwayOptions, model: Model, recipe: Recipe) -> Model:
         raise UsageError(f"there is no model at {options.model}; name a run folder or a model file with --guide")
     worse = load_any(path)
     if worse.network.one_pass:
-        raise UsageError("--guide names a model that draws in one pass, and knows no noise; name one that denoises")
+        raise UsageError("--guide names a model that draws in one pass and denoises nothing; name one that denoises")
     if options.weights not in (None, worse.identity):
         raise ModelError(f"{options.model} has other weights than the model that guided the picture")
     if not _alike(worse.codec, model.codec):

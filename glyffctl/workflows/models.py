@@ -94,12 +94,13 @@ def choose_recipe(
         if recipe is None and (negative or led_by or not learned):
             chosen = replace(model.full_recipe, guidance=chosen.guidance)
         elif led_by:
-            raise UsageError(f"--passes draws with a student, {led_by} takes the whole model; name --steps instead")
+            raise UsageError(f"--passes draws with a student, but {led_by} takes the whole model; use --steps instead")
         elif negative:
-            raise UsageError("--passes knows no negative prompt; leave --negative out, or take --steps")
+            raise UsageError("--passes cannot follow a negative prompt; leave --negative out, or use --steps")
         elif not learned:
             raise UsageError(
-                f"--passes knows guidance from {low:g} to {high:g}, not {chosen.guidance:g}; for any other take --steps"
+                f"--passes learned guidance from {low:g} to {high:g}, not {chosen.guidance:g}; for other values use "
+                "--steps"
             )
     model.levels(chosen)
     return chosen

@@ -40,7 +40,7 @@ def draw_between(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
         ):  # fmt: skip
             x = step.x
             yield Progress(
-                "drawing between", int(rows[0]) + len(rows) * (step.i + 1) // recipe.steps, PLACES, "pictures"
+                "Drawing pictures between", int(rows[0]) + len(rows) * (step.i + 1) // recipe.steps, PLACES, "pictures"
             )
         drawn.append(drawer.pictures(x))
     found = {"through noise": torch.cat(drawn)}
@@ -83,7 +83,7 @@ def _through_latents(network: VAE, model: PromptedModel, pictures: Tensor) -> Te
 def _remark(pictures: Tensor) -> str:
     grey = measure_strokes(pictures).grey
     ends, middle = float(grey[[0, -1]].mean()), float(grey[PLACES // 2])
-    return f"half way {middle:.1%} of the pixels are neither ink nor paper, at the ends {ends:.1%}"
+    return f"halfway {middle:.1%} of the pixels are neither ink nor paper, at the ends {ends:.1%}"
 
 
 BETWEEN_FIGURES: dict[str, ModelFigure] = {"between": draw_between}

@@ -127,11 +127,11 @@ def check(options: NoiseDemoOptions) -> Generator[Event, None, CheckReport]:
         *_about_guidance(scene, options.seed),
     ]
     for done, (name, measure) in enumerate(measures):
-        yield Progress("claims", done, len(measures), "claims", name)
+        yield Progress("Measuring claims", done, len(measures), "claims", name)
         claim = measure()
         if claim is not None:
             found[claim.name] = claim
-    yield Progress("claims", len(measures), len(measures), "claims")
+    yield Progress("Measuring claims", len(measures), len(measures), "claims")
     more = [] if glyphs.folder is None else (yield from measure_map(glyphs.folder, options.ids, options.seed))
     if model is not None:
         more += yield from measure_model_claims(model, glyphs)

@@ -127,7 +127,7 @@ def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Even
                 "there is no prepared data here and no Han font on this system; run `glyffctl prepare fonts/`, or "
                 "name a font with --font"
             ) from error
-    yield Progress("reading the font", 0, 1)
+    yield Progress("Reading the font", 0, 1)
     faces = read_faces(font)
     file = installed_definitions()
     entries = read_definitions(file) if file is not None else {c: Entry("", None) for c in COMMON}
@@ -137,7 +137,7 @@ def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Even
     wanted = char or CHARACTER
     if ord(wanted) in face.codepoints and ord(wanted) not in entries:
         characters.append(Character(ord(wanted), wanted, "", None))
-    yield Progress("reading the font", 1, 1)
+    yield Progress("Reading the font", 1, 1)
     rows = _choice(characters, char, seed)
     pictures, drawn = [], []
     chosen = [characters[row] for row in rows]
@@ -146,11 +146,11 @@ def _from_font(font: Path | None, char: str | None, seed: int) -> Generator[Even
         draw_glyphs(face, [c for c in by_codepoint if c is not None], FONT_SIZE)
     ):
         if number % 256 == 0:
-            yield Progress("drawing", number, len(rows), "glyphs", face.name)
+            yield Progress("Drawing", number, len(rows), "glyphs", face.name)
         if picture is not None:
             pictures.append(torch.from_numpy(picture.copy()))
             drawn.append(by_codepoint[codepoint])
-    yield Progress("drawing", len(rows), len(rows), "glyphs", face.name)
+    yield Progress("Drawing", len(rows), len(rows), "glyphs", face.name)
     blank = torch.empty(0, FONT_SIZE, FONT_SIZE, dtype=torch.uint8)
     return DemoGlyphs(
         torch.stack(pictures) if pictures else blank,
@@ -178,9 +178,9 @@ def find_character(glyphs: DemoGlyphs, char: str | None) -> tuple[int, Caution |
         return rows[0], None
     named = [character for character in glyphs.characters if character.character]
     others = [character.character for character in sorted(named, key=lambda c: c.codepoint or 0)]
-    some = ", ".join(others[:6]) or "(they are not named)"
     if char is not None:
-        raise DataError(f"there is no glyph of {char} (U+{ord(char):04X}) among these; there are {some} and others")
+        instead = f"choose another --char, such as {', '.join(others[:6])}" if others else "leave --char out"
+        raise DataError(f"there is no glyph of {char} (U+{ord(char):04X}) among these; {instead}")
     return 0, Caution(
         f"there is no glyph of {wanted} among these; the figures show {glyphs.characters[0].character or 'another'}",
         "character-missing",

@@ -204,9 +204,9 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as place, style(options.font):
         made: list[_SavedFigure] = []
         for done, entry in enumerate(wanted):
-            yield Progress("figures", done, len(wanted), "figures", entry.title)
+            yield Progress("Drawing figures", done, len(wanted), "figures", entry.title)
             made.append((yield from _draw(entry, scene, glyphs, model, Path(place), options)))
-        yield Progress("figures", len(wanted), len(wanted), "figures")
+        yield Progress("Drawing figures", len(wanted), len(wanted), "figures")
         return _write(options, glyphs, scene, model, made, started)
 
 
@@ -291,9 +291,12 @@ def _find_model(
     if found.size == size:
         return found
     message = f"the glyphs are {size}×{size} and the model draws {found.size}×{found.size}"
+    instead = f"prepare with --size {found.size}, or name another --model"
     if needed or options.model is not None:
-        raise DataError(f"{message}; prepare with --size {found.size}, or name another --model")
-    yield Caution(f"figures that need a model are left out: {message}", "figures-skipped", {"figures": using})
+        raise DataError(f"{message}; {instead}")
+    yield Caution(
+        f"figures that need a model are left out: {message}; {instead}", "figures-skipped", {"figures": using}
+    )
     return None
 
 
@@ -355,8 +358,9 @@ def _write(
         for each in made
     ]  # fmt: skip
     about = [
-        "Every picture on this page is computed, when the page was made or as you move it, on real glyphs where it "
-        "shows glyphs; nothing is a sketch. The numbers under the pictures were measured when the page was made, "
+        "Every picture on this page is computed, either when the page was made or as you move it, and from real glyphs "
+        "wherever it shows glyphs; nothing is a sketch. The numbers under the pictures were measured when the page was "
+        "made, "
         "unless they say otherwise.",
         f"Glyphs: {glyphs.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
         + (f" Model: {model_name(model.path).name}, prompt “{model.prompt}”." if model is not None else ""),

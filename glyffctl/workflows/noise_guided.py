@@ -112,7 +112,7 @@ def draw_drawing(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
     usual = int(Recipe().guidance)
     found = list[Recorded]()
     for k, strength in enumerate(STRENGTHS):
-        bar = Progress("drawing by strength", k * STEPS, len(STRENGTHS) * STEPS, "steps of a picture")
+        bar = Progress("Drawing step by step", k * STEPS, len(STRENGTHS) * STEPS, "steps of a picture")
         found.append((yield from record(model, strength, (model.prompt,), seed, bar)))
     shown = found[STRENGTHS.index(usual)]
     steps = torch.linspace(0, STEPS - 1, SHOWN_STEPS).round().int().tolist()
@@ -122,7 +122,7 @@ def draw_drawing(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
     half = next(i for i in range(len(moved)) if sum(moved[: i + 1]) >= sum(moved) / 2) + 1
     lines = [
         f"Prompt “{model.prompt}”, seed {model.seed}, {STEPS} steps of ddim, guidance γ = {usual}.",
-        f"Half of all changes of the guess are made by step {half} of {STEPS}, at σ = {shown.levels[half][1]:.3g}.",
+        f"Half of the total change of the guess is made by step {half} of {STEPS}, at σ = {shown.levels[half][1]:.3g}.",
     ]
     if draws_grey_pixels(drawer):
         content = recorded_drawings(shown.noise[0], shown.levels, [each.guesses[:, 0] for each in found])
@@ -149,7 +149,7 @@ def draw_guidance(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, 
     radicals, recipe = expected_radicals(model.prompt), Recipe(steps=SHEET_STEPS)
     cells, lines, total = [], [], len(STRENGTHS) * PICTURES * recipe.steps
     for k, strength in enumerate(STRENGTHS):
-        bar = Progress("drawing by guidance", k * PICTURES * recipe.steps, total, "steps of a picture")
+        bar = Progress("Drawing at each guidance", k * PICTURES * recipe.steps, total, "steps of a picture")
         drawing = model.drawer.draw(replace(recipe, guidance=strength), batch, seeds)
         pictures = yield from with_progress(drawing, bar, recipe.steps)
         found = mean_difference(differences(pictures), ~torch.eye(PICTURES, dtype=torch.bool))
@@ -173,7 +173,7 @@ def draw_same_noise(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event
     of_prompt = torch.arange(count).repeat_interleave(NOISES)
     seeds = model.seed + torch.arange(NOISES).repeat(count)
     drawing = model.drawer.draw(recipe, text.rows(of_prompt), seeds)
-    bar = Progress("drawing by prompt", 0, len(seeds), "pictures")
+    bar = Progress("Drawing each prompt", 0, len(seeds), "pictures")
     pictures = (yield from with_progress(drawing, bar)).unflatten(0, (count, NOISES))
     names = [short_prompt(prompt) for prompt in prompts]
     figure = draw_picture_table(names, [""], [[(row, "")] for row in pictures])
@@ -190,7 +190,7 @@ def draw_same_noise(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event
         f"other noise, by {found[2]} with neither the same. That is the mean difference of their pixels, where ink and "
         "paper differ by 1; in brackets are 95 % intervals.",
     ]
-    bar = Progress("drawing the steps by prompt", 0, count * STEPS, "steps of a picture")
+    bar = Progress("Drawing each prompt step by step", 0, count * STEPS, "steps of a picture")
     steps = yield from record(model, recipe.guidance, prompts, torch.full((count,), model.seed), bar)
     if draws_grey_pixels(model.drawer):
         content = recorded_drawings(steps.noise[0], steps.levels, list(steps.guesses.unbind(1)))

@@ -87,13 +87,13 @@ def draw_both_ways(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event,
     level = torch.full((WAYS_PICTURES,), WAYS_SIGMA, dtype=torch.float64)
     guesses = []
     for done, context in enumerate(ways.values()):
-        yield Progress("drawing ways-in", done, len(ways), "passes")
+        yield Progress("Guessing with each way in", done, len(ways), "passes")
         every = type(context)(
             *(None if part is None else part.expand(WAYS_PICTURES, *part.shape[1:]) for part in context)
         )
         with torch.no_grad():
             guesses.append(drawer.denoiser(x, level, every).cpu())
-    yield Progress("drawing ways-in", len(ways), len(ways), "passes")
+    yield Progress("Guessing with each way in", len(ways), len(ways), "passes")
     moved = [float((guess - guesses[0]).square().mean().sqrt()) for guess in guesses]
     pictures = torch.stack([drawer.pictures(guess.to(drawer.device)) for guess in guesses])
     notes = [f"moved by {value:.3f}" if place else "" for place, value in enumerate(moved)]
@@ -103,12 +103,11 @@ def draw_both_ways(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event,
     lines = [
         f"Prompt “{model.prompt}”, one guess from noise of σ = {WAYS_SIGMA:g}. Pooled, the text is "
         f"{pooled_numbers:,} numbers, the "
-        f"same at every place; through cross-attention it is {n} × {width} numbers, which every place weighs anew.",
-        f"Beside no text, the guess moves by {moved[1]:.3f} with the pooled text alone, by {moved[2]:.3f} with "
-        f"cross-attention alone "
-        f"and by {moved[3]:.3f} with both, where black is −1 and white 1: the root of the mean square. The network "
-        f"was trained with "
-        "both at once.",
+        f"same at every place; through cross-attention it is {n} × {width} numbers, which every place weighs for "
+        "itself.",
+        f"Compared with no text, the guess moves by {moved[1]:.3f} with the pooled text alone, by {moved[2]:.3f} with "
+        f"cross-attention alone and by {moved[3]:.3f} with both (root mean square; black is −1 and white 1). The "
+        "network was trained with both at once.",
     ]
     return MeasuredFigure(figure, "\n".join(lines))
 
@@ -120,10 +119,10 @@ def is_a_u(model: PromptedModel) -> bool:
 
 def draw_u(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredFigure]:  # noqa: ARG001
     """Draw the network as it is, from its modules, with the shapes that pass between them."""
-    yield Progress("drawing network", 0, 1, "passes")
+    yield Progress("Drawing the network", 0, 1, "passes")
     network = model.model.network
     found = stages(network)
-    yield Progress("drawing network", 1, 1, "passes")
+    yield Progress("Drawing the network", 1, 1, "passes")
     config = network.config
     lowest = min(stage.side for stage in found)
     at_lowest = sum(stage.parameters for stage in found if stage.side == lowest)
@@ -173,7 +172,7 @@ def draw_a_step(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, No
     points = curves["points"]
     figure = draw_training(
         shown,
-        ["at random", "at random", "the input", f"off by {errors[0]:.4f}"],
+        ["drawn at random", "drawn at random", "the input", f"squared error\n{errors[0]:.4f}"],
         [point["images"] for point in points],
         {f"σ = {float(level):g}": [point["error"][level] for point in points] for level in CURVES_AT},
     )
@@ -181,12 +180,13 @@ def draw_a_step(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, No
     lines = [
         f"σ = {TRAINED_SIGMA:g}, caption “{definition}”. This network predicts {drawer.denoiser.prediction}; the "
         f"loss of this step is "
-        f"{loss:.4f}, the squared error of the picture {errors[1]:.4f} and of the noise {errors[0]:.4f}: one is the "
-        f"other times σ² "
+        f"{loss:.4f}, the squared error of the glyph {errors[1]:.4f} and of the noise {errors[0]:.4f}: the first is "
+        "the "
+        f"second times σ² "
         f"(x̂0 = {c_skip:.2f}·x {'+' if c_out >= 0 else '−'} {abs(c_out):.2f}·F).",
-        f"Below, the error on glyphs of characters held out of training as such steps repeat, {curves['batch']} "
-        f"pictures in each: "
-        f"the recipe “{curves['recipe']}”, as measured when it was trained.",
+        f"The curves show the error on glyphs of characters held out of training, as such steps are repeated with "
+        f"{curves['batch']} pictures each. They were measured when a model was trained by the recipe "
+        f"“{curves['recipe']}”, not on this page.",
     ]
     return MeasuredFigure(figure, "\n".join(lines))
 

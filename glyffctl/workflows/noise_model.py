@@ -169,7 +169,7 @@ def _animate(
 
     seeds = model.seed + torch.arange(COUNT)
     drawing = model.drawer.draw(recipe, text.rows(torch.zeros(COUNT, dtype=torch.int64)), seeds, watch=keep)
-    pictures = yield from with_progress(drawing, Progress(f"drawing {name}", 0, COUNT, "pictures"))
+    pictures = yield from with_progress(drawing, Progress(f"Drawing {name}", 0, COUNT, "pictures"))
     return MeasuredAnimation(animation_frames(frames), "", levels), pictures
 
 
@@ -183,7 +183,7 @@ def draw_samples(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
 def draw_smooth(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, None, MeasuredAnimation]:  # noqa: ARG001
     """Animate sixteen pictures by the stochastic DPM-Solver."""
     recipe = Recipe(sampler="dpmpp-sde", steps=SMOOTH)
-    found, pictures = yield from _animate(model, recipe, "smooth")
+    found, pictures = yield from _animate(model, recipe, "smoother samples")
     method = f"{SMOOTH} steps of dpmpp-sde with two passes each, {_guided(recipe)}"
     return replace(found, measured=_describe(model, pictures, method))
 
@@ -220,7 +220,7 @@ def draw_steps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, Non
         for name, text in prompts:
             batch = text.rows(torch.zeros(count, dtype=torch.int64))
             drawing = drawer.draw(recipe, batch, model.seed + torch.arange(count))
-            bar = Progress("drawing steps", done, total, "steps of a picture", f"{title}, {name}")
+            bar = Progress("Drawing with few steps and many", done, total, "steps of a picture", f"{title}, {name}")
             pictures = yield from with_progress(drawing, bar, recipe.steps)
             done += count * recipe.steps
             figure_text = radical_share(pictures, radicals)
@@ -267,7 +267,7 @@ def draw_real_and_generated(model: PromptedModel, glyphs: DemoGlyphs) -> Generat
     text = yield from model.text(*definitions)
     recipe = model.model.full_recipe if model.model.network.one_pass else Recipe()
     drawing = model.drawer.draw(recipe, text, model.seed + torch.arange(len(rows)))
-    pictures = yield from with_progress(drawing, Progress("drawing beside", 0, len(rows), "pictures"))
+    pictures = yield from with_progress(drawing, Progress("Drawing for definitions", 0, len(rows), "pictures"))
     ink = [float((255 - each.double()).mean()) / 255 for each in (real, pictures)]
     return MeasuredFigure(
         draw_pairs(real, pictures, definitions),
@@ -282,7 +282,7 @@ def draw_word_maps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event,
     text = yield from model.text(model.prompt)
     recipe = Recipe()
     looking = word_maps(model.drawer, model.model.network, recipe, text, model.seed, LOOKED_AT)
-    found = yield from with_progress(looking, Progress("drawing attention", 0, 1, "pictures"))
+    found = yield from with_progress(looking, Progress("Drawing maps of attention", 0, 1, "pictures"))
     shares = torch.stack([found.mean_over_layers(level) for level in range(len(found.sigmas))])
     pieces = model.text_encoders[0].pieces(model.prompt) if model.text_encoders else []
     names = [drawable_text(piece) or f"token {k}" for k, piece in enumerate(pieces, 1)] or ["no prompt"]
@@ -294,8 +294,8 @@ def draw_word_maps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event,
         f"Prompt “{model.prompt}”, {len(names)} tokens; one picture in {recipe.steps} steps of {recipe.sampler}, "
         f"{_guided(recipe)}. Shown is the mean over the heads of all {len(found.layers)} layers with cross-attention.",
         *(
-            f"“{name}” has {float(means[0, k]):.0%} at {levels[0]} and {float(means[-1, k]):.0%} at {levels[-1]}, "
-            "the mean over the picture."
+            f"“{name}” gets {float(means[0, k]):.0%} at {levels[0]} and {float(means[-1, k]):.0%} at {levels[-1]}, "
+            "averaged over the picture."
             for k, name in enumerate(shown)
         ),
     ]
@@ -319,7 +319,7 @@ def measure_model_claims(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[
         jobs.append((model.drawer, Recipe(), text.rows(torch.arange(len(others)).repeat_interleave(PER_PROMPT))))
     total, done, drawn_for = sum(recipe.steps * len(text.mask) for _, recipe, text in jobs), 0, []
     for drawer, recipe, text in jobs:
-        bar = Progress("drawing for the claims", done, total, "steps of a picture")
+        bar = Progress("Drawing for the claims", done, total, "steps of a picture")
         drawing = drawer.draw(recipe, text, model.seed + torch.arange(len(text.mask)))
         drawn_for.append((yield from with_progress(drawing, bar, recipe.steps)))
         done += recipe.steps * len(text.mask)
@@ -345,9 +345,9 @@ def _distances(glyphs: GlyphSet, drawn: Tensor, seed: int) -> Generator[Event, N
     pictures = torch.cat([drawn, glyphs.images(some)[:, 0]])
     own = torch.cat([torch.full((len(drawn),), -1), number[some]])
     search = find_candidates(pictures, glyphs, own)
-    candidates = yield from with_fraction(search, "looking for copies", len(glyphs), "glyphs")
+    candidates = yield from with_fraction(search, "Looking for copies", len(glyphs), "glyphs")
     comparison = compare_candidates(pictures, glyphs, candidates)
-    nearest = yield from with_fraction(comparison, "comparing the nearest", len(pictures), "pictures")
+    nearest = yield from with_fraction(comparison, "Comparing the nearest", len(pictures), "pictures")
     return nearest.distance[: len(drawn)], nearest.distance[len(drawn) :]
 
 

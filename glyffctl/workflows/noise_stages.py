@@ -39,7 +39,7 @@ def draw_channels(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, 
     losses: list[Tensor] = []  # of all channels, then without each: (N,) shares of pixels on the wrong side of grey
     without, alone = [], [codec.decode(middle)[0].cpu()]
     for channel in (None, *range(channels)):
-        yield Progress("decoding latents", len(losses), channels + 1, "channels")
+        yield Progress("Decoding latents", len(losses), channels + 1, "channels")
         changed, kept = latents.clone(), middle.clone()
         if channel is not None:
             changed[:, channel] = middle[:, channel]
@@ -61,7 +61,7 @@ def draw_channels(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, 
         f"{size}×{size} = {size**2:,} pixels become {channels} channels at {side}×{side} = {channels * side**2:,} "
         f"numbers, whose standard deviation over {len(pictures)} glyphs is {float(latents.std()):.2f}.{rest}",
         f"From all channels {whole.value:.2%} ({whole.low:.2%} to {whole.high:.2%}) of the pixels of these glyphs come "
-        "back on the wrong side of grey, from all but one "
+        "back on the wrong side of grey; from all channels but one, "
         f"{min(shares[1:], default=shares[0]):.2%} to {max(shares[1:], default=shares[0]):.2%}.",
         "In “without it” a channel is, place by place, its mean over these glyphs; in “it alone” all others are.",
     ]
@@ -75,14 +75,14 @@ def draw_sizes(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, Non
     text = yield from model.text(model.prompt)
     seeds = torch.tensor([model.seed])
     drawing = model.drawer.draw(model.model.recipe, text, seeds)
-    small = yield from with_progress(drawing, Progress("drawing the cascade", 0, 1, "pictures"))
+    small = yield from with_progress(drawing, Progress("Drawing the cascade", 0, 1, "pictures"))
     seen = upscaler.passes(small[0], model.seed)
     whole = seen.guesses[-1]
     sizes = [small[0]]
     for size in upscaler.sizes:
         if size < upscaler.config.size:
             halved = yield from with_progress(
-                upscaler.enlarge(small, seeds, size), Progress("drawing the cascade", 0, 1, "pictures")
+                upscaler.enlarge(small, seeds, size), Progress("Drawing the cascade", 0, 1, "pictures")
             )
             sizes.append(halved[0])
     sizes.append(whole)

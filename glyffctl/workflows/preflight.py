@@ -66,7 +66,8 @@ def _captions(trainer: Trainer) -> Generator[Event, None, None]:
     dropout = trainer.config.diffusion.caption_dropout
     if dropout == 0:
         yield Caution(
-            "diffusion.caption_dropout is 0: the model never trains without a caption, and --guidance fails",
+            "diffusion.caption_dropout is 0: the model never trains without a caption, so --guidance will not work; "
+            "set it above 0 to guide",
             "captions-always-used",
         )
     if dropout > 0.5:
@@ -82,7 +83,7 @@ def _embedded(embeddings: Embeddings) -> Generator[Event, None, None]:
     empty = int((lengths == 0).sum())
     if empty:
         yield Caution(
-            f"{empty:,} of {len(lengths):,} captions are empty: their glyphs are trained without a condition",
+            f"{empty:,} of {len(lengths):,} captions are empty: their glyphs are trained without a caption",
             "captions-empty",
             {"empty": empty},
         )
@@ -93,8 +94,8 @@ def _embedded(embeddings: Embeddings) -> Generator[Event, None, None]:
     alike = sum(number for number in digests.values() if number > 1) / digests.total()
     if alike > _MANY_ALIKE:
         yield Caution(
-            f"{alike:.0%} of the captions have the same embedding as another from {embeddings.encoder}: are they in a "
-            "language that it does not know?",
+            f"{alike:.0%} of the captions have the same embedding as another from {embeddings.encoder}; if it does "
+            "not know their language, embed them with another --encoder",
             "embeddings-alike",
             {"share": alike},
         )

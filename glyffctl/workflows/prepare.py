@@ -131,7 +131,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
                 "glyphs-failed",
                 {"font": file, "glyphs": count},
             )
-        yield Progress("drawing", drawing.total, drawing.total, "glyphs")
+        yield Progress("Drawing", drawing.total, drawing.total, "glyphs")
 
         _write_reports(folder, captions, omissions)
         left_out = Counter(omission.reason for omission in omissions)
@@ -143,7 +143,7 @@ def prepare(options: PrepareOptions) -> Generator[Event, None, PrepareReport]:
             }
         )
         kept = keep_embeddings(options.out, previous, folder, manifest["captions_sha256"])
-        yield Progress("saving", 1, 1)
+        yield Progress("Saving", 1, 1)
     return PrepareReport(
         out=options.out,
         glyphs=writer.count,
@@ -176,7 +176,7 @@ def _find_definitions(path: Path | None) -> Generator[Event, None, Path]:
         if path is None:
             path = cache_file()
             for done, total in download_unihan(path):
-                yield Progress("downloading Unihan.zip", done, total, "bytes")
+                yield Progress("Downloading Unihan.zip", done, total, "bytes")
         yield Note(f"definitions from {path}", "definitions-chosen", {"definitions": path})
     return path
 

@@ -74,7 +74,7 @@ def read_fonts(
                 jobs.append((bare, codepoints))
         except FontError as error:
             failures.append((file, error))
-        yield Progress("reading fonts", number, files, "files", file.name)
+        yield Progress("Reading fonts", number, files, "files", file.name)
     if not jobs:
         more = f" (and {len(failures) - 1} more fonts fail too)" if len(failures) > 1 else ""
         raise FontError(f"{failures[0][1]}{more}")
@@ -86,7 +86,7 @@ def read_fonts(
     if weight is not None and fixed:
         more = f" and {len(fixed) - 1} more" if len(fixed) > 1 else ""
         yield Caution(
-            f"--weight {weight} changes nothing in {fixed[0]}{more}: it has no axis of weight",
+            f"--weight {weight} changes nothing in {fixed[0]}{more}, which has no weight axis",
             "weight-ignored",
             {"weight": weight, "fonts": tuple(fixed)},
         )
@@ -219,7 +219,7 @@ def _draw_once(
             drawing.glyphs_of[face.name] += len(sums)
         before, done = done, done + len(drawn.codepoints)
         if done // PROGRESS_EVERY > before // PROGRESS_EVERY:
-            yield Progress("drawing", done, drawing.total, "glyphs", face.name)
+            yield Progress("Drawing", done, drawing.total, "glyphs", face.name)
     if last is not None:
         yield from _find_placeholders(last, alike, lacking, found)
     return drawing, found

@@ -157,9 +157,15 @@ def _held(
         raise DataError(f"{options.data} has no glyph of a character that is held out; prepare more characters")
     if origin is None:
         yield Caution(
-            "the training data are not known: it may have been trained on the held-out characters",
+            "the model's training data are not known: if it was trained on the held-out characters, figures are better "
+            "than "
+            "they should be",
             "training-data-unknown",
         )
     elif origin.config.training.holdout < HOLDOUT:
-        yield Caution("it was trained on some of the characters that are held out here", "trained-on-holdout")
+        yield Caution(
+            "the model was trained on some of the characters that are held out here: figures may be better than they "
+            "should be",
+            "trained-on-holdout",
+        )
     return glyphs, evenly_spaced(held, options.pictures)

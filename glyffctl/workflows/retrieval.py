@@ -56,7 +56,11 @@ def retrieval(options: RetrievalOptions) -> Generator[Event, None, HeldOutReport
     towers = yield from load_towers(options.model, device)
     origin = towers.model.origin
     if origin.config.training.holdout < HOLDOUT:
-        yield Caution("it was trained on some of the characters that are held out here", "trained-on-holdout")
+        yield Caution(
+            "the towers were trained on some of the characters that are held out here: figures may be better than they "
+            "should be",
+            "trained-on-holdout",
+        )
     glyphs = open_glyphs(options.data, origin.config.codec.size)
     index = evenly_spaced(one_of_each(glyphs, held_out(glyphs, HOLDOUT)), options.pictures)
     own = glyphs.caption_of[index]  # definitions: of its other captions, its radical is easily found

@@ -129,7 +129,9 @@ class SampleOptions:
         prompted = any(text.strip() for text in (*self.prompts, self.negative))
         if self.guidance not in (None, 1.0) and not prompted and self.away is None and (self.lead or self.source):
             more = "; how much the radical leads is --classifier-scale" if self.lead else ""
-            raise UsageError(f"--guidance follows a prompt, and there is none: name one, or leave it out{more}")
+            raise UsageError(
+                f"--guidance follows a prompt, and there is none: name a prompt, or leave --guidance out{more}"
+            )
 
     def _check_format(self) -> None:
         if self.format not in (None, *FORMATS):

@@ -111,7 +111,7 @@ def _read(given: Path | Image.Image, what: str, codec: Codec, digest: str | None
         )
     picture = np.array(image.reduce(times))
     if digest not in (None, picture_digest(picture)):
-        raise DataError(f"{name} is not the picture any more that was begun with")
+        raise DataError(f"{name} is no longer the picture that the drawing started from; put that one back")
     return picture, image.width
 
 

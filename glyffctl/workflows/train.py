@@ -200,7 +200,7 @@ def _plan(options: TrainOptions, device: torch.device, group: ProcessGroup) -> _
     preset, sections = _settings(options, device)
     objective = find_objective(parse(sections))
     if not objective.shared and group.size > 1:
-        raise UsageError(f"the objective {parse(sections).training.objective} trains in one process; take --gpus 1")
+        raise UsageError(f"the objective {parse(sections).training.objective} trains in one process; use --gpus 1")
     out = options.out or Path("runs") / preset
     options = _with_teacher(options, objective, out)
     start = _load_start(options, sections)

@@ -156,8 +156,8 @@ def visualize(options: UmapOptions) -> Generator[Event, None, UmapReport]:
     parted = _separation(drawn, operators)
     if parted is not None:
         yield Note(
-            f"⿰ and ⿱ part in the map with {parted.map:.1%} balanced accuracy ({VOTES} neighbors; in a plane of PCA "
-            f"{parted.pca:.1%}, by chance {parted.shuffled:.1%})",
+            f"{VOTES} neighbours on the map tell ⿰ from ⿱ with {parted.map:.1%} balanced accuracy "
+            f"({parted.pca:.1%} in a plane of PCA, {parted.shuffled:.1%} by chance)",
             "separation-measured",
             {"map": parted.map, "pca": parted.pca, "chance": parted.shuffled},
         )
@@ -200,7 +200,7 @@ def _map(glyphs: GlyphSet, options: UmapOptions) -> Generator[Event, None, tuple
     subspace, points = yield from with_fraction(project(glyphs), "Reading glyphs", len(glyphs), "glyphs")
     used, kept = options.settings.neighbors, min(SHOWN_NEIGHBORS + 1, len(glyphs))
     search = nearest(points, max(used, kept))
-    neighbors = yield from with_fraction(search, "Finding neighbors", len(glyphs), "glyphs")
+    neighbors = yield from with_fraction(search, "Finding neighbours", len(glyphs), "glyphs")
     layout = yield from _lay_out(points, Neighbors(*(part[:, :used] for part in neighbors)), options.settings)
     drawn = Map(layout, points[:, :2].contiguous(), subspace, neighbors.rows[:, 1:kept].int().contiguous())
     try:
@@ -318,7 +318,7 @@ def _draw(
     colouring = None if options.colour == "none" else known[options.colour or next(iter(known))]
     side = thumbnails.shape[-1]
     scene = MapScene(
-        title=f"{len(glyphs):,} glyphs of {glyphs.size**2:,} numbers each, laid out in the plane by likeness",
+        title=f"{len(glyphs):,} glyphs of {glyphs.size**2:,} numbers each, similar ones close together",
         notes=notes,
         points=drawn.points,
         thumbnails=thumbnails,
@@ -359,7 +359,7 @@ def _names(glyphs: GlyphSet) -> list[list[Collection[str]]]:
 def _notes(options: UmapOptions, glyphs: GlyphSet, total: int, parted: Separation | None) -> list[str]:
     """The small print of the map."""
     settings = options.settings
-    notes = [f"UMAP, {settings.neighbors} neighbors, min-dist {settings.min_dist:g}, seed {settings.seed}"]
+    notes = [f"UMAP, {settings.neighbors} neighbours, min-dist {settings.min_dist:g}, seed {settings.seed}"]
     if len(glyphs) < total:
         notes.append(f"drawn at random from {total:,} glyphs")
     if len(glyphs.fonts) == 1:
@@ -367,7 +367,7 @@ def _notes(options: UmapOptions, glyphs: GlyphSet, total: int, parted: Separatio
     elif glyphs.fonts:
         notes.append(f"{len(glyphs.fonts)} fonts")
     if parted is not None:
-        notes.append(f"⿰ from ⿱: {parted.map:.1%} (PCA {parted.pca:.1%}, chance {parted.shuffled:.1%})")
+        notes.append(f"⿰ told from ⿱: {parted.map:.1%} (PCA {parted.pca:.1%}, by chance {parted.shuffled:.1%})")
     if options.drawn or options.trace:
         notes.append("framed in red: drawn by a model")
     if options.trace:

@@ -49,7 +49,7 @@ def check_colour(colour: str | None, there: Colours) -> None:
     """Raise UsageError for a colour that the data do not have."""
     if colour not in (None, "none", *MEASURED, *there):
         names = ", ".join([*there, *MEASURED])
-        raise UsageError(f"--color {colour} is not in these data; there is {names}")
+        raise UsageError(f"--color {colour} is not in these data; choose one of {names}")
 
 
 def measured_colours(field: Density, points: Tensor, thumbnails: Tensor) -> Colours:

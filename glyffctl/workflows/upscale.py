@@ -72,7 +72,7 @@ def upscale(options: UpscaleOptions) -> Generator[Event, None, SampleReport]:
     pictures = [_read(file, enlarger.small) for file in options.files]
     drawn = [options.drawn] if options.digest is not None else [_drawn(file) for file in options.files]
     if options.digest not in (None, picture_digest(pictures[0])):
-        raise DataError(f"{options.files[0]} is not the picture any more that was enlarged")
+        raise DataError(f"{options.files[0]} is no longer the picture that was enlarged; put that one back")
     now, before = enlarger.made, options.enlarge
     yield from warn_of_rounding(
         Conditions(device=before.drawn_on, threads=before.threads), Conditions(device=now.drawn_on)

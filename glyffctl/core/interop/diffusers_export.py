@@ -81,11 +81,11 @@ def as_unet(network: Network) -> UNet:
         ModelError: it is of another kind, has no cross-attention, or takes σ as further channels.
     """
     if not isinstance(network, UNet):
-        raise ModelError("only a U-Net can be written for diffusers; take `format` onnx")
+        raise ModelError("only a U-Net can be written for diffusers; use `format` onnx")
     if not network.config.cross_text:
-        raise ModelError("diffusers has no such U-Net without cross-attention to the text; take `format` onnx")
+        raise ModelError("diffusers has no such U-Net without cross-attention to the text; use `format` onnx")
     if network.config.time not in _TIMES:
-        raise ModelError("diffusers has no U-Net that takes σ as further channels; take `format` onnx")
+        raise ModelError("diffusers has no U-Net that takes σ as further channels; use `format` onnx")
     return network
 
 

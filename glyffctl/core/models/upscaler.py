@@ -158,7 +158,7 @@ class Upscaler:
             if size == twice != whole:
                 x = self._pass(x, seed, 1, recipe or self.recipe)
             if not bool(x.isfinite().all()):
-                raise ModelError("the upscaler's output is not finite; take another one with --upscaler")
+                raise ModelError("the upscaler's output is not finite; name another one with --upscaler")
             large.append(to_pixels(x[:, 0]).cpu())
             done += len(rows)
             yield done

@@ -70,7 +70,10 @@ def process_info(environment: Mapping[str, str] = os.environ) -> ProcessInfo:
     except (KeyError, ValueError):
         raise UsageError(f"{', '.join(names)} must all be whole numbers, as torchrun sets them") from None
     if not (0 <= found.rank < found.size and 0 <= found.local < found.size):
-        raise UsageError(f"{names[0]} is {found.rank}, {names[1]} {found.size}, {names[2]} {found.local}: impossible")
+        raise UsageError(
+            f"{names[0]} is {found.rank}, {names[1]} {found.size} and {names[2]} {found.local}, which do not fit "
+            "together; start the job with torchrun or srun"
+        )
     return found
 
 

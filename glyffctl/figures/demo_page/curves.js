@@ -58,7 +58,7 @@ function strips(root) {
 function factor(root) {
   const eps = normals(GLYPH.length, common.seed), line = row(root, "three");
   const noisy = picturePanel(line, "x at step t", common.side), noise = picturePanel(line, "its noise", common.side);
-  const score = picturePanel(line, "the score, turned around", common.side);
+  const score = picturePanel(line, "the score, sign flipped", common.side);
   let schedule = common.schedule, now = 1;
   const times = (at) => 1 / at.noise, chart = curves(
     root, "how many times longer the score is than the noise", [1, 10, 100],
@@ -72,7 +72,7 @@ function factor(root) {
       noisy.show(mixed(at.signal, GLYPH, at.noise, eps));
       noise.show(eps, 6);
       score.show(eps.map((value) => value * times(at)), 6);
-      score.remark.textContent = `${short(times(at))} times as long, shown with the same greys`;
+      score.remark.textContent = `${short(times(at))} times as long as the noise, in the same greys`;
       chart.redraw();
     },
   });

@@ -16,7 +16,7 @@ async function guesses(root, content) {
   const truth = row(root, "three");
   picturePanel(truth, "the glyph", common.side).show(GLYPH);
   picturePanel(truth, "the noise", common.side).show(eps, 3);
-  const noisy = picturePanel(truth, "all that is seen: x at step t", common.side);
+  const noisy = picturePanel(truth, "all it sees: x at step t", common.side);
   const panels = content.denoisers.map((who, k) => {
     const line = row(root, "three"), name = who.split(" ")[0];
     const panel = (what) => picturePanel(line, `${name}: ${what}`, common.side, common.palette[k]);

@@ -24,7 +24,7 @@ function noising(root) {
   });
   const bar = row(root, "settings");
   scheduleChoice(bar, (name) => { schedule = name; time.again(); });
-  const again = element("button", bar, "other noise");
+  const again = element("button", bar, "new noise");
   again.type = "button";
   again.addEventListener("click", () => { eps = normals(GLYPH.length, common.seed + ++draws); time.again(); });
 }

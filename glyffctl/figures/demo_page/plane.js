@@ -66,7 +66,7 @@ function readPlane(content) {
 }
 
 const held = (level) =>
-  (level.held ? `drawn at ᾱ = ${level.alphaBar}: with less noise the peaks are too narrow to see` : "strongest where it is highest");
+  (level.held ? `drawn at ᾱ = ${level.alphaBar}: with less noise the peaks are too narrow to see` : "the stronger the colour, the higher");
 
 function density(root, content) {
   const {points, groups, x, y, drawn} = readPlane(content), eps = normals(points.length, common.seed);

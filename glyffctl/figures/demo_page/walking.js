@@ -38,8 +38,8 @@ function walks(root, content) {
     return counts.map((count) => count / walkers);
   };
   const table = element("table", root), head = element("tr", element("thead", table)), body = element("tbody", table);
-  element("th", head, `of ${walkers} walks, nearest to the`);
-  for (const name of names) element("th", head, `${name} top`);
+  element("th", head, `of ${walkers} walks, nearest to`);
+  for (const name of names) element("th", head, `the ${name} mode`);
   const percent = (share) => `${(100 * share).toFixed(0)} %`;
   const fill = (name, values) => {
     const line = element("tr", body);
@@ -47,7 +47,7 @@ function walks(root, content) {
     return values.map((value) => element("td", line, percent(value)));
   };
   const cells = Object.keys(paths).map((name) => fill(name, expected));
-  fill("the law of this level", expected);
+  fill("true shares", expected);
   player(root, {
     label: "steps walked", first: 0, last: frames.length - 1, start: 0,
     say: (k) => `${frames[k]} of ${frames.at(-1)} steps, all at ${places(level(content.sigma))}`,

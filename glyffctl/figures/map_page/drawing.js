@@ -102,7 +102,7 @@ function attribute(where, content, size, kind) {
 
 function begin() {
   gl = canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: false });
-  if (!gl) { sorry("This map is drawn with WebGL 2, which this browser does not have or has switched off."); return false; }
+  if (!gl) { sorry("This map needs WebGL 2, which this browser lacks or has switched off. Switch it on, or open the map in another browser."); return false; }
   lettering = null;
   writtenAs = "";
   dots = program(DOTS);

@@ -46,7 +46,7 @@ function key() {
   if (!c) return;
   if (c.values) {
     [at("low").textContent, at("high").textContent] = c.ends;
-    at("missing").textContent = c.missing ? `${c.missing.toLocaleString("en")} without, in grey` : "";
+    at("missing").textContent = c.missing ? `${c.missing.toLocaleString("en")} without a value, in grey` : "";
     return;
   }
   at("more").placeholder = /radical/i.test(c.heading) ? "Another: water, 水 or 85" : "Another";
@@ -60,7 +60,7 @@ function key() {
     element("em", number.toLocaleString("en"), button);
     button.dataset.label = String(k);
     button.setAttribute("aria-pressed", String(pressed === k));
-    button.title = "Show these alone";
+    button.title = "Show only these";
     button.addEventListener("click", () => { if (pressed === k) clear(); else press(k); });
   }
 }
@@ -103,7 +103,7 @@ function labelled(c, text) {
 at("more").addEventListener("change", (e) => {
   const k = labelled(colourings[colouring], e.target.value);
   if (k >= 0) press(k);
-  else if (e.target.value.trim()) at("count").textContent = `no “${e.target.value.trim().slice(0, 40)}” among ${colourings[colouring].labels.length.toLocaleString("en")}`;
+  else if (e.target.value.trim()) at("count").textContent = `no group “${e.target.value.trim().slice(0, 40)}” among ${colourings[colouring].labels.length.toLocaleString("en")}`;
   e.target.value = "";
 });
 

@@ -98,7 +98,7 @@ async function showAround(name) {
   try {
     const { neighbours, rows, place } = await (await ask(`glyph/${name}/around`)).json();
     if (chosen?.name !== name) return;
-    say("around", "The most similar real glyphs, the nearest first:");
+    say("around", "The nearest first:");
     at("neighbours").replaceChildren(...(await Promise.all(neighbours.map(neighbour))));
     if (place) await drawMap(place, rows);
     else say("mapSaid", about.data.map);

@@ -92,6 +92,6 @@ function drawSoon() {
 
 function sayStops() {
   const { passes, steps } = stop();
-  at("stepsSaid").textContent = passes ? `${passes} of the student` : steps ? `${steps} of the whole model` : "";
+  at("stepsSaid").textContent = passes ? `${passes} (student)` : steps ? `${steps} (whole model)` : "";
   at("guidanceSaid").textContent = Number(at("guidance").value).toFixed(1);
 }

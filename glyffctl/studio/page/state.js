@@ -28,7 +28,7 @@ const paper = (size) => {
   return canvas;
 };
 
-const quoted = (words) => (words.trim() ? `“${words}”` : "(no words)");
+const quoted = (words) => (words.trim() ? `“${words}”` : "(no prompt)");
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 const decoded = (text) => createImageBitmap(new Blob([bytes(text)], { type: "image/png" }));
 
