@@ -147,6 +147,8 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     text = drawer.encode(texts)
     drawing = recipe.as_plain() | {"precision": drawer.precision, "count": options.count, "seed": options.seed}
     made = drawing | {"model": model.identity_of(recipe), "encoder": encoder.fingerprint, "texts": texts_digest(texts)}
+    if model.encodes_empty:  # version 0.2 drew no prompt as a vector of zeros: its drawings are others
+        made["no prompt"] = "the empty text"
     prompted, defined, empty = yield from _draw_or_reuse(drawer, recipe, options, text, len(prompts), made)
 
     classifier.to(device)
