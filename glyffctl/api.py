@@ -32,6 +32,7 @@ from glyffctl.workflows.source_options import source_of
 from glyffctl.workflows.sourcing import Sourcing
 from glyffctl.workflows.train import TrainOptions, TrainReport
 
+_SEEDS = 2**63
 OnEvent = Callable[[Event], None]
 Picture = str | Path | Image.Image
 """A file, or an image."""
@@ -118,6 +119,7 @@ class GlyphModel:
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         if not texts or count < 1:
             raise UsageError("draw at least one picture of one prompt")
+        _check_seeds(seed, count)
         source = source_of(
             None if keep is None else (keep[0], _picture(keep[1])),
             None if mask is None else (_picture(mask[0]), _picture(mask[1])),
@@ -151,6 +153,7 @@ class GlyphModel:
         Raises:
             GlyffError: the prompt or the text encoder cannot be used.
         """
+        _check_seeds(seed, 1)
         drawer = self._ready([prompt, negative])
         condition, away = (drawer.encode([text]).to(drawer.device) for text in (prompt, negative))
         seeds = torch.tensor([seed], device=drawer.device)
@@ -181,6 +184,12 @@ class GlyphModel:
             encoder = finish(load_text_encoder(self.model, self._encoder), self._on_event)
             self.drawer = self.drawer.with_encoder(encoder)
         return self.drawer
+
+
+def _check_seeds(first: int, count: int) -> None:
+    """Raise UsageError for seeds that are no numbers of 64 bits."""
+    if not -_SEEDS <= first <= _SEEDS - count:
+        raise UsageError(f"`seed` must be below 2⁶³ for all {count:,} pictures of a prompt, not {first}")
 
 
 def _picture(given: Picture) -> Path | Image.Image:

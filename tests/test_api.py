@@ -150,6 +150,11 @@ def test_mistakes_are_errors_of_one_kind(tiny_run: Path, tmp_path: Path) -> None
         glyffctl.load(tiny_run, device="tpu")
     with pytest.raises(glyffctl.GlyffError):
         glyffctl.load(tiny_run).draw([])
+    for seed in (2**63, 2**63 - 1, -(2**63) - 1):  # the second is of the first picture alone
+        with pytest.raises(glyffctl.GlyffError, match="seed"):
+            glyffctl.load(tiny_run).draw("", count=2, seed=seed)
+    with pytest.raises(glyffctl.GlyffError, match="seed"):
+        next(glyffctl.load(tiny_run).denoise("", seed=2**63))
     with pytest.raises(glyffctl.GlyffError):
         glyffctl.Recipe(steps=0)
 

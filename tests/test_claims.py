@@ -121,6 +121,7 @@ def test_steps(glyphs: Tensor) -> None:
         assert wasserstein_error(name, variances, linear(), few) <= threshold * 1.000001
         assert few == 1 or wasserstein_error(name, variances, linear(), few - 1) > threshold
         assert claim.numbers[f"steps, {name}"] == few
+        assert claim.numbers[f"passes, {name}"] == (2 * few - 1 if name in ("heun", "dpmpp-sde") else few)
         assert claim.numbers[f"error, {name}"] == wasserstein_error(name, variances, linear(), 5)
     assert fewest_steps("ddpm", variances, linear(), threshold) == 120
     assert min(COMPARED, key=lambda name: claim.numbers[f"passes, {name}"]) == "dpmpp-2m"

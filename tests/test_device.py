@@ -11,10 +11,16 @@ import torch
 from click.testing import CliRunner
 
 from glyffctl.core.device import CPU, choose_device, gpu_failure, memory_free
-from glyffctl.core.errors import DeviceError, UsageError
+from glyffctl.core.errors import DeviceError, UsageError, first_line
 from tests.command_line import app
 from tests.conftest import Workshop, crashed
 from tests.pretended_gpu import pretended_gpu
+
+
+def test_an_error_of_a_library_is_told_in_one_line() -> None:
+    assert first_line(RuntimeError("\nout of luck: \nat line 3")) == "out of luck"
+    assert first_line(RuntimeError("x" * 300), 100) == "x" * 100
+    assert first_line(RuntimeError()) == first_line(RuntimeError("\n")) == "RuntimeError"
 
 
 def test_without_a_gpu_it_is_the_cpu_and_others_are_refused() -> None:

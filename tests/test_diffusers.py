@@ -30,8 +30,10 @@ from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.noise import normal
 from glyffctl.core.text.loading import load_encoder
 from glyffctl.workflows.events import finish
+from glyffctl.workflows.noise_model import load_prompted_model
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions, options_from_picture
+from glyffctl.workflows.umap_pictures import trace_sampling
 from tests.conftest import follow, of_kind
 from tests.stand_in_pipelines import (
     AUTHOR,
@@ -229,6 +231,24 @@ def test_its_own_encoder_is_read_and_the_empty_prompt_is_text(pipeline: Path, tm
     assert encoder.encode([""]).tokens.any()
 
 
+def test_whatever_draws_guides_away_from_the_empty_text(pipeline: Path, tmp_path: Path) -> None:
+    """These networks know no caption that is absent: figures, maps and `evaluate` have to draw what `sample` does."""
+    report = finish(sample(options(pipeline, tmp_path / "x", "fish", "", recipe=Recipe(guidance=4.0))))
+    expected = np.stack([grey(file) for file in report.files])
+    cpu = torch.device("cpu")
+
+    model = finish(load_prompted_model(pipeline, None, "fish", 0, cpu))
+    text = finish(model.text("fish", "fish", "", ""))
+    drawn = finish(model.drawer.draw(Recipe(guidance=4.0), text, torch.tensor([0, 1, 0, 1]))).numpy().astype(int)
+    assert expected.std() > 20 and np.abs(drawn - expected).max() <= 1
+    nothing, empty = model.drawer.nothing(2), finish(model.text(""))
+    assert bool(nothing.mask.all()) and torch.equal(nothing.tokens, empty.tokens.repeat(2, 1, 1))
+
+    for prompt, row in (("fish", 0), ("", 2)):
+        traced = finish(trace_sampling(prompt, pipeline, None, 0, 16, cpu))
+        assert np.abs(traced.pictures[-1].numpy().astype(int) - expected[row]).max() <= 1
+
+
 @torch.no_grad()
 def test_a_picture_does_not_depend_on_its_neighbours(tmp_path: Path) -> None:
     """Networks of this kind see the padding where they pool text; ours gives them none."""
@@ -344,6 +364,7 @@ from glyffctl.core.text import hub
 from glyffctl.core.errors import GlyffError
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import finish
+from glyffctl.workflows.noise_model import load_prompted_model
 from glyffctl.workflows.sample import sample
 from glyffctl.workflows.sample_options import SampleOptions
 

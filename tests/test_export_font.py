@@ -207,6 +207,15 @@ def test_pictures_of_any_size_and_origin(glyphs: list[np.ndarray], tmp_path: Pat
     assert (box.xMin + box.xMax) / 2 == pytest.approx(UNITS / 2, abs=3)
 
 
+def test_files_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    """Digits of other scripts and superscripts are letters here: Python's int() refuses some of them."""
+    names = ["1²2.png", "2-9.png", "2-10.png", "٣.png", "²1.png"]
+    for name in names:
+        (tmp_path / name).touch()
+    found = [file.name for file in find_pictures([tmp_path])]
+    assert found.index("2-9.png") < found.index("2-10.png") and sorted(found) == sorted(names)
+
+
 def test_code_points_of_a_table(
     folder: Path, glyphs: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

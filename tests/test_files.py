@@ -51,6 +51,22 @@ def test_file_appears_and_is_replaced(tmp_path: Path) -> None:
     assert tree(path.parent) == {"file.txt": "two"}
 
 
+@pytest.mark.parametrize("below", [".", "sub"])
+def test_a_folder_that_this_process_works_in_is_not_replaced(
+    below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    (out / below).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(out / below)
+    before = tree(tmp_path)
+    for path in (Path() if below == "." else Path(".."), out):
+        with pytest.raises(OutputError, match="the folder you are in"):
+            make_folder(path)
+    assert tree(tmp_path) == before
+    make_folder(out / "beside")
+    assert (out / "beside/a").read_text() == "new"
+
+
 def test_file_is_not_there_before_the_end(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     with atomic_file(path) as temporary:

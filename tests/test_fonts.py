@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -165,6 +166,15 @@ def test_fonts_of_the_system_that_are_not_read_are_not_offered(monkeypatch, name
     fonts.pop()
     with pytest.raises(FontError, match=rf"no Chinese font in a supported format \(there is /fonts/{name}\)"):
         system_fonts()
+
+
+def test_a_font_whose_name_is_not_utf8_is_found(monkeypatch, tmp_path):
+    for name in ("fc-list", "fc-match"):
+        (tmp_path / name).write_text("#!/bin/sh\nprintf '/fonts/\\377.ttf\\n'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    chosen, others = system_fonts()
+    assert os.fsencode(chosen) == b"/fonts/\xff.ttf" and others == []
 
 
 def test_without_fontconfig_the_error_says_to_name_fonts(monkeypatch, tmp_path):

@@ -43,6 +43,15 @@ def test_it_is_small() -> None:
     assert weight(pretrained(MODEL_FILE).parent) <= 60e6
 
 
+def test_to_load_a_model_draws_no_random_numbers() -> None:
+    """A script that sets torch's seed gets the same numbers whether it loads a model or not."""
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    for file in (MODEL_FILE, UPSCALER_FILE):
+        load_model(pretrained(file))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_encoder_is_a_t5_encoder_and_keeps_its_name_everywhere(
     encoder: TextEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

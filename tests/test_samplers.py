@@ -348,7 +348,7 @@ def test_network_calls(name: str) -> None:
         return noise(i)
 
     ours(sampler, network, sigmas, draw)
-    assert len(network.calls) == 7 * sampler.evaluations + 1
+    assert len(network.calls) == sampler.passes(8) == 7 * sampler.evaluations + 1
     assert drawn == set(range(7 * sampler.draws))
     first = sigmas[1] if name == "langevin" else sigmas[0]  # x is at the first level before any step
     assert float(network.calls[0][1][0]) == pytest.approx(float(first), rel=1e-12)

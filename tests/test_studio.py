@@ -162,6 +162,7 @@ def test_a_font_of_what_was_collected(window: Window, served: Served) -> None:
         assert font["name"].getDebugName(1) == "Mine" and {0xE000, 0xE001} <= font.getBestCmap().keys()
         assert 0xE002 not in font.getBestCmap()
     assert "--name" in window.refused("/font", {"format": "ttf", "name": "x" * 100})
+    assert "format must be ttf, otf, woff2" in window.refused("/font", {"format": "ufo", "name": "Mine"})  # a folder
 
 
 def test_a_word_that_the_encoder_does_not_know_is_named(window: Window) -> None:

@@ -251,3 +251,12 @@ def test_an_encoder_that_has_changed_is_named(towers_run: Path, tmp_path: Path, 
     save_model(tmp_path / "model.safetensors", replace(model, origin=origin))
     with pytest.raises(EmbeddingError, match="another text encoder"):
         open_encoder(tmp_path / "model.safetensors")
+
+
+def test_towers_in_the_place_of_those_they_were_trained_with_are_told(towers_run: Path, tmp_path: Path) -> None:
+    """`embed --encoder runs/contrastive`, then towers are trained anew in that folder: they were opened without end."""
+    model = load_model(towers_run)
+    trained_with = EncoderInfo(str(tmp_path), open_encoder(towers_run).fingerprint, model.encoder.max_tokens)
+    save_model(tmp_path / "model.safetensors", replace(model, origin=replace(model.origin, encoder=trained_with)))
+    with pytest.raises(EmbeddingError, match="another text encoder"):
+        open_encoder(tmp_path)

@@ -9,7 +9,7 @@ import warnings
 import torch
 from torch import Tensor
 
-from glyffctl.core.errors import DeviceError, UsageError
+from glyffctl.core.errors import DeviceError, UsageError, first_line
 from glyffctl.core.io.memory import usable_memory
 
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def _check(device: torch.device) -> None:
             )
         float(torch.ones(8, device=device).sum())
     except RuntimeError as error:
-        what = gpu_failure(error) or f"it fails: {str(error).strip().partition(chr(10))[0]}"
+        what = gpu_failure(error) or f"it fails: {first_line(error)}"
         raise DeviceError(f"`device` {device}: {what}; another device may do; cpu works everywhere") from error
 
 

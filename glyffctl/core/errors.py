@@ -67,3 +67,8 @@ class Interrupted(GlyffError):  # noqa: N818 (it is no error)
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.exit_code = 128 + signal_number
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """What the error of a library says, in one line of at most `most` characters; its type where it says nothing."""
+    return str(error).strip().partition("\n")[0].rstrip(": ")[:most] or type(error).__name__

@@ -24,7 +24,7 @@ def draw_sampler_error(scene: DemoScene) -> MeasuredFigure:
         errors = [100 * wasserstein_error(name, variances, scene.schedule, steps) for steps in STEPS]
         look = {"color": colour, "marker": shape, "markersize": 5, "label": name}
         by_steps.plot(STEPS, errors, **look)
-        by_passes.plot([steps * SAMPLERS[name].evaluations for steps in STEPS], errors, **look)
+        by_passes.plot([SAMPLERS[name].passes(steps) for steps in STEPS], errors, **look)
         few = fewest_steps(name, variances, scene.schedule, threshold, MANY)
         needed.append(f"{name} {few}")
     for axes, label in ((by_steps, "steps"), (by_passes, "passes through the denoiser")):

@@ -6,15 +6,17 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.reading import parse_json, short_repr
 from glyffctl.core.models.recipe import FEW_STEP, Recipe
+from glyffctl.core.outlines.font import FontFormat
 from glyffctl.core.text.prompt import check_prompt
-from glyffctl.workflows.export_font import FORMATS as FONT_FORMATS
 from glyffctl.workflows.source_options import PARTS
 
+FONT_FORMATS: tuple[str, ...] = get_args(FontFormat)
+"""Of one file each; a UFO is a folder, which no browser saves."""
 MOST_STEPS = 1000
 MOST_GUIDANCE = 100.0
 _WINDOW = re.compile(r"[0-9a-f-]{8,36}")

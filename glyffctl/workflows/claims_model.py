@@ -73,7 +73,7 @@ def _denoising(model: PromptedModel, glyphs: GlyphSet) -> Generator[Event, None,
         return []
     texts = [glyphs.characters[c].definition for c in glyphs.character_of[index].tolist()]
     caption = yield from model.text(*texts)
-    nothing = Condition.none(len(index), model.drawer.text_width)
+    nothing = model.drawer.nothing(len(index))
     order = torch.arange(len(index)).roll(1)
 
     def encoded(rows: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ def _drawing(model: PromptedModel, glyphs: GlyphSet | None) -> Generator[Event, 
     usual = Recipe(steps=DRAWN_STEPS)
     some = text.rows(torch.arange(PER_STEPS) % len(prompts))
     jobs = [(replace(usual, guidance=strength), every) for strength in STRENGTHS]
-    jobs.append((usual, Condition.none(len(prompts), model.drawer.text_width)))
+    jobs.append((usual, model.drawer.nothing(len(prompts))))
     jobs += [(Recipe(sampler="ddpm", steps=5), some), (Recipe(steps=5), some), (Recipe(steps=20), some)]
     total, done, drawn = sum(recipe.steps * len(rows.mask) for recipe, rows in jobs), 0, []
     for recipe, rows in jobs:

@@ -31,7 +31,7 @@ from glyffctl.core.io.atomic import check_writable, write_text
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.names import utf8_name
 from glyffctl.core.models.checkpoint import Model, TrainedModel
-from glyffctl.core.models.drawer import Drawer, encode_prompts
+from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.recipe import FEW_STEP, Recipe
 from glyffctl.core.precision import check_precision
 from glyffctl.figures.sampler_comparison import save_sampler_comparison
@@ -143,10 +143,12 @@ def evaluate(options: EvaluateOptions) -> Generator[Event, None, EvaluateReport]
     encoder = yield from load_text_encoder(model, options.encoder)
     yield from warn_of_unknown_words(encoder, [prompt.text for prompt in prompts])
     texts = [*(prompt.text for prompt in prompts), *definitions]
-    text = encode_prompts(encoder, texts)
-    drawer = Drawer.of(model, device, options.batch, options.precision)
+    drawer = Drawer.of(model, device, options.batch, options.precision).with_encoder(encoder)
+    text = drawer.encode(texts)
     drawing = recipe.as_plain() | {"precision": drawer.precision, "count": options.count, "seed": options.seed}
     made = drawing | {"model": model.identity_of(recipe), "encoder": encoder.fingerprint, "texts": texts_digest(texts)}
+    if model.encodes_empty:  # version 0.2 drew no prompt as a vector of zeros: its drawings are others
+        made["no prompt"] = "the empty text"
     prompted, defined, empty = yield from _draw_or_reuse(drawer, recipe, options, text, len(prompts), made)
 
     classifier.to(device)
@@ -372,7 +374,7 @@ def _draw(
     jobs = [
         (recipe, text.rows(rows)),
         (recipe, text.rows(definitions)),
-        (plain, Condition.none(len(definitions), drawer.text_width)),
+        (plain, drawer.nothing(len(definitions))),
     ]
     total = sum(len(batch.mask) for _, batch in jobs)
     drawn: list[Tensor] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from glyffctl.core.errors import DataError, UsageError
 from glyffctl.core.io.images import Array, near_square, read_png, settings_in, split_sheet
+from glyffctl.core.io.names import by_number
 from glyffctl.core.io.picture import read_grey
 from glyffctl.workflows.enlarge_options import DRAWN
 from glyffctl.workflows.glyph_file import Shown, refuse_svg, shown_by
@@ -57,18 +57,13 @@ def find_pictures(paths: Sequence[Path]) -> list[Path]:
 
 
 def _pngs(folder: Path) -> list[Path]:
-    files = sorted(folder.iterdir(), key=_in_order)
+    files = sorted(folder.iterdir(), key=lambda file: by_number(file.name))
     found = [file for file in files if file.suffix.lower() == ".png"]
     if not found and (svg := next((file for file in files if file.suffix.lower() == ".svg"), None)) is not None:
         raise UsageError(f"{folder} holds SVGs; draw them again as PNGs: glyffctl sample --again {svg} --out FILE.png")
     if not found:
         raise UsageError(f'{folder} holds no PNG; draw some: glyffctl sample "lithium" --out {folder}')
     return found
-
-
-def _in_order(file: Path) -> list[tuple[int, str]]:
-    """A key by which fish-2 comes before fish-10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]{1,18})", file.name)]
 
 
 def read_pictures(file: Path) -> Iterator[FontPicture]:

@@ -32,7 +32,7 @@ def draw_between(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, N
     for rows in torch.arange(PLACES).split(min(drawer.batch, PLACES)):
         noise = between(ends[0], ends[1])[rows].to(drawer.device)
         towards = text.rows(torch.zeros_like(rows)).to(drawer.device)
-        away = Condition.none(len(rows), drawer.text_width).to(drawer.device)
+        away = drawer.nothing(len(rows)).to(drawer.device)
         x = noise
         for step in generate(
             drawer.denoiser, drawer.schedule, recipe, towards, away, rows.to(drawer.device), drawer.codec.shape,

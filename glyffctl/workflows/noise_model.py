@@ -98,19 +98,23 @@ class PromptedModel:
 
         @torch.no_grad()
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            nothing = self.model.network.encode(Condition.none(len(x), self.drawer.text_width).to(device))
+            nothing = self.model.network.encode(self.drawer.nothing(len(x)).to(device))
             return self.drawer.denoiser(x.to(device), sigma, nothing).cpu()
 
         return denoise
 
     def text(self, *prompts: str) -> Generator[Event, None, Condition]:
         """Encode P prompts; "" is none."""
-        if not any(prompt.strip() for prompt in prompts):
-            return Condition.none(len(prompts), self.drawer.text_width)
+        if not self.model.encodes_empty and not any(prompt.strip() for prompt in prompts):
+            return self.drawer.nothing(len(prompts))
+        return encode_prompts((yield from self.text_encoder()), prompts)
+
+    def text_encoder(self) -> Generator[Event, None, TextEncoder]:
+        """The text encoder, loaded when it is first needed."""
         if not self.text_encoders:
             self.text_encoders.append((yield from load_text_encoder(self.model, self.encoder)))
             yield from warn_of_unknown_words(self.text_encoders[0], [self.prompt])
-        return encode_prompts(self.text_encoders[0], prompts)
+        return self.text_encoders[0]
 
 
 def load_prompted_model(
@@ -127,13 +131,17 @@ def load_prompted_model(
 
     Raises:
         ModelError: the model does not exist or cannot be used.
+        EmbeddingError: it takes no prompt for an empty text, and its encoder cannot be loaded.
     """
     found, why = yield from find_model(path, hub=True)
     model = load_any(found)
     yield Note(
         f"model: {model_name(found)}{why}, {model.history}", "model-chosen", {"model": found, "history": model.history}
     )
-    return PromptedModel(model, Drawer.of(model, device, COUNT), found, prompt, encoder, seed)
+    prompted = PromptedModel(model, Drawer.of(model, device, COUNT), found, prompt, encoder, seed)
+    if not model.encodes_empty:
+        return prompted
+    return replace(prompted, drawer=prompted.drawer.with_encoder((yield from prompted.text_encoder())))
 
 
 def expected_radicals(prompt: str) -> tuple[int, ...]:
@@ -211,8 +219,8 @@ def draw_steps(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, Non
         ("20 steps, dpmpp-2m", model.drawer, Recipe(steps=20), COUNT),
     ]
     both = yield from model.text(model.prompt, "")
-    none = Condition.none(1, model.drawer.text_width)
-    prompts = ((f"“{short_prompt(model.prompt)}”", both.rows(torch.tensor([0]))), ("no prompt", none))
+    named, none = both.rows(torch.tensor([0])), model.drawer.nothing(1)
+    prompts = ((f"“{short_prompt(model.prompt)}”", named), ("no prompt", none))
     total = len(prompts) * sum(recipe.steps * count for _, _, recipe, count in rows)
     done, cells, one_step_texts = 0, [], []
     for title, drawer, recipe, count in rows:

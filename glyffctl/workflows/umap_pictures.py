@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.samplers import Step
 from glyffctl.core.errors import UsageError
 from glyffctl.core.io.bundled import model_name
 from glyffctl.core.io.images import near_square, read_png, split_sheet
-from glyffctl.core.models.drawer import Drawer, encode_prompts
+from glyffctl.core.models.drawer import Drawer
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.workflows.events import Event, Note, Progress, with_progress
 from glyffctl.workflows.find_model import find_model
@@ -111,17 +110,18 @@ def trace_sampling(
             "with --model"
         )
     yield Note(f"model: {model_name(path)}{why}", "model-chosen", {"model": path})
-    text = Condition.none(1, loaded.text_width)
-    if prompt.strip():
+    drawer = Drawer.of(loaded, device, 1)
+    if loaded.encodes_empty or prompt.strip():
         loaded_encoder = yield from load_text_encoder(loaded, encoder)
         yield from warn_of_unknown_words(loaded_encoder, [prompt])
-        text = encode_prompts(loaded_encoder, [prompt])
-    drawer = Drawer.of(loaded, device, 1)
+        drawer = drawer.with_encoder(loaded_encoder)
+    text = drawer.encode([prompt])
     predictions: list[Tensor] = []
 
     def keep(step: Step) -> None:
         predictions.append(drawer.pictures(step.x0))
 
-    drawing = drawer.draw(Recipe(), text, torch.tensor([seed]), watch=keep)
+    recipe = loaded.full_recipe if loaded.network.one_pass else Recipe()
+    drawing = drawer.draw(recipe, text, torch.tensor([seed]), watch=keep)
     yield from with_progress(drawing, Progress(f"Drawing {prompt[:30]!r}", 0, 1, "glyphs"))
     return GeneratedPicture(prompt or "(no prompt)", torch.cat(predictions))

@@ -18,7 +18,7 @@ import numpy as np
 from fontTools.ttLib import TTFont, woff2
 from fontTools.ttLib.tables._c_m_a_p import CmapSubtable
 
-from glyffctl.core.errors import FontError
+from glyffctl.core.errors import FontError, first_line
 from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.reading import check_file
 
@@ -146,13 +146,8 @@ class FontTables:
 
     def _damaged(self, tag: str, error: Exception) -> FontError:
         return FontError(
-            f"cannot read {self.path}: its table {tag!r} is damaged ({short_cause(error)}); {GET_FONT_AGAIN}"
+            f"cannot read {self.path}: its table {tag!r} is damaged ({first_line(error, 100)}); {GET_FONT_AGAIN}"
         )
-
-
-def short_cause(error: Exception) -> str:
-    """The message of a library's error, shortened."""
-    return (str(error) or type(error).__name__).strip().splitlines()[0][:100]
 
 
 @contextmanager
@@ -176,7 +171,7 @@ def open_face(path: Path, index: int = 0) -> Iterator[FontTables]:
         except MemoryError:
             raise
         except Exception as error:  # the parsers of fontTools raise anything
-            raise FontError(f"cannot read {path} as a font: {short_cause(error)}; {GET_FONT_AGAIN}") from error
+            raise FontError(f"cannot read {path} as a font: {first_line(error, 100)}; {GET_FONT_AGAIN}") from error
         with font:
             if font.flavor != "woff2":  # one compressed stream, already unpacked
                 tables = font.reader.tables.values()
@@ -318,7 +313,7 @@ def _load_maps(font: FontTables) -> tuple[dict[tuple[int, int], dict[int, int]],
         except MemoryError:
             raise
         except Exception as error:  # the parsers of fontTools raise anything
-            unread.append(f"{where} is damaged ({short_cause(error)})")
+            unread.append(f"{where} is damaged ({first_line(error, 100)})")
     return found, unread
 
 

@@ -121,7 +121,8 @@ def system_fonts() -> tuple[Path, list[Path]]:
 
 def _fontconfig(*command: str) -> list[str]:
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+        # Names of files need not be UTF-8; Path takes them as they are.
+        result = subprocess.run(command, capture_output=True, errors="surrogateescape", check=True, timeout=60)
     except (OSError, subprocess.SubprocessError) as error:
         raise FontError(
             f"cannot list fonts: {command[0]} of fontconfig does not run; install it or name font files: "

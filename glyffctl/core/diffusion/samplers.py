@@ -43,7 +43,7 @@ class Sampler:
 
     Attributes:
         function: the sampler itself.
-        evaluations: of the denoiser in a step; the step into σ = 0 may take fewer.
+        evaluations: of the denoiser in a step; the step into σ = 0 takes one, see `passes`.
         draws: random tensors that a step uses. Step i calls `draw` with i·draws … i·draws + draws − 1; the step into
             σ = 0 ends at x = D and draws none.
         order: of convergence: errors fall as the number of steps to the power −order.
@@ -57,6 +57,10 @@ class Sampler:
     def __call__(self, denoise: Denoise, x: Tensor, sigmas: Tensor, draw: Draw) -> Iterator[Step]:
         """See `SamplerFunction`."""
         return self.function(denoise, x, sigmas, draw)
+
+    def passes(self, steps: int) -> int:
+        """How many evaluations of the denoiser a run of `steps` steps takes; its last step is that into σ = 0."""
+        return (steps - 1) * self.evaluations + 1
 
 
 def levels(sigmas: Tensor) -> Iterator[tuple[int, float, float]]:

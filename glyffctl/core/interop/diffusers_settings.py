@@ -23,7 +23,7 @@ from torch import Tensor
 
 from glyffctl.core.diffusion.denoiser import PredictionType
 from glyffctl.core.diffusion.schedule import Schedule, from_betas, linear
-from glyffctl.core.errors import ModelError, UsageError
+from glyffctl.core.errors import ModelError, UsageError, first_line
 from glyffctl.core.io.diffusers_files import INDEX_FILE, NETWORK, PARTS, find_weights
 from glyffctl.core.io.reading import check_file, read_json, short_repr
 from glyffctl.core.text.hub import has_weights
@@ -224,7 +224,7 @@ def building(path: Path) -> Iterator[None]:
         with quiet():
             yield
     except _DO_NOT_FIT as error:
-        cause = "".join(filter(str.isprintable, str(error).strip().partition("\n")[0][:200]))
+        cause = "".join(filter(str.isprintable, first_line(error)))
         raise ModelError(f"cannot use {path}: diffusers builds nothing like that ({cause})") from error
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser, PredictionType
-from glyffctl.core.errors import ModelError, UsageError
+from glyffctl.core.errors import ModelError, UsageError, first_line
 from glyffctl.core.networks.network import Network
 from glyffctl.core.text.encoder import PretrainedEncoder
 
@@ -105,7 +105,7 @@ def _export(path: Path, graph: Any, example: tuple[Tensor, ...], dynamic: tuple[
     except OSError:
         raise
     except Exception as error:  # the exporter has a type of its own for each of its steps, in every version others
-        cause = str(error.__cause__ or error).strip().partition("\n")[0][:200]
+        cause = first_line(error.__cause__ or error)
         raise ModelError(f"PyTorch's exporter could not turn this network into {path.name}: {cause}") from error
 
 

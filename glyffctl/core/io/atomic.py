@@ -150,7 +150,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         The folder to write into.
 
     Raises:
-        OutputError: the parent cannot be written, the disk is full, or `path` is a file.
+        OutputError: the parent cannot be written, the disk is full, `path` is a file, or this process works in it.
     """
     token = uuid.uuid4().hex[:8]
     target = Path(os.path.realpath(path))  # the target of a link is replaced, on its own disk
@@ -160,6 +160,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         if path.exists() and not path.is_dir():
             raise OutputError(f"cannot write {path}: it is a file; name a folder")
+        if path.exists() and Path.cwd().is_relative_to(target):
+            # A shell would stay in the folder that is replaced, and see neither the new one nor any file.
+            raise OutputError(f"cannot write {path}: it is the folder you are in, and would be replaced; name another")
         _remove_leftovers(target)
         temporary.mkdir(parents=True)
         descriptor = _lock(temporary)

@@ -1,7 +1,8 @@
-"""Names of unknown origin: made safe for text files and terminals, and kept inside a folder."""
+"""Names of unknown origin: made safe for text files and terminals, kept inside a folder, and put in order."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from glyffctl.core.errors import GlyffError
@@ -39,3 +40,9 @@ def check_inside(name: str, where: Path, error: type[GlyffError]) -> None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise error(f"{where} names {name!r}, which is outside its folder")
+
+
+def by_number(name: str | Path) -> list[tuple[int, str]]:
+    """A key for sorting by which fish-2 comes before fish-10; only the digits 0 to 9 count as such."""
+    parts = re.split(r"([0-9]{1,18})", str(name))  # every second one is digits
+    return [(int(part), "") if place % 2 else (-1, part) for place, part in enumerate(parts)]

@@ -97,6 +97,15 @@ class Drawer:
             raise ValueError("prompts need a text encoder")
         return Condition.none(len(prompts), self.text_width)
 
+    def nothing(self, count: int) -> Condition:
+        """`count` rows of no prompt, as the model was trained with: no caption, or an empty text.
+
+        With `encoder`, which says which of them it is: see `Model.encodes_empty`.
+        """
+        if self.encoder is not None and self.encoder.encodes_empty:
+            return self.encoder.encode([""]).rows(torch.zeros(count, dtype=torch.int64))
+        return Condition.none(count, self.text_width)
+
     def pictures(self, x: Tensor) -> Tensor:
         """(B, size, size) uint8 on the CPU: what is diffused (B, C, H, W), decoded."""
         return self.codec.decode(x).cpu()
@@ -142,19 +151,19 @@ class Drawer:
             recipe: sampler, steps and guidance.
             condition: B prompts, encoded.
             seeds: (B,) int64.
-            negative: one row to be guided away from; None is no caption.
+            negative: one row to be guided away from; None is no prompt, see `nothing`.
             watch: is called with every step of every batch.
 
         Raises:
             ModelError: the network's output is not finite.
         """
-        codec = self.codec
+        codec, away = self.codec, self.nothing(1) if negative is None else negative
         pictures = [torch.empty(0, codec.size, codec.size, dtype=torch.uint8)]
         done = 0
         for rows in torch.arange(len(seeds)).split(self.batch):
             towards = condition.rows(rows).to(self.device)
-            away = (negative or Condition.none(1, self.text_width)).rows(torch.zeros_like(rows)).to(self.device)
-            steps = self.steps(recipe, towards, away, seeds[rows].to(self.device))
+            each_away = away.rows(torch.zeros_like(rows)).to(self.device)
+            steps = self.steps(recipe, towards, each_away, seeds[rows].to(self.device))
             x = torch.empty(0)
             for step in steps:
                 x = step.x

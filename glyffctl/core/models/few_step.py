@@ -19,6 +19,7 @@ from glyffctl.core.io.bundled import model_label, pretrained
 from glyffctl.core.io.tensors import load_digested, save_tensors
 from glyffctl.core.models.files import FEW_STEP_FILE, FEW_STEP_KIND
 from glyffctl.core.models.recipe import PASSES, PLACES
+from glyffctl.core.models.weights import SkipInit
 from glyffctl.core.networks.network import Network
 from glyffctl.core.networks.student import MergedStudent, Student
 from glyffctl.version import __version__
@@ -147,7 +148,8 @@ def _load(path: Path, network: Network, base: str) -> FewStep:
     try:
         rank, passes, images = (_whole(header[name]) for name in ("rank", "passes", "images"))
         low, high = (float(end) for end in header["guidance"])
-        student = Student(network, max(1, rank))
+        with SkipInit():
+            student = Student(network, max(1, rank), draw=False)
         student.load_state_dict(unpack(tensors))
     except (KeyError, TypeError, ValueError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"cannot use {label}: its numbers do not fit its model") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ from glyffctl.core.errors import GlyffError
 from glyffctl.core.io.atomic import reason
 from glyffctl.core.io.bundled import model_label
 from glyffctl.core.io.diffusers_files import NETWORK, PARTS, PICKLED_SUFFIXES, is_pipeline
+from glyffctl.core.io.names import by_number
 from glyffctl.core.io.reading import read_json, short_repr
 from glyffctl.core.models.files import (
     CODEC_FILE,
@@ -69,7 +69,7 @@ def _known_folder(folder: Path) -> str | None:
 
 
 def _unknown_folder(folder: Path) -> str:
-    if below := sorted(_models_below(folder), key=_by_number):
+    if below := sorted(_models_below(folder), key=by_number):
         names = [str(model.relative_to(folder)) for model in below]
         listed = f"there is {names[0]}" if len(names) == 1 else f"there are {', '.join(names[:3])}"
         more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
@@ -184,8 +184,3 @@ def _is_model(folder: Path) -> bool:
         return _kind(folder / MODEL_FILE) == MODEL_KIND or is_pipeline(folder)
     except OSError:  # without permission
         return False
-
-
-def _by_number(path: Path) -> list[tuple[int, int, str]]:
-    """A sort key that puts checkpoint-500 before checkpoint-1000."""
-    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"([0-9]+)", str(path))]

@@ -33,9 +33,8 @@ class TowerEncoder(TextEncoder):
             device: where to encode.
         """
         assert isinstance(model.network, Contrastive)
-        digest = hashlib.blake2b(f"{below.fingerprint} {model.identity}".encode(), digest_size=16).hexdigest()
         width = model.network.config.text_channels
-        super().__init__(name, width=width, fingerprint=digest, max_tokens=below.max_tokens)
+        super().__init__(name, width=width, fingerprint=_fingerprint(model), max_tokens=below.max_tokens)
         self._below, self._tower = below, model.network.to(device)
 
     def split(self, texts: list[str], limit: int) -> list[list[int]]:
@@ -75,13 +74,9 @@ def open_encoder(name: str | Path, **loading: Unpack[Loading]) -> TextEncoder:
             was trained with has changed.
         UsageError: `max_tokens` is below 2.
     """
-    path = Path(name).expanduser()
-    if not ((is_local(name) or path.name == MODEL_FILE) and compares(path)):
+    path, model = Path(name).expanduser(), _load_tower(name)
+    if model is None:
         return load_encoder(name, **loading)
-    try:
-        model = load_model(path)
-    except ModelError as error:
-        raise EmbeddingError(f"cannot use the text tower of {path}: {error}") from error
     device = loading.get("device", "cpu")
     below = load_below(model, path, loading.get("max_tokens", MOST_TOKENS), device)
     encoder = TowerEncoder(str(path.absolute()), below, model, device)
@@ -105,13 +100,17 @@ def load_below(
         UsageError: `max_tokens` is below 2.
     """
     known = model.encoder
-    below = open_encoder(known.name, max_tokens=max_tokens or known.max_tokens, device=device)
-    if below.fingerprint != known.fingerprint:
-        raise EmbeddingError(
-            f"{path} was trained with another text encoder than {known.name} is now; train it again with "
-            "`glyffctl train --preset contrastive`"
-        )
-    return below
+    # Towers are compared before what is below them is opened: where they took the place of those that they were trained
+    # with, that is themselves, and so on without end.
+    tower = _load_tower(known.name)
+    if tower is None or _fingerprint(tower) == known.fingerprint:
+        below = open_encoder(known.name, max_tokens=max_tokens or known.max_tokens, device=device)
+        if below.fingerprint == known.fingerprint:
+            return below
+    raise EmbeddingError(
+        f"{path} was trained with another text encoder than {known.name} is now; train it again with "
+        "`glyffctl train --preset contrastive`"
+    )
 
 
 def encode_texts(network: Contrastive, below: TextEncoder, texts: list[str]) -> Tensor:
@@ -124,6 +123,22 @@ def encode_texts(network: Contrastive, below: TextEncoder, texts: list[str]) -> 
         for start in range(0, len(texts), _AT_ONCE):
             found.append(network.texts(below.encode(texts[start : start + _AT_ONCE])).cpu())
     return torch.cat(found).clone()
+
+
+def _load_tower(name: str | Path) -> TrainedModel | None:
+    """The towers at `name`, or None: it is that of an encoder of another kind."""
+    path = Path(name).expanduser()
+    if not ((is_local(name) or path.name == MODEL_FILE) and compares(path)):
+        return None
+    try:
+        return load_model(path)
+    except ModelError as error:
+        raise EmbeddingError(f"cannot use the text tower of {path}: {error}") from error
+
+
+def _fingerprint(towers: TrainedModel) -> str:
+    """That of the text tower, by its weights and the encoder that it was trained with."""
+    return hashlib.blake2b(f"{towers.encoder.fingerprint} {towers.identity}".encode(), digest_size=16).hexdigest()
 
 
 _AT_ONCE = 128  # texts

@@ -17,7 +17,7 @@ from glyffctl.core.networks.network import AnyNetwork, Network, NetworkConfig, b
 
 def build_without_init(config: NetworkConfig) -> Network:
     """A network whose weights are yet to come, see `load_weights`."""
-    with _SkipInit():
+    with SkipInit():
         return build_network(config)
 
 
@@ -53,8 +53,8 @@ def _is_finite(tensor: Tensor) -> bool:
     return all(map(math.isfinite, torch.stack(dense.aminmax()).tolist()))
 
 
-class _SkipInit(TorchFunctionMode):
-    """Networks built under this skip the random start, for weights that overwrite it.
+class SkipInit(TorchFunctionMode):
+    """Networks built under this skip the random start, for weights that overwrite it; torch's generator stays as it is.
 
     So they do on torch's meta device; but to draw at random there torch imports its compiler, for most of a second.
     """
@@ -63,4 +63,6 @@ class _SkipInit(TorchFunctionMode):
         kwargs = kwargs or {}
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
+        if func is torch.randn:
+            return torch.empty(*args, **kwargs)
         return func(*args, **kwargs)

@@ -48,8 +48,14 @@ class Student(Network):
         rank: of the differences; a matrix that takes fewer numbers itself has a whole one.
     """
 
-    def __init__(self, teacher: Network, rank: int) -> None:
-        """`teacher` is shared, not copied: on the device and in the precision to train in, without gradients."""
+    def __init__(self, teacher: Network, rank: int, *, draw: bool = True) -> None:
+        """Make the differences.
+
+        Args:
+            teacher: is shared, not copied: on the device and in the precision to train in, without gradients.
+            rank: of the differences.
+            draw: draw the factors L at random, from torch's generator; False leaves them at 0, to be overwritten.
+        """
         super().__init__()
         self.config, self.rank = teacher.config, rank
         self._teacher = (teacher,)  # in a tuple no module of ours
@@ -61,8 +67,8 @@ class Student(Network):
             else:
                 # L is drawn, not R: most of W's gradient lies in as many directions of its few rows as of its many
                 # columns. A step of R then moves W as far as a step of W itself would.
-                directions, _ = torch.linalg.qr(torch.randn(rows, rank))
-                self.left[key] = nn.Parameter(directions.to(weight) * math.sqrt(rows / rank))
+                left = torch.linalg.qr(torch.randn(rows, rank))[0] if draw else torch.zeros(rows, rank)
+                self.left[key] = nn.Parameter(left.to(weight) * math.sqrt(rows / rank))
                 self.right[key] = nn.Parameter(weight.new_zeros(rank, columns))
         self.embed_jump = JumpEmbedding(teacher.shift_width)
         self.embed_jump.to(next(teacher.parameters()))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError
+from glyffctl.core.errors import EmbeddingError, GlyffError, ModelError, first_line
 from glyffctl.core.io.bundled import BUNDLED, pretrained
 from glyffctl.core.io.diffusers_files import shard_names, weight_files
 
@@ -223,8 +223,7 @@ def _download(name: str, kind: _ModelKind) -> Path:
             snapshot_download(name, allow_patterns=[*kind.include, *weights], ignore_patterns=list(kind.exclude))
         )
     except _network_errors() as error:
-        cause = str(error).partition("\n")[0] or type(error).__name__
-        raise kind.error(f"cannot download the {kind.noun} {name}: {cause}; try again") from error
+        raise kind.error(f"cannot download the {kind.noun} {name}: {first_line(error)}; try again") from error
 
 
 def _network_errors() -> tuple[type[Exception], ...]:

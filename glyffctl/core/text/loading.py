@@ -16,7 +16,7 @@ from typing import Any, TypedDict
 import torch
 from safetensors import SafetensorError
 
-from glyffctl.core.errors import EmbeddingError, UsageError
+from glyffctl.core.errors import EmbeddingError, UsageError, first_line
 from glyffctl.core.io import reading
 from glyffctl.core.io.bundled import BUNDLED
 from glyffctl.core.io.tensor_files import check_tensors
@@ -83,7 +83,7 @@ def load_encoder(
                 shown = str(folder)
             encoder = (_load_bundled if own else _load)(folder, shown, max_tokens, device)
     except (SafetensorError, OSError) as error:
-        raise EmbeddingError(f"cannot load the text encoder {shown}: {_cause(error)}") from error
+        raise EmbeddingError(f"cannot load the text encoder {shown}: {first_line(error)}") from error
     except EmbeddingError as error:
         close = difflib.get_close_matches(shown.lower(), [BUNDLED, *ENCODERS], 1)
         if not close or Path(shown).exists():
@@ -152,7 +152,7 @@ def _load_tokenizer(folder: Path, shown: str, config: Any) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_SAFE)
     except Exception as error:
         raise EmbeddingError(
-            f"{shown} has no tokenizer that can be loaded ({_cause(error)}); name a text encoder"
+            f"{shown} has no tokenizer that can be loaded ({first_line(error)}); name a text encoder"
         ) from error
     # Without these files transformers makes a tokenizer to which every word is unknown.
     if not any((folder / file).is_file() for file in tokenizer.vocab_files_names.values()):
@@ -170,7 +170,7 @@ def _check_vocabulary(path: Path) -> None:
         longest = max((len(row if isinstance(row, str) else row[0]) for row in model["vocab"]), default=0)
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise EmbeddingError(
-            f"{path.parent} has no tokenizer that can be loaded ({_cause(error)}); name a text encoder"
+            f"{path.parent} has no tokenizer that can be loaded ({first_line(error)}); name a text encoder"
         ) from error
     if longest > _LONGEST_TOKEN:
         raise EmbeddingError(f"cannot use {path}: it has a token of {longest:,} characters")
@@ -214,7 +214,7 @@ def _vector_width(tokenizer: Any, model: Any, shown: str) -> int:
         # What networks for other tasks raise. Errors of the GPU have types of torch's own.
         if type(error).__module__.startswith("torch"):
             raise
-        raise EmbeddingError(f"{shown} is not a text encoder: encoding a word fails: {_cause(error)}") from error
+        raise EmbeddingError(f"{shown} is not a text encoder: encoding a word fails: {first_line(error)}") from error
     if len(tokenizer) > vocabulary:
         raise EmbeddingError(
             f"the tokenizer of the text encoder {shown} has {len(tokenizer):,} tokens, its weights only "
@@ -236,11 +236,7 @@ def _plain_errors(shown: str) -> Iterator[None]:
     except EmbeddingError:
         raise
     except Exception as error:
-        raise EmbeddingError(f"cannot load the text encoder {shown}: {_cause(error)}") from error
-
-
-def _cause(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(": ")[:200] or type(error).__name__
+        raise EmbeddingError(f"cannot load the text encoder {shown}: {first_line(error)}") from error
 
 
 def _fingerprint(tokenizer: Any, model: Any, ignore: set[str]) -> str:

@@ -248,7 +248,7 @@ def few_steps(variances: Tensor) -> Claim:
         steps = fewest_steps(name, variances, schedule, threshold, MANY)
         numbers[f"error, {name}"] = wasserstein_error(name, variances, schedule, FEW)
         numbers[f"steps, {name}"] = steps
-        numbers[f"passes, {name}"] = steps * SAMPLERS[name].evaluations
+        numbers[f"passes, {name}"] = SAMPLERS[name].passes(steps)
     best = min(COMPARED, key=lambda name: numbers[f"passes, {name}"])
     depends = numbers[f"steps, {best}"] < MANY / 2 and numbers["error, ddpm"] > 2 * threshold
     return Claim("steps", "holds with a correction" if depends else "holds", numbers=numbers)

@@ -17,7 +17,7 @@ from glyffctl.core.estimates import mean
 from glyffctl.core.theory.claims import Claim, Verdict, corrected, holds
 from glyffctl.core.theory.information import Information, detail_lost
 from glyffctl.core.theory.planar import distance_from_normal
-from glyffctl.core.theory.sampler_error import drawn_variances
+from glyffctl.core.theory.sampler_error import wasserstein_error
 
 LENGTHS = (100, 1000, 4000)
 """Numbers of steps that β rises in from 10⁻⁴ to 0.02."""
@@ -127,8 +127,6 @@ def even_steps(variances: Tensor) -> Claim:
     numbers = {}
     for solver in EVEN_SOLVERS:
         for name, schedule in schedules.items():
-            drawn = drawn_variances(solver, variances, schedule.steps(EVEN_STEPS))
-            gap = (drawn.sqrt() - variances.double().sqrt()).square().sum()
-            numbers[f"{solver}, {name}"] = float((gap / variances.sum()).sqrt())
+            numbers[f"{solver}, {name}"] = wasserstein_error(solver, variances, schedule, EVEN_STEPS)
     best = [min(schedules, key=lambda name: numbers[f"{solver}, {name}"]) == "even" for solver in EVEN_SOLVERS]
     return Claim("even steps", holds(True) if all(best) else corrected(any(best)), numbers=numbers)

@@ -66,7 +66,7 @@ def operations(network: Any, size: int, channels: int = 1, *, backward: bool = F
     """Operations of a pass of a network on one picture; with `backward` also of the gradient of the picture.
 
     Args:
-        network: a `Network`, on the CPU.
+        network: a `Network`, on the CPU; its parameters are left without gradients.
         size: height and width of what it takes.
         channels: of what it takes.
         backward: count the way back, too.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from glyffctl.core.diffusion.ddpm_variance import make_ddpm
-from glyffctl.core.diffusion.samplers import SAMPLERS, Sampler
+from glyffctl.core.diffusion.samplers import SAMPLERS
 from glyffctl.core.diffusion.schedule import make_schedule
 from glyffctl.core.estimates import mean
 from glyffctl.core.theory.claims import LEVEL, Claim
@@ -115,10 +115,8 @@ def evaluations(variances: Tensor) -> Claim:
     schedule = make_schedule("linear")
     numbers = {"error": CLOSE}
     for name in SOLVERS:
-        sampler: Sampler = SAMPLERS[name]
         steps = fewest_steps(name, variances, schedule, CLOSE, MOST_STEPS)
-        # The step into σ = 0 takes one evaluation, whatever the others take.
-        numbers[f"passes, {name}"] = (steps - 1) * sampler.evaluations + 1
+        numbers[f"passes, {name}"] = SAMPLERS[name].passes(steps)
     best = min(numbers[f"passes, {name}"] for name in SOLVERS)
     far = sum(numbers[f"passes, {name}"] <= numbers["passes, ddpm"] / 2 for name in SOLVERS)
     few = best <= numbers["passes, ddpm"] / 2

@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from glyffctl.core.errors import TrainingError, UsageError
+from glyffctl.core.errors import TrainingError, UsageError, first_line
 
 # A step takes seconds at most: a process that does not answer for so long has died, and the job ends.
 _TIMEOUT = timedelta(minutes=10)
@@ -202,7 +202,7 @@ def process_group(where: ProcessInfo, device: torch.device) -> Iterator[ProcessG
         control = dist.new_group(backend="gloo", timeout=_TIMEOUT)
         waiting = dist.new_group(backend="gloo", timeout=_PREPARATION_TIMEOUT)
     except (RuntimeError, ValueError) as error:
-        raise TrainingError(f"cannot reach the other processes of this job: {str(error).splitlines()[0]}") from error
+        raise TrainingError(f"cannot reach the other processes of this job: {first_line(error)}") from error
     try:
         yield ProcessGroup(where, control, waiting)
     finally:

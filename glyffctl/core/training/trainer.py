@@ -14,7 +14,7 @@ from glyffctl.core.codecs.latents import Latents
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.embeddings import Embeddings
 from glyffctl.core.device import memory_free, prefer_speed, send
-from glyffctl.core.errors import ModelError, TrainingError
+from glyffctl.core.errors import ModelError, TrainingError, first_line
 from glyffctl.core.kernels import switch as kernels
 from glyffctl.core.models.checkpoint import TrainedModel
 from glyffctl.core.models.config import Config
@@ -51,7 +51,7 @@ def _first_cause(error: BaseException) -> str:
     """The first line of the error that led to `error`: the end of a capture that failed raises one of its own."""
     while error.__context__ is not None:
         error = error.__context__
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return first_line(error)
 
 
 def check_memory(config: Config, glyphs: int, processes: int, device: torch.device) -> None:
