@@ -15,7 +15,7 @@ from torch import Tensor
 from glyffctl.core.device import choose_device
 from glyffctl.core.errors import UsageError
 from glyffctl.core.models.checkpoint import Model
-from glyffctl.core.models.drawer import Drawer
+from glyffctl.core.models.drawer import Drawer, check_finite
 from glyffctl.core.models.recipe import Recipe
 from glyffctl.core.text.prompt import check_prompt
 from glyffctl.workflows import embed as _embed
@@ -151,7 +151,7 @@ class GlyphModel:
         """Draw one glyph step by step. The arguments are those of `draw`; the last step's `noisy` is its picture.
 
         Raises:
-            GlyffError: the prompt or the text encoder cannot be used.
+            GlyffError: the prompt or the text encoder cannot be used, or the network's output is not finite.
         """
         _check_seeds(seed, 1)
         drawer = self._ready([prompt, negative])
@@ -160,6 +160,7 @@ class GlyphModel:
         recipe = choose_recipe(self.model, recipe, None, negative=bool(negative.strip()))
         steps = drawer.steps(recipe, condition, away, seeds)
         for step in steps:
+            check_finite(step.x)
             # The DDPM view of x has the scale of a picture at every noise level.
             noisy = self._image(step.x / math.sqrt(1 + step.sigma**2))
             yield DenoisingStep(step.i, step.sigma, noisy, self._image(step.x0))

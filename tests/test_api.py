@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from torch import nn
 
 import glyffctl
 from tests.conftest import Workshop
@@ -155,6 +156,14 @@ def test_mistakes_are_errors_of_one_kind(tiny_run: Path, tmp_path: Path) -> None
             glyffctl.load(tiny_run).draw("", count=2, seed=seed)
     with pytest.raises(glyffctl.GlyffError, match="seed"):
         next(glyffctl.load(tiny_run).denoise("", seed=2**63))
+    broken = glyffctl.load(tiny_run)
+    network = broken.drawer.denoiser.network
+    assert isinstance(network, nn.Module)
+    for weights in network.parameters():
+        weights.detach().fill_(float("inf"))
+    for draw in (broken.draw, broken.denoise):
+        with pytest.raises(glyffctl.GlyffError, match="not finite"):
+            list(draw("gold", recipe=FAST))
     with pytest.raises(glyffctl.GlyffError):
         glyffctl.Recipe(steps=0)
 

@@ -256,6 +256,11 @@ def test_training_a_classifier_by_the_command(data: Path, tmp_path: Path, monkey
     assert classifier.is_file()
 
 
+def test_what_training_a_classifier_does_not_use_is_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["evaluate", "--train-classifier", "--count", "3", "--data", str(tmp_path)])
+    assert done.exit_code == 2 and "--count" in done.stderr
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.thorough
 def test_a_model_of_diffusers_is_measured_as_ours_is(few: Path, tmp_path: Path) -> None:

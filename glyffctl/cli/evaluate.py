@@ -41,7 +41,9 @@ _RESTORATION = {"model", "data", "pictures", "device", "out", "json"}
 _DRAWN_RESTORATION = _RESTORATION | {"seed", "batch", "precision"}
 """and an upscaler,"""
 _RETRIEVAL = {"model", "data", "pictures", "seed", "device", "out", "json"}
-"""and contrastive towers."""
+"""and contrastive towers,"""
+_TRAINING = {"train_classifier", "data", "classifier", "seed", "device", "json"}
+"""and where a classifier is trained."""
 
 
 def evaluate(
@@ -143,27 +145,14 @@ def evaluate(
     from glyffctl.core.models.files import compares
     from glyffctl.workflows.restoration import restores
 
-    if not train_classifier and model is not None and restores(model):
+    if train_classifier:
+        _train_classifier(ctx)
+        return
+    if model is not None and restores(model):
         _restoration(ctx, model)
         return
-    if not train_classifier and model is not None and compares(model):
+    if model is not None and compares(model):
         _retrieval(ctx, model)
-        return
-    if train_classifier:
-        from glyffctl.workflows import classifier as training
-
-        learned = run(
-            training.make_classifier(
-                training.ClassifierOptions(
-                    data=data, out=classifier or Path("classifier.safetensors"), seed=seed, device=device
-                )
-            ),
-            as_json=json,
-        )
-        if not json:
-            for name, figure in learned.accuracy_of.items():
-                say(f"{figure.value:.1%} of held-out characters right in {name}")
-            say(f"{learned.out}: {learned.accuracy.value:.1%} right")
         return
     from glyffctl.workflows import evaluate as workflow
 
@@ -203,6 +192,23 @@ def evaluate(
         show_evaluation(report)
         for file in filter(None, (report.out, report.plot)):
             say(file)
+
+
+def _train_classifier(ctx: typer.Context) -> None:
+    """Train a classifier with the options that were typed."""
+    from glyffctl.workflows.classifier import ClassifierOptions, make_classifier
+
+    if refused := typed_beside(ctx, _TRAINING):
+        raise UsageError(f"--train-classifier takes no {', no '.join(refused)}; leave {pronoun(refused)} out")
+    typed = _typed(ctx, _TRAINING - {"train_classifier"})
+    if "classifier" in typed:
+        typed["out"] = typed.pop("classifier")
+    as_json = ctx.params["json"]
+    report = run(make_classifier(ClassifierOptions(**typed)), as_json=as_json)
+    if not as_json:
+        for name, figure in report.accuracy_of.items():
+            say(f"{figure.value:.1%} of held-out characters right in {name}")
+        say(f"{report.out}: {report.accuracy.value:.1%} right")
 
 
 def _restoration(ctx: typer.Context, model: Path) -> None:

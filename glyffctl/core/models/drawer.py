@@ -170,11 +170,16 @@ class Drawer:
                 if watch is not None:
                     watch(step)
                 yield done + len(rows) * (step.i + 1) / recipe.steps
-            if not bool(x.isfinite().all()):
-                raise ModelError("the network's output is not finite; try a smaller `guidance` or another model")
+            check_finite(x)
             pictures.append(self.pictures(x))
             done += len(rows)
         return torch.cat(pictures)
+
+
+def check_finite(x: Tensor) -> None:
+    """Raise ModelError for what is drawn if any of its numbers is not finite."""
+    if not bool(x.isfinite().all()):
+        raise ModelError("the network's output is not finite; try a smaller `guidance` or another model")
 
 
 def most_at_once(network: Network, codec: Codec, memory: int) -> int:
