@@ -207,6 +207,7 @@ function paint() {
   }
   if (naming()) nameRegions();
   overlay();
+  if (printing) copyForPaper();
   placeCard();
   countOutside();
   remember();

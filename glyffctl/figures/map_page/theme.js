@@ -31,8 +31,10 @@ for (const [kind, paper] of [["beforeprint", true], ["afterprint", false]]) wind
   printing = paper;
   redress();
   paint();
-  if (!gl || !paper) return;
-  // What WebGL paints is printed as it was in the last frame, and none comes before the paper: a copy lies above it.
+});
+
+// What WebGL paints is printed as it was in the last frame, and none may come before the paper: a copy lies above it.
+function copyForPaper() {
   pen.save();
   pen.resetTransform();
   if (lines.hidden) pen.clearRect(0, 0, lines.width, lines.height);
@@ -40,4 +42,4 @@ for (const [kind, paper] of [["beforeprint", true], ["afterprint", false]]) wind
   pen.globalCompositeOperation = "destination-over";
   pen.drawImage(canvas, 0, 0);
   pen.restore();
-});
+}
