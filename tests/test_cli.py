@@ -413,3 +413,13 @@ def test_plain_progress_comes_early_and_says_how_long_it_will_take(
     left = [int(re.search(r"about (\d+) (s|min)", line)[1]) for line in long if "left" in line]  # type: ignore[index]
     assert left[1] == 10 and left[-1] < 90
     assert lines[-1] == "Open: 2 bytes"
+
+
+def test_a_reader_that_has_left_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as nowhere:
+        done = subprocess.run(
+            [sys.executable, "-m", "glyffctl", "sample", "--help"], stdout=nowhere, stderr=subprocess.PIPE, check=False
+        )
+    assert done.stderr == b"" and done.returncode == 1

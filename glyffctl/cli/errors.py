@@ -51,6 +51,8 @@ class Commands(TyperGroup):
         except GlyffError as error:
             message, code = with_options(str(error), self.commands.get(ctx.invoked_subcommand)), error.exit_code
         except OSError as error:
+            if _reader_left():
+                raise  # typer ends without a word
             where = f"{error.filename}: " if error.filename else ""
             message, code = f"{where}{error.strerror or error}", 1
         except MemoryError:
@@ -75,6 +77,17 @@ class Commands(TyperGroup):
 
         fail(message, "error: " if code <= 2 else "")
         raise typer.Exit(code)
+
+
+def _reader_left() -> bool:
+    """Whether what reads our output, such as `head`, is gone: that is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def with_options(message: str, command: Any) -> str:
