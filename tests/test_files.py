@@ -178,6 +178,18 @@ def test_folder_appears_and_is_replaced(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "here" / "a").read_text() == "three"
 
 
+def test_a_folder_is_replaced_from_one_that_was_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, out = tmp_path / "gone", tmp_path / "out"
+    gone.mkdir()
+    out.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with atomic_folder(out) as folder:
+        (folder / "new").touch()
+    assert (out / "new").exists()
+    monkeypatch.chdir(tmp_path)
+
+
 def test_folder_that_a_link_names_is_replaced(tmp_path: Path) -> None:
     real = tmp_path / "large disk"
     make_folder(real / "data", "old")

@@ -48,8 +48,7 @@ def draw_walks(scene: DemoScene) -> MeasuredFigure:
         figure,
         f"{WALKS:,} walks of {STEPS} steps at σ = {SIGMA:g}, under the exact score of three points with the weights "
         f"{weights}. {_percent(still)} of them end within {NEAR:g} of a mode without noise, and {_percent(moving)} "
-        "with "
-        "it; in brackets are 95 % intervals.\n"
+        "with it; in brackets are 95 % intervals.\n"
         f"By chance alone, shares would differ from the true ones as much as these with p = {still.p:.1g} without "
         f"noise, and with p = {moving.p:.1g} with it.\n"
         "Samplers that start from pure noise need none on the way; their shares at the three modes are "

@@ -201,8 +201,7 @@ def _introduced(model: Model, path: Path, why: str) -> Generator[Event, None, No
     if not isinstance(model, TrainedModel):
         yield Caution(
             "the model's training data are not known: if it was trained on the held-out characters, figures are better "
-            "than "
-            "they should be",
+            "than they should be",
             "training-data-unknown",
         )
     elif model.origin.config.training.holdout < HOLDOUT:

@@ -166,8 +166,7 @@ def _cautions(made: _Made) -> Generator[Caution, None, None]:
     if count := sum(bool(prompt) and not typed(prompt) for prompt in prompts):
         yield Caution(
             f"{count:,} {'prompt has' if count == 1 else 'prompts have'} one character, or more than {LONGEST}, which "
-            "no "
-            "ligature can have: insert such glyphs by their code points",
+            "no ligature can have: insert such glyphs by their code points",
             "prompts-untyped",
             {"count": count},
         )

@@ -181,8 +181,7 @@ def draw_a_step(model: PromptedModel, glyphs: DemoGlyphs) -> Generator[Event, No
         f"σ = {TRAINED_SIGMA:g}, caption “{definition}”. This network predicts {drawer.denoiser.prediction}; the "
         f"loss of this step is "
         f"{loss:.4f}, the squared error of the glyph {errors[1]:.4f} and of the noise {errors[0]:.4f}: the first is "
-        "the "
-        f"second times σ² "
+        f"the second times σ² "
         f"(x̂0 = {c_skip:.2f}·x {'+' if c_out >= 0 else '−'} {abs(c_out):.2f}·F).",
         f"The curves show the error on glyphs of characters held out of training, as such steps are repeated with "
         f"{curves['batch']} pictures each. They were measured when a model was trained by the recipe "

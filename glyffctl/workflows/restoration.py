@@ -158,8 +158,7 @@ def _held(
     if origin is None:
         yield Caution(
             "the model's training data are not known: if it was trained on the held-out characters, figures are better "
-            "than "
-            "they should be",
+            "than they should be",
             "training-data-unknown",
         )
     elif origin.config.training.holdout < HOLDOUT:

@@ -137,6 +137,14 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def _is_here(folder: Path) -> bool:
+    """Whether this process works in `folder`; it may work in one that was deleted."""
+    try:
+        return Path.cwd().is_relative_to(folder)
+    except FileNotFoundError:
+        return False
+
+
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside `path`; on success it replaces `path`.
@@ -160,7 +168,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     try:
         if path.exists() and not path.is_dir():
             raise OutputError(f"cannot write {path}: it is a file; name a folder")
-        if path.exists() and Path.cwd().is_relative_to(target):
+        if path.exists() and _is_here(target):
             # A shell would stay in the folder that is replaced, and see neither the new one nor any file.
             raise OutputError(f"cannot write {path}: it is the folder you are in, and would be replaced; name another")
         _remove_leftovers(target)
