@@ -1,5 +1,6 @@
 """The program as a person meets it: real processes, exit codes, what is on the screen."""
 
+import fcntl
 import json
 import os
 import re
@@ -423,3 +424,14 @@ def test_a_reader_that_has_left_is_no_error() -> None:
             [sys.executable, "-m", "glyffctl", "sample", "--help"], stdout=nowhere, stderr=subprocess.PIPE, check=False
         )
     assert done.stderr == b"" and done.returncode == 1
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="the size of a pipe can be set on Linux alone")
+def test_a_reader_that_leaves_in_the_middle_is_no_error() -> None:
+    command = [sys.executable, "-m", "glyffctl", "evaluate", "--help"]
+    with subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)  # less than the help: the command waits for its reader
+        process.stdout.read(4000)
+        process.stdout.close()
+        assert process.stderr.read() == b""

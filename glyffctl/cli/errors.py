@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import sys
 import traceback
@@ -83,11 +84,15 @@ def _reader_left() -> bool:
     """Whether what reads our output, such as `head`, is gone: that is no error."""
     try:
         sys.stdout.flush()
+        if not hasattr(select, "poll"):  # Windows
+            return False
+        pipe = select.poll()  # what could not be written may be gone from the buffer: ask the pipe itself
+        pipe.register(sys.stdout.fileno(), select.POLLERR)
+        return bool(pipe.poll(0))
     except BrokenPipeError:
         return True
     except (OSError, ValueError):
-        pass
-    return False
+        return False
 
 
 def with_options(message: str, command: Any) -> str:
