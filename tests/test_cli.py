@@ -432,6 +432,8 @@ def test_a_reader_that_leaves_in_the_middle_is_no_error() -> None:
     with subprocess.Popen(command, bufsize=0, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)  # less than the help: the command waits for its reader
-        process.stdout.read(4000)
+        read = 0
+        while read < 4000:
+            read += len(process.stdout.read(4000 - read))
         process.stdout.close()
         assert process.stderr.read() == b""
