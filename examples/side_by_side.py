@@ -1,9 +1,11 @@
-"""Train the models of comparisons.md, measure them alike: side_by_side.py DATA OUT [--images N] [--jobs N] [GROUP…].
+"""Train the models of comparisons.md, measure them alike: side_by_side.py DATA OUT [--small] [--images N] [GROUP…].
 
 DATA is a folder of `glyffctl prepare` and `embed`. Every model is trained for as many pictures, with its preset and
 one thing changed, then measured by `glyffctl evaluate`. Runs, logs and evaluations lie in OUT, and what is there is
 not made again: the same command continues. It prints a table for each group, and writes OUT/trained.json, the record
 from which `glyffctl noise-demo --check` takes its claims about training, once the groups that it needs are complete.
+With `--small`, networks are those of SMALL, for glyphs of 32×32 (`prepare --size 32`): a CPU core trains one in ten
+minutes.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -86,6 +88,27 @@ GROUPS: dict[str, list[Run]] = {
     ],
     "time": [BASE, *(Run(f"time-{way}", changed=f'network.time = "{way}"') for way in ("add", "concat"))],
 }
+SMALL_BATCH, SMALL_TOWER_BATCH = 64, 256
+_WIDTHS = "network.channels = [64, 96, 96]"
+_LEVELS = "diffusion.level_mean = -0.4"  # the same shape on fewer pixels shows through less noise
+_AVERAGE = "training.ema_decay = 0.99"
+_FASTER = f"training.learning_rate = 2e-3\ntraining.warmup = 5000\n{_AVERAGE}"
+_UNET = f"network.patch = 4\nnetwork.attention = [1, 2]\n{_WIDTHS}\n{_LEVELS}\n{_FASTER}"
+SMALL = {
+    "gpu": _UNET,
+    "cpu": _UNET,
+    "dit": f"network.patch = 8\nnetwork.width = 192\nnetwork.detail = 32\n{_LEVELS}\n{_FASTER}",
+    "latent": f"network.attention = [1, 2]\n{_WIDTHS}\n{_FASTER}",
+    "vae": f"network.patch = 4\n{_WIDTHS}\n{_AVERAGE}",
+    "gan": f"network.patch = 4\n{_WIDTHS}\n{_AVERAGE}",
+    "contrastive": "network.patch = 4",
+}
+"""What `--small` changes in a preset, as TOML. The U-Net then has 4.7 million parameters, and a pass takes 0.115 GFLOP,
+as one of the transformer does."""
+SMALL_GROUPS = {
+    "networks": [BASE, *GROUPS["networks"][1:]],  # the presets gpu and cpu have the same small network
+    "latents": [BASE, Run("latent-f4", "latent", codec="codec-f4")],
+}
 COLUMNS = {
     "the radical asked for": "radical",
     "kernel distance": "distance",
@@ -102,33 +125,47 @@ COLUMNS = {
 class Workshop:
     """The folder of all runs."""
 
-    def __init__(self, data: Path, out: Path, images: int) -> None:
-        self.data, self.out, self.images = data, out, images
+    def __init__(self, data: Path, out: Path, images: int, *, small: bool) -> None:
+        self.data, self.out, self.images, self.small = data, out, images, small
         out.mkdir(parents=True, exist_ok=True)
 
-    def prepare(self, runs: Iterable[Run], jobs: int) -> None:
-        """Train the codecs and towers that `runs` need, and encode all captions with the towers."""
+    @property
+    def batch(self) -> int:
+        """Pictures a step."""
+        return SMALL_BATCH if self.small else BATCH
+
+    def needed(self, runs: Iterable[Run]) -> list[Run]:
+        """The codecs and towers that `runs` need."""
         wanted = {name for run in runs for name in (run.codec, run.encoder)}
-        with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(self.train, [run for run in CODECS + TOWERS if run.name in wanted]))
-        for run in TOWERS:
-            encoded = self.out / f"data-{run.name}"
-            if run.name in wanted and not (encoded / "embeddings.safetensors").exists():
-                shutil.copytree(self.data, encoded, dirs_exist_ok=True, ignore=shutil.ignore_patterns("embeddings*"))
-                self._command("embed", "--data", encoded, "--encoder", self.out / run.name, log=encoded)
+        return [run for run in CODECS + TOWERS if run.name in wanted]
 
     def make(self, run: Run) -> bool:
-        """Train a model and measure it; whether that went well."""
-        return self.train(run) and self.evaluate(run)
+        """Train a model and measure it, or train what others need; whether that went well."""
+        if not self.train(run):
+            return False
+        if run in TOWERS:
+            return self._encode(run)
+        return run in CODECS or self.evaluate(run)
+
+    def _encode(self, towers: Run) -> bool:
+        """Encode all captions with the text tower, unless that was done."""
+        encoded = self.out / f"data-{towers.name}"
+        if (encoded / "embeddings.safetensors").exists():
+            return True
+        shutil.copytree(self.data, encoded, dirs_exist_ok=True, ignore=shutil.ignore_patterns("embeddings*"))
+        return self._command("embed", "--data", encoded, "--encoder", self.out / towers.name, log=encoded)
 
     def train(self, run: Run) -> bool:
         """Train a model, unless it is complete."""
         settings = self.out / f"{run.name}.toml"
-        settings.write_text(f'training.precision = "auto"\n{run.changed}\n', encoding="utf-8")
+        changed = f'training.precision = "auto"\n{SMALL.get(run.preset, "") if self.small else ""}\n{run.changed}'
+        lines = dict(line.split(" = ") for line in changed.splitlines() if line)  # the last word on a name counts
+        settings.write_text("".join(f"{name} = {value}\n" for name, value in lines.items()), encoding="utf-8")
+        images, batch = self.images, self.batch
         if run in TOWERS:  # a step is cheap, and more glyphs are harder to tell apart
-            images, batch = 2 * self.images, TOWER_BATCH
-        else:
-            images, batch = self.images, CODEC_BATCH if run in CODECS else BATCH
+            images, batch = 2 * self.images, SMALL_TOWER_BATCH if self.small else TOWER_BATCH
+        elif run in CODECS:
+            batch = CODEC_BATCH
         data = self.out / f"data-{run.encoder}" if run.encoder else self.data
         codec = ("--codec", self.out / run.codec) if run.codec else ()
         folder = self.out / run.name
@@ -209,7 +246,9 @@ def dropped(run: Run) -> float:
 
 def record(shop: Workshop, groups: Iterable[str]) -> dict[str, Any]:
     """The tables of trained.json, of the groups that are complete."""
-    how = f"`examples/side_by_side.py`, {shop.images:,} pictures each in batches of {BATCH}"
+    how = f"`examples/side_by_side.py`, {shop.images:,} pictures each in batches of {shop.batch}"
+    if shop.small:
+        how = how.replace(".py`", ".py --small`") + ", glyphs of 32×32"
     tables: dict[str, list[dict[str, Any]]] = {}
     for name in groups:
         measured = [(run, shop.rows(run)) for run in GROUPS[name]]
@@ -242,22 +281,30 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=IMAGES, help="training pictures of each model; towers see twice as many"
     )
+    parser.add_argument("--small", action="store_true", help="small networks, for glyphs of 32×32 and a CPU")
     parser.add_argument("--jobs", type=int, default=1, help="commands side by side; 4 or so share a large GPU well")
     options = parser.parse_intermixed_args()
     if unknown := set(options.groups) - GROUPS.keys():
         parser.error(f"there is no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     groups = options.groups or list(GROUPS)
-    shop = Workshop(options.data, options.out, options.images)
+    if options.small:
+        GROUPS.update(SMALL_GROUPS)
+    shop = Workshop(options.data, options.out, options.images, small=options.small)
     runs = list(dict.fromkeys(run for name in groups for run in GROUPS[name]))
-    shop.prepare(runs, options.jobs)
+    made: dict[str, Future[bool]] = {}
+
+    def make(run: Run) -> bool:
+        return all(made[name].result() for name in (run.codec, run.encoder) if name) and shop.make(run)
+
     with ThreadPoolExecutor(options.jobs) as pool:
-        made = list(pool.map(shop.make, runs))
+        for run in shop.needed(runs) + runs:  # what others need is begun before them
+            made[run.name] = pool.submit(make, run)
     for name in groups:
         print(f"\n{name}\n\n{table(shop, GROUPS[name])}")
     file = options.out / "trained.json"
     file.write_text(json.dumps(record(shop, groups), indent=1) + "\n", encoding="utf-8")
     print(f"\n{file}")
-    sys.exit(0 if all(made) else 1)
+    sys.exit(0 if all(each.result() for each in made.values()) else 1)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from glyffctl.core.io.images import read_settings
 from glyffctl.figures.registry import ENTRIES, Entry, file_stem, number
 from glyffctl.figures.style import save_figure, style
 from glyffctl.workflows import noise_data, noise_guided, noise_model
+from glyffctl.workflows import noise_demo as noise_demo_module
 from glyffctl.workflows.events import Event, Progress, finish
 from glyffctl.workflows.noise_data import DemoGlyphs, make_scene
 from glyffctl.workflows.noise_demo import GUIDE, PLAIN_FIGURES, NoiseDemoOptions, NoiseDemoReport, noise_demo
@@ -241,7 +242,7 @@ def test_what_lies_in_the_folder_is_left_alone(data: Data, tmp_path: Path) -> No
     assert sorted(path.name for path in out.iterdir()) == ["01-pixels.png", joint, "index.html", "thesis.txt"]
 
 
-def test_nothing_is_written_before_all_is_drawn(data: Data, tmp_path: Path) -> None:
+def test_of_a_short_run_nothing_is_written_before_all_is_drawn(data: Data, tmp_path: Path) -> None:
     """Ctrl-C, wherever it comes."""
     options = NoiseDemoOptions(data=data.folder, out=tmp_path / "out", figures=("gaussian", "joint", "process"))
     running = noise_demo(options)
@@ -252,6 +253,34 @@ def test_nothing_is_written_before_all_is_drawn(data: Data, tmp_path: Path) -> N
                 running.throw(KeyboardInterrupt())
             break
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_long_run_the_first_figures_can_be_opened_early(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(noise_demo_module, "BETWEEN_PAGES", 0.0)
+    options = NoiseDemoOptions(data=data.folder, out=tmp_path / "out", figures=("gaussian", "joint", "process"))
+    index = options.out / "index.html"
+    running = noise_demo(options)
+    seen = []
+    for event in running:
+        seen.append(event)
+        if isinstance(event, Progress) and event.done == 2 and event.task == "Drawing figures":
+            reader = read(index)
+            assert len(reader.links) == 2 and "first 2 figures of 3" in reader.text
+            with pytest.raises(KeyboardInterrupt):
+                running.throw(KeyboardInterrupt())
+            break
+    assert [note.facts["page"] for note in of_kind(seen, "page-begun")] == [index]
+    assert [path.name for path in options.out.iterdir()] == ["index.html"]
+
+    # What an interrupted run left makes room for the first page of the next one. A whole page stays to the end.
+    events, report = follow(noise_demo(options))
+    whole = index.read_bytes()
+    assert of_kind(events, "page-begun") and b"so-far" not in whole.replace(b".so-far", b"")
+    for event in noise_demo(replace(options, seed=1)):
+        assert index.read_bytes() == whole and event not in of_kind([event], "page-begun")
+    assert index.read_bytes() != whole and read(report.page).text.count("Seed: 1") == 1
 
 
 @pytest.mark.thorough

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from html import escape as escape_markup
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from glyffctl.core.io.names import printable
@@ -69,6 +70,7 @@ class Source(NamedTuple):
     after: str
 
 
+_SO_FAR = '<p class="about so-far">'
 _FOLDER = "demo_page"
 # The parts of one script, in this order and in one scope.
 _SCRIPTS = (
@@ -88,6 +90,7 @@ def page(
     sections: Sequence[Section],
     source: Source | None = None,
     common: dict[str, Any] | None = None,
+    total: int | None = None,
 ) -> str:
     """Build the page. All text is escaped, and may hold anything.
 
@@ -97,6 +100,7 @@ def page(
         sections: its figures.
         source: the article that it follows.
         common: data for all live figures, see `live.common_data`; needed if there is one.
+        total: how many figures the page is going to have; the page says that more are coming.
     """
     numbered = list(enumerate(sections, 1))
     chapters = chapters_of([section.name for section in sections])
@@ -108,6 +112,8 @@ def page(
         contents += _contents(number, chapter, f'<ol start="{start + 1}">{links}</ol>')
         body += _opening(number, chapter) + "\n".join(_section(*each) for each in inside) + "\n"
     lines = "".join(f'<p class="about">{line}</p>' for line in [*_credit(source), *map(escape, about)])
+    if total is not None and len(sections) < total:
+        lines = f"{_SO_FAR}{_begun(len(sections), total)}</p>{lines}"
     narrow = "".join(_when_narrow(number, section) for number, section in numbered if math.isfinite(section.letters))
     data = _data("common", common or {})
     workbenches = [section.workbench for section in sections if section.workbench is not None]
@@ -136,6 +142,19 @@ def page(
 </body>
 </html>
 """
+
+
+def is_whole(path: Path) -> bool:
+    """Whether there is a file, and it is not a page of `page` to which figures were still to come."""
+    try:
+        return _SO_FAR not in path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def _begun(count: int, total: int) -> str:
+    first = "This is the first figure" if count == 1 else f"These are the first {count} figures"
+    return f"{first} of {total}. While the command draws the others, reload this page to see more."
 
 
 def _contents(number: int, chapter: Chapter | None, links: str) -> str:

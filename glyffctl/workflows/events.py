@@ -68,6 +68,7 @@ NoteKind = Literal[
     "layout-reused",
     "separation-measured",
     "glyphs-chosen",
+    "page-begun",
     "claims-measured",
     # studio
     "studio-open",

@@ -30,17 +30,17 @@ from glyffctl.figures import (
     walks,
     workbench_still,
 )
-from glyffctl.figures.demo_scene import DemoScene, Live, MeasuredAnimation, MeasuredFigure
+from glyffctl.figures.demo_scene import DemoScene, MeasuredAnimation, MeasuredFigure
 from glyffctl.figures.inline import still
 from glyffctl.figures.live import LIVE, common_data, live_frames, live_guesses
-from glyffctl.figures.page import Section, Source, page
+from glyffctl.figures.page import Section, Source, is_whole, page
 from glyffctl.figures.pixel_grid import draw_pixels
 from glyffctl.figures.registry import ENTRIES, NAMES, Entry, file_stem
 from glyffctl.figures.style import save_figure, smallest_lettering, style
 from glyffctl.figures.workbench_html import workbench
 from glyffctl.workflows.enlarge import Enlarger
 from glyffctl.workflows.enlarge_options import EnlargeOptions
-from glyffctl.workflows.events import Caution, Event, Progress
+from glyffctl.workflows.events import Caution, Event, Note, Progress
 from glyffctl.workflows.noise_between import BETWEEN_FIGURES
 from glyffctl.workflows.noise_data import DemoGlyphs, gather_glyphs, make_scene
 from glyffctl.workflows.noise_guided import GUIDED_FIGURES
@@ -49,6 +49,8 @@ from glyffctl.workflows.noise_model import MODEL_FIGURES, PROMPT, PromptedModel,
 from glyffctl.workflows.noise_stages import STAGE_FIGURES
 
 PAGE = "index.html"
+BETWEEN_PAGES = 10.0
+"""Seconds of drawing after which a page with the figures so far is written."""
 GUIDE = Source(
     "These figures follow “A Visual Guide to How Diffusion Models Work”, an article built on the ",
     "glyffuser",
@@ -147,14 +149,10 @@ class NoiseDemoOptions:
 
 @dataclass(frozen=True)
 class _SavedFigure:
-    """A figure in a file, what was measured for it, its width and smallest lettering in CSS pixels, its live form."""
+    """A figure in a file, and its section of the page."""
 
-    entry: Entry
     file: Path
-    measured: str
-    width: int
-    letters: float
-    live: Live | None
+    section: Section
 
 
 @dataclass(frozen=True)
@@ -177,7 +175,11 @@ class NoiseDemoReport:
 
 
 def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoReport]:
-    """Draw the figures and the page. Nothing is written before all are drawn; other files in `out` are kept.
+    """Draw the figures and the page.
+
+    A page with the figures that are drawn is there after a few seconds, and is replaced as more come; a whole page of
+    before stays until the new one is complete. The figures' files are written when all are drawn. Other files in `out`
+    are kept.
 
     Raises:
         GlyffError: the data, a font, the model or the output cannot be used.
@@ -201,13 +203,23 @@ def noise_demo(options: NoiseDemoOptions) -> Generator[Event, None, NoiseDemoRep
         wanted = [entry for entry in wanted if not entry.needs_model]
     else:
         model, wanted = yield from _fitting(model, wanted, options)
+    about = _about(options, glyphs, scene, model)
+    shown = math.inf if is_whole(options.out / PAGE) else time.monotonic()
+    told = False
     with tempfile.TemporaryDirectory(prefix="glyffctl-") as place, style(options.font):
         made: list[_SavedFigure] = []
         for done, entry in enumerate(wanted):
+            if made and time.monotonic() - shown >= BETWEEN_PAGES:
+                _save_page(options.out, about, scene, made, len(wanted))
+                shown = time.monotonic()
+                if not told:
+                    told = True
+                    early = f"{options.out / PAGE} has the first figures already; reload it to see more"
+                    yield Note(early, "page-begun", {"page": options.out / PAGE})
             yield Progress("Drawing figures", done, len(wanted), "figures", entry.title)
             made.append((yield from _draw(entry, scene, glyphs, model, Path(place), options)))
         yield Progress("Drawing figures", len(wanted), len(wanted), "figures")
-        return _write(options, glyphs, scene, model, made, started)
+        return _write(options, glyphs, scene, about, made, started)
 
 
 def _fitting(
@@ -326,57 +338,69 @@ def _draw(
         "seed": options.seed,
         **({"prompt": options.prompt} if entry.needs_model else {}),
     }
+    file = folder / f"{file_stem(entry)}.{'png' if isinstance(drawn, MeasuredFigure) else 'gif'}"
     if isinstance(drawn, MeasuredFigure):
-        file = folder / f"{file_stem(entry)}.png"
         save_figure(file, drawn.figure, settings)
-        letters = smallest_lettering(drawn.figure) * CSS_PIXELS / 72
         live = drawn.live or live
-        return _SavedFigure(entry, file, drawn.measured, round(drawn.figure.get_figwidth() * CSS_PIXELS), letters, live)
-    file = folder / f"{file_stem(entry)}.gif"
-    save_gif(file, drawn.frames, GIF_FPS)
-    live = live_frames(drawn.frames, drawn.levels, f"{entry.title}: sixteen pictures at this step")
-    return _SavedFigure(entry, file, drawn.measured, drawn.frames[0].width, math.inf, live)
+        width, letters = round(drawn.figure.get_figwidth() * CSS_PIXELS), smallest_lettering(drawn.figure)
+    else:
+        save_gif(file, drawn.frames, GIF_FPS)
+        live = live_frames(drawn.frames, drawn.levels, f"{entry.title}: sixteen pictures at this step")
+        width, letters = drawn.frames[0].width, math.inf
+    moved = (
+        workbench(workbench_still.ink(scene), scene.name, options.schedule, options.seed)
+        if entry.name == WORKBENCH
+        else None
+    )
+    section = Section(
+        entry.name, entry.title, entry.see, entry.alt, drawn.measured,
+        still(file), "image/webp", width, letters * CSS_PIXELS / 72, live, moved,
+    )  # fmt: skip
+    return _SavedFigure(file, section)
+
+
+def _about(options: NoiseDemoOptions, glyphs: DemoGlyphs, scene: DemoScene, model: PromptedModel | None) -> list[str]:
+    """The paragraphs at the top of the page."""
+    return [
+        "Every picture on this page is computed, either when the page was made or as you move it, and from real glyphs "
+        "wherever it shows glyphs; nothing is a sketch. The numbers under the pictures were measured when the page was "
+        "made, unless they say otherwise.",
+        f"Glyphs: {glyphs.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
+        + (f" Model: {model_name(model.path).name}, prompt “{model.prompt}”." if model is not None else ""),
+    ]
 
 
 def _write(
     options: NoiseDemoOptions,
     glyphs: DemoGlyphs,
     scene: DemoScene,
-    model: PromptedModel | None,
+    about: list[str],
     made: list[_SavedFigure],
     started: float,
 ) -> NoiseDemoReport:
     """Write the files into `out`, the page last."""
     contents = [(each, each.file.read_bytes()) for each in made]
-    sections = [
-        Section(
-            each.entry.name, each.entry.title, each.entry.see, each.entry.alt, each.measured,
-            still(each.file), "image/webp", each.width, each.letters, each.live,
-            workbench(workbench_still.ink(scene), scene.name, options.schedule, options.seed)
-            if each.entry.name == WORKBENCH else None,
-        )
-        for each in made
-    ]  # fmt: skip
-    about = [
-        "Every picture on this page is computed, either when the page was made or as you move it, and from real glyphs "
-        "wherever it shows glyphs; nothing is a sketch. The numbers under the pictures were measured when the page was "
-        "made, "
-        "unless they say otherwise.",
-        f"Glyphs: {glyphs.source}. Shown: {scene.name}. Schedule: {options.schedule}. Seed: {options.seed}."
-        + (f" Model: {model_name(model.path).name}, prompt “{model.prompt}”." if model is not None else ""),
-    ]
-    try:
-        options.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"cannot write {options.out}: {reason(error)}") from error
+    _make_folder(options.out)
     reports = []
     for each, data in contents:
         _save(options.out / each.file.name, data)
-        reports.append(FigureReport(each.entry.name, options.out / each.file.name, each.measured))
-    _save(
-        options.out / PAGE, page("How diffusion works, on glyphs", about, sections, GUIDE, common_data(scene)).encode()
-    )
+        reports.append(FigureReport(each.section.name, options.out / each.file.name, each.section.measured))
+    _save_page(options.out, about, scene, made, len(made))
     return NoiseDemoReport(options.out / PAGE, reports, glyphs.source, time.monotonic() - started)
+
+
+def _save_page(out: Path, about: list[str], scene: DemoScene, made: list[_SavedFigure], total: int) -> None:
+    """Write the page of the figures that are `made`, of `total`."""
+    _make_folder(out)
+    title, sections = "How diffusion works, on glyphs", [each.section for each in made]
+    _save(out / PAGE, page(title, about, sections, GUIDE, common_data(scene), total).encode())
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {out}: {reason(error)}") from error
 
 
 def _save(path: Path, data: bytes) -> None:
