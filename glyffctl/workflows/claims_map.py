@@ -11,7 +11,7 @@ from torch import Tensor
 
 from glyffctl.core.atlas.layout import Map, MapSettings, load_map
 from glyffctl.core.atlas.neighbors import nearest
-from glyffctl.core.atlas.separation import left_right_labels, separation
+from glyffctl.core.atlas.separation import VOTES, left_right_labels, separation
 from glyffctl.core.data.dataset import GlyphSet
 from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.data.radicals import labels
@@ -21,7 +21,6 @@ from glyffctl.core.theory import data_claims
 from glyffctl.core.theory.claims import Claim
 from glyffctl.workflows.events import Event, with_fraction
 
-VOTES = 15
 ASKED = 1000
 """Glyphs whose neighbours are looked at."""
 _RESAMPLES = 500

@@ -1,4 +1,4 @@
-"""The objectives of what drew before diffusion: variational autoencoders and generative adversarial networks.
+"""The objectives of models from before diffusion: variational autoencoders and generative adversarial networks.
 
 Every draw belongs to a global sample number: its glyph, its caption, its latent, and the noise of its picture.
 """
