@@ -88,6 +88,13 @@ GROUPS: dict[str, list[Run]] = {
     ],
     "time": [BASE, *(Run(f"time-{way}", changed=f'network.time = "{way}"') for way in ("add", "concat"))],
 }
+
+
+def dropped(run: Run) -> float:
+    """The share of captions that a run of the group `dropout` drops."""
+    return float(run.changed.split("=")[1]) if run.changed else 0.1
+
+
 SMALL_BATCH, SMALL_TOWER_BATCH = 64, 256
 _WIDTHS = "network.channels = [64, 96, 96]"
 _LEVELS = "diffusion.level_mean = -0.4"  # the same shape on fewer pixels shows through less noise
@@ -106,6 +113,7 @@ SMALL = {
 """What `--small` changes in a preset, as TOML. The U-Net then has 4.7 million parameters, and a pass takes 0.115 GFLOP,
 as one of the transformer does."""
 SMALL_GROUPS = {
+    "dropout": [run for run in GROUPS["dropout"] if run.seed == 0 or run is AGAIN or dropped(run) in (0.0, 0.2)],
     "networks": [BASE, *GROUPS["networks"][1:]],  # the presets gpu and cpu have the same small network
     "latents": [BASE, Run("latent-f4", "latent", codec="codec-f4")],
 }
@@ -237,11 +245,6 @@ def table(shop: Workshop, runs: list[Run]) -> str:
     real = next(filter(None, measured.values()), {})
     lines.append(["real glyphs", *(cell(real.get(column), "real") for column in COLUMNS.values())])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def dropped(run: Run) -> float:
-    """The share of captions that a run of the group `dropout` drops."""
-    return float(run.changed.split("=")[1]) if run.changed else 0.1
 
 
 def record(shop: Workshop, groups: Iterable[str]) -> dict[str, Any]:
