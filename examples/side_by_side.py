@@ -24,7 +24,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import glyffctl
+from glyffctl.core.estimates import mean
 
 BATCH, CODEC_BATCH, TOWER_BATCH, IMAGES = 128, 64, 1024, 204_800
 COUNT, PICTURES = 8, 256  # pictures of a prompt, and of held-out definitions
@@ -199,6 +202,11 @@ class Workshop:
         figures = json.loads(self._measured(run).read_text(encoding="utf-8"))["figures"]
         return {COLUMNS[row["name"]]: row for row in figures if row["name"] in COLUMNS}
 
+    def by_prompt(self, run: Run) -> dict[str, float]:
+        """The share of pictures with the radical asked for, of each prompt."""
+        prompts = json.loads(self._measured(run).read_text(encoding="utf-8"))["prompts"]
+        return {row["prompt"]: row["found"]["value"] for row in prompts}
+
     def seconds(self, run: Run) -> float:
         """For one picture, in sheets of 16, the loading left out."""
         model = glyffctl.load(self.out / run.name)
@@ -234,16 +242,27 @@ def cell(row: Mapping[str, Any] | None, of: str = "model") -> str:
     value, low, high = (row[of][name] for name in ("value", "low", "high"))
     if row["unit"] == "share":
         return f"{100 * value:.1f} % ({100 * low:.1f}–{100 * high:.1f})"
-    return f"{value:.3g} ({low:.3g}–{high:.3g})"
+    return f"{value:#.3g} ({low:#.3g}–{high:#.3g})"
+
+
+def beside(shop: Workshop, run: Run, other: Run) -> str:
+    """By how much more of the pictures have the radical asked for than of another run's, prompt by prompt."""
+    if not shop.rows(run) or not shop.rows(other) or run is other:
+        return ""
+    own, others = shop.by_prompt(run), shop.by_prompt(other)
+    more = mean(100 * torch.tensor([own[prompt] - others[prompt] for prompt in own]).double())
+    return f"{more.value:+.1f} ({more.low:+.1f} to {more.high:+.1f})".replace("-", "−")
 
 
 def table(shop: Workshop, runs: list[Run]) -> str:
     """What was measured on each of `runs`, and on real glyphs."""
-    lines = [["", *COLUMNS.values()], ["---"] * (len(COLUMNS) + 1)]
-    measured = {run.name: shop.rows(run) for run in runs}
-    lines += [[name, *(cell(rows.get(column)) for column in COLUMNS.values())] for name, rows in measured.items()]
-    real = next(filter(None, measured.values()), {})
-    lines.append(["real glyphs", *(cell(real.get(column), "real") for column in COLUMNS.values())])
+    lines = [["", *COLUMNS.values(), "radical, points more than the first"], ["---"] * (len(COLUMNS) + 2)]
+    for run in runs:
+        rows = shop.rows(run)
+        cells = [cell(rows.get(column)) for column in COLUMNS.values()]
+        lines.append([run.name, *cells, beside(shop, run, runs[0])])
+    real: dict[str, Any] = next(filter(None, map(shop.rows, runs)), {})
+    lines.append(["real glyphs", *(cell(real.get(column), "real") for column in COLUMNS.values()), ""])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
