@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from glyffctl.core.atlas.layout import Map, MapSettings, save_map
 from glyffctl.core.atlas.neighbors import project
@@ -22,13 +25,14 @@ from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.theory import model_claims, text_claims, training_claims
 from glyffctl.core.theory.claims import Claim, Verdict
+from glyffctl.display.claim_list import judged, show_claims, whence
 from glyffctl.figures.claim_text import _MISSING, _TEXTS, claim_text
 from glyffctl.figures.claims import PARTS, REGISTER
 from glyffctl.figures.claims.entry import SOURCES, fill
 from glyffctl.workflows import claims_map, claims_model, claims_text, noise_check
 from glyffctl.workflows.claim_records import CLAIMS_FILE, TRAINED_FILE, as_plain, read_claims, read_trained
 from glyffctl.workflows.events import Result, finish
-from glyffctl.workflows.noise_check import MISSING
+from glyffctl.workflows.noise_check import MISSING, CheckReport
 from glyffctl.workflows.noise_model import load_prompted_model
 from tests.conftest import Workshop
 from tests.toys import eps
@@ -129,6 +133,41 @@ def test_what_ships_is_of_the_weights_that_ship_and_has_words() -> None:
             check_sentences(claim.name, said.found)
     for measured in (*record.measured.values(), *trained.measured.values()):
         assert re.match(r"\d{4}-\d\d-\d\d, .", measured)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> CheckReport:
+    """All statements, with what the records say of some of them."""
+    record, checked = read_claims(pretrained(CLAIMS_FILE)), []
+    for part in PARTS:
+        for entry in part.entries:
+            claim = record.claims.get(entry.name, Claim(entry.name, "not measured here", missing="training"))
+            measured = record.measured.get(entry.name, "")
+            checked.append(noise_check._in_words(claim, part.title, "in a folder", measured))
+    return CheckReport(checked, "3 of the 4 in a folder", 1.0)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_claims_are_shown_in_lines_that_fit(shipped: CheckReport, width: int) -> None:
+    console = Console(width=width, record=True, file=StringIO())
+    show_claims(shipped, console)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    for claim in shipped.claims:
+        assert f"{claim.says} {judged(claim)} {claim.found} {whence(claim)}" in text
+    assert not any(re.match(r"\s*[%=]", line) for line in lines)
+
+
+def test_the_page_has_all_that_was_measured(shipped: CheckReport, capsys: pytest.CaptureFixture[str]) -> None:
+    page = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "claims_page.py"))
+    page["write"](json.loads(json.dumps(asdict(shipped))), "3 glyphs of Noto Sans")
+    text = " ".join(capsys.readouterr().out.replace("\n> ", " ").split())
+    assert "3 glyphs of Noto Sans" in text and "folder" not in text.replace("data folder", "")
+    for claim in shipped.claims:
+        assert f"**{claim.says}** *{judged(claim).partition(':')[0]}" in text and claim.correction in text
+        assert whence(claim) in text and (claim.found in text or claim.name == "glyphs")
+    assert all(f"## {part.title}" in text for part in PARTS)
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
