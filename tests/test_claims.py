@@ -173,7 +173,7 @@ def test_every_claim_has_words_with_its_numbers(glyphs: Tensor) -> None:
         assert text.says and re.search(r"\d", text.found) and "nan" not in text.found
         assert bool(text.correction) == (claim.verdict != "holds"), claim.name
     assert "5,000 somewhere" in claim_text(measured[0], "somewhere").found
-    assert "64 of 64 (94% to 100%)" in claim_text(claims.one_step(every, none, none)).found
+    assert "64 of 64 (94–100 %)" in claim_text(claims.one_step(every, none, none)).found
 
 
 def test_a_claim_is_not_upheld_by_a_wide_interval() -> None:

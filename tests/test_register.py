@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from glyffctl.core.atlas.layout import Map, MapSettings, save_map
 from glyffctl.core.atlas.neighbors import project
@@ -22,13 +25,14 @@ from glyffctl.core.io.bundled import pretrained
 from glyffctl.core.models.checkpoint import load_model
 from glyffctl.core.theory import model_claims, text_claims, training_claims
 from glyffctl.core.theory.claims import Claim, Verdict
-from glyffctl.figures.claim_text import _TEXTS, claim_text
+from glyffctl.display.claim_list import judged, show_claims, whence
+from glyffctl.figures.claim_text import _MISSING, _TEXTS, claim_text
 from glyffctl.figures.claims import PARTS, REGISTER
 from glyffctl.figures.claims.entry import SOURCES, fill
 from glyffctl.workflows import claims_map, claims_model, claims_text, noise_check
 from glyffctl.workflows.claim_records import CLAIMS_FILE, TRAINED_FILE, as_plain, read_claims, read_trained
 from glyffctl.workflows.events import Result, finish
-from glyffctl.workflows.noise_check import MISSING
+from glyffctl.workflows.noise_check import MISSING, CheckReport
 from glyffctl.workflows.noise_model import load_prompted_model
 from tests.conftest import Workshop
 from tests.toys import eps
@@ -70,17 +74,48 @@ FAMILIES = [
 def test_the_register_has_an_entry_for_each_statement_and_says_where_it_stands() -> None:
     entries = [entry for part in PARTS for entry in part.entries]
     assert len(entries) == len(REGISTER) >= 45
-    assert all(entry.says and entry.place.endswith(".") and entry.source in SOURCES for entry in entries)
+    assert all(entry.source in SOURCES for entry in entries)
     for entry in entries:
         assert bool(entry.found) != (entry.name in _TEXTS or entry.name == "glyphs"), entry.name
         assert not entry.found or entry.correction or entry.instead, entry.name
     assert {*MISSING, *training_claims.TRAINED} <= REGISTER.keys()
 
 
-def test_templates_show_intervals_and_minus_signs() -> None:
-    claim = Claim("x", "holds", {"a b": Estimate(0.5, 0.25, 0.75, 8), "c": Estimate(-1, -2, 0, 3)}, {"d": -0.004})
-    text = fill("{e[a b]:.0%} {e[a b]:share} {e[a b]:count} {e[c]:.1f} {n[d]:.3f} dpmpp-2m {n[d]:.0e}", claim)
-    assert text == "50% (25% to 75%) 4 of 8 (25% to 75%) 8 −1.0 (−2.0 to 0.0) −0.004 dpmpp-2m −4e-03"
+def test_the_words_of_the_register_are_sentences_of_a_length_that_is_read_at_once() -> None:
+    """Statements, places and findings are whole sentences; what is right instead goes on after a colon."""
+    for entry in REGISTER.values():
+        for text in filter(None, (entry.says, entry.place, entry.found)):
+            check_sentences(entry.name, text)
+        for clause in filter(None, (entry.correction, entry.instead)):
+            assert clause[-1] != "." and not clause.split()[0].istitle() and len(words(clause)) <= 40, (
+                entry.name,
+                clause,
+            )
+            assert len(words(clause)) >= 4, (entry.name, clause)
+    for text in _MISSING.values():
+        check_sentences("missing", text)
+
+
+def words(text: str) -> list[str]:
+    """Those of a text, where a number with its interval is one."""
+    return re.sub(r"\{[^}]*\}|\([^()]*\)", "0", text).split()
+
+
+def check_sentences(name: str, text: str) -> None:
+    sentences = re.split(r"(?<=[.?!]) ", text)
+    assert text[0] in "“{" or text[0].isupper() or text[0].isdigit() or text[0] in "γ√", (name, text)
+    assert text[-1] == "." and "  " not in text and len(sentences) <= 6, (name, text)
+    for sentence in sentences:
+        assert 2 <= len(words(sentence)) <= 36 and sentence.count(";") <= 1, (name, sentence)
+
+
+def test_templates_show_numbers_and_intervals_as_they_are_read() -> None:
+    claim = Claim(
+        "x", "holds", {"a b": Estimate(0.5, 0.25, 0.75, 8), "c": Estimate(-1, -2, 0, 3)}, {"d": -0.004, "z": 0}
+    )
+    text = fill("{e[a b]:.0%} {e[a b]:share} {e[a b]:count} {e[c]:.1f} {e[c]:.0%} {n[d]:.3f} dpmpp-2m", claim)
+    assert text == "50 % (25–75) 4 of 8 (25–75 %) 8 −1.0 (−2.0 to 0.0) −100 % (−200 to 0) −0.004 dpmpp-2m"
+    assert fill("{n[d]:.0e} {n[z]:.0e} {e[a b]:.0e}", claim) == "−4 × 10⁻³ 0 5 × 10⁻¹ (2 × 10⁻¹ to 8 × 10⁻¹)"
 
 
 def test_what_ships_is_of_the_weights_that_ship_and_has_words() -> None:
@@ -93,9 +128,46 @@ def test_what_ships_is_of_the_weights_that_ship_and_has_words() -> None:
     for claim in (*record.claims.values(), *trained.claims.values()):
         for verdict in VERDICTS:  # every template has its numbers, whatever the verdict
             said = claim_text(replace(claim, verdict=verdict), "somewhere")
-            assert re.search(r"\d", said.found) and "nan" not in said.found and "{" not in said.found + said.correction
+            assert re.search(r"\d", said.found) and "nan" not in said.found
+            assert not re.search(r"[{}]|\d[%e]|(?<!\w)-\d", said.found + said.correction), claim.name
+            check_sentences(claim.name, said.found)
     for measured in (*record.measured.values(), *trained.measured.values()):
         assert re.match(r"\d{4}-\d\d-\d\d, .", measured)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> CheckReport:
+    """All statements, with what the records say of some of them."""
+    record, checked = read_claims(pretrained(CLAIMS_FILE)), []
+    for part in PARTS:
+        for entry in part.entries:
+            claim = record.claims.get(entry.name, Claim(entry.name, "not measured here", missing="training"))
+            measured = record.measured.get(entry.name, "")
+            checked.append(noise_check._in_words(claim, part.title, "in a folder", measured))
+    return CheckReport(checked, "3 of the 4 in a folder", 1.0)
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_claims_are_shown_in_lines_that_fit(shipped: CheckReport, width: int) -> None:
+    console = Console(width=width, record=True, file=StringIO())
+    show_claims(shipped, console)
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    for claim in shipped.claims:
+        assert f"{claim.says} {judged(claim)} {claim.found} {whence(claim)}" in text
+    assert not any(re.match(r"\s*[%=]", line) for line in lines)
+
+
+def test_the_page_has_all_that_was_measured(shipped: CheckReport, capsys: pytest.CaptureFixture[str]) -> None:
+    page = runpy.run_path(str(Path(__file__).parents[1] / "examples" / "claims_page.py"))
+    page["write"](json.loads(json.dumps(asdict(shipped))), "3 glyphs of Noto Sans")
+    text = " ".join(capsys.readouterr().out.replace("\n> ", " ").split())
+    assert "3 glyphs of Noto Sans" in text and "folder" not in text.replace("data folder", "")
+    for claim in shipped.claims:
+        assert f"**{claim.says}** *{judged(claim).partition(':')[0]}" in text and claim.correction in text
+        assert whence(claim) in text and (claim.found in text or claim.name == "glyphs")
+    assert all(f"## {part.title}" in text for part in PARTS)
 
 
 def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:

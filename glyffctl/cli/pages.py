@@ -175,7 +175,7 @@ def noise_demo(
 
         checked = run(check_claims(options), as_json=json)
         if not json:
-            from glyffctl.display.claim_table import show_claims
+            from glyffctl.display.claim_list import show_claims
 
             show_claims(checked)
         return
