@@ -2,10 +2,10 @@
 
 DATA is a folder of `glyffctl prepare` and `embed`. Every model is trained for as many pictures, with its preset and
 one thing changed, then measured by `glyffctl evaluate`. Runs, logs and evaluations lie in OUT, and what is there is
-not made again: the same command continues. It prints a table for each group, and writes OUT/trained.json, the record
-from which `glyffctl noise-demo --check` takes its claims about training, once the groups that it needs are complete.
-With `--small`, networks are those of SMALL, for glyphs of 32×32 (`prepare --size 32`): a CPU core trains one in ten
-minutes.
+not made again: the same command continues. It prints a table for each group, draws some pictures of its runs as
+OUT/GROUP.png, and writes OUT/trained.json, the record from which `glyffctl noise-demo --check` takes its claims about
+training, once the groups that it needs are complete. With `--small`, networks are those of SMALL, for glyphs of 32×32
+(`prepare --size 32`): a CPU core trains one in ten minutes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import glyffctl
 from glyffctl.core.estimates import mean
+from glyffctl.figures.model_figures import draw_picture_table
+from glyffctl.figures.style import save_figure, style
 
 BATCH, CODEC_BATCH, TOWER_BATCH, IMAGES = 128, 64, 1024, 204_800
 COUNT, PICTURES = 8, 256  # pictures of a prompt, and of held-out definitions
+PROMPTS = ("water", "tree", "fish", "bird", "to speak", "fire", "a mountain", "silk")  # of the pictures
 TIMED = 5  # sheets of 16; the first is not counted
 
 
@@ -294,6 +298,17 @@ def _columns(rows: Mapping[str, Mapping[str, Any]], *names: str) -> dict[str, li
     return {name: plain(rows[name]["model"]) for name in names}
 
 
+def picture(shop: Workshop, runs: list[Run], file: Path) -> None:
+    """Draw two pictures of each prompt by each of `runs`, from the same noise."""
+    cells = []
+    for run in runs:
+        model = glyffctl.load(shop.out / run.name)
+        pictures = [model.draw(prompt, count=2, seed=4) for prompt in PROMPTS]
+        cells.append([(torch.stack([torch.from_numpy(np.array(each)) for each in pair]), "") for pair in pictures])
+    with style(None):
+        save_figure(file, draw_picture_table([run.name for run in runs], PROMPTS, cells))
+
+
 def main() -> None:
     """Train, measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -323,6 +338,8 @@ def main() -> None:
             made[run.name] = pool.submit(make, run)
     for name in groups:
         print(f"\n{name}\n\n{table(shop, GROUPS[name])}")
+        if all(made[run.name].result() for run in GROUPS[name]):
+            picture(shop, GROUPS[name], options.out / f"{name}.png")
     file = options.out / "trained.json"
     file.write_text(json.dumps(record(shop, groups), indent=1) + "\n", encoding="utf-8")
     print(f"\n{file}")
