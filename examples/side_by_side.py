@@ -299,12 +299,12 @@ def _columns(rows: Mapping[str, Mapping[str, Any]], *names: str) -> dict[str, li
 
 
 def picture(shop: Workshop, runs: list[Run], file: Path) -> None:
-    """Draw two pictures of each prompt by each of `runs`, from the same noise."""
+    """Draw a picture of each prompt by each of `runs`, down a column from the same noise."""
     cells = []
     for run in runs:
         model = glyffctl.load(shop.out / run.name)
-        pictures = [model.draw(prompt, count=2, seed=4) for prompt in PROMPTS]
-        cells.append([(torch.stack([torch.from_numpy(np.array(each)) for each in pair]), "") for pair in pictures])
+        drawn = [np.array(model.draw(prompt, seed=seed)[0]) for seed, prompt in enumerate(PROMPTS)]
+        cells.append([(torch.from_numpy(each)[None], "") for each in drawn])
     with style(None):
         save_figure(file, draw_picture_table([run.name for run in runs], PROMPTS, cells))
 
