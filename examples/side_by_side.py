@@ -209,7 +209,7 @@ class Workshop:
     def by_prompt(self, run: Run) -> dict[str, float]:
         """The share of pictures with the radical asked for, of each prompt."""
         prompts = json.loads(self._measured(run).read_text(encoding="utf-8"))["prompts"]
-        return {row["prompt"]: row["found"]["value"] for row in prompts}
+        return dict(sorted((row["prompt"], row["found"]["value"]) for row in prompts))
 
     def seconds(self, run: Run) -> float:
         """For one picture, in sheets of 16, the loading left out."""
@@ -281,9 +281,9 @@ def record(shop: Workshop, groups: Iterable[str]) -> dict[str, Any]:
         if not all(rows for _, rows in measured):
             continue
         if name == "dropout":
-            tables[name] = [{"dropout": dropped(run), **_columns(rows, "radical")} for run, rows in measured]
+            tables[name] = [{"dropout": dropped(run), **_radicals(shop, run)} for run, _ in measured]
         elif name == "contrastive":
-            tables[name] = [{"contrastive": bool(run.encoder), **_columns(rows, "radical")} for run, rows in measured]
+            tables[name] = [{"contrastive": bool(run.encoder), **_radicals(shop, run)} for run, _ in measured]
         elif name == "families":
             tables[name] = [
                 {"family": run.name.split("-")[0], "seed": run.seed, "seconds": round(shop.seconds(run), 5)}
@@ -292,6 +292,10 @@ def record(shop: Workshop, groups: Iterable[str]) -> dict[str, Any]:
             ]
             tables[name].append({"family": "real", "grey": plain(measured[0][1]["grey"]["real"])})
     return {name: {"measured": date.today().isoformat(), "how": how, "rows": rows} for name, rows in tables.items()}
+
+
+def _radicals(shop: Workshop, run: Run) -> dict[str, Any]:
+    return {"seed": run.seed, "prompts": [round(share, 5) for share in shop.by_prompt(run).values()]}
 
 
 def _columns(rows: Mapping[str, Mapping[str, Any]], *names: str) -> dict[str, list[float]]:

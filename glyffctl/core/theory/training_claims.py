@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from glyffctl.core.estimates import Estimate
+from glyffctl.core.estimates import Estimate, mean
 from glyffctl.core.theory.claims import Claim, Verdict, corrected, holds
 
 Rows = Sequence[Mapping[str, Any]]
@@ -27,35 +28,56 @@ def pooled(rows: Iterable[Mapping[str, Any]], name: str) -> Estimate:
     return Estimate(centre, low, high, sum(each.count for each in values))
 
 
+def _share(rows: Rows) -> Estimate:
+    """The share of pictures with the radical asked for: the mean over prompts of the mean over runs."""
+    return mean(_by_prompt(rows))
+
+
+def _difference(rows: Rows, others: Rows) -> Estimate:
+    """By how much that share is larger than that of other runs, prompt by prompt."""
+    return mean(_by_prompt(rows) - _by_prompt(others))
+
+
+def _by_prompt(rows: Rows) -> Tensor:
+    """(prompts,): of each prompt the mean over runs."""
+    return torch.tensor([row["prompts"] for row in rows], dtype=torch.float64).mean(0)
+
+
 def dropout(rows: Rows) -> Claim:
     """Dropping 10 to 20 % of the captions is enough for guidance: radicals drawn, by the share that was dropped.
 
+    Shares are compared prompt by prompt; their intervals know of the scatter between prompts, not of that between runs.
+
     Args:
-        rows: with "dropout" from 0 to 1, and "radical", the share of pictures with the radical of their prompt under
-            guidance; several with the same "dropout" are runs with other seeds. 0, 0.1 and 0.2 must be there.
+        rows: with "dropout" from 0 to 1, and "prompts", for each prompt the share of pictures under guidance that have
+            its radical; several with the same "dropout" are runs with other seeds. 0, 0.1 and 0.2 must be there.
     """
     by_share = defaultdict(list)
     for row in rows:
         by_share[float(row["dropout"])].append(row)
-    estimates = {f"{part:.0%}": pooled(by_share[part], "radical") for part in sorted(by_share)}
-    advised = [estimates[f"{part:.0%}"] for part in ADVISED]
-    best = max(each.low for each in estimates.values())
-    enough = all(each.high >= best for each in advised)
-    needed = estimates["0%"].high < max(each.low for each in advised)
+    if missing := {0.0, *ADVISED} - by_share.keys():
+        raise KeyError(f"no model with {min(missing):.0%} dropped")
+    estimates = {f"{part:.0%}": _share(by_share[part]) for part in sorted(by_share)}
+    for part in ADVISED:
+        estimates[f"{part:.0%} less 0%"] = _difference(by_share[part], by_share[0.0])
+    others = [of for part, of in by_share.items() if part not in ADVISED]
+    enough = not any(_difference(of, by_share[part]).low > 0 for of in others for part in ADVISED)
+    needed = all(estimates[f"{part:.0%} less 0%"].low > 0 for part in ADVISED)
     return Claim("dropout", holds(True) if enough and needed else corrected(enough), estimates)
 
 
 def contrastive(rows: Rows) -> Claim:
     """A text encoder need not have been trained beside pictures: radicals drawn, by the encoder of the text.
 
+    With a correction where one that was does better, and the other draws at least half as many.
+
     Args:
-        rows: with "contrastive", true or false, and "radical" as for `dropout`.
+        rows: with "contrastive", true or false, and "prompts" as for `dropout`.
     """
-    without, trained = (
-        pooled([row for row in rows if bool(row["contrastive"]) is kind], "radical") for kind in (False, True)
-    )
-    verdict = holds(without.high >= trained.low)
-    return Claim("contrastive", verdict, {"text alone": without, "contrastive": trained})
+    without, trained = ([row for row in rows if bool(row["contrastive"]) is kind] for kind in (False, True))
+    estimates = {"text alone": _share(without), "contrastive": _share(trained), "more": _difference(trained, without)}
+    half = estimates["text alone"].value >= estimates["contrastive"].value / 2
+    return Claim("contrastive", holds(True) if estimates["more"].low <= 0 else corrected(half), estimates)
 
 
 def _family(rows: Rows, name: str) -> list[Mapping[str, Any]]:

@@ -53,7 +53,8 @@ ENTRIES = (
         "The comparison of three families of models gives this as a weakness of a GAN.",
         "lesson",
         found="Recall is the share of real glyphs with a drawn picture near them. It is {e[GAN]:.0%} for a GAN, and "
-        "{e[diffusion]:.0%} for diffusion.",
+        "{e[diffusion]:.0%} for diffusion, after training on as many pictures. Other settings may make a GAN lose "
+        "fewer.",
         instead="it recalls as many real glyphs as diffusion does",
     ),
     Entry(

@@ -51,10 +51,14 @@ ENTRIES = (
         "contrastive",
         "A text encoder need not have been trained together with pictures.",
         "This is a remark on two models: one has such an encoder, and the other has not.",
-        found="Models were trained with two kinds of text encoder. {e[text alone]:.1%} of the pictures have the "
-        "radical of their prompt with an encoder of texts alone, and {e[contrastive]:.1%} with one that was trained "
-        "beside glyphs.",
-        instead="with an encoder that was trained beside glyphs, a model draws more of what is asked for",
+        found="Models were trained with two kinds of text encoder, and drew the same {e[more]:count} prompts. "
+        "{e[text alone]:.1%} of the pictures have the radical of their prompt with an encoder of texts alone, and "
+        "{e[contrastive]:.1%} with one that was trained beside the glyphs. Prompt by prompt, these are more by "
+        "{e[more]:.1%} of the pictures.",
+        correction="it works without, but with an encoder that was trained beside glyphs, a model draws more of what "
+        "is asked for",
+        instead="with an encoder that was trained beside glyphs, a model draws more than twice as much of what is "
+        "asked for",
     ),
     Entry(
         "text helps",

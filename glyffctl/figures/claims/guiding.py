@@ -65,9 +65,10 @@ ENTRIES = (
         "Dropping the text in 10 to 20 % of the training is enough.",
         "This is how one network learns to predict with and without a text.",
         "companion",
-        found="Models were trained with some of the captions dropped. The share of their pictures that have the "
-        "radical of the prompt is {e[0%]:.1%} with none dropped, {e[10%]:.1%} with 10 % dropped, and {e[20%]:.1%} with "
-        "20 %.",
+        found="Models were trained with some of the captions dropped, and drew the same {e[0%]:count} prompts under "
+        "guidance. {e[0%]:.1%} of their pictures have the radical of the prompt with none dropped, {e[10%]:.1%} with "
+        "10 % dropped, and {e[20%]:.1%} with 20 %. Prompt by prompt, the gain over none is {e[10% less 0%]:.1%} of the "
+        "pictures with 10 %, and {e[20% less 0%]:.1%} with 20 %.",
         correction="it is enough, but dropping none does as well",
         instead="other shares do better",
     ),
