@@ -70,7 +70,7 @@ ENTRIES = (
         "10 % dropped, and {e[20%]:.1%} with 20 %. Prompt by prompt, the gain over none is {e[10% less 0%]:.1%} of the "
         "pictures with 10 %, and {e[20% less 0%]:.1%} with 20 %.",
         correction="it is enough, but dropping none does as well",
-        instead="other shares do better",
+        instead="with another share, a model draws more of what is asked for",
     ),
     Entry(
         "guidance obeys",
