@@ -17,6 +17,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from PIL import Image
 from torch import Tensor
 
+from glyffctl.core import precision
 from glyffctl.core.diffusion.condition import Condition
 from glyffctl.core.diffusion.denoiser import Denoiser
 from glyffctl.core.diffusion.guidance import clamp, guide
@@ -231,8 +232,11 @@ def test_its_own_encoder_is_read_and_the_empty_prompt_is_text(pipeline: Path, tm
     assert encoder.encode([""]).tokens.any()
 
 
-def test_whatever_draws_guides_away_from_the_empty_text(pipeline: Path, tmp_path: Path) -> None:
+def test_whatever_draws_guides_away_from_the_empty_text(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """These networks know no caption that is absent: figures, maps and `evaluate` have to draw what `sample` does."""
+    monkeypatch.setattr(precision, "_speedup", lambda _: 1.0)  # float32 on every machine, as `sample` here
     report = finish(sample(options(pipeline, tmp_path / "x", "fish", "", recipe=Recipe(guidance=4.0))))
     expected = np.stack([grey(file) for file in report.files])
     cpu = torch.device("cpu")
