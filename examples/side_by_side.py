@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 import glyffctl
+from glyffctl.core.data.folder import open_glyphs
 from glyffctl.core.estimates import mean
 from glyffctl.figures.model_figures import draw_picture_table
 from glyffctl.figures.style import save_figure, style
@@ -112,17 +113,45 @@ SMALL = {
     "gpu": _UNET,
     "cpu": _UNET,
     "dit": f"network.patch = 8\nnetwork.width = 192\nnetwork.detail = 32\n{_LEVELS}\n{_FASTER}",
-    "latent": f"network.attention = [1, 2]\n{_WIDTHS}\n{_FASTER}",
+    "latent": f"network.attention = [1, 2]\n{_WIDTHS}\ndiffusion.level_mean = -0.8\n{_FASTER}",
     "vae": f"network.patch = 4\n{_WIDTHS}\n{_AVERAGE}",
     "gan": f"network.patch = 4\n{_WIDTHS}\n{_AVERAGE}",
     "contrastive": "network.patch = 4",
 }
 """What `--small` changes in a preset, as TOML. The U-Net then has 4.7 million parameters, and a pass takes 0.115 GFLOP,
 as one of the transformer does."""
+_X0 = 'diffusion.prediction = "x0"'
+SMALL_LATENTS = {
+    32: [
+        BASE,
+        AGAIN,
+        Run("pixels-v", changed='diffusion.prediction = "v"'),  # as latents do
+        Run("latent-f4", "latent", codec="codec-f4"),
+        Run("latent-f4-1", "latent", seed=1, codec="codec-f4"),
+    ],
+    128: [
+        Run("pixels", changed="network.patch = 8\ndiffusion.level_mean = 0.8"),
+        Run("latent-f4", "latent", "network.patch = 2\ndiffusion.level_mean = 0.4", codec="codec-f4"),
+        Run("latent-f8", "latent", "diffusion.level_mean = 0.4", codec="codec-f8"),
+    ],
+    512: [
+        Run("pixels", changed="network.patch = 32\ndiffusion.level_mean = 2.2"),
+        Run("latent-f8", "latent", f"network.patch = 4\ndiffusion.level_mean = 1.8\n{_X0}", codec="codec-f8"),
+    ],
+}
+"""The group `latents`, by the size of pictures. The U-Net sees a grid of 8×8 positions at 32×32, of 16×16 above."""
 SMALL_GROUPS = {
     "dropout": [run for run in GROUPS["dropout"] if run.seed == 0 or run is AGAIN or dropped(run) in (0.0, 0.2)],
-    "networks": [BASE, *GROUPS["networks"][1:]],  # the presets gpu and cpu have the same small network
-    "latents": [BASE, Run("latent-f4", "latent", codec="codec-f4")],
+    "networks": [  # the presets gpu and cpu have the same small network
+        BASE,
+        AGAIN,
+        *(
+            again
+            for run in GROUPS["networks"]
+            if run.preset == "dit"
+            for again in (run, replace(run, name=f"{run.name}-1", seed=1))
+        ),
+    ],
 }
 COLUMNS = {
     "the radical asked for": "radical",
@@ -142,6 +171,7 @@ class Workshop:
 
     def __init__(self, data: Path, out: Path, images: int, *, small: bool) -> None:
         self.data, self.out, self.images, self.small = data, out, images, small
+        self.size = open_glyphs(data).size
         out.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -181,6 +211,8 @@ class Workshop:
             images, batch = 2 * self.images, SMALL_TOWER_BATCH if self.small else TOWER_BATCH
         elif run in CODECS:
             batch = CODEC_BATCH
+            if self.small and self.size > 32:  # as a larger picture has more to learn from
+                images, batch = self.images // (self.size // 32), 16
         data = self.out / f"data-{run.encoder}" if run.encoder else self.data
         codec = ("--codec", self.out / run.codec) if run.codec else ()
         folder = self.out / run.name
@@ -329,7 +361,7 @@ def main() -> None:
         parser.error(f"there is no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
     groups = options.groups or list(GROUPS)
     if options.small:
-        GROUPS.update(SMALL_GROUPS)
+        GROUPS.update(SMALL_GROUPS, latents=SMALL_LATENTS[open_glyphs(options.data).size])
     shop = Workshop(options.data, options.out, options.images, small=options.small)
     runs = list(dict.fromkeys(run for name in groups for run in GROUPS[name]))
     made: dict[str, Future[bool]] = {}

@@ -139,7 +139,8 @@ def load_classifier(path: Path | None = None) -> tuple[RadicalClassifier, dict[s
     if path is None:
         path = pretrained("classifier.safetensors")
     weights, header = load_tensors(path, CLASSIFIER_KIND, ModelError)
-    classifier = RadicalClassifier()
+    with torch.random.fork_rng(devices=[]):  # the weights that it draws at random are overwritten
+        classifier = RadicalClassifier()
     counters = {name: t for name, t in classifier.state_dict().items() if name.endswith("num_batches_tracked")}
     try:
         classifier.load_state_dict(counters | {name: tensor.float() for name, tensor in weights.items()})
