@@ -120,7 +120,6 @@ SMALL = {
 }
 """What `--small` changes in a preset, as TOML. The U-Net then has 4.7 million parameters, and a pass takes 0.115 GFLOP,
 as one of the transformer does."""
-_X0 = 'diffusion.prediction = "x0"'
 SMALL_LATENTS = {
     32: [
         BASE,
@@ -135,8 +134,13 @@ SMALL_LATENTS = {
         Run("latent-f8", "latent", "diffusion.level_mean = 0.4", codec="codec-f8"),
     ],
     512: [
-        Run("pixels", changed="network.patch = 32\ndiffusion.level_mean = 2.2"),
-        Run("latent-f8", "latent", f"network.patch = 4\ndiffusion.level_mean = 1.8\n{_X0}", codec="codec-f8"),
+        Run("pixels", changed="codec.size = 512\nnetwork.patch = 32\ndiffusion.level_mean = 2.2"),
+        Run(
+            "latent-f8",
+            "latent",
+            'codec.size = 512\nnetwork.patch = 4\ndiffusion.level_mean = 1.8\ndiffusion.prediction = "x0"',
+            codec="codec-f8",
+        ),
     ],
 }
 """The group `latents`, by the size of pictures. The U-Net sees a grid of 8×8 positions at 32×32, of 16×16 above."""

@@ -216,6 +216,22 @@ def test_a_codec_of_diffusers_is_taken(workshop: Workshop, tmp_path: Path) -> No
     assert finish(sample(asked)).files == [out]
 
 
+def test_a_codec_takes_other_sizes_than_it_learned(workshop: Workshop, codec_run: Path, tmp_path: Path) -> None:
+    """The copy beside the model says which; the run is drawn with, and resumed, as any other."""
+    sized = tmp_path / "sized.toml"
+    sized.write_text(f"{SETTINGS}\n[codec]\nsize = 64\n", encoding="utf-8")
+    asked = replace(options(workshop, tmp_path / "run", codec_run, images=8), config=sized)
+    finish(train(asked))
+    model = load_model(tmp_path / "run")
+    assert isinstance(model.codec, Latents) and (model.codec.size, model.codec.shape[1:]) == (64, (32, 32))
+    assert model.codec.identity == load_codec(codec_run).identity
+    out = tmp_path / "x.png"
+    drawn = SampleOptions(prompts=("",), model=tmp_path / "run", recipe=Recipe(steps=2), count=1, out=out)
+    assert finish(sample(drawn)).files == [out]
+    report = finish(train(replace(asked, overrides={"images": 16})))
+    assert report is not None and report.images == 16
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut", "another", "resized"])
 def test_a_model_without_its_own_codec_is_one_line(run: Path, tmp_path: Path, damage: str) -> None:
     copied = shutil.copytree(run, tmp_path / "run")
@@ -259,8 +275,8 @@ def test_what_is_asked_for_wrongly_is_one_line(
     workshop: Workshop, run: Path, codec_run: Path, tiny_run: Path, tmp_path: Path
 ) -> None:
     new = options(workshop, tmp_path / "run", codec_run)
-    sized = tmp_path / "sized.toml"
-    sized.write_text("[codec]\nsize = 64\n")
+    odd = tmp_path / "odd.toml"
+    odd.write_text("[codec]\nsize = 31\n")
     pixels = tmp_path / "pixels.toml"
     pixels.write_text('[codec]\nkind = "pixels"\n')
     cases: list[tuple[TrainOptions, str]] = [
@@ -269,7 +285,7 @@ def test_what_is_asked_for_wrongly_is_one_line(
         (replace(new, codec=tiny_run), "holds no codec"),
         (replace(new, codec=tmp_path / "nowhere"), "nowhere"),
         (replace(new, codec=tiny_run / MODEL_FILE), "glyffctl-model"),
-        (replace(new, config=sized), "32 pixels"),
+        (replace(new, config=odd), "a multiple of"),
         (replace(new, config=pixels), "leave one of them out"),
         (replace(new, preset="autoencoder", config=None), "learns from pixels"),
         (replace(new, codec=None, preset="few-step", start=run, config=None), "students of latent models"),

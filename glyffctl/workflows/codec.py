@@ -29,7 +29,8 @@ def choose_codec(
         start: the model that the run starts from, whose network knows its own codec alone.
 
     Raises:
-        UsageError: none is named where one is needed, or the settings ask for another kind or size.
+        UsageError: none is named where one is needed, or the settings ask for another kind, or a size that it does not
+            take.
         ModelError: it is no codec, or damaged.
     """
     settings = sections["codec"]
@@ -52,9 +53,7 @@ def choose_codec(
         raise UsageError("a latent model needs a codec: name one with `codec`, such as a run of the preset autoencoder")
     if start is not None and sections["codec"].get("weights", codec.identity) != codec.identity:
         raise UsageError("the model to start from knows another codec than `codec` names; leave `codec` out")
-    size = settings.get("size", codec.size)
-    if size != codec.size:
-        raise UsageError(f"this codec is for pictures of {codec.size} pixels, codec.size is {size}; leave that out")
+    codec = codec.at(settings.get("size", codec.size))
     sections["codec"] = {"kind": LEARNED, "size": codec.size, "weights": codec.identity}
     return codec
 
