@@ -103,7 +103,7 @@ def dropped(run: Run) -> float:
     return float(run.changed.split("=")[1]) if run.changed else 0.1
 
 
-SMALL_BATCH, SMALL_TOWER_BATCH = 64, 256
+SMALL_BATCH, SMALL_TOWER_BATCH, LARGER_CODEC_IMAGES = 64, 256, 25_600
 _WIDTHS = "network.channels = [64, 96, 96]"
 _LEVELS = "diffusion.level_mean = -0.4"  # the same shape on fewer pixels shows through less noise
 _AVERAGE = "training.ema_decay = 0.99"
@@ -215,8 +215,8 @@ class Workshop:
             images, batch = 2 * self.images, SMALL_TOWER_BATCH if self.small else TOWER_BATCH
         elif run in CODECS:
             batch = CODEC_BATCH
-            if self.small and self.size > 32:  # as a larger picture has more to learn from
-                images, batch = self.images // (self.size // 32), 16
+            if self.small and self.size > 32:  # a larger picture has more to learn from; at 512, `train` takes 128
+                images, batch = LARGER_CODEC_IMAGES, 16
         data = self.out / f"data-{run.encoder}" if run.encoder else self.data
         codec = ("--codec", self.out / run.codec) if run.codec else ()
         folder = self.out / run.name
