@@ -1,9 +1,9 @@
 """Compare upscalers on glyphs of fonts and on drawn ones: compare_upscalers.py DATA RUN…
 
 DATA is a folder of `glyffctl prepare --size 512`. Three kinds of small pictures are enlarged by each upscaler: held-out
-glyphs, reduced; the same, varied at strength 0.2 by the bundled model, so that they have faults of drawn pictures but are
-known at 512; and drawn ones. Every upscaler is shown them with noise of each of the
-levels. Values are means with 95 % intervals.
+glyphs, reduced; the same, varied at strength 0.2 by the bundled model, so that they have faults of drawn pictures but
+are known at 512; and drawn ones. Every upscaler is shown them with noise of each of the levels. Values are means with
+95 % intervals.
 """
 
 import sys
